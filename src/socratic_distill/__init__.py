@@ -1,0 +1,98 @@
+"""socratic-distill: train a small model to tutor, by on-policy distillation from a Socratic teacher."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from socratic_distill.checkpoints import CheckpointManager, CheckpointRecord, load_checkpoints
+    from socratic_distill.config import SocraticConfig, build_socratic_config
+    from socratic_distill.errors import (
+        CheckpointConflict,
+        CheckpointNotFound,
+        ConfigError,
+        EventLoopRunning,
+        JournalError,
+        LocalEngineError,
+        LocalExtraMissing,
+        ModelMismatch,
+        RenderingError,
+        RolloutError,
+        RunLocked,
+        SeedError,
+        SocraticError,
+        StartError,
+        TeacherError,
+        TrainingError,
+    )
+    from socratic_distill.evaluation import Evaluation, evaluate, evaluate_async
+    from socratic_distill.seeds import Seed, load_seeds
+    from socratic_distill.service import open_service
+    from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, resolve_start
+    from socratic_distill.trainer import TrainResult, train, train_async
+
+_ERRORS = (
+    "CheckpointConflict CheckpointNotFound ConfigError EventLoopRunning JournalError LocalEngineError "
+    "LocalExtraMissing ModelMismatch RenderingError RolloutError RunLocked SeedError SocraticError StartError "
+    "TeacherError TrainingError"
+)
+_NAMES = {
+    "checkpoints": "CheckpointManager CheckpointRecord load_checkpoints",
+    "config": "SocraticConfig build_socratic_config",
+    "errors": _ERRORS,
+    "evaluation": "Evaluation evaluate evaluate_async",
+    "seeds": "Seed load_seeds",
+    "service": "open_service",
+    "start": "FreshStart LoadCheckpoint Resume resolve_start",
+    "trainer": "TrainResult train train_async",
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = [
+    "CheckpointConflict",
+    "CheckpointManager",
+    "CheckpointNotFound",
+    "CheckpointRecord",
+    "ConfigError",
+    "Evaluation",
+    "EventLoopRunning",
+    "FreshStart",
+    "JournalError",
+    "LoadCheckpoint",
+    "LocalEngineError",
+    "LocalExtraMissing",
+    "ModelMismatch",
+    "RenderingError",
+    "Resume",
+    "RolloutError",
+    "RunLocked",
+    "Seed",
+    "SeedError",
+    "SocraticConfig",
+    "SocraticError",
+    "StartError",
+    "TeacherError",
+    "TrainResult",
+    "TrainingError",
+    "build_socratic_config",
+    "evaluate",
+    "evaluate_async",
+    "load_checkpoints",
+    "load_seeds",
+    "open_service",
+    "resolve_start",
+    "train",
+    "train_async",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use, so that importing the package stays quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

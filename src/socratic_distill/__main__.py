@@ -1,0 +1,7 @@
+"""`python -m socratic_distill`."""
+
+import sys
+
+from socratic_distill.cli import main
+
+sys.exit(main())

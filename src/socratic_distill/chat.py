@@ -1,0 +1,76 @@
+"""Talk to the tutor of a run: the person at the keyboard is the student."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.dialogue import Message
+from socratic_distill.errors import CheckpointNotFound
+from socratic_distill.models import full_model_name
+from socratic_distill.prompts import load_prompts
+from socratic_distill.randomness import stable_seed
+from socratic_distill.rendering import Renderer
+from socratic_distill.rollout import Speaker
+from socratic_distill.run import load_config
+from socratic_distill.seeds import Seed, load_seeds
+from socratic_distill.service import get_tokenizer, open_service
+
+
+def chat(
+    log_path: str | os.PathLike[str],
+    question: str | None = None,
+    *,
+    service_client: Any = None,
+    read: Callable[[str], str] = input,
+    write: Callable[[str], None] = print,
+) -> None:
+    """Talks with the tutor of a run's newest sampler weights until the person sends an empty line.
+
+    Args:
+        log_path: directory of the run.
+        question: the problem; None takes the run's first seed.
+        service_client: as for `train`; None opens the run's own service.
+        read: asks the person for a line.
+        write: shows a line.
+
+    Raises:
+        ConfigError: there is no run in log_path.
+        CheckpointNotFound: the run has no sampler weights.
+    """
+    config = load_config(log_path)
+    record = CheckpointManager(log_path).newest_sampler
+    if record is None:
+        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    if question is None:
+        seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
+    else:
+        seed = Seed(id="chat", question=question, expected_answer="0")
+    service = service_client or open_service(config.model_copy(update={"log_path": str(log_path)})).client
+    prompt = load_prompts(config).for_tutor(seed)
+    write(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk.")
+    talk = [Message("system", prompt)]
+
+    async def answer(turn: int) -> tuple[str, tuple[int, ...]]:
+        client = await service.create_sampling_client(model_path=record.sampler_path)
+        name = full_model_name(config.tutor_model_name)
+        renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
+        speaker = Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
+        (reply,) = await speaker.speak(renderer.prompt(talk), stable_seed(config.seed, "chat", turn))
+        return reply.text, reply.history
+
+    turn = 0
+    while line := _ask(read):
+        talk.append(Message("user", line))
+        text, history = asyncio.run(answer(turn))
+        talk.append(Message("assistant", tokens=history))
+        write(f"tutor> {text}")
+        turn += 1
+
+
+def _ask(read: Callable[[str], str]) -> str:
+    try:
+        return read("you> ").strip()
+    except EOFError:
+        return ""

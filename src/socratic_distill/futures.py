@@ -1,0 +1,55 @@
+"""The future that the in-process services answer with: awaitable, or `.result()`.
+
+One class serves the local engine and the fake, as the SDK's `APIFuture` serves Tinker.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from tinker import APIFuture
+
+T = TypeVar("T")
+
+
+class ServiceFuture(APIFuture[T]):
+    """An `APIFuture` over a `concurrent.futures.Future`.
+
+    Args:
+        future: completed by the service, now or later.
+        drive: called by a blocking `result()` while the future is open, for a service
+            that does its work only when somebody waits for it. None: nothing to drive.
+    """
+
+    def __init__(self, future: Future[T], drive: Callable[[], None] | None = None) -> None:
+        self._future = future
+        self._drive = drive
+
+    @classmethod
+    def of(cls, value: T) -> "ServiceFuture[T]":
+        """A future that is already done."""
+        future: Future[T] = Future()
+        future.set_result(value)
+        return cls(future)
+
+    @classmethod
+    def failed(cls, error: BaseException) -> "ServiceFuture[T]":
+        """A future that has already failed."""
+        future: Future[T] = Future()
+        future.set_exception(error)
+        return cls(future)
+
+    async def result_async(self, timeout: float | None = None) -> T:
+        """The result; `TimeoutError` after `timeout` seconds, None waits for ever."""
+        return await asyncio.wait_for(asyncio.wrap_future(self._future), timeout)
+
+    def result(self, timeout: float | None = None) -> T:
+        """The result, blocking; `TimeoutError` after `timeout` seconds, None waits for ever."""
+        if self._drive is not None and not self._future.done():
+            self._drive()
+        return self._future.result(timeout)
+
+    def future(self) -> Future[T]:
+        """The underlying `concurrent.futures.Future`; cancelling it cancels the operation."""
+        return self._future

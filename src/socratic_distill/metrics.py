@@ -1,0 +1,123 @@
+"""A step's figures, from its dialogues and its update. Pure.
+
+Keys are fixed strings; `time/*` alone may differ between two runs of the same config.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from socratic_distill.answers import answer_spans, contains_answer
+from socratic_distill.dialogue import Ending, Turn
+from socratic_distill.objective import TrainingExample
+from socratic_distill.teacher import ScoredDialogue
+
+Decode = Callable[[Sequence[int]], str]
+
+
+def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | int | None]:
+    """Figures of a batch's dialogues; None where there is nothing to take a mean of.
+
+    `teacher_kl` is the mean of log p_tutor - log p_teacher over the tutor's sampled tokens, nats a token:
+    the sampled estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell
+    the expected answer alone, and `teacher_kl/other` over the rest.
+    """
+    dialogues = [one.dialogue for one in scored]
+    endings = Counter(dialogue.ending for dialogue in dialogues)
+    tutor_turns = [turn for dialogue in dialogues for turn in dialogue.tutor_turns]
+    firsts = [(d, d.tutor_turns[0]) for d in dialogues if d.tutor_turns]
+    lengths = [len(turn.tokens) for turn in tutor_turns]
+    return {
+        **_teacher_kl(scored, decode),
+        "dialogues": len(dialogues),
+        "turns/tutor": len(tutor_turns),
+        "tokens/tutor": sum(lengths),
+        "tokens/student": sum(len(turn.tokens) for d in dialogues for turn in d.turns[::2]),
+        "reply_tokens/mean": _mean(lengths),
+        "reply_tokens/max": max(lengths, default=0),
+        "reply_cut": _mean([turn.stop_reason == "length" for turn in tutor_turns]),
+        "first_reply/tells": _mean([contains_answer(turn.text, d.seed.expected_answer) for d, turn in firsts]),
+        "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
+        "solved": _mean([dialogue.solved for dialogue in dialogues]),
+        **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
+    }
+
+
+def update_metrics(
+    examples: Sequence[TrainingExample], logprobs: Sequence[np.ndarray], service: dict[str, float]
+) -> dict[str, float | int | None]:
+    """Figures of a training step.
+
+    `drift/*` is |trainer - sampler| log-probability of the tutor's tokens, nats: what the two sides of the
+    service disagree on for the same weights.
+    """
+    drift = [
+        np.abs(now[example.mask] - example.sampled[example.mask])
+        for now, example in zip(logprobs, examples, strict=True)
+    ]
+    flat = np.concatenate(drift)
+    return {
+        "datums": len(examples),
+        "drift/mean": float(flat.mean()),
+        "drift/max": float(flat.max()),
+        **{f"service/{name}": value for name, value in sorted(service.items())},
+    }
+
+
+def dialogue_row(scored: ScoredDialogue) -> dict[str, Any]:
+    """A dialogue as `dialogues.jsonl` keeps it, with per-token log-probabilities of tutor and teacher."""
+    dialogue = scored.dialogue
+    return {
+        "step": dialogue.step,
+        "seed": dialogue.seed.id,
+        "number": dialogue.number,
+        "expected_answer": dialogue.seed.expected_answer,
+        "ending": dialogue.ending,
+        "error": dialogue.error,
+        "turns": [_turn_row(turn, i, scored) for i, turn in enumerate(dialogue.turns)],
+    }
+
+
+def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarray:
+    """True for the tokens that spell the answer, `[T]`; found by where their characters stand."""
+    mask = np.zeros(len(tokens), dtype=bool)
+    spans = answer_spans(decode(tokens), answer)
+    if spans:
+        ends = [len(decode(tokens[: i + 1])) for i in range(len(tokens))]
+        for i, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            mask[i] = any(start < span_stop and span_start < stop for span_start, span_stop in spans)
+    return mask
+
+
+def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | None]:
+    gaps, spells = [], []
+    for one in scored:
+        turns = zip(one.tutor, one.teacher, one.dialogue.tutor_turns, strict=True) if one.teacher else ()
+        for tutor, teacher, turn in turns:
+            gaps.append(tutor - teacher)
+            spells.append(answer_mask(turn.tokens, one.dialogue.seed.expected_answer, decode))
+    gap = np.concatenate(gaps) if gaps else np.zeros(0)
+    spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)
+    return {
+        "teacher_kl": _mean(gap),
+        "teacher_kl/answer": _mean(gap[spell]),
+        "teacher_kl/other": _mean(gap[~spell]),
+    }
+
+
+def _turn_row(turn: Turn, place: int, scored: ScoredDialogue) -> dict[str, Any]:
+    row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
+    if turn.role == "tutor":
+        row |= {"version": turn.version, "tokens": list(turn.tokens), "sampled_logprobs": list(turn.logprobs)}
+        if scored.teacher:
+            row["tutor_logprobs"] = scored.tutor[place // 2].tolist()
+            row["teacher_logprobs"] = scored.teacher[place // 2].tolist()
+    return row
+
+
+def _mean(values: Any) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+

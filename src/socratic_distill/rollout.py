@@ -1,0 +1,209 @@
+"""Plays dialogues: a tutor and a student client in, dialogues out."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from socratic_distill.dialogue import Dialogue, Role, Turn, student_view, teacher_view, tutor_view
+from socratic_distill.errors import RolloutError
+from socratic_distill.prompts import Prompts
+from socratic_distill.randomness import stable_seed
+from socratic_distill.rendering import Renderer
+from socratic_distill.seeds import Seed
+
+if TYPE_CHECKING:
+    import tinker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One side of the dialogue: a sampling client and how its model is talked to.
+
+    Attributes:
+        role: which side.
+        client: a Tinker sampling client.
+        renderer: messages to tokens for the client's model.
+        max_tokens: longest turn, in tokens.
+        temperature: sampling temperature.
+        version: optimizer steps behind the client's weights; 0 for a frozen model.
+    """
+
+    role: Role
+    client: Any
+    renderer: Renderer
+    max_tokens: int
+    temperature: float
+    version: int = 0
+
+    async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
+        """Samples `count` turns on one prompt."""
+        from tinker import ModelInput, SamplingParams
+
+        params = SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=seed,
+            stop=[self.renderer.end_token],
+        )
+        response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params)
+        return [self._turn(prompt, sequence) for sequence in response.sequences]
+
+    def _turn(self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence") -> Turn:
+        tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
+        if logprobs is None or len(logprobs) != len(tokens):
+            found = "none" if logprobs is None else str(len(logprobs))
+            raise RolloutError(f"the service sampled {len(tokens)} tokens with {found} log-probabilities")
+        return Turn(
+            role=self.role,
+            text=self.renderer.visible_text(tokens),
+            prompt=prompt,
+            tokens=tokens,
+            history=self.renderer.history(tokens),
+            logprobs=tuple(logprobs),
+            version=self.version,
+            stop_reason=sequence.stop_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Everyone in a dialogue, and the rules that it is played by.
+
+    Attributes:
+        tutor: the tutor's side.
+        student: the student's side.
+        teacher: renderer of the teacher, whose context must hold the dialogue too.
+        prompts: the system prompts.
+        profile: the student's profile for seeds without one.
+        max_turns: most tutor turns in a dialogue.
+        max_context: longest context, in tokens; None where no model's context is known.
+        seed: the run's seed.
+    """
+
+    tutor: Speaker
+    student: Speaker
+    teacher: Renderer
+    prompts: Prompts
+    profile: str
+    max_turns: int
+    max_context: int | None
+    seed: int
+
+    def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
+        """The tutor's context for its next turn, `[P]`."""
+        return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
+
+    def teacher_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
+        """The teacher's context for the tutor's next turn, `[P]`."""
+        return self.teacher.prompt(teacher_view(dialogue, self.prompts, self.profile))
+
+    def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
+        """The student's context for its next turn, `[P]`."""
+        return self.student.renderer.prompt(student_view(dialogue, self.prompts, self.profile))
+
+    def has_room(self, longest_prompt: int, reply: int) -> bool:
+        """Whether a prompt and a reply of these lengths, in tokens, fit the smallest context."""
+        return self.max_context is None or longest_prompt + reply <= self.max_context
+
+
+async def play_batch(
+    seeds: Sequence[Seed], step: int, group_size: int, cast: Cast, concurrency: int
+) -> list[Dialogue]:
+    """Plays `group_size` dialogues on each seed, at most `concurrency` at once.
+
+    A dialogue that fails is returned with its error; it never takes others down.
+
+    Returns:
+        Dialogues in order of seed, then number.
+    """
+    places = asyncio.Semaphore(concurrency)
+    seen: Counter[str] = Counter()
+    groups = []
+    for seed in seeds:
+        # A seed that comes twice in a batch, at the seam of two epochs, gets dialogues of its own.
+        first = seen[seed.id] * group_size
+        seen[seed.id] += 1
+        group = [Dialogue(seed, step, first + i) for i in range(group_size)]
+        groups.append(_play_group(group, cast, places))
+    return [dialogue for group in await gather_all(groups) for dialogue in group]
+
+
+async def _play_group(group: list[Dialogue], cast: Cast, places: asyncio.Semaphore) -> list[Dialogue]:
+    """Samples the group's openings in one request, since they share a prompt, and plays on from each."""
+    head = group[0]
+    try:
+        async with places:
+            opened = await _open(group, cast)
+    except Exception as error:
+        return [dialogue.end("failed", error=describe(error)) for dialogue in group]
+    assert head.step == opened[0].step
+    return await gather_all(_play_on(dialogue, cast, places) for dialogue in opened)
+
+
+async def _open(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
+    head = group[0]
+    prompt = cast.student_prompt(head)
+    if not cast.has_room(len(prompt), cast.student.max_tokens):
+        return [dialogue.end("context") for dialogue in group]
+    seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
+    turns = await cast.student.speak(prompt, seed, count=len(group))
+    return [dialogue.add(turn, cast.max_turns) for dialogue, turn in zip(group, turns, strict=True)]
+
+
+async def _play_on(dialogue: Dialogue, cast: Cast, places: asyncio.Semaphore) -> Dialogue:
+    async with places:
+        try:
+            while dialogue.ending is None:
+                dialogue = await _take_turn(dialogue, cast)
+        except Exception as error:
+            return dialogue.end("failed", error=describe(error))
+        return dialogue
+
+
+async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
+    """One more turn, or the end where no context has room for it."""
+    if dialogue.speaker == "tutor":
+        speaker, prompt = cast.tutor, cast.tutor_prompt(dialogue)
+        longest = max(len(prompt), len(cast.teacher_prompt(dialogue)))
+    else:
+        speaker, prompt = cast.student, cast.student_prompt(dialogue)
+        longest = len(prompt)
+    if not cast.has_room(longest, speaker.max_tokens):
+        return dialogue.end("context")
+    seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
+    (turn,) = await speaker.speak(prompt, seed)
+    return dialogue.add(turn, cast.max_turns)
+
+
+def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) -> None:
+    """Stops the run where too many dialogues of a batch failed.
+
+    Raises:
+        RolloutError: more than `max_failed_fraction` of them did.
+    """
+    errors = [dialogue.error for dialogue in dialogues if dialogue.ending == "failed"]
+    if len(errors) > max_failed_fraction * len(dialogues):
+        raise RolloutError(
+            f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="
+            f"{max_failed_fraction} allows; the first error: {errors[0]}. The run's last state is kept: "
+            "mend the cause and start the same script again"
+        )
+
+
+def describe(error: Exception) -> str:
+    """An error as a dialogue records it."""
+    return f"{type(error).__name__}: {error}"
+
+
+async def gather_all(parts: Iterable[Awaitable[T]]) -> list[T]:
+    """`asyncio.gather` that leaves nothing running behind when one part fails or all are cancelled."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,91 @@
+"""Opens the service that a config names: Tinker, another server of its API, or the local engine."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from socratic_distill.config import SocraticConfig
+from socratic_distill.errors import ConfigError, SocraticError
+
+_HEALTH_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Two clients of one service.
+
+    Attributes:
+        client: a Tinker service client, or an object with its interface.
+        rest: a Tinker REST client, or an object with its interface; None where checks that need one are
+            left out.
+    """
+
+    client: Any
+    rest: Any | None
+
+
+def open_service(config: SocraticConfig) -> Service:
+    """Opens the service of a config. Blocks while it connects; `train_async` calls it off the event loop.
+
+    Raises:
+        ConfigError: no server answers at base_url.
+        LocalExtraMissing: base_url is "local" and the `local` extra is not installed.
+    """
+    if config.base_url == "local":
+        return _open_local(config)
+    if config.base_url is not None:
+        _check_health(config.base_url)
+    import tinker
+
+    try:
+        options = {} if config.base_url is None else {"base_url": config.base_url}
+        return Service(tinker.ServiceClient(**options), tinker.RestClient(**options))
+    except tinker.TinkerError as error:
+        raise ConfigError(
+            f"the Tinker service cannot be opened: {error}. Set TINKER_API_KEY, or base_url='local' to train on "
+            "this machine"
+        ) from error
+
+
+def _open_local(config: SocraticConfig) -> Service:
+    from socratic_distill.local import LocalRestClient, LocalServiceClient
+
+    client = LocalServiceClient(
+        store=Path(config.log_path) / "local", trust_remote_code=config.trust_remote_code
+    )
+    return Service(client, LocalRestClient(client))
+
+
+def _check_health(base_url: str) -> None:
+    """A plain request with a short limit: the SDK's own retries would block for minutes."""
+    import httpx
+
+    url = base_url.rstrip("/") + "/api/v1/healthz"
+    try:
+        httpx.get(url, timeout=_HEALTH_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        raise ConfigError(f"no Tinker server answers at base_url={base_url!r} ({url}: {error})") from error
+
+
+async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
+    """The smallest context of the named models, in tokens, as far as the service tells; None if it doesn't."""
+    if rest is None:
+        return None
+    capabilities = await rest.get_server_capabilities()
+    known = [
+        model.max_context_length
+        for model in capabilities.supported_models
+        if model.model_name in names and model.max_context_length
+    ]
+    return min(known, default=None)
+
+
+async def get_tokenizer(client: Any) -> Any:
+    """A client's tokenizer; off the event loop, since the SDK may load it from a hub."""
+    try:
+        return await asyncio.to_thread(client.get_tokenizer)
+    except SocraticError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the tokenizer of a model cannot be loaded: {error}") from error

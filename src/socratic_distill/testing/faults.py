@@ -1,0 +1,123 @@
+"""Planned faults: which call of the fake service fails, and how."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+import tinker
+
+from socratic_distill.errors import ConfigError
+
+CALLS = frozenset(
+    {
+        "create_lora_training_client",
+        "create_training_client_from_state",
+        "create_training_client_from_state_with_optimizer",
+        "create_sampling_client",
+        "forward",
+        "forward_backward",
+        "optim_step",
+        "save_state",
+        "save_weights_for_sampler",
+        "save_weights_and_get_sampling_client",
+        "sample",
+        "compute_logprobs",
+        "get_server_capabilities",
+        "get_weights_info_by_tinker_path",
+        "get_training_run",
+        "get_training_run_by_tinker_path",
+        "list_checkpoints",
+        "list_user_checkpoints",
+        "delete_checkpoint_from_tinker_path",
+        "set_checkpoint_ttl_from_tinker_path",
+    }
+)
+_KINDS = ("connection", "timeout", "lost_answer")
+_ERRORS: dict[int, type[tinker.APIStatusError]] = {
+    400: tinker.BadRequestError,
+    401: tinker.AuthenticationError,
+    402: tinker.BillingError,
+    403: tinker.PermissionDeniedError,
+    404: tinker.NotFoundError,
+    409: tinker.ConflictError,
+    422: tinker.UnprocessableEntityError,
+    429: tinker.RateLimitError,
+}
+_REQUEST = httpx.Request("POST", "https://fake.invalid/api/v1")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One planned fault.
+
+    Calls are counted over the whole service, per method name, from 1.
+
+    Attributes:
+        call: name of the client method, such as "save_state" or "sample".
+        nth: the first call of that name to fail.
+        error: an HTTP status from 400 on ("500"), "connection" (`tinker.APIConnectionError`), "timeout"
+            (`tinker.APITimeoutError`), "lost_answer" (the call is carried out, then its future fails
+            with `tinker.APIConnectionError`), or an exception to fail with. Except for "lost_answer" the
+            call is not carried out.
+        times: how many calls in a row fail.
+
+    Raises:
+        ConfigError: an unknown call or error, or a count below 1.
+    """
+
+    call: str
+    nth: int = 1
+    error: int | str | Exception = 500
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        if self.call not in CALLS:
+            raise ConfigError(f"no call is named {self.call!r}; faults can be planned for {sorted(CALLS)}")
+        if self.nth < 1 or self.times < 1:
+            raise ConfigError(f"nth={self.nth} and times={self.times} count from 1")
+        status = isinstance(self.error, int) and 400 <= self.error <= 599
+        if not (status or isinstance(self.error, Exception) or self.error in _KINDS):
+            raise ConfigError(
+                f"error={self.error!r} is none of an HTTP status from 400 to 599, {', '.join(_KINDS)} or an "
+                "exception"
+            )
+
+    @property
+    def is_carried_out(self) -> bool:
+        """Whether the call takes effect before it fails."""
+        return self.error == "lost_answer"
+
+    def exception(self) -> Exception:
+        """What the call's future fails with."""
+        if isinstance(self.error, Exception):
+            return self.error
+        if isinstance(self.error, int):
+            return status_error(self.error, f"planned fault: {self.call} fails with {self.error}")
+        if self.error == "timeout":
+            return tinker.APITimeoutError(request=_REQUEST)
+        what = "the answer was lost" if self.is_carried_out else "no connection"
+        return tinker.APIConnectionError(request=_REQUEST, message=f"planned fault: {self.call}, {what}")
+
+
+class FaultPlan:
+    """The planned faults and how many calls of each name there were."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self._faults = tuple(faults)
+        self._counts: Counter[str] = Counter()
+
+    def next(self, call: str) -> Fault | None:
+        """Counts one call; its fault, if one is planned (the first given wins)."""
+        self._counts[call] += 1
+        number = self._counts[call]
+        for fault in self._faults:
+            if fault.call == call and fault.nth <= number < fault.nth + fault.times:
+                return fault
+        return None
+
+
+def status_error(status: int, message: str) -> tinker.APIStatusError:
+    """The SDK's error for an HTTP status, as its client raises it."""
+    kind = _ERRORS.get(status, tinker.InternalServerError if status >= 500 else tinker.APIStatusError)
+    return kind(message, response=httpx.Response(status, request=_REQUEST), body={"detail": message})

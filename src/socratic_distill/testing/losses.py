@@ -1,0 +1,104 @@
+"""The service's losses in numpy: value and gradient. All are sums over tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tinker
+from numpy.typing import NDArray
+
+from socratic_distill.testing.faults import status_error
+
+Floats = NDArray[np.floating[Any]]
+
+_POLICY_KEYS = frozenset({"target_tokens", "logprobs", "advantages"})
+LOSS_KEYS: dict[str, frozenset[str]] = {
+    "cross_entropy": frozenset({"target_tokens", "weights"}),
+    "importance_sampling": _POLICY_KEYS,
+    "ppo": _POLICY_KEYS,
+    "cispo": _POLICY_KEYS,
+}
+_CLIP = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.2}
+_CONFIG_KEYS: dict[str, frozenset[str]] = {"ppo": frozenset(_CLIP), "cispo": frozenset(_CLIP)}
+
+
+def evaluate(
+    loss_fn: str, logprobs: Floats, inputs: Mapping[str, Floats], config: Mapping[str, Any] | None
+) -> tuple[float, Floats]:
+    """A loss and its derivative by each log-probability.
+
+    With r = exp(logprob - logprob of the sampler): cross_entropy is -sum(weight * logprob),
+    importance_sampling -sum(r * advantage), ppo -sum(min(r * advantage, clip(r) * advantage)) and cispo
+    -sum(constant(clip(r)) * logprob * advantage).
+
+    Args:
+        loss_fn: one of `LOSS_KEYS`.
+        logprobs: the model's log-probability of each target now, nats, `[N]` or `[N, K]`.
+        inputs: the other loss inputs, of the same shape.
+        config: `clip_low_threshold` and `clip_high_threshold` of ppo and cispo, 0.8 and 1.2 by default.
+
+    Returns:
+        The sum, and its derivative in the shape of `logprobs`.
+    """
+    if loss_fn == "cross_entropy":
+        return float(-(inputs["weights"] * logprobs).sum()), -inputs["weights"]
+    advantages = inputs["advantages"]
+    ratio = np.exp(logprobs - inputs["logprobs"])
+    if loss_fn == "importance_sampling":
+        return float(-(ratio * advantages).sum()), -ratio * advantages
+    limits = {**_CLIP, **(config or {})}
+    clipped = np.clip(ratio, limits["clip_low_threshold"], limits["clip_high_threshold"])
+    if loss_fn == "cispo":
+        return float(-(clipped * logprobs * advantages).sum()), -clipped * advantages
+    free, bound = ratio * advantages, clipped * advantages
+    return float(-np.minimum(free, bound).sum()), np.where(free <= bound, -free, 0.0)
+
+
+def check_request(loss_fn: str, config: Mapping[str, Any] | None) -> None:
+    """Refuses a loss that the service does not have, or a config that the loss does not take.
+
+    Raises:
+        tinker.BadRequestError: naming what was given and what there is.
+    """
+    if loss_fn not in LOSS_KEYS:
+        raise status_error(400, f"unknown loss_fn {loss_fn!r}; there are {', '.join(sorted(LOSS_KEYS))}")
+    known = _CONFIG_KEYS.get(loss_fn, frozenset())
+    unknown = sorted(set(config or {}) - known)
+    if unknown:
+        raise status_error(400, f"{loss_fn} takes {sorted(known)} in loss_fn_config, not {unknown}")
+
+
+def loss_inputs(datum: tinker.Datum, loss_fn: str) -> tuple[NDArray[np.int64], dict[str, Floats]]:
+    """A datum's targets, `[N]` or `[N, K]`, and the loss's other inputs in the same shape.
+
+    Raises:
+        tinker.BadRequestError: keys that the loss does not take or misses, or lengths that differ from
+            the input's.
+    """
+    keys = set(datum.loss_fn_inputs)
+    if keys != LOSS_KEYS[loss_fn]:
+        raise status_error(
+            400, f"{loss_fn} takes the loss_fn_inputs {sorted(LOSS_KEYS[loss_fn])}, given were {sorted(keys)}"
+        )
+    arrays = {key: dense(value) for key, value in datum.loss_fn_inputs.items()}
+    targets = arrays.pop("target_tokens")
+    soft = loss_fn == "cross_entropy" and targets.ndim == 2
+    if targets.shape[:1] != (datum.model_input.length,) or not (targets.ndim == 1 or soft):
+        raise status_error(
+            400, f"target_tokens has shape {targets.shape}, the model_input {datum.model_input.length} tokens"
+        )
+    for key, array in arrays.items():
+        if array.shape != targets.shape:
+            raise status_error(400, f"{key} has shape {array.shape}, target_tokens {targets.shape}")
+    return targets.astype(np.int64), {key: array.astype(np.float64) for key, array in arrays.items()}
+
+
+def dense(tensor: tinker.TensorData) -> NDArray[Any]:
+    """The tensor as an array; sparse ones are filled with zeros, without torch."""
+    if tensor.sparse_crow_indices is None or tensor.sparse_col_indices is None or tensor.shape is None:
+        array = tensor.to_numpy()
+        return array if tensor.shape is None else array.reshape(tensor.shape)
+    full = np.zeros(tensor.shape, np.int64 if tensor.dtype == "int64" else np.float32)
+    counts = np.diff(tensor.sparse_crow_indices)
+    full[np.repeat(np.arange(len(counts)), counts), tensor.sparse_col_indices] = tensor.data
+    return full
