@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tiny_evaluation import print_table
-from tiny_problems import LARGEST_NUMBER, seed_records
+from tiny_problems import LARGEST_NUMBER, Split, seed_records
 from tiny_views import PROMPT_DIR, Message, make_view
 
 PAD, UNKNOWN, END = "<pad>", "<unk>", "<|end|>"
@@ -95,15 +95,18 @@ def _texts(seed: int) -> Iterator[str]:
             yield message.text
 
 
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The number of a token of the vocabulary."""
+    return tokenizer.get_vocab()[token]
+
+
 class Encoder:
     """Views to token ids `[N]` and targets `[N]`, which are -100 where nothing is learned."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._encode = lru_cache(200_000)(lambda text: tokenizer.encode(text, add_special_tokens=False))
-        self._marks = {
-            role: tokenizer.convert_tokens_to_ids(f"<|{role}|>") for role in ("system", "user", "assistant")
-        }
-        self._end = tokenizer.convert_tokens_to_ids(END)
+        self._marks = {role: token_id(tokenizer, f"<|{role}|>") for role in ("system", "user", "assistant")}
+        self._end = token_id(tokenizer, END)
 
     def __call__(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Encodes a view as the chat template writes it."""
@@ -146,8 +149,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
         tie_word_embeddings=True,
         initializer_range=0.04,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=token_id(tokenizer, END),
+        pad_token_id=token_id(tokenizer, PAD),
     )
     return LlamaForCausalLM(config)
 
@@ -158,7 +161,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, args: arg
     plain = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.97))
-    source = batches(Encoder(tokenizer), Random(args.seed + 1), args.batch, tokenizer.pad_token_id)
+    source = batches(Encoder(tokenizer), Random(args.seed + 1), args.batch, token_id(tokenizer, PAD))
     start, tokens, recent = time.perf_counter(), 0, []
     model.train()
     for step in range(args.steps):
@@ -200,7 +203,11 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path,
 
 def write_seeds(out: Path, seed: int) -> None:
     """Writes `train_seeds.jsonl` and `heldout_seeds.jsonl`."""
-    for name, split, count in (("train", "distill", TRAIN_SEEDS), ("heldout", "heldout", HELDOUT_SEEDS)):
+    files: tuple[tuple[str, Split, int], ...] = (
+        ("train", "distill", TRAIN_SEEDS),
+        ("heldout", "heldout", HELDOUT_SEEDS),
+    )
+    for name, split, count in files:
         records = seed_records(Random(seed + 2), split, count)
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         (out / f"{name}_seeds.jsonl").write_text("".join(lines), encoding="utf-8")

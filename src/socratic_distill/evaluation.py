@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from socratic_distill.blocking import run_blocking
 from socratic_distill.config import SocraticConfig
-from socratic_distill.errors import ConfigError, EventLoopRunning
+from socratic_distill.errors import ConfigError
 from socratic_distill.metrics import dialogue_metrics
 from socratic_distill.models import full_model_name
 from socratic_distill.rollout import check_failures, play_batch
@@ -66,21 +67,16 @@ def evaluate(
         RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
         EventLoopRunning: an asyncio loop already runs in this thread; await `evaluate_async`.
     """
-    call = evaluate_async(
-        config,
-        sampler_path=sampler_path,
-        model=model,
-        seeds=seeds,
-        service_client=service_client,
-        rest_client=rest_client,
-    )
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(call)
-    call.close()
-    raise EventLoopRunning(
-        "evaluate() cannot run inside a running asyncio loop; write `await evaluate_async(…)` instead"
+    return run_blocking(
+        lambda: evaluate_async(
+            config,
+            sampler_path=sampler_path,
+            model=model,
+            seeds=seeds,
+            service_client=service_client,
+            rest_client=rest_client,
+        ),
+        "evaluate",
     )
 
 

@@ -110,7 +110,7 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
 def _turn_row(turn: Turn, place: int, scored: ScoredDialogue) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if turn.role == "tutor":
-        row |= {"version": turn.version, "tokens": list(turn.tokens), "sampled_logprobs": list(turn.logprobs)}
+        row |= {"version": turn.version, "tokens": list(turn.tokens), "tutor_logprobs": list(turn.logprobs)}
         if scored.teacher:
             row["tutor_logprobs"] = scored.tutor[place // 2].tolist()
             row["teacher_logprobs"] = scored.teacher[place // 2].tolist()

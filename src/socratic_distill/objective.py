@@ -67,7 +67,9 @@ def _make_example(
 
     at_token = np.zeros((3, len(sequence.tokens)))  # [mask, log-probability, advantage] x N
     for span in sequence.spans:
-        at_token[:, span.start : span.stop] = (1.0, logprobs[span.turn], advantage[span.turn])
+        at_token[0, span.start : span.stop] = 1.0
+        at_token[1, span.start : span.stop] = logprobs[span.turn]
+        at_token[2, span.start : span.stop] = advantage[span.turn]
     inputs, targets, (mask, sampled, weights) = shift_targets(sequence.tokens, at_token)
     datum = Datum(
         model_input=ModelInput.from_ints(inputs),

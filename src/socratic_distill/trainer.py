@@ -5,14 +5,13 @@ teacher, and the next batch is played with the new weights: strictly on-policy. 
 and its place to start is in `session.py`; what a step writes is in `run.py`.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from socratic_distill.blocking import run_blocking
 from socratic_distill.config import SocraticConfig
 from socratic_distill.display import open_display
-from socratic_distill.errors import EventLoopRunning
 from socratic_distill.metrics import dialogue_metrics, dialogue_row, update_metrics
 from socratic_distill.objective import make_examples
 from socratic_distill.rollout import check_failures, play_batch
@@ -54,13 +53,8 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
         EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
         SocraticError: everything that `train_async` raises.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(train_async(config, service_client=service_client, rest_client=rest_client))
-    raise EventLoopRunning(
-        "train() cannot run inside a running asyncio loop, as a notebook has one; "
-        "write `await train_async(config)` instead"
+    return run_blocking(
+        lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
     )
 
 

@@ -12,16 +12,18 @@ ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assis
 END_TOKEN = "<|end|>"
 SPECIAL_TOKENS = (*ROLE_TOKENS.values(), END_TOKEN)
 
-STARTERS = tuple(
+_STARTERS = (
     "What How Why Which Can Could Let Look Think Try First So I You It The Then Maybe Is Does We Now Good No "
-    "Yes Okay My Problem Your Help".split()
+    "Yes Okay My Problem Your Help"
 )
-FOLLOWERS = tuple(
+_FOLLOWERS = (
     "a the is are was it you I we my your of to in and or not that this with for from do did can think know "
     "get got add take find check see make would should if when what how why many much more less each all "
     "first next again step number answer problem question mistake student tutor math sum total half times "
-    "plus minus equals part left right who".split()
+    "plus minus equals part left right who"
 )
+STARTERS = tuple(_STARTERS.split())
+FOLLOWERS = tuple(_FOLLOWERS.split())
 DIGITS = tuple("0123456789")
 ENDS = (".", "?", "!")
 MARKS = (",", ":", "=", "+", "-", "*", "/", "(", ")", "'", " ", "\n")

@@ -1,16 +1,20 @@
 """The toy language model: a log-linear model over hashed features of what came before.
 
-The logits of the next token are a sum of table rows: one for the last token, one for the last two, one
-for the prompt's beginning (so that the same talk under another system prompt has other probabilities) and
-one for the beginning with the last token. Base rows are random numbers drawn from the model's name; what
-is trained is added to them and starts at zero, so that a fresh tutor equals its base model. Two terms are
-not trained: small noise that depends on every token so far, so that any wrong context shows, and an urge
-to end the turn that grows with its length.
+A context's vector is a sum of table rows: one for the last token, one for the last two, one for the
+prompt's beginning (so that the same talk under another system prompt has other probabilities) and one for
+the beginning with the last token. Its product with the fixed token vectors, which all models share, gives
+the logits of the next token. Base rows are random numbers drawn from the model's name; what is trained is
+added to them and starts at zero, so that a fresh tutor equals its base model, and can become any other.
+
+Three terms are not trained: a grammar that lets samples look like short sentences, an urge to end the turn
+that grows with its length, and small noise that depends on every token so far, so that any wrong context
+shows.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,10 +28,19 @@ Hashes = NDArray[np.uint64]
 # Tokens at the head of the prompt that tell one system prompt from another; short enough to end before
 # the problem's text, so that what is learned on one seed serves the others.
 BEGINNING_TOKENS = 12
-_PAIR_ROWS, _BEGINNING_ROWS, _BOTH_ROWS, _NOISE_ROWS = 256, 128, 1024, 256
-_TOKEN_SCALE, _PAIR_SCALE, _BEGINNING_SCALE, _BOTH_SCALE, _NOISE_SCALE = 0.5, 0.4, 0.8, 0.5, 0.1
+# Rows of each hashed feature, as powers of two.
+_PAIR_BITS, _BEGINNING_BITS, _BOTH_BITS, _NOISE_BITS = 8, 7, 10, 8
+# Odd constants of multiplicative hashing, the first being 2^64 over the golden ratio.
+_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
+# How much the row of each feature counts, trained part included: what is shared most moves most.
+_FEATURE_SCALES = np.asarray([0.25, 0.15, 0.5, 0.2])
+_BASE_SCALE, _NOISE_SCALE = 2.0, 0.1
 _UNLIKELY = -15.0
-_END_NOISE = 0.3
+# Width of the vectors: few enough numbers that a batch of a hundred tokens gives each a clear gradient.
+_WIDTH = 8
+# The end of a turn varies less than the words, so that no model talks for ever; tokens outside the grammar
+# vary so little that no training makes them likely by accident.
+_END_VARIES, _UNLIKELY_VARIES = 0.3, 0.1
 _LENGTH_FREE, _LENGTH_ROWS, _LENGTH_URGE = 6, 16, 0.35
 
 
@@ -60,7 +73,8 @@ class ToyModel:
         tokenizer: the toy tokenizer.
 
     Attributes:
-        base: the trainable tables before any training, `[R, V]`.
+        base: the trainable table before any training, `[R, D]`.
+        vectors: the token vectors, `[D, V]`.
     """
 
     def __init__(self, name: str, tokenizer: ToyTokenizer) -> None:
@@ -68,22 +82,13 @@ class ToyModel:
         self.size = len(tokenizer)
         self._special = np.zeros(self.size, bool)
         self._special[tokenizer.all_special_ids] = True
-        self._offsets = np.cumsum([0, self.size, _PAIR_ROWS, _BEGINNING_ROWS])
-        digest = hashlib.sha256(name.encode()).digest()
-        random = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
-        scales = [
-            (self.size, _TOKEN_SCALE),
-            (_PAIR_ROWS, _PAIR_SCALE),
-            (_BEGINNING_ROWS, _BEGINNING_SCALE),
-            (_BOTH_ROWS, _BOTH_SCALE),
-        ]
-        # The end of a turn varies less than the words, so that no model talks for ever.
-        column = np.ones(self.size)
-        column[tokenizer.eos_token_id] = _END_NOISE
-        tables = [scale * column * random.standard_normal((rows, self.size)) for rows, scale in scales]
-        tables[0] += _grammar(tokenizer)
-        self.base: Floats = np.concatenate(tables)  # [R, V]
-        self._noise = _NOISE_SCALE * random.standard_normal((_NOISE_ROWS, self.size))
+        self._offsets = np.cumsum([0, self.size, 1 << _PAIR_BITS, 1 << _BEGINNING_BITS])
+        random = _random(f"model {name}")
+        count = int(self._offsets[-1]) + (1 << _BOTH_BITS)
+        self.base: Floats = _BASE_SCALE * random.standard_normal((count, _WIDTH))
+        self.vectors = _token_vectors(tokenizer)
+        self._grammar = _grammar(tokenizer)  # [V, V]
+        self._noise = _NOISE_SCALE * random.standard_normal((1 << _NOISE_BITS, self.size))
         closing = np.zeros(self.size)
         closing[[tokenizer.eos_token_id, *_ids(tokenizer, ENDS)]] = _LENGTH_URGE
         self._urge = np.outer(np.arange(_LENGTH_ROWS), closing)
@@ -109,15 +114,19 @@ class ToyModel:
 
     def rows(self, contexts: Contexts) -> NDArray[np.int64]:
         """The trainable rows that each context adds up, `[N, 4]`."""
-        pair = _mix(contexts.before * np.uint64(1_000_003) + contexts.last)
-        both = _mix(contexts.beginning ^ _mix(contexts.last + np.uint64(7)))
-        picked = (
-            contexts.last,
-            pair % np.uint64(_PAIR_ROWS),
-            _mix(contexts.beginning) % np.uint64(_BEGINNING_ROWS),
-            both % np.uint64(_BOTH_ROWS),
-        )
-        return np.stack(picked, axis=1).astype(np.int64) + self._offsets
+        picked = np.empty((len(contexts.last), len(_FEATURE_SCALES)), np.int64)
+        picked[:, 0] = contexts.last
+        picked[:, 1] = _row(contexts.before * _SECOND_FACTOR + contexts.last, _PAIR_BITS)
+        picked[:, 2] = _row(contexts.beginning, _BEGINNING_BITS)
+        picked[:, 3] = _row(contexts.beginning + contexts.last * _SECOND_FACTOR, _BOTH_BITS)
+        return picked + self._offsets
+
+    def gradient(self, rows: NDArray[np.int64], by_logit: Floats) -> Floats:
+        """The derivative by each trainable number, `[R, D]`, from that by the logits, `[N, V]`."""
+        by_vector = by_logit @ self.vectors.T  # [N, D]
+        total = np.zeros_like(self.base)
+        np.add.at(total, rows, _FEATURE_SCALES[:, None] * by_vector[:, None])
+        return total
 
     def log_probabilities(
         self, contexts: Contexts, table: Floats, rows: NDArray[np.int64] | None = None
@@ -126,14 +135,13 @@ class ToyModel:
 
         Args:
             contexts: N contexts.
-            table: base tables plus trained weights, `[R, V]`.
+            table: base table plus trained weights, `[R, D]`.
             rows: `self.rows(contexts)`, where already known.
         """
         rows = self.rows(contexts) if rows is None else rows
-        logits = table[rows[:, 0]]
-        for column in range(1, rows.shape[1]):
-            logits += table[rows[:, column]]
-        logits += self._noise[(_mix(contexts.whole) % np.uint64(_NOISE_ROWS)).astype(np.int64)]
+        logits = (_FEATURE_SCALES @ table[rows]) @ self.vectors
+        logits += self._grammar[contexts.last.astype(np.int64)]
+        logits += self._noise[_row(contexts.whole, _NOISE_BITS)]
         over = np.maximum(contexts.spoken.astype(np.int64) - _LENGTH_FREE, 0)
         logits += self._urge[np.minimum(over, _LENGTH_ROWS - 1)]
         logits -= logits.max(axis=1, keepdims=True)
@@ -161,7 +169,12 @@ def _mix(values: Hashes) -> Hashes:
 
 
 def _mix_at(tokens: Hashes, position: Hashes) -> Hashes:
-    return _mix((tokens + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + position * np.uint64(0xD1B54A32D192ED03))
+    return _mix((tokens + np.uint64(1)) * _FIRST_FACTOR + position * _SECOND_FACTOR)
+
+
+def _row(values: Hashes, bits: int) -> NDArray[np.int64]:
+    """A row below 2**bits for each value, by multiplicative hashing (Knuth, TAOCP 6.4)."""
+    return ((values * _FIRST_FACTOR) >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def _ids(tokenizer: ToyTokenizer, names: Sequence[str]) -> list[int]:
@@ -169,6 +182,23 @@ def _ids(tokenizer: ToyTokenizer, names: Sequence[str]) -> list[int]:
     return [vocab[name] for name in names]
 
 
+def _random(purpose: str) -> np.random.Generator:
+    digest = hashlib.sha256(purpose.encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
+
+
+@cache
+def _token_vectors(tokenizer: ToyTokenizer) -> Floats:
+    """A vector of length about 1 for each token of the grammar, shorter ones for the rest, `[D, V]`."""
+    varies = np.full(len(tokenizer), _UNLIKELY_VARIES)
+    said = [*STARTERS, *FOLLOWERS, *DIGITS]
+    varies[_ids(tokenizer, [*said, *(f" {word}" for word in said), *ENDS])] = 1.0
+    varies[tokenizer.eos_token_id] = _END_VARIES
+    vectors = _random("token vectors").standard_normal((_WIDTH, len(tokenizer)))
+    return vectors * varies / np.sqrt(_WIDTH)
+
+
+@cache
 def _grammar(tokenizer: ToyTokenizer) -> Floats:
     """Which token may follow which, so that samples look like short sentences: logits `[V, V]`."""
     groups = {
@@ -191,6 +221,7 @@ def _grammar(tokenizer: ToyTokenizer) -> Floats:
 
     table = np.tile(line(follower=0.66, number=0.16, end_mark=0.16, end=0.02), (len(tokenizer), 1))
     table[_ids(tokenizer, SPECIAL_TOKENS)] = line(starter=0.9, digit=0.1)
+    table[groups["starter"] + groups["next starter"]] = line(follower=0.85, number=0.13, end_mark=0.02)
     table[groups["number"]] = line(digit=0.3, follower=0.38, end_mark=0.3, end=0.02)
     table[groups["digit"]] = line(digit=0.08, follower=0.5, end_mark=0.4, end=0.02)
     table[groups["end mark"]] = line(end=0.8, next_starter=0.2)

@@ -1,0 +1,23 @@
+"""Fresh start: another `log_path` begins with a fresh LoRA, whatever other runs there are.
+
+    python examples/fresh_start.py
+"""
+
+from socratic_distill import build_socratic_config, resolve_start, train
+from socratic_distill.tiny import TRAIN_SEEDS
+
+config = build_socratic_config(
+    tutor_model_name="tiny",
+    student_model_name="tiny",
+    teacher_model_name="tiny",
+    learning_rate=3e-3,
+    max_tokens=40,
+    log_path="runs/run-002",
+    base_url="local",
+    seeds_file=TRAIN_SEEDS,
+    max_turns=3,
+    max_steps=4,
+)
+print(f"this run begins from: {resolve_start(config.log_path)}")
+result = train(config)
+print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")

@@ -1,0 +1,31 @@
+"""From a checkpoint: another `log_path` and `load_checkpoint_path` begin with another run's weights.
+
+Needs the run of `resume.py`. The weights come from there; the optimizer and the count of batches begin anew.
+
+    python examples/from_checkpoint.py
+"""
+
+from pathlib import Path
+
+from socratic_distill import build_socratic_config, train
+from socratic_distill.tiny import TRAIN_SEEDS
+
+journal = Path("runs/run-001/checkpoints.jsonl")
+if not journal.exists():
+    raise SystemExit(f"{journal} does not exist; run examples/resume.py first")
+
+config = build_socratic_config(
+    tutor_model_name="tiny",
+    student_model_name="tiny",
+    teacher_model_name="tiny",
+    learning_rate=1e-3,
+    max_tokens=40,
+    log_path="runs/run-from-checkpoint",
+    load_checkpoint_path=journal,
+    base_url="local",
+    seeds_file=TRAIN_SEEDS,
+    max_turns=3,
+    max_steps=4,
+)
+result = train(config)
+print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")

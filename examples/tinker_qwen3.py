@@ -1,0 +1,31 @@
+"""The guide's run on Tinker's hosted service. Needs TINKER_API_KEY, and costs money.
+
+    TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
+"""
+
+import argparse
+import os
+
+from socratic_distill import build_socratic_config, train
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("seeds_file", help="problems in this project's, MathDial's or GSM8K's JSONL")
+parser.add_argument("--max-steps", type=int, default=20)
+arguments = parser.parse_args()
+if "TINKER_API_KEY" not in os.environ:
+    raise SystemExit("TINKER_API_KEY is not set; examples/quickstart.py runs on this machine instead")
+
+config = build_socratic_config(
+    tutor_model_name="Qwen3-8B",
+    student_model_name="Qwen3-30B-A3B-Instruct-2507",
+    teacher_model_name="Qwen3-235B-A22B-Instruct-2507",
+    learning_rate=1e-4,
+    max_tokens=512,
+    log_path="runs/tinker-qwen3",
+    seeds_file=arguments.seeds_file,
+    groups_per_batch=16,
+    num_envs=4,
+    max_turns=6,
+    max_steps=arguments.max_steps,
+)
+print(train(config))

@@ -1,0 +1,30 @@
+"""A Tinker service for tests, in process: no network, no torch, the same answers every time.
+
+    from socratic_distill import build_socratic_config, train
+    from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+
+    service = FakeServiceClient(faults=[Fault("save_state", nth=3, error=500)])
+    train(config, service_client=service, rest_client=FakeRestClient(service))
+    assert service.count("save_state") == 3
+
+Any model name works, and another name is another toy model. Their log-probabilities respond to training:
+use learning rates of about 0.05 to 0.5, since the toy's weights are few. `FakeServiceClient(directory)`
+keeps saved weights on disk for a later process. `service.calls` is the record of every call.
+"""
+
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.faults import Fault, status_error
+from socratic_distill.testing.rest import FakeRestClient
+from socratic_distill.testing.service import CallRecord, FakeServiceClient
+from socratic_distill.testing.tokenizer import ToyTokenizer
+
+__all__ = [
+    "CallRecord",
+    "FakeRestClient",
+    "FakeSamplingClient",
+    "FakeServiceClient",
+    "FakeTrainingClient",
+    "Fault",
+    "ToyTokenizer",
+    "status_error",
+]

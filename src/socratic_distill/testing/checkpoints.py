@@ -1,0 +1,125 @@
+"""Saved weights by path: names, kinds and expiry, over a store."""
+
+from collections.abc import Callable
+
+from tinker.types import ParsedCheckpointTinkerPath
+
+from socratic_distill.testing.faults import status_error
+from socratic_distill.testing.store import Arrays, Header, Kind, RunInfo, Store, expiring
+
+_HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
+_KINDS: dict[str, Kind] = {"training": "weights", "sampler": "sampler_weights"}
+_USES: dict[Kind, str] = {"weights": "trained from", "sampler_weights": "sampled from"}
+
+
+class Checkpoints:
+    """The checkpoints of all server runs that a store keeps.
+
+    Args:
+        store: keeps them.
+        now: gives the time in seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+
+    def save(
+        self,
+        info: RunInfo,
+        kind: Kind,
+        name: str,
+        arrays: Arrays,
+        ttl_seconds: int | None,
+        user_metadata: dict[str, str] | None,
+        overwrite: bool = False,
+    ) -> Header:
+        """Keeps arrays under a name of the server run.
+
+        Raises:
+            tinker.ConflictError: the name is taken and `overwrite` is not set.
+            tinker.BadRequestError: a name that cannot stand in a path, a TTL outside one hour to ten
+                years, or metadata that are no strings.
+        """
+        if not name or "/" in name:
+            raise status_error(400, f"checkpoint name {name!r} must not be empty and holds no '/'")
+        if any(not isinstance(value, str) for value in (user_metadata or {}).values()):
+            raise status_error(400, f"user_metadata values must be strings, given was {user_metadata!r}")
+        size = sum(array.nbytes for array in arrays.values())
+        header = Header(info, kind, name, self._now(), size, self._expiry(ttl_seconds), user_metadata)
+        if not overwrite and any(kept.path == header.path for kept in self.all()):
+            raise status_error(409, f"{header.path} exists already")
+        self._store.put(header, arrays)
+        return header
+
+    def load(self, path: str, kind: Kind) -> tuple[Header, Arrays]:
+        """A checkpoint of one kind by its path.
+
+        Raises:
+            tinker.NotFoundError: there is none, or it has expired.
+            tinker.BadRequestError: the path is of another kind, or malformed.
+        """
+        wanted = parse(path)
+        if wanted != kind:
+            raise status_error(400, f"{path} is of kind {wanted!r} and cannot be {_USES[kind]}")
+        header = self.find(path)
+        return header, self._store.arrays(header)
+
+    def find(self, path: str) -> Header:
+        """A checkpoint's header by its path; raises as `load`."""
+        parse(path)
+        for header in self.all():
+            if header.path == path:
+                return header
+        raise status_error(404, f"there is no checkpoint {path}")
+
+    def delete(self, path: str) -> None:
+        """Forgets a checkpoint; raises as `find`."""
+        self._store.remove(self.find(path))
+
+    def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
+        """Lets a checkpoint expire `ttl_seconds` from now, None never; raises as `find`."""
+        header = self.find(path)
+        self._store.put(expiring(header, self._expiry(ttl_seconds)), self._store.arrays(header))
+
+    def all(self) -> list[Header]:
+        """Every checkpoint that has not expired, the oldest first."""
+        now = self._now()
+        return [header for header in self._store.headers() if header.expires is None or now < header.expires]
+
+    def run(self, run: str) -> RunInfo:
+        """A server run by its id.
+
+        Raises:
+            tinker.NotFoundError: there is none.
+        """
+        info = self._store.runs().get(run)
+        if info is None:
+            raise status_error(404, f"there is no training run {run!r}")
+        return info
+
+    def _expiry(self, ttl_seconds: int | None) -> float | None:
+        if ttl_seconds is None:
+            return None
+        if not _HOUR <= ttl_seconds <= _TEN_YEARS:
+            raise status_error(
+                400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever"
+            )
+        return self._now() + ttl_seconds
+
+
+def parse(path: str) -> Kind:
+    """The kind of checkpoint that a path names.
+
+    Raises:
+        tinker.BadRequestError: it is not `tinker://<server run>/weights|sampler_weights/<name>`.
+    """
+    try:
+        kind = _KINDS.get(ParsedCheckpointTinkerPath.from_tinker_path(path).checkpoint_type)
+    except ValueError:
+        kind = None
+    if kind is None:
+        raise status_error(
+            400, f"{path!r} is not of the form tinker://<server run>/weights|sampler_weights/<name>"
+        )
+    return kind

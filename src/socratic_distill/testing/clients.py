@@ -1,0 +1,327 @@
+"""The fake service's training and sampling clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import tinker
+from tinker.types import (
+    ForwardBackwardOutput,
+    GetInfoResponse,
+    ModelData,
+    OptimStepResponse,
+    SampleResponse,
+    SaveWeightsForSamplerResponse,
+    SaveWeightsResponse,
+)
+
+from socratic_distill.futures import ServiceFuture
+from socratic_distill.testing.faults import status_error
+from socratic_distill.testing.losses import check_request, loss_inputs
+from socratic_distill.testing.sampling import Sampler, check_tokens
+from socratic_distill.testing.store import RunInfo
+from socratic_distill.testing.tokenizer import ToyTokenizer
+from socratic_distill.testing.weights import Weights
+
+if TYPE_CHECKING:
+    from socratic_distill.testing.service import FakeServiceClient
+
+T = TypeVar("T")
+
+
+class FakeTrainingClient:
+    """One server run of the fake service; make it with `FakeServiceClient.create_…`.
+
+    Attributes:
+        model_id: id of the server run.
+    """
+
+    def __init__(self, service: FakeServiceClient, info: RunInfo, weights: Weights) -> None:
+        self.model_id = info.run
+        self._service = service
+        self._info = info
+        self._weights = weights
+        self._inflight: list[FakeSamplingClient] = []
+
+    def get_info(self) -> GetInfoResponse:
+        """Base model and LoRA rank of the server run."""
+        name = self._info.base_model
+        return GetInfoResponse(
+            type="get_info",
+            model_data=ModelData(arch="toy", model_name=name, tokenizer_id="toy"),
+            model_id=self.model_id,
+            is_lora=True,
+            lora_rank=self._info.rank,
+            model_name=name,
+        )
+
+    def get_tokenizer(self) -> ToyTokenizer:
+        """The toy tokenizer, one for all models."""
+        return self._service.tokenizer
+
+    def forward(
+        self,
+        data: list[tinker.Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> ServiceFuture[ForwardBackwardOutput]:
+        """Loss and log-probabilities without gradients; fails and raises as `forward_backward`."""
+        return self._pass("forward", data, loss_fn, loss_fn_config)
+
+    def forward_backward(
+        self,
+        data: list[tinker.Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> ServiceFuture[ForwardBackwardOutput]:
+        """Adds the loss's gradient to those since the last `optim_step`.
+
+        Gives `loss_fn_outputs[i]["logprobs"]`, float32 in the shape of datum i's `target_tokens`, nats,
+        and `metrics["loss:sum"]`. Fails with `tinker.BadRequestError`, and adds nothing, where the loss is
+        unknown or a datum holds other inputs than the loss takes.
+
+        Raises:
+            ValueError: no data.
+        """
+        return self._pass("forward_backward", data, loss_fn, loss_fn_config)
+
+    def optim_step(
+        self, optim_params: Any = None, *, adam_params: tinker.AdamParams | None = None
+    ) -> ServiceFuture[OptimStepResponse]:
+        """One AdamW step with the gradients gathered, which are then cleared.
+
+        Raises:
+            ValueError: both arguments.
+            TypeError: no `tinker.AdamParams`.
+        """
+        if optim_params is not None and adam_params is not None:
+            raise ValueError("Specify optim_params or legacy adam_params, not both")
+        params = adam_params if optim_params is None else optim_params
+        if not isinstance(params, tinker.AdamParams):
+            raise TypeError(f"Expected AdamParams, given was {params!r}")
+
+        def step() -> OptimStepResponse:
+            self._weights.step(params)
+            return OptimStepResponse(metrics=None)
+
+        return self._submit("optim_step", step, **params.model_dump())
+
+    def save_state(
+        self,
+        name: str,
+        ttl_seconds: int | None = None,
+        overwrite: bool = False,
+        user_metadata: dict[str, str] | None = None,
+    ) -> ServiceFuture[SaveWeightsResponse]:
+        """Saves weights and optimizer, without gathered gradients.
+
+        Fails with `tinker.ConflictError` where the name is taken, unless `overwrite` is set.
+        """
+
+        def save() -> SaveWeightsResponse:
+            header = self._service.checkpoints.save(
+                self._info,
+                "weights",
+                name,
+                self._weights.state_arrays(),
+                ttl_seconds,
+                user_metadata,
+                overwrite,
+            )
+            return SaveWeightsResponse(path=header.path)
+
+        return self._submit("save_state", save, name=name, ttl_seconds=ttl_seconds, overwrite=overwrite)
+
+    def save_weights_for_sampler(
+        self,
+        name: str,
+        ttl_seconds: int | None = None,
+        user_metadata: dict[str, str] | None = None,
+    ) -> ServiceFuture[SaveWeightsForSamplerResponse]:
+        """Saves weights to sample from; fails with `tinker.ConflictError` where the name is taken."""
+
+        def save() -> SaveWeightsForSamplerResponse:
+            arrays = self._weights.sampler_arrays()
+            header = self._service.checkpoints.save(
+                self._info, "sampler_weights", name, arrays, ttl_seconds, user_metadata
+            )
+            return SaveWeightsForSamplerResponse(path=header.path)
+
+        return self._submit("save_weights_for_sampler", save, name=name, ttl_seconds=ttl_seconds)
+
+    def save_weights_and_get_sampling_client(
+        self,
+        name: str | None = None,
+        retry_config: Any = None,
+        record_stability_info: bool = False,
+        kind: Literal["snapshot", "inflight"] = "snapshot",
+    ) -> ServiceFuture[FakeSamplingClient]:
+        """A sampling client on the weights as they are, under no path.
+
+        An "inflight" one moves on to the weights of each later inflight call of this training client.
+        """
+
+        def create() -> FakeSamplingClient:
+            sampler = self._service.sampler(self._weights)
+            client = FakeSamplingClient(self._service, self._info.base_model, sampler)
+            if kind == "inflight":
+                self._inflight.append(client)
+                for earlier in self._inflight:
+                    earlier.move_to(sampler)
+            return client
+
+        return self._submit("save_weights_and_get_sampling_client", create, kind=kind)
+
+    def _pass(
+        self,
+        call: Literal["forward", "forward_backward"],
+        data: Sequence[tinker.Datum],
+        loss_fn: str,
+        config: Mapping[str, float | str] | None,
+    ) -> ServiceFuture[ForwardBackwardOutput]:
+        if not data:
+            raise ValueError(f"{call} was given no data")
+        tokens = sum(datum.model_input.length for datum in data)
+        run = partial(self._run_pass, list(data), loss_fn, config, call == "forward_backward")
+        return self._submit(call, run, loss_fn=loss_fn, datums=len(data), tokens=tokens)
+
+    def _run_pass(
+        self,
+        data: Sequence[tinker.Datum],
+        loss_fn: str,
+        config: Mapping[str, float | str] | None,
+        backward: bool,
+    ) -> ForwardBackwardOutput:
+        check_request(loss_fn, config)
+        checked = [self._checked(datum, loss_fn) for datum in data]
+        total, outputs = 0.0, []
+        for tokens, targets, inputs in checked:
+            loss, logprobs = self._weights.forward(tokens, targets, inputs, loss_fn, config, backward)
+            total += loss
+            outputs.append({"logprobs": tinker.TensorData.from_numpy(logprobs.astype(np.float32))})
+        return ForwardBackwardOutput(
+            loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics={"loss:sum": total}
+        )
+
+    def _checked(self, datum: tinker.Datum, loss_fn: str) -> tuple[list[int], Any, dict[str, Any]]:
+        tokens = _tokens(datum.model_input)
+        size = self._weights.model.size
+        check_tokens(tokens, size, self._service.max_context_length)
+        targets, inputs = loss_inputs(datum, loss_fn)
+        if targets.size and not (targets.min() >= 0 and targets.max() < size):
+            raise status_error(400, f"target_tokens hold ids outside the vocabulary of {size}")
+        return tokens, targets, inputs
+
+    def _submit(self, call: str, action: Callable[[], T], **arguments: Any) -> ServiceFuture[T]:
+        return self._service.submit(call, action, server_run=self.model_id, **arguments)
+
+
+class FakeSamplingClient:
+    """Samples from and scores with one set of weights of the fake service."""
+
+    def __init__(self, service: FakeServiceClient, base_model: str, sampler: Sampler) -> None:
+        self._service = service
+        self._base_model = base_model
+        self._sampler = sampler
+
+    def get_base_model(self) -> str:
+        """Name of the base model."""
+        return self._base_model
+
+    def get_tokenizer(self) -> ToyTokenizer:
+        """The toy tokenizer, one for all models."""
+        return self._service.tokenizer
+
+    def sample(
+        self,
+        prompt: tinker.ModelInput,
+        num_samples: int,
+        sampling_params: tinker.SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+        topk_sample_logprobs: int = 0,
+        target_prompt_logprobs: tinker.TensorData | None = None,
+        prompt_alt_tokens_k: int = 0,
+        prompt_logprobs_last_n: int | None = None,
+    ) -> ServiceFuture[SampleResponse]:
+        """Replies to the prompt, the stop token included, with untempered log-probabilities.
+
+        Fails with `tinker.BadRequestError` for a prompt longer than the context, parameters out of range,
+        and for `topk_sample_logprobs`, `target_prompt_logprobs` and `prompt_alt_tokens_k`, which the fake
+        does not offer.
+
+        Raises:
+            ValueError: `prompt_logprobs_last_n` below 1 or without `include_prompt_logprobs`.
+        """
+        _check_last_n(prompt_logprobs_last_n, include_prompt_logprobs)
+
+        def sample() -> SampleResponse:
+            if topk_sample_logprobs or target_prompt_logprobs is not None or prompt_alt_tokens_k:
+                raise status_error(
+                    400,
+                    "the fake service does not offer topk_sample_logprobs, target_prompt_logprobs and "
+                    "prompt_alt_tokens_k; leave them out",
+                )
+            tokens = _tokens(prompt)
+            number = self._service.next_sample()
+            answer = self._sampler.sample(tokens, num_samples, sampling_params, number, f"sample-{number}")
+            last_n = prompt_logprobs_last_n
+            return SampleResponse(
+                sequences=answer.sequences,
+                prompt_logprobs_np=self._sampler.score(tokens, last_n) if include_prompt_logprobs else None,
+                topk_prompt_logprobs_np=(
+                    self._sampler.top(tokens, topk_prompt_logprobs, last_n) if topk_prompt_logprobs else None
+                ),
+            )
+
+        return self._service.submit(
+            "sample",
+            sample,
+            base_model=self._base_model,
+            prompt_tokens=prompt.length,
+            num_samples=num_samples,
+            seed=sampling_params.seed,
+        )
+
+    def compute_logprobs(
+        self, prompt: tinker.ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> ServiceFuture[list[float | None]]:
+        """Log-probability of each prompt token, nats; None at entry 0 and before the last N asked for.
+
+        Fails with `tinker.BadRequestError` for a prompt longer than the context.
+
+        Raises:
+            ValueError: `prompt_logprobs_last_n` below 1.
+        """
+        _check_last_n(prompt_logprobs_last_n, True)
+
+        def score() -> list[float | None]:
+            scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
+            return [None if np.isnan(value) else value for value in scores]
+
+        return self._service.submit(
+            "compute_logprobs", score, base_model=self._base_model, prompt_tokens=prompt.length
+        )
+
+    def move_to(self, sampler: Sampler) -> None:
+        """Goes on with other weights, as inflight clients do."""
+        self._sampler = sampler
+
+
+def _tokens(prompt: tinker.ModelInput) -> list[int]:
+    try:
+        return prompt.to_ints()
+    except ValueError as error:
+        raise status_error(400, f"the toy models read text alone: {error}") from error
+
+
+def _check_last_n(last_n: int | None, included: bool) -> None:
+    if last_n is None:
+        return
+    if last_n < 1:
+        raise ValueError(f"prompt_logprobs_last_n must be 1 or greater, got {last_n}")
+    if not included:
+        raise ValueError("prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")

@@ -1,0 +1,267 @@
+"""The fake service: models, server runs, checkpoints, planned faults and the record of its calls."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from socratic_distill.futures import ServiceFuture
+from socratic_distill.testing.checkpoints import Checkpoints
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.faults import Fault, FaultPlan, status_error
+from socratic_distill.testing.sampling import Sampler
+from socratic_distill.testing.store import DirectoryStore, MemoryStore, RunInfo, Store
+from socratic_distill.testing.tokenizer import ToyTokenizer
+from socratic_distill.testing.toy_model import ToyModel
+from socratic_distill.testing.weights import Weights
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call that reached the fake service.
+
+    Attributes:
+        call: name of the client method.
+        server_run: the training client's `model_id`; None for calls of no server run.
+        arguments: what matters of the arguments, small.
+        outcome: "done"; "failed", not carried out; "lost", carried out but its answer lost.
+        error: the error's text, or None.
+    """
+
+    call: str
+    server_run: str | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    outcome: Literal["done", "failed", "lost"] = "done"
+    error: str | None = None
+
+
+class FakeServiceClient:
+    """A Tinker service in this object, without network and torch, for tests.
+
+    It has the client interface of the SDK (the calls that training needs), and behaves like the service:
+    calls of one training client take effect in the order of their submission, losses are sums, gradients
+    add up until `optim_step`, samplers stay on the weights they were made from, a failed call leaves those
+    behind it in force. Its models are log-linear toys over a short vocabulary, and training really changes
+    them. Everything is deterministic: the same calls in the same order give the same answers.
+
+    Every call is carried out when it is submitted, and its future is done on return. An `optim_step`
+    without gradients is a step with gradient zero. `rank` and `train_*` are kept and told, without an
+    effect on the toy models.
+
+    >>> service = FakeServiceClient()
+    >>> training = service.create_lora_training_client("any/name", rank=8).result()
+    >>> training.save_state("first").result().path
+    'tinker://fake-0001:train:0/weights/first'
+    >>> service.count("save_state")
+    1
+
+    Args:
+        directory: keeps server runs and saved weights here, so that another `FakeServiceClient` on the
+            same directory, in this process or another one, finds them. None: in memory.
+        faults: calls that fail.
+        models: names of the models that are offered; None offers every name.
+        max_context_length: tokens of prompt and reply together.
+        now: gives the time in seconds since the epoch, for expiry.
+
+    Attributes:
+        calls: every call so far, in order.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str | None = None,
+        *,
+        faults: Sequence[Fault] = (),
+        models: Sequence[str] | None = None,
+        max_context_length: int = 32768,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        store: Store = MemoryStore() if directory is None else DirectoryStore(Path(directory))
+        self.calls: list[CallRecord] = []
+        self.models = None if models is None else tuple(models)
+        self.max_context_length = max_context_length
+        self.now = now
+        self.tokenizer = ToyTokenizer()
+        self.checkpoints = Checkpoints(store, now)
+        self._store = store
+        self._plan = FaultPlan(faults)
+        self._lock = threading.RLock()
+        self._loaded: dict[str, ToyModel] = {}
+        self._session: str | None = None
+        self._trained = 0
+        self._sampled = 0
+
+    def count(self, call: str) -> int:
+        """How many calls of that method name there were, failed ones included."""
+        return sum(record.call == call for record in self.calls)
+
+    def model_names(self) -> tuple[str, ...]:
+        """The models offered; where any is, those used so far."""
+        return tuple(self._loaded) if self.models is None else self.models
+
+    def create_lora_training_client(
+        self,
+        base_model: str,
+        rank: int = 32,
+        seed: int | None = None,
+        train_mlp: bool = True,
+        train_attn: bool = True,
+        train_unembed: bool = True,
+        user_metadata: dict[str, str] | None = None,
+        optimizer: Any = None,
+    ) -> ServiceFuture[FakeTrainingClient]:
+        """A fresh training client: a server run whose model equals the base model.
+
+        Fails with `tinker.BadRequestError` for a model that is not offered, or a rank below 1.
+        """
+
+        def create() -> FakeTrainingClient:
+            if rank < 1:
+                raise status_error(400, f"rank is {rank}; give at least 1")
+            weights = Weights(self.model(base_model))
+            flags = {"train_mlp": train_mlp, "train_attn": train_attn, "train_unembed": train_unembed}
+            return self._open_run(weights, base_model, rank, seed, flags, user_metadata)
+
+        return self.submit("create_lora_training_client", create, base_model=base_model, rank=rank)
+
+    def create_training_client_from_state(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: dict[str, str] | None = None,
+        weights_access_token: str | None = None,
+        optimizer: Any = None,
+    ) -> ServiceFuture[FakeTrainingClient]:
+        """A new server run with a state's weights and a fresh optimizer.
+
+        Fails with `tinker.NotFoundError` for an unknown or expired state, `tinker.BadRequestError` for
+        sampler weights or a state of another base model.
+        """
+        create = partial(self._create_from, path, base_model, user_metadata, with_optimizer=False)
+        return self.submit("create_training_client_from_state", create, path=path)
+
+    def create_training_client_from_state_with_optimizer(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: dict[str, str] | None = None,
+        weights_access_token: str | None = None,
+    ) -> ServiceFuture[FakeTrainingClient]:
+        """A new server run with a state's weights, moments and step count; fails as the one above."""
+        create = partial(self._create_from, path, base_model, user_metadata, with_optimizer=True)
+        return self.submit("create_training_client_from_state_with_optimizer", create, path=path)
+
+    def create_sampling_client(
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: Any = None,
+        record_stability_info: bool = False,
+    ) -> ServiceFuture[FakeSamplingClient]:
+        """A sampling client on saved sampler weights or on a base model.
+
+        Fails with `tinker.NotFoundError` for unknown or expired weights, `tinker.BadRequestError` for a
+        training state.
+
+        Raises:
+            ValueError: neither a path nor a model.
+        """
+        if model_path is None and base_model is None:
+            raise ValueError("Either model_path or base_model must be provided")
+
+        def create() -> FakeSamplingClient:
+            if model_path is None:
+                weights = Weights(self.model(str(base_model)))
+            else:
+                header, arrays = self.checkpoints.load(model_path, "sampler_weights")
+                weights = Weights(self.model(header.info.base_model))
+                weights.load(arrays, with_optimizer=False)
+            return FakeSamplingClient(self, weights.model.name, self.sampler(weights))
+
+        return self.submit("create_sampling_client", create, model_path=model_path, base_model=base_model)
+
+    def submit(
+        self, call: str, action: Callable[[], T], *, server_run: str | None = None, **arguments: Any
+    ) -> ServiceFuture[T]:
+        """Carries a call out, records it, and gives its answer as a future.
+
+        Args:
+            call: name of the client method.
+            action: what it does on the service.
+            server_run: the training client's server run.
+            **arguments: for the record.
+        """
+        with self._lock:
+            record, outcome = self._execute(call, server_run, arguments, action)
+            self.calls.append(record)
+        return outcome
+
+    def _execute(
+        self, call: str, server_run: str | None, arguments: dict[str, Any], action: Callable[[], T]
+    ) -> tuple[CallRecord, ServiceFuture[T]]:
+        fault = self._plan.next(call)
+        try:
+            if fault is not None and not fault.is_carried_out:
+                raise fault.exception()
+            value = action()
+        except Exception as error:  # whatever goes wrong on the service is the future's to tell
+            return CallRecord(call, server_run, arguments, "failed", str(error)), ServiceFuture.failed(error)
+        if fault is None:
+            return CallRecord(call, server_run, arguments), ServiceFuture.of(value)
+        error = fault.exception()
+        return CallRecord(call, server_run, arguments, "lost", str(error)), ServiceFuture.failed(error)
+
+    def model(self, name: str) -> ToyModel:
+        """The base model of a name.
+
+        Raises:
+            tinker.BadRequestError: it is not offered.
+        """
+        if self.models is not None and name not in self.models:
+            raise status_error(400, f"base model {name!r} is not offered; there are {', '.join(self.models)}")
+        if name not in self._loaded:
+            self._loaded[name] = ToyModel(name, self.tokenizer)
+        return self._loaded[name]
+
+    def sampler(self, weights: Weights) -> Sampler:
+        """A sampler on the weights as they are now."""
+        return Sampler(weights.model, weights.table, self.tokenizer, self.max_context_length)
+
+    def next_sample(self) -> int:
+        """Number of a sample request, from 0; the seed of a request that gives none."""
+        self._sampled += 1
+        return self._sampled - 1
+
+    def _create_from(
+        self, path: str, base_model: str | None, user_metadata: dict[str, str] | None, with_optimizer: bool
+    ) -> FakeTrainingClient:
+        header, arrays = self.checkpoints.load(path, "weights")
+        info = header.info
+        if base_model is not None and base_model != info.base_model:
+            raise status_error(400, f"{path} was trained from {info.base_model!r}, not from {base_model!r}")
+        weights = Weights(self.model(info.base_model))
+        weights.load(arrays, with_optimizer)
+        flags = {name: getattr(info, name) for name in ("train_mlp", "train_attn", "train_unembed")}
+        return self._open_run(weights, info.base_model, info.rank, info.seed, flags, user_metadata)
+
+    def _open_run(
+        self,
+        weights: Weights,
+        base_model: str,
+        rank: int,
+        seed: int | None,
+        flags: dict[str, bool],
+        user_metadata: dict[str, str] | None,
+    ) -> FakeTrainingClient:
+        if self._session is None:
+            self._session = self._store.open_session()
+        run = f"{self._session}:train:{self._trained}"
+        self._trained += 1
+        info = RunInfo(run, base_model, rank, seed, **flags, opened=self.now(), user_metadata=user_metadata)
+        self._store.add_run(info)
+        return FakeTrainingClient(self, info, weights)

@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from socratic_distill import SocraticConfig, build_socratic_config
+
+
+@pytest.fixture
+def seeds_file(tmp_path: Path) -> Path:
+    """Six problems in our own format, one without a mistake."""
+    rows = [
+        {"id": f"s{i}", "question": f"Tom has {i} apples and gets 30 more. How many?", "expected_answer": str(30 + i)}
+        | ({"initial_error": f"30 - {i} = {30 - i}."} if i else {})
+        for i in range(6)
+    ]
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, seeds_file: Path):
+    """A builder of small configs; keyword arguments override."""
+
+    def make(**changes: Any) -> SocraticConfig:
+        fields: dict[str, Any] = dict(
+            tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
+            max_tokens=12, log_path=tmp_path / "run", seeds_file=seeds_file, groups_per_batch=3, num_envs=2,
+            max_turns=2, max_steps=6, save_every=2, display="off",
+        )  # fmt: skip
+        return build_socratic_config(**(fields | changes))
+
+    return make
+
+
+def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:
+    """Rows of a JSONL file, timings left out."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if not key.startswith(without)} for row in rows]

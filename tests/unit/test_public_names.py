@@ -1,0 +1,36 @@
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import socratic_distill
+from socratic_distill import errors
+
+
+def test_import_loads_neither_torch_nor_transformers_nor_tinker():
+    script = (
+        "import sys, socratic_distill as s; s.build_socratic_config; s.resolve_start; s.load_seeds; "
+        "print([m for m in ('torch', 'transformers', 'tinker', 'peft') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_sorted_and_documented():
+    names = socratic_distill.__all__
+    assert names == sorted(names)
+    for name in names:
+        assert inspect.getdoc(getattr(socratic_distill, name)), f"{name} has no docstring"
+
+
+def test_every_error_is_public_and_drawn_in_the_tree():
+    own = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+    assert own <= set(socratic_distill.__all__)
+    assert all(name in (errors.__doc__ or "") for name in own)
+    assert all(issubclass(getattr(errors, name), errors.SocraticError) for name in own)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = socratic_distill.nothing  # pyright: ignore[reportAttributeAccessIssue]
