@@ -1,7 +1,7 @@
 """Word problems in small whole numbers, and the mistakes that a student makes in them.
 
 The key of a problem is (operation, numbers, things): a stable hash of the key, modulo 16, decides where the
-problem may be used. Remainder 0 is held out (`heldout_seeds.jsonl`), remainder 1 is kept for distillation
+problem may be used. Remainder 0 is held out (`heldout_seeds.jsonl`), 1 and 2 are kept for distillation
 (`train_seeds.jsonl`), the others train the tiny model. So the model never saw a problem of either file,
 though it saw the same sums about other things.
 
@@ -17,13 +17,10 @@ from typing import Literal
 Split = Literal["heldout", "distill", "pretrain"]
 Operation = Literal["add", "subtract", "multiply", "add_subtract", "subtract_add"]
 
-NAMES = (
-    "Tom", "Mia", "Ben", "Lena", "Sam", "Anna", "Paul", "Emma",
-    "Max", "Nora", "Leo", "Ida", "Carl", "Rosa", "Finn", "Ella",
-)  # fmt: skip
+NAMES = ("Tom", "Mia", "Ben", "Lena", "Sam", "Anna", "Paul", "Emma", "Max", "Nora")
 THINGS = (
-    "apples", "books", "pens", "cards", "stones", "shells", "coins", "cookies",
-    "balls", "stamps", "flowers", "eggs", "pears", "toys", "cups", "buttons",
+    "apples", "books", "pens", "cards", "stones", "shells",
+    "coins", "cookies", "balls", "stamps", "flowers", "buttons",
 )  # fmt: skip
 CONTAINERS = ("boxes", "bags", "baskets", "jars")
 PROFILES = (
@@ -35,7 +32,7 @@ PROFILES = (
     "You are curious and talk a lot.",
 )
 DEFAULT_PROFILE = PROFILES[0]
-LARGEST_NUMBER = 60
+LARGEST_NUMBER = 40
 
 _OPERATIONS: tuple[Operation, ...] = ("add", "subtract", "multiply", "add_subtract", "subtract_add")
 _GAINS = ("gets {} more", "finds {} more", "buys {} more", "wins {} more")
@@ -92,7 +89,7 @@ class Problem:
         """Where the problem may be used, by a stable hash of its key."""
         key = f"{self.operation}|{self.numbers}|{self.things}"
         remainder = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 16
-        return "heldout" if remainder == 0 else "distill" if remainder == 1 else "pretrain"
+        return "heldout" if remainder == 0 else "distill" if remainder in (1, 2) else "pretrain"
 
 
 _SIGNS: dict[Operation, str] = {
@@ -173,12 +170,12 @@ def _steps(signs: str, numbers: Sequence[int]) -> tuple[str, ...]:
 
 def _numbers(rng: Random, operation: Operation) -> tuple[int, ...]:
     if operation == "add":
-        return rng.randint(2, 12), rng.randint(2, 12)
+        return rng.randint(2, 9), rng.randint(2, 9)
     if operation == "subtract":
-        return rng.randint(5, 20), rng.randint(2, 12)
+        return rng.randint(5, 15), rng.randint(2, 9)
     if operation == "multiply":
-        return rng.randint(2, 6), rng.randint(2, 6)
-    return rng.randint(3, 12), rng.randint(2, 9), rng.randint(2, 9)
+        return rng.randint(2, 5), rng.randint(2, 5)
+    return rng.randint(3, 9), rng.randint(2, 6), rng.randint(2, 6)
 
 
 def _story(rng: Random, operation: Operation, numbers: tuple[int, ...]) -> Problem:

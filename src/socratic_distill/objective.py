@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import tinker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingExample:
     """One datum and what belongs to it.
 

@@ -16,7 +16,7 @@ from socratic_distill.sequences import TokenSequence, merge_turns
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays do not compare as one truth
 class ScoredDialogue:
     """A dialogue with the log-probabilities of the tutor's tokens, at temperature 1.
 

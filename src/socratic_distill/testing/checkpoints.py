@@ -47,7 +47,7 @@ class Checkpoints:
             raise status_error(400, f"user_metadata values must be strings, given was {user_metadata!r}")
         size = sum(array.nbytes for array in arrays.values())
         header = Header(info, kind, name, self._now(), size, self._expiry(ttl_seconds), user_metadata)
-        if not overwrite and any(kept.path == header.path for kept in self.all()):
+        if not overwrite and self._kept(header.path) is not None:
             raise status_error(409, f"{header.path} exists already")
         self._store.put(header, arrays)
         return header
@@ -68,10 +68,10 @@ class Checkpoints:
     def find(self, path: str) -> Header:
         """A checkpoint's header by its path; raises as `load`."""
         parse(path)
-        for header in self.all():
-            if header.path == path:
-                return header
-        raise status_error(404, f"there is no checkpoint {path}")
+        header = self._kept(path)
+        if header is None:
+            raise status_error(404, f"there is no checkpoint {path}")
+        return header
 
     def delete(self, path: str) -> None:
         """Forgets a checkpoint; raises as `find`."""
@@ -84,8 +84,7 @@ class Checkpoints:
 
     def all(self) -> list[Header]:
         """Every checkpoint that has not expired, the oldest first."""
-        now = self._now()
-        return [header for header in self._store.headers() if header.expires is None or now < header.expires]
+        return [header for header in self._store.headers() if not self._is_expired(header)]
 
     def run(self, run: str) -> RunInfo:
         """A server run by its id.
@@ -97,6 +96,13 @@ class Checkpoints:
         if info is None:
             raise status_error(404, f"there is no training run {run!r}")
         return info
+
+    def _kept(self, path: str) -> Header | None:
+        header = self._store.header(path)
+        return None if header is None or self._is_expired(header) else header
+
+    def _is_expired(self, header: Header) -> bool:
+        return header.expires is not None and header.expires <= self._now()
 
     def _expiry(self, ttl_seconds: int | None) -> float | None:
         if ttl_seconds is None:

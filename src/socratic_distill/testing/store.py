@@ -74,12 +74,16 @@ class Store(Protocol):
         """Every server run by its id."""
         ...
 
+    def header(self, path: str) -> Header | None:
+        """The checkpoint at a path of three parts, or None."""
+        ...
+
     def put(self, header: Header, arrays: Arrays) -> None:
         """Keeps a checkpoint, in the place of one with the same name."""
         ...
 
     def arrays(self, header: Header) -> Arrays:
-        """The arrays of a checkpoint that `headers` listed."""
+        """The arrays of a checkpoint that is kept."""
         ...
 
     def remove(self, header: Header) -> None:
@@ -108,6 +112,9 @@ class MemoryStore:
 
     def runs(self) -> dict[str, RunInfo]:  # noqa: D102
         return dict(self._runs)
+
+    def header(self, path: str) -> Header | None:  # noqa: D102
+        return self._kept[path][0] if path in self._kept else None
 
     def put(self, header: Header, arrays: Arrays) -> None:  # noqa: D102
         self._kept[header.path] = (header, arrays)
@@ -153,16 +160,21 @@ class DirectoryStore:
         found = (RunInfo(**json.loads(file.read_text())) for file in files)
         return {info.run: info for info in found}
 
+    def header(self, path: str) -> Header | None:  # noqa: D102
+        file = self._file(path)
+        return _header_of(file) if file.exists() else None
+
     def put(self, header: Header, arrays: Arrays) -> None:  # noqa: D102
         about = np.frombuffer(json.dumps(asdict(header)).encode(), np.uint8)
-        _write(self._file(header), lambda file: np.savez(file, header=about, **arrays))
+        contents: dict[str, Any] = {"header": about, **arrays}
+        _write(self._file(header.path), lambda file: np.savez(file, **contents))
 
     def arrays(self, header: Header) -> Arrays:  # noqa: D102
-        with np.load(self._file(header), allow_pickle=False) as archive:
+        with np.load(self._file(header.path), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if key != "header"}
 
     def remove(self, header: Header) -> None:  # noqa: D102
-        self._file(header).unlink(missing_ok=True)
+        self._file(header.path).unlink(missing_ok=True)
 
     def headers(self) -> list[Header]:  # noqa: D102
         return sorted(map(_header_of, self._directory.glob("fake-*/train-*/*/*.npz")), key=_age)
@@ -171,8 +183,9 @@ class DirectoryStore:
         session, _, number = run.partition(":train:")
         return self._directory / session / f"train-{number}"
 
-    def _file(self, header: Header) -> Path:
-        return self._folder(header.info.run) / header.kind / f"{quote(header.name, safe='')}.npz"
+    def _file(self, path: str) -> Path:
+        run, kind, name = path.removeprefix("tinker://").split("/")
+        return self._folder(run) / kind / f"{quote(name, safe='')}.npz"
 
 
 def expiring(header: Header, expires: float | None) -> Header:
