@@ -157,20 +157,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     return LlamaForCausalLM(config)
 
 
-def make_optimizers(model: LlamaForCausalLM, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for embeddings and norms; one learning rate fits both."""
-    matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    import os
-    if os.environ.get("NOMUON"):
-        return [torch.optim.AdamW([*matrices,*others], lr=lr, betas=(0.9, 0.97), weight_decay=0.01)]
-    return [
-        torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.97), weight_decay=0.01),
-    ]
-
-
 def losses(
     model: LlamaForCausalLM, ids: torch.Tensor, targets: torch.Tensor, pad: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,8 +170,8 @@ def losses(
 
 
 def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -> None:
-    """AdamW with warm-up and a cosine to zero; the loss is a mean over the learned tokens of a batch."""
-    optimizers = make_optimizers(model, args.lr)
+    """AdamW with warm-up and a cosine to zero."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.97), weight_decay=0.01)
     source = batches(Encoder(tokenizer), Random(args.seed + 1), args.batch, token_id(tokenizer, PAD))
     start, tokens, recent = time.perf_counter(), 0, []
     model.train()
@@ -196,11 +182,10 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, args: arg
         loss, context_loss = losses(model, ids, targets, token_id(tokenizer, PAD))
         (loss + CONTEXT_WEIGHT * context_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = args.lr * scale
-            optimizer.step()
-            optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * scale
+        optimizer.step()
+        optimizer.zero_grad()
         tokens += ids.numel()
         recent.append(loss.item())
         if (step + 1) % 100 == 0:
@@ -222,7 +207,16 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path,
     config["dtype"] = "float32"  # what transformers loads it as; the file keeps half the bytes
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.save_pretrained(out)
+    tidy_tokenizer_config(out / "tokenizer_config.json")
+    (out / "model.safetensors").chmod(0o644)
     write_seeds(out, seed)
+
+
+def tidy_tokenizer_config(path: Path) -> None:
+    """Names the tokenizer's class as every version of transformers knows it."""
+    config = json.loads(path.read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def write_seeds(out: Path, seed: int) -> None:
@@ -251,8 +245,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
-    parser.add_argument("--steps", type=int, default=1800, help="optimizer steps")
-    parser.add_argument("--batch", type=int, default=20, help="views a step")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps")
+    parser.add_argument("--batch", type=int, default=14, help="views a step")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of data, initial weights and seed files")
     parser.add_argument(

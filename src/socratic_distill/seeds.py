@@ -1,12 +1,16 @@
 """Seeds: the problems that dialogues start from, read from files, and which of them make a batch.
 
-Three formats of JSONL are told apart by their keys:
+Seeds files are JSONL, one object a line. The keys of a file's first line tell which of three formats it is
+in, and every further line must be in the same:
 
 | format | keys |
 |---|---|
-| our own | `question`, `expected_answer`, optional `initial_error`, `id`, `student_profile` |
-| MathDial | `question`, `ground_truth`, `student_incorrect_solution`, and more |
-| GSM8K | `question`, `answer` |
+| our own | `question`, `expected_answer`, optional `initial_error`, `id`, `student_profile`; no others |
+| MathDial | `question`, `ground_truth`, `student_incorrect_solution`, optional `qid`, `student_profile` |
+| GSM8K | `question`, `answer`, optional `initial_error`, `id`, `student_profile` |
+
+The published formats come with further keys (a conversation, ratings), which are not used. Blank lines
+between seeds are allowed; every other line is a seed or an error.
 """
 
 import functools
@@ -17,19 +21,23 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from socratic_distill.answers import final_answer, parse_numbers
+from socratic_distill.answers import check_answer, final_answer
 from socratic_distill.errors import SeedError
 
-_CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
-_FORMATS = (
-    "ours (question, expected_answer), MathDial's (question, ground_truth, student_incorrect_solution) and "
-    "GSM8K's (question, answer)"
-)
-_OWN_KEYS = {"question", "expected_answer", "initial_error", "id", "student_profile"}
+PathLike = str | os.PathLike[str]
+
+_CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
+_OWN_KEYS = ("question", "expected_answer", "initial_error", "id", "student_profile")
+_FORMATS = {  # in the order they are tried
+    "our own": ("question", "expected_answer"),
+    "MathDial": ("question", "ground_truth", "student_incorrect_solution"),
+    "GSM8K": ("question", "answer"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +60,51 @@ class Seed:
 
 
 def load_seeds(
-    seeds_file: str | os.PathLike[str] | None = None,
+    seeds_file: PathLike | None = None,
     seeds_limit: int | None = None,
-    seeds_files: Sequence[tuple[str | os.PathLike[str], int | None]] | None = None,
+    seeds_files: Sequence[tuple[PathLike, int | None]] | None = None,
 ) -> tuple[Seed, ...]:
     """Reads seeds, in the order of files and lines.
 
+    A seed without an id of its own gets `<file stem>:<line>`, MathDial's `<qid>:<line>` (its `qid` names a
+    problem, on which there are several dialogues).
+
     Args:
         seeds_file: one JSONL file.
-        seeds_limit: number of seeds from the top of seeds_file; None takes all, as does a limit beyond its end.
+        seeds_limit: number of seeds from the top of seeds_file. None takes all, as does a limit beyond the
+            file's end.
         seeds_files: several (path, limit) instead. Neither: the built-in problems.
 
     Raises:
-        SeedError: a file cannot be read, or a line cannot be used; names file, line and reason.
+        SeedError: a file cannot be read, or a line cannot be used; names file, line and reason. Or the
+            arguments do not go together.
     """
     if seeds_file is not None and seeds_files is not None:
         raise SeedError("seeds_file and seeds_files are both given; keep one of them")
-    if seeds_files is None and seeds_file is None:
-        with as_file(files("socratic_distill") / "data" / "builtin_seeds.jsonl") as path:
-            return tuple(seed for _, seed in _read(path, seeds_limit))
-    sources = seeds_files if seeds_files is not None else [(seeds_file or "", seeds_limit)]
+    if seeds_limit is not None and seeds_file is None:
+        raise SeedError(f"seeds_limit={seeds_limit} has no seeds_file to apply to; give seeds_file with it")
+    if seeds_files is not None:
+        return _read_all(seeds_files)
+    if seeds_file is not None:
+        return _read_all([(seeds_file, seeds_limit)])
+    with as_file(files("socratic_distill") / "data" / "builtin_seeds.jsonl") as path:
+        return _read_all([(path, None)])
+
+
+def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...]:
+    if not sources or any(isinstance(source, str) or len(source) != 2 for source in sources):
+        raise SeedError(f"seeds_files is {sources!r}; expected one or more (path, limit), limit None for all")
     places: dict[str, str] = {}
     seeds = []
     for path, limit in sources:
+        if limit is not None and limit < 1:
+            raise SeedError(f"{path}: the limit is {limit}; expected at least 1, or None for all seeds")
         for place, seed in _read(Path(path), limit):
             if seed.id in places:
-                raise SeedError(f"{place}: id {seed.id!r} is taken by {places[seed.id]}; ids must be unique")
+                raise SeedError(
+                    f"{place}: id {seed.id!r} is taken by {places[seed.id]}; make the ids unique, and give a "
+                    "file once only (seeds without an id are named after their file)"
+                )
             places[seed.id] = place
             seeds.append(seed)
     return tuple(seeds)
@@ -85,17 +112,21 @@ def load_seeds(
 
 def _read(path: Path, limit: int | None) -> Iterator[tuple[str, Seed]]:
     """The seeds of one file, each with the place that error messages name."""
-    count = 0
+    count, file_format = 0, None
     for number, line in enumerate(_lines(path), start=1):
-        if limit is not None and count >= limit:
+        if count == limit:
             return
-        if line.strip():
-            place = f"{path}, line {number}"
-            try:
-                yield place, _parse(_load_object(line), default_id=f"{path.stem}:{number}")
-            except ValueError as error:
-                raise SeedError(f"{place}: {error}") from None
-            count += 1
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = _load_object(line)
+            file_format = _check_format(row, file_format)
+            seed = _parse(row, file_format, path.stem, number)
+        except ValueError as error:
+            raise SeedError(f"{place}: {error}") from None
+        count += 1
+        yield place, seed
     if not count:
         raise SeedError(f"{path}: the file holds no seeds; expected one JSON object a line")
 
@@ -107,73 +138,105 @@ def _lines(path: Path) -> list[str]:
         line = error.object[: error.start].count(b"\n") + 1
         raise SeedError(f"{path}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except OSError as error:
-        raise SeedError(f"{path}: the seeds file cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise SeedError(f"{path}: cannot be read ({reason}); expected a JSONL file of seeds") from None
 
 
 def _load_object(line: str) -> dict[str, Any]:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        value = json.loads(line, parse_constant=refuse)
+        value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno}); expected one object a line") from None
+        hint = "seeds files are JSONL, one whole object a line, not one JSON document"
+        raise ValueError(f"not JSON ({error.msg} at column {error.colno}); {hint}") from None
+    except RecursionError:
+        raise ValueError("not a seed (nested too deeply); expected one flat JSON object a line") from None
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}; seeds files are JSONL")
+        found = type(value).__name__
+        raise ValueError(f"expected a JSON object, found a {found}; seeds files are JSONL, one object a line")
     return value
 
 
-def _parse(row: dict[str, Any], default_id: str) -> Seed:
-    keys = row.keys()
-    if {"question", "expected_answer"} <= keys:
-        return _parse_own(row, default_id)
-    if {"question", "ground_truth", "student_incorrect_solution"} <= keys:
-        return _parse_mathdial(row, default_id)
-    if {"question", "answer"} <= keys:
-        return Seed(default_id, _text(row, "question"), final_answer(_text(row, "answer")))
-    raise ValueError(f"keys {sorted(keys)} are of no known format; known are {_FORMATS}")
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
-def _parse_own(row: dict[str, Any], default_id: str) -> Seed:
-    if unknown := sorted(row.keys() - _OWN_KEYS):
-        raise ValueError(f"unknown keys {unknown}; known are {sorted(_OWN_KEYS)}")
-    answer = _text(row, "expected_answer", numbers=True)
-    if len(parse_numbers(answer)) != 1:
-        raise ValueError(f"expected_answer must hold exactly one number, which the student's is compared with: {answer!r}")
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError(f"a key stands twice in one object: {sorted(key for key, _ in pairs)}")
+    return row
+
+
+def _check_format(row: dict[str, Any], file_format: str | None) -> str:
+    """The format of a line, which must be the file's (None: this is its first line)."""
+    found = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
+    if found is None:
+        known = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in _FORMATS.items())
+        raise ValueError(f"keys {sorted(row)} are of no known format; expected the keys of one ({known})")
+    if file_format is not None and found != file_format:
+        raise ValueError(
+            f"keys {sorted(row)} are of the format {found}, the file's first line is of {file_format}; "
+            "split the file and give both in seeds_files"
+        )
+    return found
+
+
+def _parse(row: dict[str, Any], file_format: str, stem: str, line: int) -> Seed:
+    if file_format == "MathDial":
+        return Seed(
+            id=f"{_optional(row, 'qid', numbers=True) or stem}:{line}",
+            question=_text(row, "question"),
+            expected_answer=final_answer(_text(row, "ground_truth")),
+            initial_error=_text(row, "student_incorrect_solution"),
+            student_profile=_optional(row, "student_profile"),
+        )
+    own = file_format == "our own"
     return Seed(
-        id=_text(row, "id", numbers=True) if row.get("id") is not None else default_id,
+        id=_optional(row, "id", numbers=True) or f"{stem}:{line}",
         question=_text(row, "question"),
-        expected_answer=answer,
+        expected_answer=_own_answer(row) if own else _gsm8k_answer(row),
         initial_error=_optional(row, "initial_error"),
         student_profile=_optional(row, "student_profile"),
     )
 
 
-def _parse_mathdial(row: dict[str, Any], default_id: str) -> Seed:
-    """MathDial's `qid` names a problem, on which there are several dialogues, so the line makes the id."""
-    return Seed(
-        id=default_id,
-        question=_text(row, "question"),
-        expected_answer=final_answer(_text(row, "ground_truth")),
-        initial_error=_text(row, "student_incorrect_solution"),
-        student_profile=_optional(row, "student_profile"),
-    )
+def _own_answer(row: dict[str, Any]) -> str:
+    if unknown := sorted(row.keys() - set(_OWN_KEYS)):
+        raise ValueError(f"unknown keys {unknown}; known are {', '.join(_OWN_KEYS)}")
+    answer = _text(row, "expected_answer", numbers=True)
+    check_answer(answer)
+    return answer
 
 
-def _optional(row: dict[str, Any], key: str) -> str | None:
-    return None if row.get(key) is None else _text(row, key)
+def _gsm8k_answer(row: dict[str, Any]) -> str:
+    """The calculator marks `<<9*2=18>>` are no part of the text."""
+    return final_answer(_CALCULATOR_MARK.sub("", _text(row, "answer")))
+
+
+def _optional(row: dict[str, Any], key: str, numbers: bool = False) -> str | None:
+    return None if row.get(key) is None else _text(row, key, numbers)
 
 
 def _text(row: dict[str, Any], key: str, numbers: bool = False) -> str:
     value = row[key]
     if numbers and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        return _plain(key, value)
     if not isinstance(value, str):
-        raise ValueError(f"{key} must be text, found {type(value).__name__}: {value!r}")
-    text = _CALCULATOR_MARK.sub("", value).strip()
+        kinds = "text or a number" if numbers else "text"
+        raise ValueError(f"{key} must be {kinds}, found {type(value).__name__}: {value!r}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{key} holds half a character (a lone surrogate), which cannot be written as UTF-8")
+    text = value.strip()
     if not text:
         raise ValueError(f"{key} is empty")
     return text
+
+
+def _plain(key: str, value: int | float) -> str:
+    """A number without an exponent, as a person writes it."""
+    if not math.isfinite(value):
+        raise ValueError(f"{key} is not a finite number: {value}")
+    return format(Decimal(repr(value)), "f")
 
 
 def steps_per_run(count: int, epochs: int, size: int) -> int:

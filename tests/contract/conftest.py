@@ -1,17 +1,25 @@
 import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+import tinker
 
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, FakeTrainingClient
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|> {{ message.content }} <|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|> {% endif %}"
 )
-WORDS = "What is the answer ? It 12 3 . I think you can find it How many".split()
+WORDS = ("What", "is", "the", "answer", "?", "It", "12", "3", ".", "I", "think", "you", "can", "find", "it")
+FAKES = {
+    tinker.ServiceClient: FakeServiceClient,
+    tinker.TrainingClient: FakeTrainingClient,
+    tinker.SamplingClient: FakeSamplingClient,
+    tinker.RestClient: FakeRestClient,
+}
 
 
 class Engine(NamedTuple):
@@ -54,6 +62,28 @@ def save_random_llama(directory: Path) -> str:
     return str(directory)
 
 
+def import_local() -> ModuleType:
+    """The local engine; skips the test where its packages are missing."""
+    pytest.importorskip("torch")
+    return importlib.import_module("socratic_distill.local")
+
+
+@pytest.fixture(params=["fake", "local"])
+def engine_classes(request: pytest.FixtureRequest) -> dict[type, type]:
+    """The engine's class for each of the SDK's."""
+    if request.param == "fake":
+        return FAKES
+    import_local()
+    service = importlib.import_module("socratic_distill.local.service")
+    rest = importlib.import_module("socratic_distill.local.rest")
+    return {
+        tinker.ServiceClient: service.LocalServiceClient,
+        tinker.TrainingClient: service.LocalTrainingClient,
+        tinker.SamplingClient: service.LocalSamplingClient,
+        tinker.RestClient: rest.LocalRestClient,
+    }
+
+
 @pytest.fixture(scope="session")
 def local_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     packaged = importlib.util.find_spec("socratic_distill.tiny")
@@ -68,10 +98,21 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     if request.param == "fake":
         service = FakeServiceClient()
         return Engine(service, FakeRestClient(service), "any/model")
-    pytest.importorskip("torch")
-    spec = importlib.util.find_spec("socratic_distill.local")
-    if spec is None or spec.origin is None:
-        pytest.skip("there is no local engine")
-    local = importlib.import_module("socratic_distill.local")
+    local = import_local()
     service = local.LocalServiceClient(store=tmp_path / "store")
     return Engine(service, local.LocalRestClient(service), request.getfixturevalue("local_model"))
+
+
+@pytest.fixture
+def training(engine):
+    return engine.service.create_lora_training_client(base_model=engine.base_model, rank=4, seed=0).result()
+
+
+@pytest.fixture
+def base(engine):
+    return engine.service.create_sampling_client(base_model=engine.base_model).result()
+
+
+@pytest.fixture
+def tokens(base):
+    return base.get_tokenizer().encode("What is the answer ? It is 12 .", add_special_tokens=False)

@@ -1,11 +1,7 @@
-import importlib
-import importlib.util
 import inspect
 
 import pytest
 import tinker
-
-from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, FakeTrainingClient
 
 # Every call that the trainer makes, with the parameters that it may give.
 SERVICE = {
@@ -46,22 +42,6 @@ SDK = [
     (tinker.RestClient, REST),
 ]
 CALLS = [(sdk, name, given.split()) for sdk, calls in SDK for name, given in calls.items()]
-FAKE = {
-    tinker.ServiceClient: FakeServiceClient,
-    tinker.TrainingClient: FakeTrainingClient,
-    tinker.SamplingClient: FakeSamplingClient,
-    tinker.RestClient: FakeRestClient,
-}
-
-
-def engine_classes(engine: str) -> dict[type, type]:
-    if engine == "fake":
-        return FAKE
-    pytest.importorskip("torch")
-    if importlib.util.find_spec("socratic_distill.local") is None:
-        pytest.skip("there is no local engine")
-    local = importlib.import_module("socratic_distill.local")
-    return {sdk: getattr(local, fake.__name__.replace("Fake", "Local")) for sdk, fake in FAKE.items()}
 
 
 @pytest.mark.parametrize(("sdk", "name", "given"), CALLS, ids=lambda value: getattr(value, "__name__", None))
@@ -71,11 +51,10 @@ def test_trainer_calls_are_in_the_sdk_and_not_deprecated(sdk, name, given):
     assert set(given) <= set(inspect.signature(method).parameters)
 
 
-@pytest.mark.parametrize("engine", ["fake", "local"])
 @pytest.mark.parametrize(("sdk", "name", "given"), CALLS, ids=lambda value: getattr(value, "__name__", None))
-def test_engine_takes_what_the_sdk_takes(engine, sdk, name, given):
+def test_engine_takes_what_the_sdk_takes(engine_classes, sdk, name, given):
     theirs = inspect.signature(getattr(sdk, name)).parameters
-    ours = inspect.signature(getattr(engine_classes(engine)[sdk], name)).parameters
+    ours = inspect.signature(getattr(engine_classes[sdk], name)).parameters
     assert set(given) <= set(ours), "a parameter that the trainer gives is missing"
     shared = [key for key in ours if key in theirs]
     assert shared == [key for key in theirs if key in ours], "another order"

@@ -51,7 +51,8 @@ class FakeServiceClient:
 
     Every call is carried out when it is submitted, and its future is done on return. An `optim_step`
     without gradients is a step with gradient zero. `rank` and `train_*` are kept and told, without an
-    effect on the toy models.
+    effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
+    `weights_access_token` are accepted and do nothing.
 
     >>> service = FakeServiceClient()
     >>> training = service.create_lora_training_client("any/name", rank=8).result()

@@ -1,0 +1,138 @@
+"""A base model with LoRA adapters on it, through peft: one per training client and per set of sampler weights."""
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+from socratic_distill.errors import LocalEngineError
+from socratic_distill.local.models import load_base_model
+
+# As Tinker's service scales its adapters.
+LORA_ALPHA = 32
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Size and place of an adapter: its rank, and which modules carry it."""
+
+    rank: int
+    train_mlp: bool = True
+    train_attn: bool = True
+    train_unembed: bool = True
+
+
+class BaseModel:
+    """One base model; its weights are held once, whoever uses it.
+
+    Only the scheduler's worker thread may call the methods that switch or run adapters.
+
+    Args:
+        name: as the user wrote it.
+        trust_remote_code: whether code among the model's files may run.
+    """
+
+    def __init__(self, name: str, trust_remote_code: bool) -> None:
+        self.name = name
+        self.model, self.tokenizer = load_base_model(name, trust_remote_code)
+        # Taken down before the first adapter, which puts peft's layers in their places.
+        self._linear = [path for path, module in self.model.named_modules() if isinstance(module, torch.nn.Linear)]
+        self._peft: PeftModel | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def max_context(self) -> int:
+        """Longest context, in tokens."""
+        return self.model.config.max_position_embeddings
+
+    def add_adapter(self, shape: LoraShape, seed: int | None) -> str:
+        """Adds an adapter that changes nothing yet (its B is zero); gives its name."""
+        config = LoraConfig(
+            r=shape.rank,
+            lora_alpha=LORA_ALPHA,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+            target_modules=self._targets(shape),
+        )
+        return self._add(config, seed)
+
+    def load_adapter(self, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> str:
+        """Adds an adapter with saved weights; gives its name.
+
+        Raises:
+            LocalEngineError: the weights do not fit the model.
+        """
+        config.inference_mode = False
+        name = self._add(config, seed=0)
+        assert self._peft is not None
+        own = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
+            self.drop_adapter(name)
+            raise LocalEngineError(f"the saved adapter does not fit model {self.name!r}: other modules or shapes")
+        set_peft_model_state_dict(self._peft, tensors, adapter_name=name)
+        return name
+
+    def drop_adapter(self, adapter: str) -> None:
+        """Frees an adapter."""
+        if self._peft is not None and adapter in self._peft.peft_config and len(self._peft.peft_config) > 1:
+            self._peft.delete_adapter(adapter)
+
+    def adapter_tensors(self, adapter: str) -> dict[str, torch.Tensor]:
+        """The adapter's weights under PEFT's own names, detached copies."""
+        assert self._peft is not None
+        state = get_peft_model_state_dict(self._peft, adapter_name=adapter, save_embedding_layers=False)
+        return {name: tensor.detach().clone().contiguous() for name, tensor in sorted(state.items())}
+
+    def adapter_config(self, adapter: str) -> Any:
+        """The adapter's peft config."""
+        assert self._peft is not None
+        return self._peft.peft_config[adapter]
+
+    def parameters(self, adapter: str) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name, the adapter's own name left out of it, in a fixed order."""
+        mark = f".{adapter}."
+        return {
+            name.replace(mark, "."): parameter
+            for name, parameter in sorted(self.model.named_parameters())
+            if mark in name
+        }
+
+    @contextmanager
+    def using(self, adapter: str | None) -> Iterator[Any]:
+        """The model with one adapter on, or with none."""
+        if self._peft is None:
+            yield self.model
+        elif adapter is None:
+            with self._peft.disable_adapter():
+                yield self.model
+        else:
+            self._peft.set_adapter(adapter)
+            yield self.model
+
+    def _add(self, config: LoraConfig, seed: int | None) -> str:
+        adapter = f"adapter{next(self._numbers)}"
+        config.base_model_name_or_path = None  # peft fills in where this base was loaded from
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Unmerged, an adapter on a tied output layer leaves the embedding alone: nothing to warn of.
+            warnings.filterwarnings("ignore", message=".*tie.*")
+            torch.manual_seed(0 if seed is None else seed)
+            if self._peft is None:
+                self._peft = get_peft_model(self.model, config, adapter_name=adapter)  # pyright: ignore
+            else:
+                self._peft.add_adapter(adapter, config)
+        return adapter
+
+    def _targets(self, shape: LoraShape) -> list[str]:
+        """Names of the linear modules that carry the adapter."""
+        wanted = {"attn": shape.train_attn, "mlp": shape.train_mlp, "lm_head": shape.train_unembed}
+        parts = [part for part, on in wanted.items() if on]
+        targets = {path.rpartition(".")[2] for path in self._linear if any(part in path for part in parts)}
+        if not targets:
+            raise LocalEngineError(f"model {self.name!r} has no linear layer in any of {parts} to train")
+        return sorted(targets)

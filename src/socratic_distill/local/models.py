@@ -1,0 +1,57 @@
+"""Finds and loads a base model: the packaged tiny one, a directory, a GGUF file, or a hub name."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from socratic_distill.errors import LocalEngineError
+from socratic_distill.tiny import MODEL_DIR
+
+TINY = "tiny"
+
+
+def load_base_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """Loads a causal language model in fp32, frozen and in evaluation mode, and its tokenizer.
+
+    Args:
+        name: "tiny", a directory, a `.gguf` file, or a name on the model hub.
+        trust_remote_code: whether Python code that the model's files bring along may run.
+
+    Raises:
+        LocalEngineError: there is no such model, or it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    source, options = _source(name)
+    options["trust_remote_code"] = trust_remote_code
+    logging.disable_progress_bar()  # a bar for each model would tear the run's own display
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    except Exception as error:  # transformers raises many kinds, for one cause: the model cannot be had
+        raise LocalEngineError(
+            f"model {name!r} cannot be loaded as {_describe(source, options)}: {error}. Give 'tiny', a directory "
+            "with a transformers model, a .gguf file, or a name on the model hub"
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    if name == TINY:
+        return str(MODEL_DIR), {}
+    path = Path(name)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise LocalEngineError(f"model {name!r}: there is no such file")
+        return str(path.parent), {"gguf_file": path.name}
+    return name, {}
+
+
+def _describe(source: str, options: dict[str, Any]) -> str:
+    if "gguf_file" in options:
+        return f"the GGUF file {options['gguf_file']} in {source}"
+    return f"the directory {source}" if Path(source).is_dir() else f"{source} on the model hub"

@@ -1,0 +1,87 @@
+"""The REST client's view of the local engine: what is offered, and what is saved."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tinker import types
+
+from socratic_distill.futures import ServiceFuture
+from socratic_distill.local.service import LocalServiceClient
+
+
+class LocalRestClient:
+    """A Tinker REST client over a local service's models and store."""
+
+    def __init__(self, service: LocalServiceClient) -> None:
+        self._service = service
+
+    def get_server_capabilities(self) -> ServiceFuture[types.GetServerCapabilitiesResponse]:
+        """The models loaded so far and their contexts; others load by name."""
+        models = [
+            types.SupportedModel(
+                model_name=name, max_context_length=base.max_context, trainable=True, sampleable=True
+            )
+            for name, base in self._service.models.items()
+        ]
+        return ServiceFuture.of(types.GetServerCapabilitiesResponse(supported_models=models))
+
+    def get_weights_info_by_tinker_path(self, tinker_path: str) -> ServiceFuture[types.WeightsInfoResponse]:
+        """Base model and LoRA of saved weights; tinker.NotFoundError where there are none."""
+
+        def look() -> types.WeightsInfoResponse:
+            facts = self._service.store.facts(self._service.store.find(tinker_path))
+            return types.WeightsInfoResponse(
+                base_model=facts["base_model"],
+                is_lora=True,
+                lora_rank=facts["rank"],
+                train_mlp=facts["train_mlp"],
+                train_attn=facts["train_attn"],
+                train_unembed=facts["train_unembed"],
+            )
+
+        return _answer(look)
+
+    def list_checkpoints(self, training_run_id: str) -> ServiceFuture[types.CheckpointsListResponse]:
+        """What a server run has saved, the oldest first."""
+        return _answer(lambda: self._list(self._service.store.directories(training_run_id)))
+
+    def list_user_checkpoints(
+        self, limit: int = 100, offset: int = 0
+    ) -> ServiceFuture[types.CheckpointsListResponse]:
+        """What all server runs of the store have saved, the oldest first."""
+        return _answer(lambda: self._list(self._service.store.directories()[offset : offset + limit]))
+
+    def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> ServiceFuture[None]:
+        """Removes saved weights."""
+        return _answer(lambda: self._service.store.delete(tinker_path))
+
+    def set_checkpoint_ttl_from_tinker_path(
+        self, tinker_path: str, ttl_seconds: int | None
+    ) -> ServiceFuture[None]:
+        """Lets saved weights expire `ttl_seconds` from now; None never."""
+        return _answer(lambda: self._service.store.set_expiry(tinker_path, ttl_seconds))
+
+    def _list(self, directories: list[Path]) -> types.CheckpointsListResponse:
+        return types.CheckpointsListResponse(checkpoints=[self._describe(one) for one in directories])
+
+    def _describe(self, directory: Path) -> types.Checkpoint:
+        facts = self._service.store.facts(directory)
+        expires = facts["expires_at"]
+        return types.Checkpoint(
+            checkpoint_id=f"{directory.parent.name}/{directory.name}",
+            checkpoint_type="training" if directory.parent.name == "weights" else "sampler",
+            time=datetime.fromtimestamp(facts["created_at"], UTC),
+            tinker_path=str(directory),
+            size_bytes=sum(path.stat().st_size for path in directory.iterdir()),
+            user_metadata=facts["user_metadata"],
+            expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
+        )
+
+
+def _answer(call: Callable[[], Any]) -> ServiceFuture[Any]:
+    try:
+        return ServiceFuture.of(call())
+    except Exception as error:
+        return ServiceFuture.failed(error)

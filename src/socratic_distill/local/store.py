@@ -1,0 +1,174 @@
+"""Saved weights on disk: PEFT directories, and beside a state its optimizer. No pickle anywhere.
+
+`<store>/<server run>/weights|sampler_weights/<name>/` holds `adapter_model.safetensors` and
+`adapter_config.json`, as `PeftModel.from_pretrained` opens them, and `state.json`; under `weights` also
+`optimizer.safetensors`. A directory appears whole or not at all.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from socratic_distill.checkpoints import sync_directory
+from socratic_distill.service_errors import status_error
+
+Kind = Literal["weights", "sampler_weights"]
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
+_HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One saved directory, read.
+
+    Attributes:
+        path: the directory.
+        facts: what `state.json` says: base_model, rank, train_mlp, train_attn, train_unembed, steps,
+            created_at, expires_at, user_metadata.
+        adapter: the adapter's tensors under PEFT's names.
+        optimizer: the optimizer's tensors; empty under `sampler_weights`.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    adapter: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+
+
+class Store:
+    """The directory that keeps a service's server runs.
+
+    Args:
+        root: the directory; made with the first server run.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def new_server_run(self) -> str:
+        """Makes the directory of a new server run; gives its id."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(p.name.removeprefix("local-")) for p in self.root.glob("local-[0-9]*")), default=0)
+        while True:
+            try:
+                (self.root / f"local-{number:04d}").mkdir()
+            except FileExistsError:  # another process was quicker
+                number += 1
+            else:
+                return f"local-{number:04d}"
+
+    def save(
+        self,
+        server_run: str,
+        kind: Kind,
+        name: str,
+        facts: dict[str, Any],
+        adapter: dict[str, torch.Tensor],
+        adapter_config: Any,
+        optimizer: dict[str, torch.Tensor],
+        ttl_seconds: int | None,
+        overwrite: bool,
+    ) -> Path:
+        """Writes one directory, atomically.
+
+        Raises:
+            tinker.BadRequestError: a name that is no plain file name, or a TTL outside the range.
+            tinker.ConflictError: the name is taken and `overwrite` is not set.
+        """
+        if not _NAME.fullmatch(name):
+            raise status_error(400, f"name {name!r}: letters, digits, '.', '_' and '-' only, no leading '.' or '-'")
+        target = self.root / server_run / kind / name
+        if target.exists() and not overwrite:
+            raise status_error(409, f"{target} exists already")
+        created = time.time()
+        facts = {**facts, "created_at": created, "expires_at": _expiry(created, ttl_seconds)}
+        partial = target.with_name(f".{name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(adapter, partial / "adapter_model.safetensors", metadata={"format": "pt"})
+        adapter_config.save_pretrained(str(partial))
+        if kind == "weights":
+            save_file(optimizer, partial / "optimizer.safetensors")
+        (partial / "state.json").write_text(json.dumps(facts, indent=2))
+        _sync_tree(partial)
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(partial, target)
+        sync_directory(target.parent)
+        return target
+
+    def load(self, path: str, kind: Kind) -> Saved:
+        """Reads one directory.
+
+        Raises:
+            tinker.NotFoundError: there is none, or it has expired.
+            tinker.BadRequestError: it is of the other kind.
+        """
+        directory = self.find(path)
+        if directory.parent.name != kind:
+            use = "trained" if kind == "weights" else "sampled"
+            raise status_error(400, f"{path} holds {directory.parent.name} and cannot be {use} from")
+        optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
+        adapter = load_file(directory / "adapter_model.safetensors")
+        return Saved(directory, self.facts(directory), adapter, optimizer)
+
+    def find(self, path: str) -> Path:
+        """The directory that a path means: as it is, or, in a run directory that was moved, in this store."""
+        given = Path(path)
+        moved = self.root.joinpath(*given.parts[-3:])
+        for directory in (given, moved):
+            if (directory / "state.json").is_file() and not self._is_expired(directory):
+                return directory
+        raise status_error(404, f"there are no saved weights at {path}")
+
+    def facts(self, directory: Path) -> dict[str, Any]:
+        """What `state.json` says."""
+        return json.loads((directory / "state.json").read_text())
+
+    def set_expiry(self, path: str, ttl_seconds: int | None) -> None:
+        """Lets a directory expire `ttl_seconds` from now; None never."""
+        directory = self.find(path)
+        facts = {**self.facts(directory), "expires_at": _expiry(time.time(), ttl_seconds)}
+        partial = directory / ".state.json.partial"
+        partial.write_text(json.dumps(facts, indent=2))
+        os.replace(partial, directory / "state.json")
+
+    def delete(self, path: str) -> None:
+        """Removes a directory."""
+        shutil.rmtree(self.find(path))
+
+    def directories(self, server_run: str | None = None) -> list[Path]:
+        """All saved directories that have not expired, of one server run or of all, the oldest first."""
+        found = [
+            directory.parent
+            for directory in self.root.glob(f"{server_run or '*'}/*/*/state.json")
+            if not directory.parent.name.startswith(".") and not self._is_expired(directory.parent)
+        ]
+        return sorted(found, key=lambda directory: (self.facts(directory)["created_at"], str(directory)))
+
+    def _is_expired(self, directory: Path) -> bool:
+        expires = self.facts(directory)["expires_at"]
+        return expires is not None and expires <= time.time()
+
+
+def _expiry(now: float, ttl_seconds: int | None) -> float | None:
+    if ttl_seconds is None:
+        return None
+    if not _HOUR <= ttl_seconds <= _TEN_YEARS:
+        raise status_error(400, f"ttl_seconds={ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
+    return now + ttl_seconds
+
+
+def _sync_tree(directory: Path) -> None:
+    for path in directory.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(directory)
