@@ -11,7 +11,16 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from socratic_distill import Evaluation, SocraticError, build_socratic_config, evaluate, load_seeds, open_service, train
+from socratic_distill import (
+    Evaluation,
+    SocraticConfig,
+    SocraticError,
+    build_socratic_config,
+    evaluate,
+    load_seeds,
+    open_service,
+    train,
+)
 from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
 
 
@@ -21,21 +30,7 @@ def main() -> None:
     parser.add_argument("--log-path", default="runs/quickstart", help="directory of the run")
     arguments = parser.parse_args()
 
-    config = build_socratic_config(
-        tutor_model_name="tiny",
-        student_model_name="tiny",
-        teacher_model_name="tiny",
-        learning_rate=3e-3,
-        max_tokens=40,
-        log_path=arguments.log_path,
-        base_url="local",
-        seeds_file=TRAIN_SEEDS,
-        groups_per_batch=8,
-        num_envs=4,
-        max_turns=3,
-        max_steps=arguments.steps,
-        save_every=4,
-    )
+    config = make_config(arguments.steps, arguments.log_path)
     heldout = load_seeds(HELDOUT_SEEDS)
     service = open_service(config)
     clients = {"service_client": service.client, "rest_client": service.rest}
@@ -49,6 +44,25 @@ def main() -> None:
         show(before, after)
         print("Talk to the tutor:")
     print(f"  python -m socratic_distill chat {config.log_path}")
+
+
+def make_config(steps: int, log_path: str) -> SocraticConfig:
+    """Tutor, student and teacher are the tiny model; only the teacher's prompt is Socratic."""
+    return build_socratic_config(
+        tutor_model_name="tiny",
+        student_model_name="tiny",
+        teacher_model_name="tiny",
+        learning_rate=3e-3,
+        max_tokens=40,
+        log_path=log_path,
+        base_url="local",
+        seeds_file=TRAIN_SEEDS,
+        groups_per_batch=8,
+        num_envs=4,
+        max_turns=2,
+        max_steps=steps,
+        save_every=4,
+    )
 
 
 def show(before: Evaluation, after: Evaluation) -> None:

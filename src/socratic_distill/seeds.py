@@ -236,7 +236,7 @@ def _plain(key: str, value: int | float) -> str:
     """A number without an exponent, as a person writes it."""
     if not math.isfinite(value):
         raise ValueError(f"{key} is not a finite number: {value}")
-    return format(Decimal(repr(value)), "f")
+    return str(int(value)) if value == int(value) else format(Decimal(repr(value)), "f")
 
 
 def steps_per_run(count: int, epochs: int, size: int) -> int:

@@ -3,6 +3,7 @@
 import httpx
 import tinker
 
+REQUEST = httpx.Request("POST", "http://in-process.invalid/api/v1")
 _ERRORS: dict[int, type[tinker.APIStatusError]] = {
     400: tinker.BadRequestError,
     401: tinker.AuthenticationError,
@@ -20,5 +21,5 @@ def status_error(status: int, message: str) -> tinker.APIStatusError:
     if not 400 <= status <= 599:
         raise ValueError(f"status {status} is no HTTP error; give 400 to 599")
     default = tinker.InternalServerError if status >= 500 else tinker.APIStatusError
-    request = httpx.Request("POST", "http://in-process/api/v1")
-    return _ERRORS.get(status, default)(message, response=httpx.Response(status, request=request), body=None)
+    response = httpx.Response(status, request=REQUEST)
+    return _ERRORS.get(status, default)(message, response=response, body={"detail": message})

@@ -9,6 +9,7 @@ import numpy as np
 import tinker
 import torch
 from tinker import types
+from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local.lora import BaseModel
@@ -117,9 +118,10 @@ def _carry_out_on_one(jobs: Sequence[Job]) -> None:
 def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
     values = None
     if scores is not None:
-        values, ids, likeliest = scores
-        start = 0 if request.last_n is None else len(values) - request.last_n
-        values, ids, likeliest = values[start:], ids[start:, : request.top], likeliest[start:, : request.top]
+        values, ids, likeliest = scores[0], scores[1][:, : request.top], scores[2][:, : request.top]
+        if request.last_n is not None:  # as the SDK has it: of the prompt's length, empty before the last n
+            values[: -request.last_n], ids[: -request.last_n] = np.nan, 0
+            likeliest[: -request.last_n] = MASK_LOGPROB
     if request.params is None:
         assert values is not None
         return [None if np.isnan(value) else float(value) for value in values]
@@ -134,7 +136,7 @@ def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
             for row in rows
         ],
         prompt_logprobs_np=values,
-        topk_prompt_logprobs_np=types.TopkLogprobs(ids, likeliest) if request.top and values is not None else None,
+        topk_prompt_logprobs_np=TopkLogprobs(ids, likeliest) if request.top and values is not None else None,
     )
 
 

@@ -79,8 +79,11 @@ class BaseModel:
         return name
 
     def drop_adapter(self, adapter: str) -> None:
-        """Frees an adapter."""
-        if self._peft is not None and adapter in self._peft.peft_config and len(self._peft.peft_config) > 1:
+        """Frees an adapter; the last one stays, since peft's layers cannot be without any."""
+        assert self._peft is not None
+        others = [name for name in self._peft.peft_config if name != adapter]
+        if others and adapter in self._peft.peft_config:
+            self._peft.set_adapter(others[-1])  # peft keeps naming a deleted adapter as the active one
             self._peft.delete_adapter(adapter)
 
     def adapter_tensors(self, adapter: str) -> dict[str, torch.Tensor]:
@@ -121,6 +124,8 @@ class BaseModel:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # Unmerged, an adapter on a tied output layer leaves the embedding alone: nothing to warn of.
             warnings.filterwarnings("ignore", message=".*tie.*")
+            # peft asks transformers for an attribute that transformers is about to rename.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             torch.manual_seed(0 if seed is None else seed)
             if self._peft is None:
                 self._peft = get_peft_model(self.model, config, adapter_name=adapter)  # pyright: ignore

@@ -43,6 +43,30 @@ class LocalRestClient:
 
         return _answer(look)
 
+    def get_training_run_by_tinker_path(
+        self, tinker_path: str, access_scope: str = "owned"
+    ) -> ServiceFuture[types.TrainingRun]:
+        """The server run of saved weights, and the newest that it saved."""
+
+        def look() -> types.TrainingRun:
+            store = self._service.store
+            directory = store.find(tinker_path)
+            facts, server_run = store.facts(directory), directory.parent.parent.name
+            saved = [self._describe(one) for one in store.directories(server_run)]
+            newest = {one.checkpoint_type: one for one in saved}
+            return types.TrainingRun(
+                training_run_id=server_run,
+                base_model=facts["base_model"],
+                model_owner="local",
+                is_lora=True,
+                lora_rank=facts["rank"],
+                last_request_time=max(one.time for one in saved),
+                last_checkpoint=newest.get("training"),
+                last_sampler_checkpoint=newest.get("sampler"),
+            )
+
+        return _answer(look)
+
     def list_checkpoints(self, training_run_id: str) -> ServiceFuture[types.CheckpointsListResponse]:
         """What a server run has saved, the oldest first."""
         return _answer(lambda: self._list(self._service.store.directories(training_run_id)))

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from tinker.types.topk_logprobs import MASK_LOGPROB
 
 from socratic_distill.local.lora import BaseModel
 
@@ -181,7 +182,7 @@ def _score_part(model: Any, prompts: Sequence[tuple[int, ...]], top: int) -> lis
         size = len(prompt)
         values = np.full(size, np.nan, np.float32)
         values[1:] = own[i, : size - 1].numpy()
-        ids, likeliest = np.zeros((size, top), np.int32), np.full((size, top), -99999.0, np.float32)
+        ids, likeliest = np.zeros((size, top), np.int32), np.full((size, top), MASK_LOGPROB, np.float32)
         if best is not None:
             ids[1:], likeliest[1:] = best.indices[i, : size - 1].numpy(), best.values[i, : size - 1].numpy()
         scores.append((values, ids, likeliest))

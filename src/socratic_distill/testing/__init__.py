@@ -13,7 +13,8 @@ keeps saved weights on disk for a later process. `service.calls` is the record o
 """
 
 from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
-from socratic_distill.testing.faults import Fault, status_error
+from socratic_distill.service_errors import status_error
+from socratic_distill.testing.faults import Fault
 from socratic_distill.testing.rest import FakeRestClient
 from socratic_distill.testing.service import CallRecord, FakeServiceClient
 from socratic_distill.testing.tokenizer import ToyTokenizer

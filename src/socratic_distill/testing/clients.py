@@ -19,7 +19,7 @@ from tinker.types import (
 )
 
 from socratic_distill.futures import ServiceFuture
-from socratic_distill.testing.faults import status_error
+from socratic_distill.service_errors import status_error
 from socratic_distill.testing.losses import check_request, loss_inputs
 from socratic_distill.testing.sampling import Sampler, check_tokens
 from socratic_distill.testing.store import RunInfo

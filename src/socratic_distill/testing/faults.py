@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx
 import tinker
 
 from socratic_distill.errors import ConfigError
+from socratic_distill.service_errors import REQUEST, status_error
 
 CALLS = frozenset(
     {
@@ -34,17 +34,6 @@ CALLS = frozenset(
     }
 )
 _KINDS = ("connection", "timeout", "lost_answer")
-_ERRORS: dict[int, type[tinker.APIStatusError]] = {
-    400: tinker.BadRequestError,
-    401: tinker.AuthenticationError,
-    402: tinker.BillingError,
-    403: tinker.PermissionDeniedError,
-    404: tinker.NotFoundError,
-    409: tinker.ConflictError,
-    422: tinker.UnprocessableEntityError,
-    429: tinker.RateLimitError,
-}
-_REQUEST = httpx.Request("POST", "https://fake.invalid/api/v1")
 
 
 @dataclass(frozen=True)
@@ -95,9 +84,9 @@ class Fault:
         if isinstance(self.error, int):
             return status_error(self.error, f"planned fault: {self.call} fails with {self.error}")
         if self.error == "timeout":
-            return tinker.APITimeoutError(request=_REQUEST)
+            return tinker.APITimeoutError(request=REQUEST)
         what = "the answer was lost" if self.is_carried_out else "no connection"
-        return tinker.APIConnectionError(request=_REQUEST, message=f"planned fault: {self.call}, {what}")
+        return tinker.APIConnectionError(request=REQUEST, message=f"planned fault: {self.call}, {what}")
 
 
 class FaultPlan:
@@ -115,9 +104,3 @@ class FaultPlan:
             if fault.call == call and fault.nth <= number < fault.nth + fault.times:
                 return fault
         return None
-
-
-def status_error(status: int, message: str) -> tinker.APIStatusError:
-    """The SDK's error for an HTTP status, as its client raises it."""
-    kind = _ERRORS.get(status, tinker.InternalServerError if status >= 500 else tinker.APIStatusError)
-    return kind(message, response=httpx.Response(status, request=_REQUEST), body={"detail": message})

@@ -7,7 +7,7 @@ import tinker
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
-from socratic_distill.testing.faults import status_error
+from socratic_distill.service_errors import status_error
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel, last_of
 

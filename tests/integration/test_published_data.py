@@ -1,0 +1,83 @@
+"""The published files load fully, each answer equal to what an independent reading of the file gives.
+
+`SOCRATIC_DATA` names a folder with `mathdial_sample.jsonl` and `gsm8k_sample.jsonl`: the first 100 rows of
+MathDial's test split and the first 200 of GSM8K's, as published.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from socratic_distill import load_seeds
+from socratic_distill.answers import same_answer
+
+pytestmark = pytest.mark.data
+
+MATHDIAL, MATHDIAL_ROWS = "mathdial_sample.jsonl", 100
+GSM8K, GSM8K_ROWS = "gsm8k_sample.jsonl", 200
+
+
+def published(name: str) -> Path:
+    folder = os.environ.get("SOCRATIC_DATA")
+    if not folder:
+        pytest.fail(f"set SOCRATIC_DATA to a folder that holds {MATHDIAL} and {GSM8K}")
+    path = Path(folder) / name
+    if not path.is_file():
+        pytest.fail(f"SOCRATIC_DATA={folder} holds no {name}")
+    return path
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def plain(number: str) -> float:
+    assert re.fullmatch(r"-?\d[\d,]*(\.\d+)?", number), number
+    return float(number.replace(",", ""))
+
+
+def test_mathdial_loads_fully_with_right_answers():
+    path = published(MATHDIAL)
+    seeds = load_seeds(path)
+    assert len(seeds) == MATHDIAL_ROWS
+    for seed, row in zip(seeds, rows(path), strict=True):
+        # The last line of both solutions is the bare number, behind one space.
+        answer = plain(row["ground_truth"].rpartition("\n ")[2].strip())
+        mistake = plain(row["student_incorrect_solution"].rpartition("\n ")[2].strip())
+        assert float(seed.expected_answer) == answer, seed.id
+        assert same_answer(seed.initial_error or "", str(mistake)), seed.id
+        assert answer != mistake, seed.id
+        assert seed.question == row["question"].strip()
+        assert seed.student_profile == row["student_profile"].strip()
+        assert "|EOM|" not in f"{seed}", "the published conversation is no part of a seed"
+
+
+def test_gsm8k_loads_fully_with_right_answers():
+    path = published(GSM8K)
+    seeds = load_seeds(path)
+    assert len(seeds) == GSM8K_ROWS
+    for seed, row in zip(seeds, rows(path), strict=True):
+        assert float(seed.expected_answer) == plain(row["answer"].split("#### ")[1]), seed.id
+        assert seed.question == row["question"].strip()
+        assert seed.initial_error is None and seed.student_profile is None
+        assert "<<" not in f"{seed}", seed.id
+
+
+def test_published_files_load_together():
+    both = [(published(GSM8K), 150), (published(MATHDIAL), None)]
+    assert len(load_seeds(seeds_files=both)) == 150 + MATHDIAL_ROWS
+
+
+@pytest.mark.parametrize(("name", "key"), [(GSM8K, "answer"), (MATHDIAL, "ground_truth")])
+def test_answers_agree_with_the_last_step_of_the_working(name, key):
+    """The line above the marked answer works it out, so it holds the number that was read."""
+    path = published(name)
+    for seed, row in zip(load_seeds(path), rows(path), strict=True):
+        step = re.sub(r"<<.*?>>", "", row[key]).strip().split("\n")[-2]
+        results = {float(number) for number in re.findall(r"\d*\.?\d+", step.replace(",", ""))}
+        assert float(seed.expected_answer) in results, (seed.id, step)

@@ -1,0 +1,191 @@
+"""The whole path on real torch, with the packaged tiny model."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, objective, open_service, teacher, train
+from socratic_distill.objective import make_examples
+from socratic_distill.rollout import play_batch
+from socratic_distill.sequences import Span, TokenSequence
+from socratic_distill.service import Service
+from socratic_distill.stage import open_stage
+from socratic_distill.teacher import score_batch
+from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
+from tests.conftest import read_rows
+
+
+def tiny_config(log_path, **changes):
+    fields = dict(
+        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
+        max_tokens=30, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
+        max_turns=2, max_steps=4, save_every=2, display="off",
+    )  # fmt: skip
+    return build_socratic_config(**(fields | changes))
+
+
+def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
+    train(tiny_config(tmp_path / "run", max_steps=8, groups_per_batch=4, num_envs=4))
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert rows[-1]["teacher_kl"] < 0.6 * rows[0]["teacher_kl"]
+    assert all(row["drift/max"] < 1e-4 for row in rows), "sampler and trainer disagree on the same weights"
+
+
+def test_resume_on_the_engine_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
+    from safetensors.torch import load_file
+
+    train(tiny_config(tmp_path / "whole"))
+    train(tiny_config(tmp_path / "run", max_steps=2))
+    train(tiny_config(tmp_path / "run"))
+    for name in ("metrics.jsonl", "dialogues.jsonl"):
+        assert read_rows(tmp_path / "run" / name) == read_rows(tmp_path / "whole" / name)
+    finals = [Path(load_checkpoints(tmp_path / run)[-1].state_path or "") for run in ("run", "whole")]
+    for file in ("adapter_model.safetensors", "optimizer.safetensors"):
+        one, other = (load_file(final / file) for final in finals)
+        assert one.keys() == other.keys()
+        assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
+
+
+def test_killed_quickstart_resumes_to_the_same_rows(tmp_path):
+    script = Path(__file__).parents[2] / "examples" / "quickstart.py"
+    train(_quickstart_config(tmp_path / "whole"))
+    command = [sys.executable, str(script), "--steps", "6", "--log-path", str(tmp_path / "run")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
+        assert child.poll() is None, f"the quickstart ended by itself: {child.communicate()[0].decode()}"
+        assert time.monotonic() < deadline, "the quickstart did not reach step 5"
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert [one.name for one in load_checkpoints(tmp_path / "run") if one.state_path] == ["000004"]
+    result = train(_quickstart_config(tmp_path / "run"))
+    assert result.status == "completed"
+    assert read_rows(metrics) == read_rows(tmp_path / "whole" / "metrics.jsonl")
+    dialogues = [read_rows(tmp_path / run / "dialogues.jsonl") for run in ("run", "whole")]
+    assert dialogues[0] == dialogues[1]
+
+
+def _quickstart_config(log_path):
+    """The config that examples/quickstart.py builds for six steps."""
+    import importlib.util
+
+    path = Path(__file__).parents[2] / "examples" / "quickstart.py"
+    spec = importlib.util.spec_from_file_location("quickstart", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_config(steps=6, log_path=str(log_path)).model_copy(update={"display": "off"})
+
+
+# -- Zero signal: a teacher that is the tutor itself has nothing to teach. --------------------------------
+
+
+async def largest_signal(config):
+    """The largest advantage of a tutor token, and the largest gap between trainer and sampler, in nats."""
+    opened = open_service(config)
+    service = Service(opened.client, opened.rest)
+    training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
+    stage = await open_stage(config, service, training)
+    cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
+    dialogues = await play_batch(load_seeds(TRAIN_SEEDS, 8), 0, 2, cast, 64)
+    assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"
+    scored = await score_batch(dialogues, cast, stage.teacher, 64)
+    assert not [one.dialogue.error for one in scored if one.dialogue.ending == "failed"]
+    examples = [example for one in scored for example in make_examples(one, coef=1.0, discount=0.0)]
+    output = await training.forward([example.datum for example in examples], "importance_sampling")
+    advantage = drift = 0.0
+    ends = 0
+    for example, out in zip(examples, output.loss_fn_outputs, strict=True):
+        inputs = {name: value.to_numpy() for name, value in example.datum.loss_fn_inputs.items()}
+        advantage = max(advantage, float(np.abs(inputs["advantages"]).max()))
+        drift = max(drift, float(np.abs(out["logprobs"].to_numpy() - example.sampled)[example.mask].max()))
+        ends += int((inputs["target_tokens"][example.mask] == cast.tutor.renderer.end_token).sum())
+    assert ends >= len(examples), "end-of-turn tokens are sampled, scored and trained on"
+    return advantage, drift
+
+
+@pytest.fixture
+def own_teacher(tmp_path):
+    """A config whose teacher has the tutor's weights and prompt."""
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("You are a math tutor. Help the student with this problem.\n\nProblem: {question}\n")
+    return tiny_config(
+        tmp_path / "run", max_turns=3, tutor_prompt_file=prompt, teacher_prompt_file=prompt, max_tokens=20
+    )
+
+
+async def test_teacher_that_is_the_tutor_gives_no_signal(own_teacher):
+    advantage, drift = await largest_signal(own_teacher)
+    assert advantage < 1e-4, f"an advantage of {advantage} nats where there is nothing to teach"
+    assert drift < 1e-4, f"sampler and trainer are {drift} nats apart on the same weights"
+
+
+async def test_zero_signal_check_notices_targets_shifted_by_one(own_teacher, monkeypatch):
+    def late(tokens, at_token):
+        return list(tokens[:-1]), list(tokens[1:]), at_token[:, :-1]
+
+    monkeypatch.setattr(objective, "shift_targets", late)
+    with pytest.raises(AssertionError):
+        _, drift = await largest_signal(own_teacher)
+        assert drift < 1e-4
+
+
+async def test_zero_signal_check_notices_scores_of_the_token_before(own_teacher, monkeypatch):
+    right = teacher.span_scores
+    monkeypatch.setattr(
+        teacher, "span_scores", lambda sequence, values, whose: right(sequence, [values[1], *values[:-1]], whose)
+    )
+    advantage, _ = await largest_signal(own_teacher)
+    assert advantage > 0.1
+
+
+async def test_zero_signal_check_notices_a_template_that_adds_a_system_prompt(own_teacher, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(MODEL_DIR, other, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl", "*.py"))
+    template = other / "chat_template.jinja"
+    template.write_text("<|system|>You are a tutor.<|end|>" + template.read_text())
+    advantage, _ = await largest_signal(own_teacher.model_copy(update={"teacher_model_name": str(other)}))
+    assert advantage > 0.1
+
+
+async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypatch):
+    right = teacher.merge_turns
+
+    def off_by_one(turns):
+        return [
+            TokenSequence(
+                sequence.tokens, tuple(Span(s.turn, s.start - 1, s.stop - 1) for s in sequence.spans)
+            )
+            for sequence in right(turns)
+        ]
+
+    monkeypatch.setattr(teacher, "merge_turns", off_by_one)
+    with pytest.raises(AssertionError):
+        advantage, drift = await largest_signal(own_teacher)
+        assert advantage < 1e-4 and drift < 1e-4
+
+
+def test_all_roles_share_one_base_model(tmp_path):
+    config = tiny_config(tmp_path / "run", max_steps=1)
+    service = open_service(config)
+    train(config, service_client=service.client, rest_client=service.rest)
+    assert list(service.client.models) == ["tiny"]
+
+
+async def test_local_engine_runs_on_the_given_loop(tmp_path):
+    from socratic_distill import train_async
+
+    assert (await train_async(tiny_config(tmp_path / "run", max_steps=1))).status == "completed"
