@@ -1,6 +1,6 @@
 """Fresh start: another `log_path` begins with a fresh LoRA, whatever other runs there are.
 
-    python examples/fresh_start.py
+python examples/fresh_start.py
 """
 
 from socratic_distill import build_socratic_config, resolve_start, train

@@ -1,6 +1,6 @@
 """The guide's run on Tinker's hosted service. Needs TINKER_API_KEY, and costs money.
 
-    TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
+TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
 """
 
 import argparse

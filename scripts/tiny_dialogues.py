@@ -144,9 +144,7 @@ def _questions_on_problem(rng: Random, problem: Problem) -> Iterator[_Question]:
         return
     yield _Question(
         "start",
-        rng.choice(
-            (f"How many {things} does {name} have at first?", f"How many {things} are there at first?")
-        ),
+        rng.choice((f"How many {things} does {name} have at first?", f"How many {things} are there at first?")),
         (f"{name} has {numbers[0]} {things}.", f"There are {numbers[0]} at first."),
     )
     place = rng.randrange(len(problem.events))
@@ -180,9 +178,7 @@ def _questions_on_containers(rng: Random, problem: Problem) -> Iterator[_Questio
     )
     yield _Question(
         "event",
-        rng.choice(
-            (f"How many {things} are in each of the {container}?", f"What is in each of the {container}?")
-        ),
+        rng.choice((f"How many {things} are in each of the {container}?", f"What is in each of the {container}?")),
         (f"There are {b} {things} in each.", f"{b} {things}."),
     )
     yield _Question(
@@ -215,9 +211,7 @@ def _with_opener(rng: Random, question: str, feedback: str) -> str:
     return question
 
 
-def _answer(
-    rng: Random, problem: Problem, mistake: Mistake, question: _Question, solved: bool
-) -> tuple[str, str]:
+def _answer(rng: Random, problem: Problem, mistake: Mistake, question: _Question, solved: bool) -> tuple[str, str]:
     """The student's answer to a guiding question, and the feedback that it deserves."""
     reply = rng.choice(question.replies)
     if not solved:
@@ -235,9 +229,7 @@ def _answer(
 
 
 def _stubborn(rng: Random, mistake: Mistake) -> str:
-    return rng.choice(
-        (f"I still think it is {mistake.wrong}.", "I do not understand.", f"But {mistake.work}.")
-    )
+    return rng.choice((f"I still think it is {mistake.wrong}.", "I do not understand.", f"But {mistake.work}."))
 
 
 def _repeat(rng: Random, problem: Problem) -> str:

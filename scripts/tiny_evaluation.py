@@ -62,9 +62,7 @@ def self_play(
 ) -> list[Play]:
     """Plays one dialogue a seed, the tutor under this prompt file; sampled from torch's global generator."""
     plays = [Play(seed, prompt_text(prompt, seed)) for seed in seeds]
-    for play, text in zip(
-        plays, replies(model, tokenizer, [p.student_messages() for p in plays]), strict=True
-    ):
+    for play, text in zip(plays, replies(model, tokenizer, [p.student_messages() for p in plays]), strict=True):
         play.student.append(text)
         play.solved = _solves(text, play.seed)
     for turn in range(max_turns):
@@ -86,9 +84,7 @@ def replies(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, views: Sequence[list[dict[str, str]]]
 ) -> list[str]:
     """Samples one reply to each view."""
-    texts = [
-        tokenizer.apply_chat_template(view, tokenize=False, add_generation_prompt=True) for view in views
-    ]
+    texts = [tokenizer.apply_chat_template(view, tokenize=False, add_generation_prompt=True) for view in views]
     batch = tokenizer(
         texts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt",
         return_token_type_ids=False,
@@ -109,9 +105,7 @@ def reply_logprobs(
     return logits.log_softmax(-1).gather(-1, torch.tensor(after)[:, None])[:, 0]
 
 
-def teacher_kl(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plays: Sequence[Play]
-) -> list[float]:
+def teacher_kl(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plays: Sequence[Play]) -> list[float]:
     """Mean of plain less Socratic log-probability of the tutor's tokens, nats a token, for each turn."""
     by_turn: list[list[torch.Tensor]] = []
     for play in plays:
@@ -139,9 +133,7 @@ def asking(plays: Sequence[Play]) -> float:
     return sum("?" in reply for reply in first) / len(first)
 
 
-def print_table(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seeds: Sequence[Seed], seed: int
-) -> None:
+def print_table(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seeds: Sequence[Seed], seed: int) -> None:
     """Prints the figures under the plain and the Socratic prompt, and three dialogues of each."""
     print(f"{'prompt':9} {'telling':>8} {'asking':>8} {'solved':>8} {'by itself':>10} {'errs first':>11}")
     for prompt in ("tutor", "teacher"):

@@ -197,9 +197,7 @@ def _story(rng: Random, operation: Operation, numbers: tuple[int, ...]) -> Probl
                 f"There are {a} {container}. {name} puts {b} {things} in each of them.",
             )
         )
-        goal = (
-            f"How many {things} does {name} have?" if rng.random() < 0.5 else f"How many {things} are there?"
-        )
+        goal = f"How many {things} does {name} have?" if rng.random() < 0.5 else f"How many {things} are there?"
     else:
         phrases = zip(_SIGNS[operation], numbers[1:], strict=True)
         events = tuple(rng.choice(_GAINS if sign == "+" else _LOSSES).format(n) for sign, n in phrases)

@@ -121,9 +121,7 @@ class Encoder:
         return ids, targets
 
 
-def batches(
-    encoder: Encoder, rng: Random, size: int, pad: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(encoder: Encoder, rng: Random, size: int, pad: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless batches of views of like length: ids and targets, both `[size, N]`, padded on the right."""
     pool_of = 16
     while True:
@@ -235,23 +233,17 @@ def report(out: Path, seed: int) -> None:
     """Prints what the model in this directory does on the held-out seeds."""
     lines = (out / "heldout_seeds.jsonl").read_text(encoding="utf-8").splitlines()
     model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-    print_table(
-        model, PreTrainedTokenizerFast.from_pretrained(out), [json.loads(line) for line in lines], seed
-    )
+    print_table(model, PreTrainedTokenizerFast.from_pretrained(out), [json.loads(line) for line in lines], seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument("--steps", type=int, default=3000, help="optimizer steps")
     parser.add_argument("--batch", type=int, default=14, help="views a step")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of data, initial weights and seed files")
-    parser.add_argument(
-        "--threads", type=int, default=2, help="of torch; results depend on it in the last digits"
-    )
+    parser.add_argument("--threads", type=int, default=2, help="of torch; results depend on it in the last digits")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = build_tokenizer(args.seed)

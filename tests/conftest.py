@@ -11,7 +11,11 @@ from socratic_distill import SocraticConfig, build_socratic_config
 def seeds_file(tmp_path: Path) -> Path:
     """Six problems in our own format, one without a mistake."""
     rows = [
-        {"id": f"s{i}", "question": f"Tom has {i} apples and gets 30 more. How many?", "expected_answer": str(30 + i)}
+        {
+            "id": f"s{i}",
+            "question": f"Tom has {i} apples and gets 30 more. How many?",
+            "expected_answer": str(30 + i),
+        }
         | ({"initial_error": f"30 - {i} = {30 - i}."} if i else {})
         for i in range(6)
     ]

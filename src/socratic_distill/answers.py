@@ -19,7 +19,7 @@ from decimal import Decimal
 _MINUS = "-\u2212\u2013"
 _NUMBER = re.compile(
     rf"""
-    (?P<sign> [{_MINUS}]? [$£€]? [{_MINUS}]? )
+    (?P<sign> [$£€] [{_MINUS}] | [{_MINUS}]? [$£€]? )
     (?P<digits>
         \d{{1,3}} (?:,\d{{3}})+ (?!,?\d) (?:\.\d+)?     # 1,234,567.5
       | \d+ (?:\.\d+)?                                  # 1234567.5

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.dialogue import Message
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.models import full_model_name
@@ -40,8 +40,8 @@ def chat(
         CheckpointNotFound: the run has no sampler weights.
     """
     config = load_config(log_path)
-    record = CheckpointManager(log_path).newest_sampler
-    if record is None:
+    samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
+    if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
     if question is None:
         seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
@@ -53,7 +53,7 @@ def chat(
     talk = [Message("system", prompt)]
 
     async def answer(turn: int) -> tuple[str, tuple[int, ...]]:
-        client = await service.create_sampling_client(model_path=record.sampler_path)
+        client = await service.create_sampling_client(model_path=samplers[-1])
         name = full_model_name(config.tutor_model_name)
         renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
         speaker = Speaker("tutor", client, renderer, config.max_tokens, config.temperature)

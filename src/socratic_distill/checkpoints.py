@@ -161,11 +161,6 @@ class CheckpointManager:
         """The record to resume from; None where there is none."""
         return newest_state(self._records)
 
-    @property
-    def newest_sampler(self) -> CheckpointRecord | None:
-        """The last record with sampler weights; None where there is none."""
-        return next((record for record in reversed(self._records) if record.sampler_path), None)
-
     def append(self, record: CheckpointRecord) -> None:
         """Adds a record, durably."""
         append_durably(self.path, record.to_line())

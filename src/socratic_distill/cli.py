@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="socratic-distill", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="socratic-distill", description="Train a small model to tutor.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     chat = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
     chat.add_argument("log_path", help="directory of the run")

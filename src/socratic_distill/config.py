@@ -50,9 +50,7 @@ class SocraticConfig(BaseModel):
     seeds_file: PathText | None = Field(
         None, description="JSONL file of seeds. None: seeds_files, or the built-in problems."
     )
-    seeds_limit: Count | None = Field(
-        None, description="Number of seeds taken from the top of seeds_file. None: all."
-    )
+    seeds_limit: Count | None = Field(None, description="Number of seeds taken from the top of seeds_file. None: all.")
     seeds_files: tuple[tuple[PathText, Count | None], ...] | None = Field(
         None,
         description="Several (path, limit) read in order, limit None taking all. None: seeds_file instead.",
@@ -89,18 +87,14 @@ class SocraticConfig(BaseModel):
         description="Sampling temperature of tutor and student. Away from 1.0 the tutor's log-probabilities "
         "are scored again at 1.0, so that they compare with the teacher's.",
     )
-    student_max_tokens: Count | None = Field(
-        None, description="Longest student turn, in tokens. None: as max_tokens."
-    )
+    student_max_tokens: Count | None = Field(None, description="Longest student turn, in tokens. None: as max_tokens.")
     max_context_tokens: Count | None = Field(
         None,
         description="Longest context of a dialogue, in tokens, prompt and reply together. None: the smallest "
         "of the three models' contexts, as far as the service tells them.",
     )
     tutor_enable_thinking: bool = Field(False, description="Let the tutor's template open a <think> part.")
-    student_enable_thinking: bool = Field(
-        False, description="Let the student's template open a <think> part."
-    )
+    student_enable_thinking: bool = Field(False, description="Let the student's template open a <think> part.")
     teacher_enable_thinking: bool = Field(
         False, description="Render the teacher's context as if it were to think first."
     )
@@ -150,9 +144,7 @@ class SocraticConfig(BaseModel):
             )
         if self.seeds_files is not None and not self.seeds_files:
             raise ValueError("seeds_files is empty; give at least one (path, limit), or None")
-        if self.base_url not in (None, "local") and not str(self.base_url).startswith(
-            ("http://", "https://")
-        ):
+        if self.base_url not in (None, "local") and not str(self.base_url).startswith(("http://", "https://")):
             raise ValueError(
                 f"base_url={self.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
             )

@@ -21,12 +21,14 @@ class Update:
     Attributes:
         logprobs: the trainer's log-probability of each target, nats, one array `[N - 1]` an example.
         metrics: the service's own metrics, such as `loss:sum`; empty where it gives none.
-        sampler_path: the new sampler weights.
+        saves: the saves behind the step, not yet confirmed, by the record's key; for `Learner.record`.
+        batch: the next batch to run.
     """
 
     logprobs: list[np.ndarray]
     metrics: dict[str, float]
-    sampler_path: str
+    saves: dict[str, Any]
+    batch: int
 
 
 class Learner:
@@ -50,13 +52,12 @@ class Learner:
         self.version = version
 
     async def update(self, examples: Sequence[TrainingExample], batch: int, save_state: bool) -> Update:
-        """One forward and backward pass, one optimizer step, and the saves behind it.
+        """One forward and backward pass and one optimizer step; the saves are on their way behind them.
 
-        All requests are submitted before any is awaited, so that they share the service's cycle. A save
-        is recorded once it is confirmed, and only if the step that it stands behind succeeded.
+        All requests are submitted before any is awaited, so that they share the service's cycle.
 
         Args:
-            examples: the batch; at least one.
+            examples: the batch; an empty one takes no step, and its state is still saved when that is due.
             batch: the next batch to run, under which the saves are named and recorded.
             save_state: whether to save the training state too.
 
@@ -65,37 +66,44 @@ class Learner:
         """
         from tinker import AdamParams
 
-        name = f"{batch:06d}"
+        name = _name(batch)
+        requests, saves = [], {}
         try:
-            trained = self._client.forward_backward([example.datum for example in examples], self._loss_fn)
-            stepped = self._client.optim_step(AdamParams(learning_rate=self._learning_rate))
-            sampler = self._client.save_weights_for_sampler(name)
-            state = self._client.save_state(name) if save_state else None
-            output = await _confirmed(trained)
-            await _confirmed(stepped)
+            if examples:
+                requests.append(self._client.forward_backward([example.datum for example in examples], self._loss_fn))
+                requests.append(self._client.optim_step(AdamParams(learning_rate=self._learning_rate)))
+                saves["sampler_path"] = self._client.save_weights_for_sampler(name)
+            if save_state:
+                saves["state_path"] = self._client.save_state(name)
+            answers = [await _confirmed(request) for request in requests]
         except Exception as error:
             raise _failure(f"the training step of batch {batch - 1}", error) from error
+        if not answers:
+            return Update([], {}, saves, batch)
         self.version += 1
-        sampler_path, _ = await asyncio.gather(
-            self._record(sampler, "sampler_path", name, batch), self._record(state, "state_path", name, batch)
-        )
-        assert sampler_path is not None
+        output = answers[0]
         logprobs = [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]
-        return Update(logprobs, dict(output.metrics), sampler_path)
+        return Update(logprobs, dict(output.metrics), saves, batch)
+
+    async def record(self, update: Update) -> str | None:
+        """Waits for a step's saves and records each once it is confirmed, whatever becomes of the other.
+
+        The step's rows must be on disk before: a state that is recorded is one that a run resumes behind.
+
+        Returns:
+            The path of the new sampler weights; None where no step was taken.
+        """
+        paths = await asyncio.gather(
+            *(self._record(save, key, update.batch) for key, save in update.saves.items()), return_exceptions=True
+        )
+        for path in paths:
+            if isinstance(path, BaseException):
+                raise path
+        return dict(zip(update.saves, map(str, paths), strict=True)).get("sampler_path")
 
     async def save_sampler(self, batch: int) -> str:
         """Saves and records sampler weights of the client as it is; gives their path."""
-        name = f"{batch:06d}"
-        path = await self._record(self._submit("save_weights_for_sampler", name), "sampler_path", name, batch)
-        assert path is not None
-        return path
-
-    async def save_state(self, batch: int) -> str:
-        """Saves and records the training state of the client as it is; gives its path."""
-        name = f"{batch:06d}"
-        path = await self._record(self._submit("save_state", name), "state_path", name, batch)
-        assert path is not None
-        return path
+        return await self._record(self._submit("save_weights_for_sampler", _name(batch)), "sampler_path", batch)
 
     async def save_final(self, batch: int) -> tuple[str, str]:
         """Saves the run's last state and sampler weights, without an expiry, in one record."""
@@ -123,10 +131,9 @@ class Learner:
         except Exception as error:
             raise _failure(f"{call}({name!r})", error) from error
 
-    async def _record(self, save: Any, key: str, name: str, batch: int) -> str | None:
-        """Waits for a save and records it; None for no save."""
-        if save is None:
-            return None
+    async def _record(self, save: Any, key: str, batch: int) -> str:
+        """Waits for a save, records it, and gives its path."""
+        name = _name(batch)
         try:
             path = (await _confirmed(save)).path
         except Exception as error:
@@ -134,6 +141,11 @@ class Learner:
         paths = {key: path}
         self._journal.append(CheckpointRecord(name=name, batch=batch, version=self.version, **paths))
         return path
+
+
+def _name(batch: int) -> str:
+    """Name of the saves before a batch; no batch comes twice in the life of a training client."""
+    return f"{batch:06d}"
 
 
 async def _confirmed(request: Awaitable[T]) -> T:

@@ -48,7 +48,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
 def update_metrics(
     examples: Sequence[TrainingExample], logprobs: Sequence[np.ndarray], service: dict[str, float]
 ) -> dict[str, float | int | None]:
-    """Figures of a training step.
+    """Figures of a training step; None where it had no examples.
 
     `drift/*` is |trainer - sampler| log-probability of the tutor's tokens, nats: what the two sides of the
     service disagree on for the same weights.
@@ -57,11 +57,11 @@ def update_metrics(
         np.abs(now[example.mask] - example.sampled[example.mask])
         for now, example in zip(logprobs, examples, strict=True)
     ]
-    flat = np.concatenate(drift)
+    flat = np.concatenate(drift) if drift else np.zeros(0)
     return {
         "datums": len(examples),
-        "drift/mean": float(flat.mean()),
-        "drift/max": float(flat.max()),
+        "drift/mean": _mean(flat),
+        "drift/max": float(flat.max()) if len(flat) else None,
         **{f"service/{name}": value for name, value in sorted(service.items())},
     }
 
@@ -119,5 +119,3 @@ def _turn_row(turn: Turn, place: int, scored: ScoredDialogue) -> dict[str, Any]:
 
 def _mean(values: Any) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-

@@ -43,9 +43,7 @@ def advantages(scored: ScoredDialogue, coef: float, discount: float) -> list[Flo
     With a discount the sum runs over the tutor's later tokens of the whole dialogue, whichever datum
     they end up in.
     """
-    turns = [
-        -coef * (tutor - teacher) for tutor, teacher in zip(scored.tutor, scored.teacher, strict=True)
-    ]
+    turns = [-coef * (tutor - teacher) for tutor, teacher in zip(scored.tutor, scored.teacher, strict=True)]
     if discount == 0.0 or not turns:
         return turns
     flat = np.concatenate(turns)
@@ -60,9 +58,7 @@ def make_examples(scored: ScoredDialogue, coef: float, discount: float) -> list[
     return [_make_example(sequence, scored.tutor, by_turn) for sequence in scored.sequences]
 
 
-def _make_example(
-    sequence: TokenSequence, logprobs: Sequence[Floats], advantage: Sequence[Floats]
-) -> TrainingExample:
+def _make_example(sequence: TokenSequence, logprobs: Sequence[Floats], advantage: Sequence[Floats]) -> TrainingExample:
     from tinker import Datum, ModelInput, TensorData
 
     at_token = np.zeros((3, len(sequence.tokens)))  # [mask, log-probability, advantage] x N

@@ -110,9 +110,7 @@ class Cast:
         return self.max_context is None or longest_prompt + reply <= self.max_context
 
 
-async def play_batch(
-    seeds: Sequence[Seed], step: int, group_size: int, cast: Cast, concurrency: int
-) -> list[Dialogue]:
+async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Cast, concurrency: int) -> list[Dialogue]:
     """Plays `group_size` dialogues on each seed, at most `concurrency` at once.
 
     A dialogue that fails is returned with its error; it never takes others down.

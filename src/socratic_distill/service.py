@@ -39,8 +39,8 @@ def open_service(config: SocraticConfig) -> Service:
     import tinker
 
     try:
-        options = {} if config.base_url is None else {"base_url": config.base_url}
-        return Service(tinker.ServiceClient(**options), tinker.RestClient(**options))
+        url = config.base_url
+        return Service(tinker.ServiceClient(base_url=url), tinker.RestClient(base_url=url))
     except tinker.TinkerError as error:
         raise ConfigError(
             f"the Tinker service cannot be opened: {error}. Set TINKER_API_KEY, or base_url='local' to train on "
@@ -51,9 +51,7 @@ def open_service(config: SocraticConfig) -> Service:
 def _open_local(config: SocraticConfig) -> Service:
     from socratic_distill.local import LocalRestClient, LocalServiceClient
 
-    client = LocalServiceClient(
-        store=Path(config.log_path) / "local", trust_remote_code=config.trust_remote_code
-    )
+    client = LocalServiceClient(store=Path(config.log_path) / "local", trust_remote_code=config.trust_remote_code)
     return Service(client, LocalRestClient(client))
 
 

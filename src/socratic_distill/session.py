@@ -1,6 +1,7 @@
 """From the decision on how to start to clients that are ready to train."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from socratic_distill.run import RunDirectory
 from socratic_distill.service import Service, open_service
 from socratic_distill.stage import Stage, open_stage
 from socratic_distill.start import FreshStart, LoadCheckpoint, Origin, Resume, Start, resolve_start
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ async def open_session(
         service = await asyncio.to_thread(open_service, config)
     else:
         service = Service(service_client, rest_client)
+        if rest_client is None:
+            _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
     training = await _open_training_client(service, start.start, config)
     stage = await open_stage(config, service, training)
     run.note_server_run(training.model_id, start.batch)
@@ -111,9 +116,7 @@ async def _open_training_client(service: Service, start: Start, config: Socratic
     """The training client that the start asks for, checked to be of the config's model and rank."""
     client, tutor_name = service.client, full_model_name(config.tutor_model_name)
     if isinstance(start, FreshStart):
-        return await client.create_lora_training_client(
-            base_model=tutor_name, rank=config.lora_rank, seed=config.seed
-        )
+        return await client.create_lora_training_client(base_model=tutor_name, rank=config.lora_rank, seed=config.seed)
     try:
         if isinstance(start, Resume):
             training = await client.create_training_client_from_state_with_optimizer(start.state_path)

@@ -32,9 +32,7 @@ class Stage:
         """The cast of a batch, with the tutor that this sampling client samples from."""
         config = self.config
         return Cast(
-            tutor=Speaker(
-                "tutor", tutor_client, self._tutor_renderer, config.max_tokens, config.temperature, version
-            ),
+            tutor=Speaker("tutor", tutor_client, self._tutor_renderer, config.max_tokens, config.temperature, version),
             student=self._student,
             teacher=self._teacher_renderer,
             prompts=self._prompts,

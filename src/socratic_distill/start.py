@@ -8,6 +8,7 @@
 | holds one | set, the same this run began from | `Resume` |
 | holds one | set, another | `CheckpointConflict` |
 | holds one, of unknown origin | set | `Resume`, with a warning |
+| holds states, none of which names its batch | either | `StartError` |
 | journal unreadable though the run has history | either | `JournalError` |
 """
 
@@ -73,14 +74,16 @@ def resolve_start(
         CheckpointConflict: the run in `log_path` began from something else.
         CheckpointNotFound: `load_checkpoint_path` leads to no training state.
         JournalError: the journal cannot be read though the run has history.
+        StartError: the run holds states, but none that it can go on from.
     """
     directory = Path(log_path)
     journal = read_journal(journal_file(directory))
     wanted = None if load_checkpoint_path is None else os.fspath(load_checkpoint_path)
     metrics = directory / METRICS
     has_history = metrics.exists() and metrics.stat().st_size > 0
-    start = decide_start(journal, has_history, read_origin(directory), wanted, str(log_path))
-    if isinstance(start, LoadCheckpoint):
+    origin = read_origin(directory)
+    start = decide_start(journal, has_history, origin, wanted, str(log_path))
+    if isinstance(start, LoadCheckpoint) and start.state_path == wanted:
         return LoadCheckpoint(resolve_state_path(start.state_path))
     return start
 
@@ -88,7 +91,9 @@ def resolve_start(
 def decide_start(
     journal: Journal, has_history: bool, origin: Origin | None, wanted: str | None, log_path: str
 ) -> Start:
-    """The table above, as a pure function; `LoadCheckpoint` carries the path as it was given.
+    """The table above, as a pure function.
+
+    `LoadCheckpoint` carries the path as it was given, or, where this run began from it before, as resolved then.
 
     Args:
         journal: the records of the run.
@@ -107,8 +112,12 @@ def decide_start(
                 f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {found} and no state to "
                 "resume from. Mend the file, or take another log_path to start fresh"
             )
-        _warn_of_unusable(journal, log_path)
-        return FreshStart() if wanted is None else LoadCheckpoint(wanted)
+        _refuse_unusable(journal, log_path)
+        if wanted is None:
+            return FreshStart()
+        # A run that died before its first state begins again from the very state that it began from.
+        pinned = origin.resolved if origin is not None and origin.given == wanted else None
+        return LoadCheckpoint(pinned or wanted)
     if wanted is not None and origin is None:
         _log.warning(
             "%s holds checkpoints but not where the run began; it resumes, and load_checkpoint_path=%s is "
@@ -126,15 +135,14 @@ def decide_start(
     return Resume(record.state_path, record.batch, record)
 
 
-def _warn_of_unusable(journal: Journal, log_path: str) -> None:
-    for record in journal.records:
-        if record.state_path is not None:
-            _log.warning(
-                "%s: the state %s has no batch to go on with and is not resumed from; pass it as "
-                "load_checkpoint_path of a new log_path to build on it",
-                log_path,
-                record.state_path,
-            )
+def _refuse_unusable(journal: Journal, log_path: str) -> None:
+    """States that cannot be resumed from are never passed over for a fresh start."""
+    states = [record.state_path for record in journal.records if record.state_path is not None]
+    if states:
+        raise StartError(
+            f"{log_path} holds states, but none says which batch comes next: {', '.join(states)}. Add `batch` to the "
+            "newest one's line in checkpoints.jsonl, or pass its path as load_checkpoint_path of a new log_path"
+        )
 
 
 def read_origin(directory: Path) -> Origin | None:
@@ -217,9 +225,9 @@ def _resolve_weights_directory(path: Path) -> str:
         raise CheckpointNotFound(
             f"load_checkpoint_path={str(path)!r} holds sampler weights, which cannot be trained from. {hint}"
         )
-    if not (path / "adapter_config.json").is_file():
+    if not (path / "state.json").is_file():
         raise CheckpointNotFound(
-            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl or adapter_config.json; "
+            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl or state.json; "
             "expected a run directory, or a weights directory of the local engine"
         )
     return str(path)

@@ -6,6 +6,7 @@ and its place to start is in `session.py`; what a step writes is in `run.py`.
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,14 +54,10 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
         EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
         SocraticError: everything that `train_async` raises.
     """
-    return run_blocking(
-        lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
-    )
+    return run_blocking(lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train")
 
 
-async def train_async(
-    config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None
-) -> TrainResult:
+async def train_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
     """The same as `train`, on the asyncio loop that it is awaited on.
 
     Raises:
@@ -72,48 +69,52 @@ async def train_async(
     """
     seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     total = config.max_steps or steps_per_run(len(seeds), config.epochs, config.groups_per_batch)
-    display = open_display(config.display)
-    with RunDirectory(config.log_path) as run:
-        try:
-            start = start_run(config, run, total, display)
-            if start.finished is not None:
-                return TrainResult("already_complete", total, *start.finished, metrics={})
-            session = await open_session(config, run, start, service_client, rest_client)
-            learner, row = session.learner, {}
-            for step in range(start.batch, total):
-                began = time.monotonic()
-                cast = await session.cast()
-                dialogues = await play_batch(
-                    batch(seeds, seed=config.seed, step=step, size=config.groups_per_batch),
-                    step, config.num_envs, cast, config.max_concurrent_dialogues,
-                )  # fmt: skip
-                played = time.monotonic()
-                scored = await score_batch(dialogues, cast, session.stage.teacher, config.max_concurrent_dialogues)
-                check_failures([one.dialogue for one in scored], config.max_failed_fraction)
-                examples = [
-                    example
-                    for one in scored
-                    for example in make_examples(one, config.kl_penalty_coef, config.kl_discount_factor)
-                ]
-                graded = time.monotonic()
-                row = {"step": step, "version": learner.version}
-                row |= dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
-                save_state = (step + 1) % config.save_every == 0 and step + 1 < total
-                if examples:
-                    update = await learner.update(examples, step + 1, save_state)
-                    session.sampler_path = update.sampler_path
-                    row |= update_metrics(examples, update.logprobs, update.metrics)
-                elif save_state:  # an empty batch changes no weights, but the run has come this far
-                    await learner.save_state(step + 1)
-                ended = time.monotonic()
-                row |= {
-                    "time/rollout": played - began, "time/teacher": graded - played,
-                    "time/update": ended - graded, "time/step": ended - began,
-                }  # fmt: skip
-                run.log_step(row, map(dialogue_row, scored))
-                display.step(step + 1, total, row)
-            state_path, sampler_path = await learner.save_final(total)
-            display.say(f"{config.log_path}: complete after {total} steps; final state {state_path}")
-            return TrainResult("completed", total, state_path, sampler_path, row)
-        finally:
-            display.close()
+    with RunDirectory(config.log_path) as run, closing(open_display(config.display)) as display:
+        start = start_run(config, run, total, display)
+        if start.finished is not None:
+            return TrainResult("already_complete", total, *start.finished, metrics={})
+        session = await open_session(config, run, start, service_client, rest_client)
+        learner, row = session.learner, {}
+        for step in range(start.batch, total):
+            clock = Stopwatch()
+            cast = await session.cast()
+            chosen = batch(seeds, seed=config.seed, step=step, size=config.groups_per_batch)
+            dialogues = await play_batch(chosen, step, config.num_envs, cast, config.max_concurrent_dialogues)
+            clock.lap("time/rollout")
+
+            scored = await score_batch(dialogues, cast, session.stage.teacher, config.max_concurrent_dialogues)
+            check_failures([one.dialogue for one in scored], config.max_failed_fraction)
+            clock.lap("time/teacher")
+
+            coef, discount = config.kl_penalty_coef, config.kl_discount_factor
+            examples = [example for one in scored for example in make_examples(one, coef, discount)]
+            save_state = (step + 1) % config.save_every == 0 and step + 1 < total
+            update = await learner.update(examples, step + 1, save_state)
+            clock.lap("time/update")
+
+            row = {"step": step, "version": cast.tutor.version}
+            row |= dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
+            row |= update_metrics(examples, update.logprobs, update.metrics) | clock.laps()
+            run.log_step(row, map(dialogue_row, scored))
+            session.sampler_path = await learner.record(update) or session.sampler_path
+            display.step(step + 1, total, row)
+        state_path, sampler_path = await learner.save_final(total)
+        display.say(f"{config.log_path}: complete after {total} steps; final state {state_path}")
+        return TrainResult("completed", total, state_path, sampler_path, row)
+
+
+class Stopwatch:
+    """Seconds of the phases of a step, by the key of the metric."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, key: str) -> None:
+        """Ends a phase."""
+        now = time.monotonic()
+        self._laps[key], self._last = now - self._last, now
+
+    def laps(self) -> dict[str, float]:
+        """All phases so far, and `time/step`, the seconds since the step began."""
+        return {**self._laps, "time/step": time.monotonic() - self._began}

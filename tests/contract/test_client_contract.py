@@ -62,9 +62,7 @@ def test_outputs_are_float32_of_the_targets_shape(training, tokens):
 
 
 def test_cross_entropy_is_the_weighted_sum(training, tokens):
-    output = training.forward(
-        [supervised(tokens, 0.5), supervised(tokens[:3], 2.0)], "cross_entropy"
-    ).result()
+    output = training.forward([supervised(tokens, 0.5), supervised(tokens[:3], 2.0)], "cross_entropy").result()
     first, second = (out["logprobs"].to_numpy() for out in output.loss_fn_outputs)
     assert output.metrics["loss:sum"] == pytest.approx(-0.5 * first.sum() - 2.0 * second.sum(), rel=1e-4)
 
@@ -104,18 +102,14 @@ def test_policy_losses_follow_their_formulas(training, tokens, loss_fn):
 
 def test_importance_sampling_raises_what_has_advantage(training, tokens):
     before = logprobs_of(training, tokens)
-    training.forward_backward(
-        [reinforced(tokens, before, np.ones(len(before)))], "importance_sampling"
-    ).result()
+    training.forward_backward([reinforced(tokens, before, np.ones(len(before)))], "importance_sampling").result()
     training.optim_step(ADAM).result()
     assert logprobs_of(training, tokens).sum() > before.sum()
 
 
 def test_zero_advantages_change_nothing(training, tokens):
     before = logprobs_of(training, tokens)
-    training.forward_backward(
-        [reinforced(tokens, before, np.zeros(len(before)))], "importance_sampling"
-    ).result()
+    training.forward_backward([reinforced(tokens, before, np.zeros(len(before)))], "importance_sampling").result()
     training.optim_step(ADAM).result()
     np.testing.assert_array_equal(logprobs_of(training, tokens), before)
 
@@ -127,9 +121,7 @@ def test_forward_leaves_no_gradient(training, tokens):
 
 
 def test_gradients_add_up_until_the_step(engine, training, tokens):
-    together = engine.service.create_lora_training_client(
-        base_model=engine.base_model, rank=4, seed=0
-    ).result()
+    together = engine.service.create_lora_training_client(base_model=engine.base_model, rank=4, seed=0).result()
     first, second = supervised(tokens), supervised(tokens[::-1])
     before = logprobs_of(training, tokens)
     training.forward_backward([first], "cross_entropy").result()
@@ -146,9 +138,7 @@ def test_a_step_clears_the_gradients(engine, tokens):
     rates = AdamParams(learning_rate=1e-2, beta1=0.0)
     moved = []
     for steps in (1, 2):
-        training = engine.service.create_lora_training_client(
-            base_model=engine.base_model, rank=4, seed=0
-        ).result()
+        training = engine.service.create_lora_training_client(base_model=engine.base_model, rank=4, seed=0).result()
         training.forward_backward([supervised(tokens)], "cross_entropy").result()
         for _ in range(steps):
             training.optim_step(rates).result()
@@ -176,9 +166,7 @@ def test_calls_take_effect_in_submission_order(engine, training, tokens):
 def test_training_is_reproducible(engine, tokens):
     runs = []
     for _ in range(2):
-        training = engine.service.create_lora_training_client(
-            base_model=engine.base_model, rank=4, seed=3
-        ).result()
+        training = engine.service.create_lora_training_client(base_model=engine.base_model, rank=4, seed=3).result()
         train(training, tokens, steps=3)
         runs.append(logprobs_of(training, tokens))
     np.testing.assert_array_equal(runs[0], runs[1])

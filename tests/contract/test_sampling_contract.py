@@ -52,10 +52,7 @@ def test_sequences_end_at_the_tokenizers_end_by_default(base):
 def test_temperature_zero_is_greedy(base):
     prompt = prompt_of(base)
     greedy = [
-        base.sample(prompt, 1, SamplingParams(max_tokens=5, seed=seed, temperature=0))
-        .result()
-        .sequences[0]
-        .tokens
+        base.sample(prompt, 1, SamplingParams(max_tokens=5, seed=seed, temperature=0)).result().sequences[0].tokens
         for seed in (1, 2)
     ]
     assert greedy[0] == greedy[1]

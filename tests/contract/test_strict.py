@@ -13,10 +13,7 @@ async def test_strict_clients_pass_calls_on_that_the_sdk_takes():
     answer = await sampler.sample(ModelInput.from_ints([1]), 1, SamplingParams(max_tokens=2))
     assert len(answer.sequences) == 1
     assert training.model_id == "fake-0001:train:0"
-    assert (
-        StrictRestClient(FakeRestClient(service)).list_checkpoints(training.model_id).result().checkpoints
-        == []
-    )
+    assert StrictRestClient(FakeRestClient(service)).list_checkpoints(training.model_id).result().checkpoints == []
 
 
 def test_strict_clients_refuse_methods_that_the_sdk_lacks():

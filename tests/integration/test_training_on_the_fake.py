@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from tests.conftest import read_rows
 
 from socratic_distill import (
     CheckpointConflict,
@@ -24,8 +25,7 @@ from socratic_distill import (
 )
 from socratic_distill.checkpoints import newest_state
 from socratic_distill.run import RunDirectory, load_config
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
-from tests.conftest import read_rows
+from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
 
 
 def files(run, *names):
@@ -49,9 +49,26 @@ def test_run_lowers_teacher_kl_and_writes_its_directory(make_config, tmp_path):
     assert len(dialogues) == 25 * 16
     tutor_turns = [turn for row in dialogues for turn in row["turns"] if turn["role"] == "tutor"]
     assert all(
-        len(turn["tokens"]) == len(turn["tutor_logprobs"]) == len(turn["teacher_logprobs"])
-        for turn in tutor_turns
+        len(turn["tokens"]) == len(turn["tutor_logprobs"]) == len(turn["teacher_logprobs"]) for turn in tutor_turns
     )
+
+
+def test_step_whose_rows_were_not_written_is_run_again(make_config, tmp_path, monkeypatch):
+    """A crash between the step and its rows: no state may be recorded that a resume would begin behind."""
+    train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())
+    server, right = FakeServiceClient(), RunDirectory.log_step
+
+    def crash(self, metrics, dialogues):
+        if metrics["step"] == 3:
+            raise KeyboardInterrupt
+        right(self, metrics, dialogues)
+
+    monkeypatch.setattr(RunDirectory, "log_step", crash)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(), service_client=server)
+    monkeypatch.undo()
+    train(make_config(), service_client=server)
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
 
 
 def test_same_config_gives_the_same_run(make_config, tmp_path):
@@ -176,7 +193,7 @@ def test_failed_dialogue_is_recorded_and_left_out(make_config, tmp_path):
 def test_run_stops_past_the_failed_share_and_keeps_its_state(make_config, tmp_path):
     server = tmp_path / "server"
     faults = [Fault(call="compute_logprobs", nth=nth, error=500) for nth in range(19, 23)]
-    with pytest.raises(RolloutError, match="4 of 6 dialogues failed, more than max_failed_fraction=0.2"):
+    with pytest.raises(RolloutError, match=r"4 of 6 dialogues failed, more than max_failed_fraction=0\.2"):
         train(make_config(), service_client=FakeServiceClient(server, faults=faults))
     newest = newest_state(load_checkpoints(tmp_path / "run"))
     assert newest is not None and newest.batch == 2
@@ -218,30 +235,21 @@ def test_tempered_sampling_is_scored_again_at_temperature_one(make_config, tmp_p
     assert row["drift/max"] < 1e-5
 
 
-def test_teacher_of_another_vocabulary_is_refused_before_any_sampling(make_config):
-    class OtherVocabulary(FakeServiceClient):
-        def create_sampling_client(self, model_path=None, base_model=None, **options):
-            future = super().create_sampling_client(model_path=model_path, base_model=base_model, **options)
-            if base_model == "foreign":
-                client = future.result()
-                tokenizer = client.get_tokenizer()
-                vocabulary = dict(tokenizer.get_vocab())
-                first, second = list(vocabulary)[:2]
-                vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
-                client.get_tokenizer = lambda: Swapped(tokenizer, vocabulary)
-            return future
-
-    class Swapped:
-        def __init__(self, tokenizer, vocabulary):
-            self._tokenizer, self._vocabulary = tokenizer, vocabulary
-
-        def __getattr__(self, name):
-            return getattr(self._tokenizer, name)
-
+def test_teacher_of_another_vocabulary_is_refused_before_any_sampling(make_config, monkeypatch):
+    class SwappedTokenizer(ToyTokenizer):
         def get_vocab(self):
-            return self._vocabulary
+            vocabulary = dict(super().get_vocab())
+            first, second = list(vocabulary)[:2]
+            vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+            return vocabulary
 
-    server = OtherVocabulary()
+    right = FakeSamplingClient.get_tokenizer
+    monkeypatch.setattr(
+        FakeSamplingClient,
+        "get_tokenizer",
+        lambda self: SwappedTokenizer() if self.get_base_model() == "foreign" else right(self),
+    )
+    server = FakeServiceClient()
     with pytest.raises(RenderingError, match="2 tokens of the tutor 'small' mean something else"):
         train(make_config(teacher_model_name="foreign"), service_client=server)
     assert server.count("sample") == server.count("save_weights_for_sampler") == 0

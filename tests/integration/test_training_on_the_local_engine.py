@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,19 +14,27 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, objective, open_service, teacher, train
+from tests.conftest import read_rows
+
+from socratic_distill import (
+    build_socratic_config,
+    load_checkpoints,
+    load_seeds,
+    objective,
+    open_service,
+    teacher,
+    train,
+)
 from socratic_distill.objective import make_examples
 from socratic_distill.rollout import play_batch
-from socratic_distill.sequences import Span, TokenSequence
 from socratic_distill.service import Service
 from socratic_distill.stage import open_stage
 from socratic_distill.teacher import score_batch
 from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
-from tests.conftest import read_rows
 
 
 def tiny_config(log_path, **changes):
-    fields = dict(
+    fields: dict[str, Any] = dict(
         tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
         max_tokens=30, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
         max_turns=2, max_steps=4, save_every=2, display="off",
@@ -91,8 +100,16 @@ def _quickstart_config(log_path):
 # -- Zero signal: a teacher that is the tutor itself has nothing to teach. --------------------------------
 
 
-async def largest_signal(config):
-    """The largest advantage of a tutor token, and the largest gap between trainer and sampler, in nats."""
+class Signal(NamedTuple):
+    """Nats: the largest advantage of a tutor token, the largest gap between trainer and sampler."""
+
+    advantage: float
+    drift: float
+    ends: int
+    examples: int
+
+
+async def measure_signal(config):
     opened = open_service(config)
     service = Service(opened.client, opened.rest)
     training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
@@ -111,8 +128,7 @@ async def largest_signal(config):
         advantage = max(advantage, float(np.abs(inputs["advantages"]).max()))
         drift = max(drift, float(np.abs(out["logprobs"].to_numpy() - example.sampled)[example.mask].max()))
         ends += int((inputs["target_tokens"][example.mask] == cast.tutor.renderer.end_token).sum())
-    assert ends >= len(examples), "end-of-turn tokens are sampled, scored and trained on"
-    return advantage, drift
+    return Signal(advantage, drift, ends, len(examples))
 
 
 @pytest.fixture
@@ -126,9 +142,10 @@ def own_teacher(tmp_path):
 
 
 async def test_teacher_that_is_the_tutor_gives_no_signal(own_teacher):
-    advantage, drift = await largest_signal(own_teacher)
-    assert advantage < 1e-4, f"an advantage of {advantage} nats where there is nothing to teach"
-    assert drift < 1e-4, f"sampler and trainer are {drift} nats apart on the same weights"
+    signal = await measure_signal(own_teacher)
+    assert signal.advantage < 1e-4, f"an advantage of {signal.advantage} nats where there is nothing to teach"
+    assert signal.drift < 1e-4, f"sampler and trainer are {signal.drift} nats apart on the same weights"
+    assert signal.ends > signal.examples, "end-of-turn tokens are sampled, scored and trained on"
 
 
 async def test_zero_signal_check_notices_targets_shifted_by_one(own_teacher, monkeypatch):
@@ -136,18 +153,17 @@ async def test_zero_signal_check_notices_targets_shifted_by_one(own_teacher, mon
         return list(tokens[:-1]), list(tokens[1:]), at_token[:, :-1]
 
     monkeypatch.setattr(objective, "shift_targets", late)
-    with pytest.raises(AssertionError):
-        _, drift = await largest_signal(own_teacher)
-        assert drift < 1e-4
+    assert (await measure_signal(own_teacher)).drift > 0.1
 
 
 async def test_zero_signal_check_notices_scores_of_the_token_before(own_teacher, monkeypatch):
     right = teacher.span_scores
     monkeypatch.setattr(
-        teacher, "span_scores", lambda sequence, values, whose: right(sequence, [values[1], *values[:-1]], whose)
+        teacher,
+        "span_scores",
+        lambda sequence, values, whose: right(sequence, [values[1], *values[:-1]], whose),
     )
-    advantage, _ = await largest_signal(own_teacher)
-    assert advantage > 0.1
+    assert (await measure_signal(own_teacher)).advantage > 0.1
 
 
 async def test_zero_signal_check_notices_a_template_that_adds_a_system_prompt(own_teacher, tmp_path):
@@ -157,25 +173,19 @@ async def test_zero_signal_check_notices_a_template_that_adds_a_system_prompt(ow
     shutil.copytree(MODEL_DIR, other, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl", "*.py"))
     template = other / "chat_template.jinja"
     template.write_text("<|system|>You are a tutor.<|end|>" + template.read_text())
-    advantage, _ = await largest_signal(own_teacher.model_copy(update={"teacher_model_name": str(other)}))
-    assert advantage > 0.1
+    signal = await measure_signal(own_teacher.model_copy(update={"teacher_model_name": str(other)}))
+    assert signal.advantage > 0.1
 
 
 async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypatch):
-    right = teacher.merge_turns
+    right = objective.shift_targets
 
-    def off_by_one(turns):
-        return [
-            TokenSequence(
-                sequence.tokens, tuple(Span(s.turn, s.start - 1, s.stop - 1) for s in sequence.spans)
-            )
-            for sequence in right(turns)
-        ]
+    def off_by_one(tokens, at_token):
+        inputs, targets, values = right(tokens, at_token)
+        return inputs, targets, np.stack([np.roll(values[0], 1), *values[1:]])
 
-    monkeypatch.setattr(teacher, "merge_turns", off_by_one)
-    with pytest.raises(AssertionError):
-        advantage, drift = await largest_signal(own_teacher)
-        assert advantage < 1e-4 and drift < 1e-4
+    monkeypatch.setattr(objective, "shift_targets", off_by_one)
+    assert (await measure_signal(own_teacher)).drift > 0.1
 
 
 def test_all_roles_share_one_base_model(tmp_path):

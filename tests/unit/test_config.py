@@ -18,6 +18,10 @@ GUIDE: dict[str, typing.Any] = dict(
 )
 
 
+def with_field(name: str, value: typing.Any) -> dict[str, typing.Any]:
+    return GUIDE | {name: value}
+
+
 def test_config_has_the_documented_defaults():
     config = build_socratic_config(**GUIDE)
     expected = dict(
@@ -31,7 +35,7 @@ def test_config_has_the_documented_defaults():
 def test_config_keeps_every_argument_readable_under_its_name(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text("")
-    given = GUIDE | dict(
+    given: dict[str, typing.Any] = GUIDE | dict(
         student_profile="You are shy.", groups_per_batch=2, num_envs=3, max_turns=4, seeds_file=str(seeds),
         seeds_limit=5, base_url="local", load_checkpoint_path="tinker://run/weights/000100", seed=7,
     )  # fmt: skip
@@ -67,14 +71,14 @@ def test_config_is_frozen():
 )  # fmt: skip
 def test_config_refuses_a_value_that_cannot_be_meant(field, value):
     with pytest.raises(ConfigError, match=field if field != "seeds_file" else "does not exist"):
-        build_socratic_config(**(GUIDE | {field: value}))
+        build_socratic_config(**with_field(field, value))
 
 
 def test_config_refuses_an_unknown_field_with_the_closest_name():
-    with pytest.raises(ConfigError, match="'learning_rat'.*did you mean 'learning_rate'"):
-        build_socratic_config(**GUIDE, learning_rat=1.0)
+    with pytest.raises(ConfigError, match=r"'learning_rat'.*did you mean 'learning_rate'"):
+        build_socratic_config(**with_field("learning_rat", 1.0))
     with pytest.raises(ConfigError, match="the fields are: base_url"):
-        SocraticConfig(**GUIDE, zzz=1)
+        SocraticConfig(**with_field("zzz", 1))
 
 
 def test_config_refuses_two_sources_of_seeds(tmp_path):

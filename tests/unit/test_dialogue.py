@@ -6,7 +6,11 @@ from socratic_distill.prompts import Prompts
 
 SEED = Seed("s", "What is 5 + 7?", "12", initial_error="5 + 7 = 11")
 PROMPTS = Prompts(
-    "T {question}", "Teach {question} {expected_answer}", "S {question} {initial_error}", "A {question}", "Go."
+    "T {question}",
+    "Teach {question} {expected_answer}",
+    "S {question} {initial_error}",
+    "A {question}",
+    "Go.",
 )
 
 

@@ -57,9 +57,7 @@ def test_load_seeds_reads_every_mathdial_record():
         assert same_answer(seed.initial_error or "", mistake), seed.id
     assert [seed.id for seed in seeds] == [f"{row['qid']}:{line}" for line, row in enumerate(rows, 1)]
     assert [seed.question for seed in seeds] == [row["question"] for row in rows]
-    assert [seed.initial_error for seed in seeds] == [
-        row["student_incorrect_solution"].strip() for row in rows
-    ]
+    assert [seed.initial_error for seed in seeds] == [row["student_incorrect_solution"].strip() for row in rows]
     assert [seed.student_profile for seed in seeds] == [row["student_profile"] for row in rows]
 
 
@@ -247,8 +245,8 @@ def test_builtin_seeds_have_the_right_answers():
         300 / (180 / 12 - 5), 18 * 22 - 57, 6 - 3 * 5, 720 // 45, 40 * 14 + (46 - 40) * 14 * 1.5,
         (68 - 8) / 5, 3 * 5**3, 60 * 3 / 5 * 3 / 4, 100 - (2 * 11 + 3 * 6), 540 / (3 * 12),
         4 * 45 / 60, 600 + 3 * 600 * 4 / 100, (600 // 50) * (400 // 50), 90 / (14 + 16),
-        (3 * 240 + 2 * 310) / 100, (34 - 8) / 2, 32 * 9 + (40 - 32) * 3 - 40 * 5, 250 - 5 * 3 * 12, (2350 - 1800) / 5,
-        12_500 + 6 * 1_250,
+        (3 * 240 + 2 * 310) / 100, (34 - 8) / 2, 32 * 9 + (40 - 32) * 3 - 40 * 5, 250 - 5 * 3 * 12,
+        (2350 - 1800) / 5, 12_500 + 6 * 1_250,
     ]  # fmt: skip
     for seed, value in zip(load_seeds(), right, strict=True):
         assert same_answer(seed.expected_answer, f"{value:g}" if value < 1e6 else str(value)), (seed, value)
@@ -288,9 +286,7 @@ def test_batch_is_a_pure_function_of_its_arguments():
 def test_batch_order_differs_by_seed_and_epoch():
     seeds = numbered(30)
     orders = {
-        tuple(one.id for one in batch(seeds, seed=seed, step=epoch, size=30))
-        for seed in (0, 1)
-        for epoch in (0, 1)
+        tuple(one.id for one in batch(seeds, seed=seed, step=epoch, size=30)) for seed in (0, 1) for epoch in (0, 1)
     }
     assert len(orders) == 4
 

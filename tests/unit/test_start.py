@@ -12,6 +12,7 @@ from socratic_distill import (
     JournalError,
     LoadCheckpoint,
     Resume,
+    StartError,
     resolve_start,
 )
 from socratic_distill.checkpoints import Journal
@@ -53,9 +54,7 @@ def test_start_refuses_another_checkpoint_and_names_both_and_the_ways_out(origin
 
 
 @pytest.mark.parametrize("wanted", [None, SFT])
-@pytest.mark.parametrize(
-    "journal", [Journal(()), Journal((), bad_lines=3), Journal((SAMPLER,), bad_lines=1)], ids=str
-)
+@pytest.mark.parametrize("journal", [Journal(()), Journal((), bad_lines=3), Journal((SAMPLER,), bad_lines=1)], ids=str)
 def test_start_never_begins_fresh_over_a_lost_journal(journal, wanted):
     with pytest.raises(JournalError, match="the run has metrics"):
         decide_start(journal, True, Origin(), wanted, "run")
@@ -66,10 +65,24 @@ def test_start_of_unknown_origin_resumes_with_a_warning(caplog):
     assert SFT in caplog.text
 
 
-def test_state_without_batch_is_not_resumed_from_and_said(caplog):
+@pytest.mark.parametrize("wanted", [None, SFT])
+def test_state_without_batch_is_not_resumed_from_and_never_passed_over(wanted):
     odd = CheckpointRecord(name="x", state_path="tinker://run/weights/x")
-    assert decide_start(Journal((odd,)), True, None, None, "run") == FreshStart()
-    assert "tinker://run/weights/x" in caplog.text
+    with pytest.raises(StartError, match="tinker://run/weights/x"):
+        decide_start(Journal((odd,)), True, None, wanted, "run")
+
+
+def test_run_that_died_before_its_first_state_begins_from_the_same_state_again(tmp_path):
+    sft = tmp_path / "sft" / "checkpoints.jsonl"
+    sft.parent.mkdir()
+    CheckpointManager(sft).append(STATE)
+    run = tmp_path / "run"
+    run.mkdir()
+    assert resolve_start(run, sft) == LoadCheckpoint(STATE.state_path or "")
+    (run / "origin.json").write_text(json.dumps({"given": str(sft), "resolved": STATE.state_path}))
+    CheckpointManager(sft).append(NEWER)
+    assert resolve_start(run, sft) == LoadCheckpoint(STATE.state_path or "")
+    assert resolve_start(tmp_path / "other", sft) == LoadCheckpoint(NEWER.state_path or "")
 
 
 def test_resolve_start_reads_the_run_directory_and_changes_nothing(tmp_path):
@@ -94,7 +107,7 @@ def test_state_path_takes_every_documented_form(tmp_path, caplog):
         CheckpointManager(journal).append(one)
     weights = tmp_path / "store" / "local-0001" / "weights" / "000020"
     weights.mkdir(parents=True)
-    (weights / "adapter_config.json").write_text("{}")
+    (weights / "state.json").write_text("{}")
     assert resolve_state_path("tinker://a:train:0/weights/000100") == "tinker://a:train:0/weights/000100"
     with caplog.at_level(logging.INFO):
         assert resolve_state_path("tinker://a:train:0/000100") == "tinker://a:train:0/weights/000100"

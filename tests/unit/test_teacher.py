@@ -16,9 +16,7 @@ def test_scores_are_those_of_the_spans_tokens():
 
 
 def test_scores_without_the_leading_none_are_understood():
-    for one, other in zip(
-        span_scores(SEQUENCE, VALUES[1:], "t"), span_scores(SEQUENCE, VALUES, "t"), strict=True
-    ):
+    for one, other in zip(span_scores(SEQUENCE, VALUES[1:], "t"), span_scores(SEQUENCE, VALUES, "t"), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

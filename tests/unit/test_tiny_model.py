@@ -67,9 +67,7 @@ def tutor_talk(name: str, seed: dict[str, str]) -> Talk:
 
 
 def sample(model: Any, tokenizer: Any, talks: list[Talk], seed: int = 0) -> list[str]:
-    texts = [
-        tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) for talk in talks
-    ]
+    texts = [tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) for talk in talks]
     batch = tokenizer(
         texts, padding=True, padding_side="left", add_special_tokens=False, return_token_type_ids=False
     ).convert_to_tensors("pt")
@@ -120,9 +118,7 @@ def test_tiny_tokenizer_gives_one_token_a_word_number_and_mark(tokenizer: Any) -
 
 
 @pytest.mark.parametrize("with_system", [True, False])
-def test_tiny_template_splits_at_message_borders_into_the_same_tokens(
-    tokenizer: Any, with_system: bool
-) -> None:
+def test_tiny_template_splits_at_message_borders_into_the_same_tokens(tokenizer: Any, with_system: bool) -> None:
     seed = read_seeds("heldout")[0]
     talk = [*tutor_talk("tutor", seed), {"role": "assistant", "content": "Should you add 5?"}]
     talk = talk if with_system else talk[1:]

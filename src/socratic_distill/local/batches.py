@@ -116,12 +116,13 @@ def _carry_out_on_one(jobs: Sequence[Job]) -> None:
 
 
 def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
-    values = None
+    values = likeliest = None
     if scores is not None:
-        values, ids, likeliest = scores[0], scores[1][:, : request.top], scores[2][:, : request.top]
+        values, ids, logprobs = scores[0], scores[1][:, : request.top], scores[2][:, : request.top]
         if request.last_n is not None:  # as the SDK has it: of the prompt's length, empty before the last n
             values[: -request.last_n], ids[: -request.last_n] = np.nan, 0
-            likeliest[: -request.last_n] = MASK_LOGPROB
+            logprobs[: -request.last_n] = MASK_LOGPROB
+        likeliest = TopkLogprobs(ids, logprobs) if request.top else None
     if request.params is None:
         assert values is not None
         return [None if np.isnan(value) else float(value) for value in values]
@@ -136,7 +137,9 @@ def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
             for row in rows
         ],
         prompt_logprobs_np=values,
-        topk_prompt_logprobs_np=TopkLogprobs(ids, likeliest) if request.top and values is not None else None,
+        topk_prompt_logprobs_np=TopkLogprobs(ids, likeliest)
+        if request.top and ids is not None and likeliest is not None
+        else None,
     )
 
 

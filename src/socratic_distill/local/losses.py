@@ -71,5 +71,6 @@ def check_request(data: list[tinker.Datum], loss_fn: str, options: Mapping[str, 
         shapes = {name: tuple(value.to_numpy().shape) for name, value in datum.loss_fn_inputs.items()}
         if len(set(shapes.values())) != 1 or shapes["target_tokens"][:1] != (datum.model_input.length,):
             raise status_error(
-                400, f"datum {place}: model_input has {datum.model_input.length} tokens, the loss inputs {shapes}"
+                400,
+                f"datum {place}: model_input has {datum.model_input.length} tokens, the loss inputs {shapes}",
             )

@@ -20,9 +20,7 @@ class LocalRestClient:
     def get_server_capabilities(self) -> ServiceFuture[types.GetServerCapabilitiesResponse]:
         """The models loaded so far and their contexts; others load by name."""
         models = [
-            types.SupportedModel(
-                model_name=name, max_context_length=base.max_context, trainable=True, sampleable=True
-            )
+            types.SupportedModel(model_name=name, max_context_length=base.max_context, trainable=True, sampleable=True)
             for name, base in self._service.models.items()
         ]
         return ServiceFuture.of(types.GetServerCapabilitiesResponse(supported_models=models))
@@ -71,9 +69,7 @@ class LocalRestClient:
         """What a server run has saved, the oldest first."""
         return _answer(lambda: self._list(self._service.store.directories(training_run_id)))
 
-    def list_user_checkpoints(
-        self, limit: int = 100, offset: int = 0
-    ) -> ServiceFuture[types.CheckpointsListResponse]:
+    def list_user_checkpoints(self, limit: int = 100, offset: int = 0) -> ServiceFuture[types.CheckpointsListResponse]:
         """What all server runs of the store have saved, the oldest first."""
         return _answer(lambda: self._list(self._service.store.directories()[offset : offset + limit]))
 
@@ -81,9 +77,7 @@ class LocalRestClient:
         """Removes saved weights."""
         return _answer(lambda: self._service.store.delete(tinker_path))
 
-    def set_checkpoint_ttl_from_tinker_path(
-        self, tinker_path: str, ttl_seconds: int | None
-    ) -> ServiceFuture[None]:
+    def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> ServiceFuture[None]:
         """Lets saved weights expire `ttl_seconds` from now; None never."""
         return _answer(lambda: self._service.store.set_expiry(tinker_path, ttl_seconds))
 

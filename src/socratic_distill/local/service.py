@@ -137,9 +137,7 @@ class LocalTrainingClient:
         model_id: id of the server run.
     """
 
-    def __init__(
-        self, service: LocalServiceClient, trainer: AdapterTrainer, shape: LoraShape, model_id: str
-    ) -> None:
+    def __init__(self, service: LocalServiceClient, trainer: AdapterTrainer, shape: LoraShape, model_id: str) -> None:
         self.model_id = model_id
         self._service = service
         self._trainer = trainer

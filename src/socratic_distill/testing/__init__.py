@@ -12,8 +12,8 @@ use learning rates of about 0.05 to 0.5, since the toy's weights are few. `FakeS
 keeps saved weights on disk for a later process. `service.calls` is the record of every call.
 """
 
-from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
 from socratic_distill.service_errors import status_error
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
 from socratic_distill.testing.faults import Fault
 from socratic_distill.testing.rest import FakeRestClient
 from socratic_distill.testing.service import CallRecord, FakeServiceClient

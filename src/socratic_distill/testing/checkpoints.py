@@ -108,9 +108,7 @@ class Checkpoints:
         if ttl_seconds is None:
             return None
         if not _HOUR <= ttl_seconds <= _TEN_YEARS:
-            raise status_error(
-                400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever"
-            )
+            raise status_error(400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
         return self._now() + ttl_seconds
 
 
@@ -125,7 +123,5 @@ def parse(path: str) -> Kind:
     except ValueError:
         kind = None
     if kind is None:
-        raise status_error(
-            400, f"{path!r} is not of the form tinker://<server run>/weights|sampler_weights/<name>"
-        )
+        raise status_error(400, f"{path!r} is not of the form tinker://<server run>/weights|sampler_weights/<name>")
     return kind

@@ -302,9 +302,7 @@ class FakeSamplingClient:
             scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
             return [None if np.isnan(value) else value for value in scores]
 
-        return self._service.submit(
-            "compute_logprobs", score, base_model=self._base_model, prompt_tokens=prompt.length
-        )
+        return self._service.submit("compute_logprobs", score, base_model=self._base_model, prompt_tokens=prompt.length)
 
     def move_to(self, sampler: Sampler) -> None:
         """Goes on with other weights, as inflight clients do."""

@@ -68,8 +68,7 @@ class Fault:
         status = isinstance(self.error, int) and 400 <= self.error <= 599
         if not (status or isinstance(self.error, Exception) or self.error in _KINDS):
             raise ConfigError(
-                f"error={self.error!r} is none of an HTTP status from 400 to 599, {', '.join(_KINDS)} or an "
-                "exception"
+                f"error={self.error!r} is none of an HTTP status from 400 to 599, {', '.join(_KINDS)} or an exception"
             )
 
     @property

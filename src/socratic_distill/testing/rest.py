@@ -70,15 +70,11 @@ class FakeRestClient:
 
         def answer() -> CheckpointsListResponse:
             self._checkpoints.run(training_run_id)
-            return CheckpointsListResponse(
-                checkpoints=[_listed(header) for header in self._of(training_run_id)]
-            )
+            return CheckpointsListResponse(checkpoints=[_listed(header) for header in self._of(training_run_id)])
 
         return self._submit("list_checkpoints", answer, training_run_id=training_run_id)
 
-    def list_user_checkpoints(
-        self, limit: int = 100, offset: int = 0
-    ) -> ServiceFuture[CheckpointsListResponse]:
+    def list_user_checkpoints(self, limit: int = 100, offset: int = 0) -> ServiceFuture[CheckpointsListResponse]:
         """The checkpoints of all server runs, the newest first: `limit` of them from `offset`."""
 
         def answer() -> CheckpointsListResponse:
@@ -98,9 +94,7 @@ class FakeRestClient:
             path=tinker_path,
         )
 
-    def set_checkpoint_ttl_from_tinker_path(
-        self, tinker_path: str, ttl_seconds: int | None
-    ) -> ServiceFuture[None]:
+    def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> ServiceFuture[None]:
         """Lets a checkpoint expire `ttl_seconds` from now, one hour to ten years; None never."""
         return self._submit(
             "set_checkpoint_ttl_from_tinker_path",

@@ -22,9 +22,7 @@ class Sampler:
         max_context_length: tokens of prompt and reply together.
     """
 
-    def __init__(
-        self, model: ToyModel, table: Floats, tokenizer: ToyTokenizer, max_context_length: int
-    ) -> None:
+    def __init__(self, model: ToyModel, table: Floats, tokenizer: ToyTokenizer, max_context_length: int) -> None:
         self._model = model
         self._table = table
         self._tokenizer = tokenizer
@@ -147,9 +145,7 @@ def check_tokens(tokens: Sequence[int], vocabulary: int, max_context_length: int
     if not tokens:
         raise status_error(400, "the model input is empty")
     if len(tokens) > max_context_length:
-        raise status_error(
-            400, f"the model input has {len(tokens)} tokens, the context length is {max_context_length}"
-        )
+        raise status_error(400, f"the model input has {len(tokens)} tokens, the context length is {max_context_length}")
     wrong = next((token for token in tokens if not 0 <= token < vocabulary), None)
     if wrong is not None:
         raise status_error(400, f"token id {wrong} is outside the vocabulary of {vocabulary}")

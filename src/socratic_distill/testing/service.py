@@ -128,7 +128,7 @@ class FakeServiceClient:
             flags = {"train_mlp": train_mlp, "train_attn": train_attn, "train_unembed": train_unembed}
             return self._open_run(weights, base_model, rank, seed, flags, user_metadata)
 
-        return self.submit("create_lora_training_client", create, base_model=base_model, rank=rank)
+        return self.submit("create_lora_training_client", create, base_model=base_model, rank=rank, seed=seed)
 
     def create_training_client_from_state(
         self,

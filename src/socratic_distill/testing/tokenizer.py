@@ -31,9 +31,7 @@ MARKS = (",", ":", "=", "+", "-", "*", "/", "(", ")", "'", " ", "\n")
 _WORDS = tuple(dict.fromkeys((*STARTERS, *FOLLOWERS, *DIGITS)))
 _PIECES = (*_WORDS, *(f" {word}" for word in _WORDS), *ENDS, *MARKS)
 _SPECIAL_PATTERN = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
-_PIECE_PATTERN = re.compile(
-    "|".join(map(re.escape, sorted(_PIECES, key=len, reverse=True))) + "|.", re.DOTALL
-)
+_PIECE_PATTERN = re.compile("|".join(map(re.escape, sorted(_PIECES, key=len, reverse=True))) + "|.", re.DOTALL)
 
 
 class ToyTokenizer:
@@ -102,9 +100,7 @@ class ToyTokenizer:
         """
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
         raw = b"".join(
-            self._bytes[int(number)]
-            for number in ids
-            if not (skip_special_tokens and number in self.all_special_ids)
+            self._bytes[int(number)] for number in ids if not (skip_special_tokens and number in self.all_special_ids)
         )
         try:
             return raw.decode("utf-8", "surrogatepass")

@@ -128,9 +128,7 @@ class ToyModel:
         np.add.at(total, rows, _FEATURE_SCALES[:, None] * by_vector[:, None])
         return total
 
-    def log_probabilities(
-        self, contexts: Contexts, table: Floats, rows: NDArray[np.int64] | None = None
-    ) -> Floats:
+    def log_probabilities(self, contexts: Contexts, table: Floats, rows: NDArray[np.int64] | None = None) -> Floats:
         """Log-probabilities of every next token after each context, nats, `[N, V]`.
 
         Args:

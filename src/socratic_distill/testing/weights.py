@@ -63,9 +63,7 @@ class Weights:
             self._add_gradient(rows, every, columns, slope.reshape(columns.shape))
         return loss, logprobs
 
-    def _add_gradient(
-        self, rows: NDArray[np.int64], every: Floats, columns: NDArray[np.int64], slope: Floats
-    ) -> None:
+    def _add_gradient(self, rows: NDArray[np.int64], every: Floats, columns: NDArray[np.int64], slope: Floats) -> None:
         """D loss / d logits is slope times (one-hot of the target less the probabilities)."""
         used = np.flatnonzero(slope.any(axis=1))
         if not len(used):

@@ -5,6 +5,7 @@ import copy
 import json
 import random
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,9 +71,11 @@ def entropy_datum(tokens):
     )
 
 
-def ask(client, prompt, seed=0, count=1, **params):
+def ask(client, prompt, seed=0, count=1, **params: Any):
     return client.sample(
-        tinker.ModelInput.from_ints(prompt), count, tinker.SamplingParams(seed=seed, **({"max_tokens": 8} | params))
+        tinker.ModelInput.from_ints(prompt),
+        count,
+        tinker.SamplingParams(seed=seed, **({"max_tokens": 8} | params)),
     )
 
 
@@ -125,11 +128,14 @@ def test_loss_and_gradients_equal_plain_autograd(service, loss_fn):
         else:
             ratio, advantage = torch.exp(now - inputs["logprobs"]), inputs["advantages"]
             bounded = torch.clip(ratio, 0.8, 1.2)
-            total = total - {
-                "importance_sampling": lambda r, b, a, n: r * a,
-                "ppo": lambda r, b, a, n: torch.min(r * a, b * a),
-                "cispo": lambda r, b, a, n: b.detach() * n * a,
-            }[loss_fn](ratio, bounded, advantage, now).sum()
+            total = (
+                total
+                - {
+                    "importance_sampling": lambda r, b, a, n: r * a,
+                    "ppo": lambda r, b, a, n: torch.min(r * a, b * a),
+                    "cispo": lambda r, b, a, n: b.detach() * n * a,
+                }[loss_fn](ratio, bounded, advantage, now).sum()
+            )
     total.backward()
     assert output.metrics["loss:sum"] == pytest.approx(total.item(), rel=1e-5)
     expected = {n.replace(".default.", "."): p.grad for n, p in model.named_parameters() if p.requires_grad}
@@ -187,9 +193,7 @@ def test_seed_decides_the_adapter_and_leaves_global_randomness_alone(service):
     torch.manual_seed(7)
     expected = torch.rand(1).item()
     torch.manual_seed(7)
-    first, same, other = (
-        service.create_lora_training_client("tiny", rank=4, seed=seed).result() for seed in (1, 1, 2)
-    )
+    first, same, other = (service.create_lora_training_client("tiny", rank=4, seed=seed).result() for seed in (1, 1, 2))
     assert torch.rand(1).item() == expected
     a, b, c = (x._trainer.base.adapter_tensors(x._trainer.adapter) for x in (first, same, other))
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -306,7 +310,7 @@ def test_half_written_directory_is_not_there(service, tmp_path):
 
 def test_model_that_is_not_there_is_our_error(service):
     for name in ("no/such/model.gguf", "./no-such-directory"):
-        with pytest.raises(LocalEngineError, match="no such file|cannot be loaded"):
+        with pytest.raises(LocalEngineError, match=r"no such file|cannot be loaded"):
             service.create_sampling_client(base_model=name).result()
 
 

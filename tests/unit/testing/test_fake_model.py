@@ -103,9 +103,7 @@ def test_later_tokens_do_not_show():
     client = FakeServiceClient().create_sampling_client(base_model="a").result()
     tokens = prompt(TUTOR)
     for count in (2, 5, 12, 13, 30):
-        np.testing.assert_allclose(
-            scores(client, tokens[:count]), scores(client, tokens)[: count - 1], atol=1e-6
-        )
+        np.testing.assert_allclose(scores(client, tokens[:count]), scores(client, tokens)[: count - 1], atol=1e-6)
 
 
 def test_contexts_one_by_one_equal_those_at_once():

@@ -118,9 +118,7 @@ def test_rest_calls_can_fail():
         FakeRestClient(service).list_user_checkpoints().result()
 
 
-@pytest.mark.parametrize(
-    "given", [{"call": "save"}, {"call": "sample", "nth": 0}, {"call": "sample", "error": "gone"}]
-)
+@pytest.mark.parametrize("given", [{"call": "save"}, {"call": "sample", "nth": 0}, {"call": "sample", "error": "gone"}])
 def test_faults_that_cannot_be_meant_are_refused(given):
     with pytest.raises(ConfigError):
         Fault(**given)
@@ -308,9 +306,7 @@ def test_services_answer_alike_without_seeds():
     answers = []
     for _ in range(2):
         sampler = FakeServiceClient().create_sampling_client(base_model="m").result()
-        requests = [
-            sampler.sample(ModelInput.from_ints([1]), 1, SamplingParams(max_tokens=9)) for _ in range(3)
-        ]
+        requests = [sampler.sample(ModelInput.from_ints([1]), 1, SamplingParams(max_tokens=9)) for _ in range(3)]
         answers.append([request.result().sequences[0].tokens for request in requests])
     assert answers[0] == answers[1]
     assert len({tuple(tokens) for tokens in answers[0]}) > 1
