@@ -6,7 +6,7 @@ The student speaks first; then tutor and student take turns until the dialogue e
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from socratic_distill.answers import answer_spans, contains_answer, last_number, same_answer
+from socratic_distill.answers import answer_spans, contains_answer, same_answer
 from socratic_distill.prompts import Prompts
 from socratic_distill.seeds import Seed
 
@@ -117,8 +117,7 @@ def solves(text: str, answer: str) -> bool:
     >>> solves("So it is 5 + 7 = 12.", "12"), solves("Is it 12?", "12"), solves("12? No, 13.", "12")
     (True, False, False)
     """
-    last = last_number(text)
-    if last is None or not same_answer(str(last), answer):
+    if not same_answer(text, answer):
         return False
     end_of_number = answer_spans(text, answer)[-1][1]
     return "?" not in text[end_of_number:]

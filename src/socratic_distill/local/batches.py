@@ -137,9 +137,7 @@ def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
             for row in rows
         ],
         prompt_logprobs_np=values,
-        topk_prompt_logprobs_np=TopkLogprobs(ids, likeliest)
-        if request.top and ids is not None and likeliest is not None
-        else None,
+        topk_prompt_logprobs_np=likeliest,
     )
 
 

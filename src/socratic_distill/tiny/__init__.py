@@ -1,6 +1,6 @@
 """The tiny chat model that comes with the package, and its problems.
 
-About a million parameters, trained from scratch by `scripts/train_tiny.py`. As a model name it is "tiny",
+Just under a million parameters, trained from scratch by `scripts/train_tiny.py`. As a model name it is "tiny",
 on the local engine. It knows the words of its problems and of the packaged prompts, and no others.
 """
 

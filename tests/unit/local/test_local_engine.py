@@ -72,11 +72,8 @@ def entropy_datum(tokens):
 
 
 def ask(client, prompt, seed=0, count=1, **params: Any):
-    return client.sample(
-        tinker.ModelInput.from_ints(prompt),
-        count,
-        tinker.SamplingParams(seed=seed, **({"max_tokens": 8} | params)),
-    )
+    settings: dict[str, Any] = {"max_tokens": 8} | params
+    return client.sample(tinker.ModelInput.from_ints(prompt), count, tinker.SamplingParams(seed=seed, **settings))
 
 
 def trained(service, steps=2, **options):
