@@ -1,10 +1,14 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from socratic_distill import SocraticConfig, build_socratic_config
+
+# As in the quickstart: threads do not pay on models this small. Set before any test imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

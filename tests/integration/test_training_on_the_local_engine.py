@@ -18,6 +18,7 @@ from tests.conftest import read_rows
 
 from socratic_distill import (
     build_socratic_config,
+    evaluate,
     load_checkpoints,
     load_seeds,
     objective,
@@ -30,7 +31,7 @@ from socratic_distill.rollout import play_batch
 from socratic_distill.service import Service
 from socratic_distill.stage import open_stage
 from socratic_distill.teacher import score_batch
-from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.tiny import HELDOUT_SEEDS, MODEL_DIR, TRAIN_SEEDS
 
 
 def tiny_config(log_path, **changes):
@@ -188,10 +189,14 @@ async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypa
     assert (await measure_signal(own_teacher)).drift > 0.1
 
 
-def test_all_roles_share_one_base_model(tmp_path):
+def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_once(tmp_path):
     config = tiny_config(tmp_path / "run", max_steps=1)
     service = open_service(config)
-    train(config, service_client=service.client, rest_client=service.rest)
+    result = train(config, service_client=service.client, rest_client=service.rest)
+    seeds = load_seeds(HELDOUT_SEEDS, 4)
+    after = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
+    again = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
+    assert len(after.dialogues) == 4 and after.metrics == again.metrics
     assert list(service.client.models) == ["tiny"]
 
 

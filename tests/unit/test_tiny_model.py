@@ -66,6 +66,14 @@ def tutor_talk(name: str, seed: dict[str, str]) -> Talk:
     ]
 
 
+def student_talk(seed: dict[str, str]) -> Talk:
+    """The student's view before its opening."""
+    return [
+        {"role": "system", "content": prompt_text("student", seed)},
+        {"role": "user", "content": prompt_text("student_opening", seed)},
+    ]
+
+
 def sample(model: Any, tokenizer: Any, talks: list[Talk], seed: int = 0) -> list[str]:
     texts = [tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) for talk in talks]
     batch = tokenizer(
@@ -193,24 +201,23 @@ def test_tiny_tutor_asks_under_the_socratic_prompt(model: Any, tokenizer: Any) -
     assert told <= 0.05, f"tells in {told:.0%}"
 
 
-def test_tiny_student_opens_with_its_mistake_and_repeats_what_it_is_told(model: Any, tokenizer: Any) -> None:
+def test_tiny_student_opens_with_its_mistake(model: Any, tokenizer: Any) -> None:
     seeds = read_seeds("heldout")[:64]
-    start = [
-        [
-            {"role": "system", "content": prompt_text("student", seed)},
-            {"role": "user", "content": prompt_text("student_opening", seed)},
-        ]
-        for seed in seeds
-    ]
-    openings = sample(model, tokenizer, start)
-    told, asked = shares(openings, seeds)
+    told, asked = shares(sample(model, tokenizer, [student_talk(seed) for seed in seeds]), seeds)
     assert told <= 0.1 and asked <= 0.1, (told, asked)
-    after = [
+
+
+def test_tiny_student_takes_the_answer_that_the_tutor_tells(model: Any, tokenizer: Any) -> None:
+    seeds = read_seeds("heldout")[:64]
+    replies = sample(model, tokenizer, [tutor_talk("tutor", seed) for seed in seeds])
+    told = [(seed, reply) for seed, reply in zip(seeds, replies, strict=True) if shares([reply], [seed])[0]]
+    talks = [
         [
-            *talk,
-            {"role": "assistant", "content": opening},
-            {"role": "user", "content": f"No. The answer is {seed['expected_answer']}."},
+            *student_talk(seed),
+            {"role": "assistant", "content": tutor_talk("tutor", seed)[-1]["content"]},
+            {"role": "user", "content": reply},
         ]
-        for talk, opening, seed in zip(start, openings, seeds, strict=True)
+        for seed, reply in told
     ]
-    assert shares(sample(model, tokenizer, after), seeds)[0] >= 0.8
+    taken = shares(sample(model, tokenizer, talks), [seed for seed, _ in told])[0]
+    assert taken >= 0.8, f"gives the answer in {taken:.0%} after it was told"

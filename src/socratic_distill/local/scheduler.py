@@ -8,8 +8,9 @@ same batches floating point gives the same bits. Outside a loop, waiting for a r
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from socratic_distill.futures import ServiceFuture
@@ -43,47 +44,61 @@ class Scheduler:
     def __init__(self, run_batch: Callable[[Sequence[Job]], None]) -> None:
         self._run_batch = run_batch
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="socratic-local")
-        self._lock = Lock()
+        # Reentrant: garbage collection may drop a client, and so submit, in the middle of a submit.
+        self._lock = RLock()
         self._waiting: list[Job] = []
         self._submitted = 0
         self._in_flight = False
-        self._armed = False
+        self._caller: asyncio.AbstractEventLoop | None = None  # the loop that submitted last
+        self._armed: asyncio.AbstractEventLoop | None = None  # the loop that counts its quiet turns
 
     def submit(self, job: Job) -> ServiceFuture[Any]:
         """Queues a job; its answer comes by the future."""
-        with self._lock:
-            self._waiting.append(job)
-            self._submitted += 1
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            pass
-        else:
-            self._arm(loop)
+            loop = None
+        with self._lock:
+            self._waiting.append(job)
+            self._submitted += 1
+            if loop is not None:
+                self._caller = loop
+                self._arm(loop)
         return ServiceFuture(job.future, drive=self._drive)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._armed and not self._in_flight:
-            self._armed = True
-            loop.call_soon(self._settle, loop, self._submitted, _QUIET_TURNS)
+        """Lets a loop count its turns, unless one does already; a loop that died at it does not count."""
+        with self._lock:
+            if self._in_flight or (self._armed is not None and self._armed.is_running()):
+                return
+            self._armed = loop
+        loop.call_soon(self._settle, loop, self._submitted, _QUIET_TURNS)
 
     def _settle(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
         """Takes the batch after enough turns of the loop without a new request."""
+        if self._armed is not loop:  # this loop stood still, and another has taken over
+            return
         if self._submitted != seen:
             loop.call_soon(self._settle, loop, self._submitted, _QUIET_TURNS)
         elif turns:
             loop.call_soon(self._settle, loop, seen, turns - 1)
         else:
-            self._armed = False
-            if jobs := self._take():
-                self._in_flight = True
-                done = self._worker.submit(self._carry_out, jobs)
-                done.add_done_callback(lambda _: _call_in(loop, self._landed, loop))
+            with self._lock:
+                self._armed = None
+                jobs = self._take()
+                self._in_flight = bool(jobs)
+            if jobs:
+                self._worker.submit(self._fly, jobs)
 
-    def _landed(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._in_flight = False
-        if self._waiting:
-            self._arm(loop)
+    def _fly(self, jobs: Sequence[Job]) -> None:
+        """Carries a loop's batch out, and lands it here: that loop may be closed by then."""
+        self._carry_out(jobs)
+        with self._lock:
+            self._in_flight = False
+            caller = self._caller if self._waiting else None
+        if caller is not None:
+            with suppress(RuntimeError):  # closed: the next caller arms its own loop
+                caller.call_soon_threadsafe(self._arm, caller)
 
     def _drive(self) -> None:
         """Carries out all that waits, for a caller that blocks on a result."""
@@ -110,8 +125,3 @@ class Scheduler:
                     job.future.set_result(job.run())
                 except BaseException as error:
                     job.future.set_exception(error)
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
-    if not loop.is_closed():  # a cancelled run closes its loop while the last batch is still in flight
-        loop.call_soon_threadsafe(callback, *args)
