@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,9 +135,9 @@ async def measure_signal(config):
 
 @pytest.fixture
 def own_teacher(tmp_path):
-    """A config whose teacher has the tutor's weights and prompt."""
+    """A config whose teacher has the tutor's weights and prompt: one that makes dialogues of several turns."""
     prompt = tmp_path / "prompt.txt"
-    prompt.write_text("You are a math tutor. Help the student with this problem.\n\nProblem: {question}\n")
+    prompt.write_text(files("socratic_distill.prompts").joinpath("teacher.txt").read_text())
     return tiny_config(
         tmp_path / "run", max_turns=3, tutor_prompt_file=prompt, teacher_prompt_file=prompt, max_tokens=20
     )

@@ -140,7 +140,7 @@ def test_calls_are_recorded_with_outcome_and_server_run():
         ("optim_step", "lost"),
         ("save_state", "failed"),
     ]
-    assert service.calls[0].arguments == {"base_model": "m", "rank": 8}
+    assert service.calls[0].arguments == {"base_model": "m", "rank": 8, "seed": None}
     assert service.calls[1].arguments == {"loss_fn": "cross_entropy", "datums": 1, "tokens": 3}
     assert {record.server_run for record in service.calls[1:]} == {"fake-0001:train:0"}
     assert service.count("save_state") == 1
