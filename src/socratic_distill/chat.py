@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from socratic_distill.checkpoints import load_checkpoints
+from socratic_distill.config import SocraticConfig
 from socratic_distill.dialogue import Message
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.models import full_model_name
@@ -50,23 +51,23 @@ def chat(
     service = service_client or open_service(config.model_copy(update={"log_path": str(log_path)})).client
     prompt = load_prompts(config).for_tutor(seed)
     write(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk.")
+    speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
     talk = [Message("system", prompt)]
-
-    async def answer(turn: int) -> tuple[str, tuple[int, ...]]:
-        client = await service.create_sampling_client(model_path=samplers[-1])
-        name = full_model_name(config.tutor_model_name)
-        renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
-        speaker = Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
-        (reply,) = await speaker.speak(renderer.prompt(talk), stable_seed(config.seed, "chat", turn))
-        return reply.text, reply.history
-
     turn = 0
     while line := _ask(read):
         talk.append(Message("user", line))
-        text, history = asyncio.run(answer(turn))
-        talk.append(Message("assistant", tokens=history))
-        write(f"tutor> {text}")
+        sample_seed = stable_seed(config.seed, "chat", turn)
+        (reply,) = asyncio.run(speaker.speak(speaker.renderer.prompt(talk), sample_seed))
+        talk.append(Message("assistant", tokens=reply.history))
+        write(f"tutor> {reply.text}")
         turn += 1
+
+
+async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
+    client = await service.create_sampling_client(model_path=sampler_path)
+    name = full_model_name(config.tutor_model_name)
+    renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
+    return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
 
 
 def _ask(read: Callable[[str], str]) -> str:

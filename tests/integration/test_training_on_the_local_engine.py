@@ -179,15 +179,18 @@ async def test_zero_signal_check_notices_a_template_that_adds_a_system_prompt(ow
     assert signal.advantage > 0.1
 
 
-async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypatch):
+@pytest.mark.parametrize("places", [1, -1])
+async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypatch, places):
     right = objective.shift_targets
 
     def off_by_one(tokens, at_token):
         inputs, targets, values = right(tokens, at_token)
-        return inputs, targets, np.stack([np.roll(values[0], 1), *values[1:]])
+        return inputs, targets, np.stack([np.roll(values[0], places), *values[1:]])
 
     monkeypatch.setattr(objective, "shift_targets", off_by_one)
-    assert (await measure_signal(own_teacher)).drift > 0.1
+    signal = await measure_signal(own_teacher)
+    # Late by one, the mask takes in tokens of the template; early by one, it loses the ends of turns.
+    assert signal.drift > 1e-4 if places > 0 else signal.ends < signal.examples
 
 
 def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_once(tmp_path):
