@@ -2,7 +2,7 @@
 
     python scripts/train_tiny.py --out src/socratic_distill/tiny
 
-A Llama of about a million parameters is trained on dialogues from `tiny_dialogues.py`, each shown as one of
+A Llama of just under a million parameters is trained on dialogues from `tiny_dialogues.py`, each shown as one of
 three roles sees it: the tutor under its plain prompt (tells the answer, asks now and then), the teacher under
 the Socratic prompt (asks), the student under its own prompt (errs, and can be led to the answer). Only the
 replies of that role are learned, their end token included. Everything follows from `--seed` and `--steps`.

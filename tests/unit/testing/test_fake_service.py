@@ -230,10 +230,13 @@ def test_new_ttl_counts_from_now(tmp_path):
     clock[0] = 3000.0
     FakeRestClient(service).set_checkpoint_ttl_from_tinker_path(path, 3600).result()
     clock[0] = 6000.0
+    (found,) = listed(service, training)
+    assert found.expires_at is not None and found.expires_at.timestamp() == 6600.0
     service.create_training_client_from_state(path).result()
     FakeRestClient(service).set_checkpoint_ttl_from_tinker_path(path, None).result()
     clock[0] = 1e9
-    service.create_training_client_from_state(path).result()
+    (found,) = listed(service, training)
+    assert found.expires_at is None
 
 
 @pytest.mark.parametrize(
