@@ -347,3 +347,11 @@ def test_record_without_version_counts_a_step_a_batch(make_config, tmp_path):
 def _made(path):
     path.mkdir()
     return path
+
+
+@pytest.mark.parametrize("loss_fn", ["ppo", "cispo"])
+def test_every_loss_lowers_teacher_kl(make_config, tmp_path, loss_fn):
+    config = make_config(loss_fn=loss_fn, kl_discount_factor=0.3, max_steps=20, groups_per_batch=4)
+    train(config, service_client=FakeServiceClient())
+    kl = [row["teacher_kl"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")]
+    assert sum(kl[-4:]) < 0.8 * sum(kl[:4]), f"teacher_kl went from {kl[:4]} to {kl[-4:]}"
