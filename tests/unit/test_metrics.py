@@ -27,7 +27,7 @@ def scored(*texts, answer="12"):
         dialogue,
         tuple(merge_turns((t.prompt, t.tokens) for t in dialogue.tutor_turns)),
         tuple(np.full(size, -1.0) for size in sizes),
-        tuple(np.arange(size) * -1.0 for size in sizes),
+        tuple(np.asarray([-float(i) for i in range(size)], dtype=np.float64) for size in sizes),
     )
 
 

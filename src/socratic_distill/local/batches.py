@@ -83,7 +83,7 @@ def check_request(request: Request) -> None:
         raise status_error(
             400, f"a prompt of {size} tokens and a reply of {wanted} do not fit a context of {limit} tokens"
         )
-    vocabulary = request.base.model.get_input_embeddings().num_embeddings
+    vocabulary = request.base.vocabulary
     if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
         raise status_error(400, f"the prompt holds token ids outside [0, {vocabulary})")
     if request.last_n is not None and not 1 <= request.last_n <= size:
@@ -99,8 +99,13 @@ def carry_out(jobs: Sequence[Job]) -> None:
     for key in sorted(by_weights):
         try:
             _carry_out_on_one(by_weights[key])
-        except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            raise _explain(error, by_weights[key]) from error
+        except Exception as error:  # of these weights alone; the others' requests go on
+            failure = explain(error, _describe(by_weights[key]))
+            if failure is not error:
+                failure.__cause__ = error
+            for job in by_weights[key]:
+                if not job.future.done():
+                    job.future.set_exception(failure)
 
 
 def _carry_out_on_one(jobs: Sequence[Job]) -> None:
@@ -154,9 +159,13 @@ def _number(adapter: str | None) -> int:
     return 0 if adapter is None else int(adapter.removeprefix("adapter"))
 
 
-def _explain(error: BaseException, jobs: Sequence[Job]) -> Exception:
+def _describe(jobs: Sequence[Job]) -> str:
     longest = max(len(job.work.prompt) for job in jobs)
-    what = f"{len(jobs)} requests with prompts of up to {longest} tokens"
+    return f"{len(jobs)} requests with prompts of up to {longest} tokens"
+
+
+def explain(error: Exception, what: str) -> Exception:
+    """The error that a user meets when torch fails: memory and batch named; others as they are."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
         return LocalEngineError(f"out of memory on {what}; lower groups_per_batch, num_envs or max_tokens")
-    return LocalEngineError(f"torch failed on {what}: {error}")
+    return LocalEngineError(f"torch failed on {what}: {error}") if isinstance(error, RuntimeError) else error

@@ -50,6 +50,11 @@ class BaseModel:
         """Longest context, in tokens."""
         return self.model.config.max_position_embeddings
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the model knows."""
+        return self.model.get_input_embeddings().num_embeddings
+
     def add_adapter(self, shape: LoraShape, seed: int | None) -> str:
         """Adds an adapter that changes nothing yet (its B is zero); gives its name."""
         config = LoraConfig(

@@ -8,7 +8,7 @@ With r = exp(logprob now - logprob sampled) and A the advantage:
     cispo                -sum stopgrad(clip(r, low, high)) * logprob * A  (MiniMax-M1, 2025)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tinker
@@ -50,12 +50,14 @@ def loss_sum(
     return -(clipped.detach() * logprobs * advantages).sum()
 
 
-def check_request(data: list[tinker.Datum], loss_fn: str, options: Mapping[str, Any]) -> None:
+def check_request(
+    data: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any], max_context: int, vocabulary: int
+) -> None:
     """Refuses what the service would refuse.
 
     Raises:
-        tinker.BadRequestError: an unknown loss or option, other inputs than the loss takes, or inputs that
-            are not of the length of model_input.
+        tinker.BadRequestError: an unknown loss or option, other inputs than the loss takes, inputs that are
+            not of the length of model_input, or tokens that the model does not take.
     """
     if loss_fn not in _INPUTS:
         raise status_error(400, f"loss_fn {loss_fn!r} is unknown; known are {', '.join(_INPUTS)}")
@@ -74,3 +76,9 @@ def check_request(data: list[tinker.Datum], loss_fn: str, options: Mapping[str, 
                 400,
                 f"datum {place}: model_input has {datum.model_input.length} tokens, the loss inputs {shapes}",
             )
+        size, tokens = datum.model_input.length, [*datum.model_input.to_ints()]
+        if not 1 <= size <= max_context:
+            raise status_error(400, f"datum {place}: {size} tokens; the model takes 1 to {max_context}")
+        tokens += datum.loss_fn_inputs["target_tokens"].to_numpy().ravel().tolist()
+        if not 0 <= min(tokens) <= max(tokens) < vocabulary:
+            raise status_error(400, f"datum {place}: token ids outside [0, {vocabulary})")

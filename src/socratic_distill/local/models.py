@@ -29,6 +29,8 @@ def load_base_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
     logging.disable_progress_bar()  # a bar for each model would tear the run's own display
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        if "gguf_file" in options:
+            _split_as_trained(tokenizer, name)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
     except Exception as error:  # transformers raises many kinds, for one cause: the model cannot be had
         raise LocalEngineError(
@@ -49,6 +51,21 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
             raise LocalEngineError(f"model {name!r}: there is no such file")
         return str(path.parent), {"gguf_file": path.name}
     return name, {}
+
+
+def _split_as_trained(tokenizer: Any, path: str) -> None:
+    """Splits text before byte-pair encoding as the GGUF file says; transformers takes GPT-2's way for all.
+
+    "smollm" makes every digit a piece of its own first, so that white space before a number is split otherwise.
+    """
+    from gguf import GGUFReader
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    field = GGUFReader(path).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+            [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+        )
 
 
 def _describe(source: str, options: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from tinker import types
 
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.local.service import LocalServiceClient
+from socratic_distill.local.store import kind_of
 
 
 class LocalRestClient:
@@ -89,7 +90,7 @@ class LocalRestClient:
         expires = facts["expires_at"]
         return types.Checkpoint(
             checkpoint_id=f"{directory.parent.name}/{directory.name}",
-            checkpoint_type="training" if directory.parent.name == "weights" else "sampler",
+            checkpoint_type="training" if kind_of(directory) == "weights" else "sampler",
             time=datetime.fromtimestamp(facts["created_at"], UTC),
             tinker_path=str(directory),
             size_bytes=sum(path.stat().st_size for path in directory.iterdir()),

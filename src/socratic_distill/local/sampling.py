@@ -11,8 +11,10 @@ from tinker.types.topk_logprobs import MASK_LOGPROB
 from socratic_distill.local.lora import BaseModel
 
 T = TypeVar("T")
-# Bounds the logits that are held at once: rows x positions, for prefill and scoring.
+# Bounds the padded tokens of a pass: rows x positions, for prefill and scoring.
 _TOKEN_BUDGET = 8192
+# Bounds the logits that scoring holds: rows x positions x vocabulary, 256 MiB in fp32.
+_LOGITS_BUDGET = 2**26
 _MAX_ROWS = 128
 
 
@@ -51,7 +53,8 @@ class Row:
     @property
     def order(self) -> tuple[Any, ...]:
         """Sorts rows by what they are, so that batches do not depend on who asked first."""
-        return (len(self.prompt), self.prompt, self.max_tokens, self.seed, self.index)
+        sampling = (self.temperature, self.top_p, self.top_k, sorted(self.stop_tokens), self.stop_texts)
+        return (len(self.prompt), self.prompt, self.max_tokens, self.seed, self.index, *sampling)
 
     @property
     def done(self) -> bool:
@@ -63,7 +66,7 @@ def sample_rows(base: BaseModel, adapter: str | None, rows: Sequence[Row]) -> No
     """Samples all rows to their ends, in place."""
     ordered = sorted(rows, key=lambda row: row.order)
     with torch.inference_mode(), base.using(adapter) as model:
-        for part in _parts(ordered, [len(row.prompt) for row in ordered]):
+        for part in in_budget(ordered, [len(row.prompt) for row in ordered], _TOKEN_BUDGET):
             _sample_part(model, base.tokenizer, part)
 
 
@@ -77,7 +80,7 @@ def _sample_part(model: Any, tokenizer: Any, rows: list[Row]) -> None:
     for i, row in enumerate(rows):  # padded on the left, so that every row's next token is at the right
         tokens[i, width - len(row.prompt) :] = torch.tensor(row.prompt)
         mask[i, width - len(row.prompt) :] = 1
-    draws = [np.random.Generator(np.random.Philox(key=[row.seed, row.index])) for row in rows]
+    draws = [_draws(row) for row in rows]
     positions, cache = (mask.cumsum(1) - 1).clamp(min=0), None
     while True:
         out = model(
@@ -104,6 +107,11 @@ def _sample_part(model: Any, tokenizer: Any, rows: list[Row]) -> None:
         tokens = chosen[:, None]
         mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
         positions = positions[:, -1:] + 1
+
+
+def _draws(row: Row) -> np.random.Generator:
+    """The row's own stream of draws: what else is in the batch does not reach it."""
+    return np.random.Generator(np.random.Philox(key=np.array([row.seed % 2**64, row.index], np.uint64)))
 
 
 def _draw(logits: torch.Tensor, rows: Sequence[Row], draws: np.ndarray) -> torch.Tensor:
@@ -165,7 +173,8 @@ def score_prompts(
     places = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     results: list[Any] = [None] * len(prompts)
     with torch.inference_mode(), base.using(adapter) as model:
-        for part in _parts(places, [len(prompts[i]) for i in places]):
+        budget = min(_TOKEN_BUDGET, _LOGITS_BUDGET // base.vocabulary)
+        for part in in_budget(places, [len(prompts[i]) for i in places], budget):
             scores = _score_part(model, [prompts[i] for i in part], top)
             for i, score in zip(part, scores, strict=True):
                 results[i] = score
@@ -174,17 +183,17 @@ def score_prompts(
 
 def _score_part(model: Any, prompts: Sequence[tuple[int, ...]], top: int) -> list[Any]:
     tokens, mask = pad_right(prompts)
-    logprobs = torch.log_softmax(model(input_ids=tokens, attention_mask=mask).logits[:, :-1].float(), dim=-1)
-    own = logprobs.gather(2, tokens[:, 1:, None]).squeeze(2)  # [B, P - 1]
-    best = logprobs.topk(top, dim=-1) if top else None
+    logits = model(input_ids=tokens, attention_mask=mask).logits
     scores = []
     for i, prompt in enumerate(prompts):
         size = len(prompt)
         values = np.full(size, np.nan, np.float32)
-        values[1:] = own[i, : size - 1].numpy()
+        logprobs = torch.log_softmax(logits[i, : size - 1].float(), dim=-1)  # [P - 1, V], one row's at a time
+        values[1:] = logprobs.gather(1, tokens[i, 1:size, None]).squeeze(1).numpy()
         ids, likeliest = np.zeros((size, top), np.int32), np.full((size, top), MASK_LOGPROB, np.float32)
-        if best is not None:
-            ids[1:], likeliest[1:] = best.indices[i, : size - 1].numpy(), best.values[i, : size - 1].numpy()
+        if top:
+            best = logprobs.topk(top, dim=-1)
+            ids[1:], likeliest[1:] = best.indices.numpy(), best.values.numpy()
         scores.append((values, ids, likeliest))
     return scores
 
@@ -200,13 +209,13 @@ def pad_right(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Ten
     return tokens, mask
 
 
-def _parts(items: Sequence[T], lengths: Sequence[int]) -> Iterator[list[T]]:
-    """Runs of items whose padded size stays in the budget."""
+def in_budget(items: Sequence[T], lengths: Sequence[int], budget: int) -> Iterator[list[T]]:
+    """Runs of items, in order, whose padded tokens stay in the budget; an item beyond it stands alone."""
     part: list[T] = []
     width = 0
     for item, length in zip(items, lengths, strict=True):
         width = max(width, length)
-        if part and (len(part) >= _MAX_ROWS or width * (len(part) + 1) > _TOKEN_BUDGET):
+        if part and (len(part) >= _MAX_ROWS or width * (len(part) + 1) > budget):
             yield part
             part, width = [], length
         part.append(item)

@@ -243,7 +243,8 @@ class LocalTrainingClient:
     def _pass(self, data: Any, loss_fn: str, options: Any, backward: bool) -> ServiceFuture[Any]:
         if not data:
             raise ValueError("data is empty; give at least one datum")
-        return self._service.run(lambda: self._trainer.run(data, loss_fn, options or {}, backward))
+        kept = list(data)  # as it is now, whatever the caller does with the list
+        return self._service.run(lambda: self._trainer.run(kept, loss_fn, options or {}, backward))
 
     def _save(
         self,

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from socratic_distill.checkpoints import sync_directory
+from socratic_distill.errors import LocalEngineError
 from socratic_distill.service_errors import status_error
 
 Kind = Literal["weights", "sampler_weights"]
@@ -99,10 +101,14 @@ class Store:
             save_file(optimizer, partial / "optimizer.safetensors")
         (partial / "state.json").write_text(json.dumps(facts, indent=2))
         _sync_tree(partial)
-        if target.exists():
-            shutil.rmtree(target)
+        replaced = target.with_name(f".{name}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        if target.exists():  # moved aside, not removed: between these two renames nothing is lost
+            os.rename(target, replaced)
         os.rename(partial, target)
-        sync_directory(target.parent)
+        for parent in (target.parent, target.parent.parent, self.root):
+            sync_directory(parent)
+        shutil.rmtree(replaced, ignore_errors=True)
         return target
 
     def load(self, path: str, kind: Kind) -> Saved:
@@ -111,13 +117,18 @@ class Store:
         Raises:
             tinker.NotFoundError: there is none, or it has expired.
             tinker.BadRequestError: it is of the other kind.
+            LocalEngineError: its files are damaged.
         """
         directory = self.find(path)
-        if directory.parent.name != kind:
+        found = kind_of(directory)
+        if found != kind:
             use = "trained" if kind == "weights" else "sampled"
-            raise status_error(400, f"{path} holds {directory.parent.name} and cannot be {use} from")
-        optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
-        adapter = load_file(directory / "adapter_model.safetensors")
+            raise status_error(400, f"{path} holds {found} and cannot be {use} from")
+        try:
+            optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
+            adapter = load_file(directory / "adapter_model.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise LocalEngineError(f"the weights in {directory} are damaged: {error}; load another state") from error
         return Saved(directory, self.facts(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:
@@ -125,7 +136,7 @@ class Store:
         given = Path(path)
         moved = self.root.joinpath(*given.parts[-3:])
         for directory in (given, moved):
-            if (directory / "state.json").is_file() and not self._is_expired(directory):
+            if _holds_weights(directory) and not self._is_expired(directory):
                 return directory
         raise status_error(404, f"there are no saved weights at {path}")
 
@@ -142,8 +153,12 @@ class Store:
         os.replace(partial, directory / "state.json")
 
     def delete(self, path: str) -> None:
-        """Removes a directory."""
-        shutil.rmtree(self.find(path))
+        """Removes a directory; at once or, after a crash, not at all."""
+        directory = self.find(path)
+        doomed = directory.with_name(f".{directory.name}.deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.rename(directory, doomed)
+        shutil.rmtree(doomed)
 
     def directories(self, server_run: str | None = None) -> list[Path]:
         """All saved directories that have not expired, of one server run or of all, the oldest first."""
@@ -157,6 +172,15 @@ class Store:
     def _is_expired(self, directory: Path) -> bool:
         expires = self.facts(directory)["expires_at"]
         return expires is not None and expires <= time.time()
+
+
+def kind_of(directory: Path) -> Kind:
+    """What a directory holds, by its files: a copy of it may stand anywhere."""
+    return "weights" if (directory / "optimizer.safetensors").is_file() else "sampler_weights"
+
+
+def _holds_weights(directory: Path) -> bool:
+    return all((directory / name).is_file() for name in ("state.json", "adapter_config.json"))
 
 
 def _expiry(now: float, ttl_seconds: int | None) -> float | None:

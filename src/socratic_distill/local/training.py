@@ -1,18 +1,20 @@
 """Gradients and optimizer steps of one adapter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tinker
 import torch
 
+from socratic_distill.local.batches import explain
 from socratic_distill.local.lora import BaseModel
 from socratic_distill.local.losses import check_request, loss_sum
-from socratic_distill.local.sampling import pad_right
+from socratic_distill.local.sampling import in_budget, pad_right
 
-# Bounds the padded tokens of a forward and backward pass, and so the logits held for it.
+# Bound the padded tokens of a forward and backward pass, and the logits, of which it holds about four copies.
 _TOKEN_BUDGET = 4096
+_LOGITS_BUDGET = 2**25
 
 
 class AdapterTrainer:
@@ -37,12 +39,28 @@ class AdapterTrainer:
 
         Raises:
             tinker.BadRequestError: data that the loss does not take.
+            LocalEngineError: torch failed; the gradients are as they were before.
         """
-        check_request(list(data), loss_fn, options)
+        check_request(data, loss_fn, options, self.base.max_context, self.base.vocabulary)
+        before = {p: None if p.grad is None else p.grad.clone() for p in self._parameters.values()}
+        try:
+            return self._run(data, loss_fn, options, backward)
+        except Exception as error:
+            for parameter, gradient in before.items():
+                parameter.grad = gradient
+            failure = explain(error, f"{len(data)} data of up to {max(_lengths(data))} tokens")
+            if failure is error:
+                raise
+            raise failure from error
+
+    def _run(
+        self, data: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any], backward: bool
+    ) -> tinker.ForwardBackwardOutput:
         total, outputs = 0.0, []
         with self.base.using(self.adapter) as model:
             self._train_only_own()
-            for part in _parts(data):
+            budget = min(_TOKEN_BUDGET, _LOGITS_BUDGET // self.base.vocabulary)
+            for part in in_budget(data, _lengths(data), budget):
                 with torch.set_grad_enabled(backward):
                     losses, logprobs = _forward(model, part, loss_fn, options)
                     loss = torch.stack(losses).sum()
@@ -108,14 +126,5 @@ def _forward(
     return losses, logprobs
 
 
-def _parts(data: Sequence[tinker.Datum]) -> Iterator[list[tinker.Datum]]:
-    """Runs of the data, in order, whose padded size stays in the budget."""
-    part: list[tinker.Datum] = []
-    width = 0
-    for datum in data:
-        width = max(width, datum.model_input.length)
-        if part and width * (len(part) + 1) > _TOKEN_BUDGET:
-            yield part
-            part, width = [], datum.model_input.length
-        part.append(datum)
-    yield part
+def _lengths(data: Sequence[tinker.Datum]) -> list[int]:
+    return [datum.model_input.length for datum in data]

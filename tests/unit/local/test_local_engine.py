@@ -4,85 +4,30 @@ import asyncio
 import copy
 import json
 import random
-import warnings
-from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+import numpy as np
 import tinker
 import torch
-from peft import PeftModel
+from engine_data import (
+    PROMPTS,
+    ask,
+    entropy_datum,
+    open_peft,
+    plain_logprobs,
+    policy_datum,
+    reference,
+    trained,
+)
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 from socratic_distill import LocalEngineError
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.losses import loss_sum
-from socratic_distill.tiny import MODEL_DIR
-
-PROMPTS = [[7, 8, 9, 20, 21], [7, 8, 30], [40, 41, 42, 43, 44, 45, 46, 47, 48]]
-
-
-@pytest.fixture
-def service(tmp_path):
-    return LocalServiceClient(tmp_path / "store")
-
-
-def reference():
-    return AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32).eval()
-
-
-def open_peft(path, **options):
-    with warnings.catch_warnings():  # peft warns of any adapter on a tied output layer
-        warnings.simplefilter("ignore")
-        return PeftModel.from_pretrained(reference(), path, **options).eval()
-
-
-def plain_logprobs(model, tokens):
-    """Log-probability of every token but the first, `[N - 1]`."""
-    logits = model(torch.tensor([tokens])).logits[0, :-1]
-    return torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
-
-
-def policy_datum(tokens, seed):
-    random_numbers = np.random.default_rng(seed)
-    size = len(tokens) - 1
-    return tinker.Datum(
-        model_input=tinker.ModelInput.from_ints(tokens[:-1]),
-        loss_fn_inputs={
-            "target_tokens": tinker.TensorData.from_numpy(np.array(tokens[1:])),
-            "logprobs": tinker.TensorData.from_numpy(-5 + random_numbers.normal(size=size).astype(np.float32) / 4),
-            "advantages": tinker.TensorData.from_numpy(random_numbers.normal(size=size).astype(np.float32)),
-        },
-    )
-
-
-def entropy_datum(tokens):
-    return tinker.Datum(
-        model_input=tinker.ModelInput.from_ints(tokens[:-1]),
-        loss_fn_inputs={
-            "target_tokens": tinker.TensorData.from_numpy(np.array(tokens[1:])),
-            "weights": tinker.TensorData.from_numpy(np.linspace(0, 1, len(tokens) - 1).astype(np.float32)),
-        },
-    )
-
-
-def ask(client, prompt, seed=0, count=1, **params: Any):
-    settings: dict[str, Any] = {"max_tokens": 8} | params
-    return client.sample(tinker.ModelInput.from_ints(prompt), count, tinker.SamplingParams(seed=seed, **settings))
-
-
-def trained(service, steps=2, **options):
-    """A training client a few steps away from its start."""
-    client = service.create_lora_training_client("tiny", **({"rank": 4, "seed": 1} | options)).result()
-    for _ in range(steps):
-        client.forward_backward([entropy_datum(prompt) for prompt in PROMPTS], "cross_entropy").result()
-        client.optim_step(tinker.AdamParams(learning_rate=1e-2)).result()
-    return client
 
 
 def test_batched_sampling_gives_the_log_probabilities_of_a_plain_forward(service):
@@ -321,6 +266,24 @@ def test_adapters_of_dropped_clients_are_freed(service):
     service.run(lambda: None).result()
     base = service.models["tiny"]
     assert len(base._peft.peft_config) <= 2
+
+
+def test_adapter_on_a_tied_output_layer_leaves_the_embedding_alone(service):
+    client = trained(service, steps=1, train_mlp=False, train_attn=False, train_unembed=True)
+    base, plain = service.models["tiny"], reference()
+    assert base.model.config.tie_word_embeddings
+    own, other = dict(base.model.named_parameters()), dict(plain.named_parameters())
+    assert torch.equal(own["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+    assert list(base.parameters(client._trainer.adapter)) == ["lm_head.lora_A.weight", "lm_head.lora_B.weight"]
+    tensors = base.adapter_tensors(client._trainer.adapter)
+    (down,), (up,) = ([t for n, t in tensors.items() if f"lora_{part}" in n] for part in "AB")
+    with torch.no_grad():
+        hidden = plain.model(torch.tensor([PROMPTS[0]])).last_hidden_state[0, :-1]
+        logits = hidden @ (plain.lm_head.weight + (up @ down) * 32 / 4).T
+        expected = torch.log_softmax(logits, -1).gather(1, torch.tensor(PROMPTS[0][1:])[:, None])[:, 0]
+    sampler = client.save_weights_and_get_sampling_client().result()
+    values = sampler.compute_logprobs(tinker.ModelInput.from_ints(PROMPTS[0])).result()
+    np.testing.assert_allclose(values[1:], expected, atol=1e-5)
 
 
 def test_loss_of_an_equal_policy_is_minus_the_summed_advantages():
