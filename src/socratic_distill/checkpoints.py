@@ -156,11 +156,6 @@ class CheckpointManager:
         """All good records, oldest first."""
         return tuple(self._records)
 
-    @property
-    def newest_state(self) -> CheckpointRecord | None:
-        """The record to resume from; None where there is none."""
-        return newest_state(self._records)
-
     def append(self, record: CheckpointRecord) -> None:
         """Adds a record, durably."""
         append_durably(self.path, record.to_line())

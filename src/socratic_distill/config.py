@@ -154,11 +154,6 @@ class SocraticConfig(BaseModel):
                 raise ValueError(f"seeds file {path!r} does not exist (looked in {os.getcwd()})")
         return self
 
-    @property
-    def dialogues_per_batch(self) -> int:
-        """Dialogues in a batch."""
-        return self.groups_per_batch * self.num_envs
-
 
 class SocraticOptions(TypedDict, total=False):
     """The optional fields of `SocraticConfig` that `build_socratic_config` takes as keywords."""

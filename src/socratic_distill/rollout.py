@@ -132,13 +132,11 @@ async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Ca
 
 async def _play_group(group: list[Dialogue], cast: Cast, places: asyncio.Semaphore) -> list[Dialogue]:
     """Samples the group's openings in one request, since they share a prompt, and plays on from each."""
-    head = group[0]
     try:
         async with places:
             opened = await _open(group, cast)
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
-    assert head.step == opened[0].step
     return await gather_all(_play_on(dialogue, cast, places) for dialogue in opened)
 
 
