@@ -1,6 +1,5 @@
 """How a tutor does on seeds: whether it tells or asks, and how far it is from the teacher."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from socratic_distill.metrics import dialogue_metrics
 from socratic_distill.models import full_model_name
 from socratic_distill.rollout import check_failures, play_batch
 from socratic_distill.seeds import Seed, load_seeds
-from socratic_distill.service import Service, open_service
+from socratic_distill.service import connect
 from socratic_distill.stage import open_stage
 from socratic_distill.teacher import ScoredDialogue, score_batch
 
@@ -94,10 +93,7 @@ async def evaluate_async(
         raise ConfigError(f"sampler_path={sampler_path!r} and model={model!r} are both given; keep one")
     if seeds is None:
         seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
-    if service_client is None:
-        service = await asyncio.to_thread(open_service, config)
-    else:
-        service = Service(service_client, rest_client)
+    service = await connect(config, service_client, rest_client)
     if sampler_path is not None:
         tutor = await service.client.create_sampling_client(model_path=sampler_path)
     else:

@@ -1,6 +1,7 @@
 """Opens the service that a config names: Tinker, another server of its API, or the local engine."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError, SocraticError
 
 _HEALTH_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ def open_service(config: SocraticConfig) -> Service:
             f"the Tinker service cannot be opened: {error}. Set TINKER_API_KEY, or base_url='local' to train on "
             "this machine"
         ) from error
+
+
+async def connect(config: SocraticConfig, service_client: Any | None, rest_client: Any | None) -> Service:
+    """The given clients, or, without a service client, those of the service that the config names."""
+    if service_client is None:
+        return await asyncio.to_thread(open_service, config)
+    if rest_client is None:
+        _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
+    return Service(service_client, rest_client)
 
 
 def _open_local(config: SocraticConfig) -> Service:

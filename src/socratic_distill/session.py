@@ -1,7 +1,5 @@
 """From the decision on how to start to clients that are ready to train."""
 
-import asyncio
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +10,9 @@ from socratic_distill.learner import Learner
 from socratic_distill.models import full_model_name
 from socratic_distill.rollout import Cast
 from socratic_distill.run import RunDirectory
-from socratic_distill.service import Service, open_service
+from socratic_distill.service import Service, connect
 from socratic_distill.stage import Stage, open_stage
 from socratic_distill.start import FreshStart, LoadCheckpoint, Origin, Resume, Start, resolve_start
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,12 +95,7 @@ async def open_session(
         ConfigError: a prompt file or a tokenizer cannot be used.
         RenderingError: the models' tokens or templates do not fit.
     """
-    if service_client is None:
-        service = await asyncio.to_thread(open_service, config)
-    else:
-        service = Service(service_client, rest_client)
-        if rest_client is None:
-            _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
+    service = await connect(config, service_client, rest_client)
     training = await _open_training_client(service, start.start, config)
     stage = await open_stage(config, service, training)
     run.note_server_run(training.model_id, start.batch)

@@ -33,7 +33,7 @@ def hosted(monkeypatch: pytest.MonkeyPatch) -> FakeServiceClient:
     def build_small(**fields: Any) -> socratic_distill.SocraticConfig:
         return build(**{**SIZES, **fields})
 
-    monkeypatch.setattr("socratic_distill.session.open_service", open_service)
+    monkeypatch.setattr("socratic_distill.service.open_service", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
     return fake
 
