@@ -4,6 +4,7 @@ One class serves the local engine and the fake, as the SDK's `APIFuture` serves 
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -40,6 +41,20 @@ class ServiceFuture(APIFuture[T]):
         future.set_exception(error)
         return cls(future)
 
+    @classmethod
+    def later(cls, value: T, seconds: float) -> "ServiceFuture[T]":
+        """A future that is done some seconds from now, by the clock of the asyncio loop where one runs."""
+        future: Future[T] = Future()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            timer = threading.Timer(seconds, _answer, [future, value])
+            timer.daemon = True
+            timer.start()
+        else:
+            loop.call_later(seconds, _answer, future, value)
+        return cls(future)
+
     async def result_async(self, timeout: float | None = None) -> T:
         """The result; `TimeoutError` after `timeout` seconds, None waits for ever."""
         return await asyncio.wait_for(asyncio.wrap_future(self._future), timeout)
@@ -53,3 +68,8 @@ class ServiceFuture(APIFuture[T]):
     def future(self) -> Future[T]:
         """The underlying `concurrent.futures.Future`; cancelling it cancels the operation."""
         return self._future
+
+
+def _answer(future: Future[T], value: T) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)

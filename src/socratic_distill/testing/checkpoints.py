@@ -82,9 +82,9 @@ class Checkpoints:
         header = self.find(path)
         self._store.put(expiring(header, self._expiry(ttl_seconds)), self._store.arrays(header))
 
-    def all(self) -> list[Header]:
-        """Every checkpoint that has not expired, the oldest first."""
-        return [header for header in self._store.headers() if not self._is_expired(header)]
+    def all(self, run: str | None = None) -> list[Header]:
+        """Every checkpoint, or those of one server run, that has not expired, the oldest first."""
+        return [header for header in self._store.headers(run) if not self._is_expired(header)]
 
     def run(self, run: str) -> RunInfo:
         """A server run by its id.
@@ -92,7 +92,7 @@ class Checkpoints:
         Raises:
             tinker.NotFoundError: there is none.
         """
-        info = self._store.runs().get(run)
+        info = self._store.run(run)
         if info is None:
             raise status_error(404, f"there is no training run {run!r}")
         return info

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tinker
+from tinker.types import RequestErrorCategory
 
 from socratic_distill.errors import ConfigError
 from socratic_distill.service_errors import REQUEST, status_error
@@ -33,7 +34,7 @@ CALLS = frozenset(
         "set_checkpoint_ttl_from_tinker_path",
     }
 )
-_KINDS = ("connection", "timeout", "lost_answer")
+_KINDS = ("connection", "timeout", "request_failed", "lost_answer", "slow", "submission", "poisoned")
 
 
 @dataclass(frozen=True)
@@ -45,26 +46,39 @@ class Fault:
     Attributes:
         call: name of the client method, such as "save_state" or "sample".
         nth: the first call of that name to fail.
-        error: an HTTP status from 400 on ("500"), "connection" (`tinker.APIConnectionError`), "timeout"
-            (`tinker.APITimeoutError`), "lost_answer" (the call is carried out, then its future fails
-            with `tinker.APIConnectionError`), or an exception to fail with. Except for "lost_answer" the
-            call is not carried out.
+        error: an HTTP status from 400 on (500), an exception to fail with, or one of
+
+            - "connection": `tinker.APIConnectionError`;
+            - "timeout": `tinker.APITimeoutError`;
+            - "request_failed": `tinker.RequestFailedError`, the answer of a service that took the request;
+            - "lost_answer": the call is carried out, then its future fails with `tinker.APIConnectionError`;
+            - "slow": the call is carried out at once and answered `seconds` later;
+            - "submission": the request of a training client never arrives. It fails with
+              `tinker.APIConnectionError`, and calls behind it are not carried out and never answered, as
+              behind a hole in the client's row of requests;
+            - "poisoned": `RuntimeError`, and so does every later call of the same training client.
+
+            Except for "lost_answer" and "slow" the call is not carried out.
         times: how many calls in a row fail.
+        seconds: how late a "slow" answer comes.
 
     Raises:
-        ConfigError: an unknown call or error, or a count below 1.
+        ConfigError: an unknown call or error, a count below 1, or negative seconds.
     """
 
     call: str
     nth: int = 1
     error: int | str | Exception = 500
     times: int = 1
+    seconds: float = 0.05
 
     def __post_init__(self) -> None:
         if self.call not in CALLS:
             raise ConfigError(f"no call is named {self.call!r}; faults can be planned for {sorted(CALLS)}")
         if self.nth < 1 or self.times < 1:
             raise ConfigError(f"nth={self.nth} and times={self.times} count from 1")
+        if self.seconds < 0:
+            raise ConfigError(f"seconds={self.seconds} must not be negative")
         status = isinstance(self.error, int) and 400 <= self.error <= 599
         if not (status or isinstance(self.error, Exception) or self.error in _KINDS):
             raise ConfigError(
@@ -73,19 +87,26 @@ class Fault:
 
     @property
     def is_carried_out(self) -> bool:
-        """Whether the call takes effect before it fails."""
-        return self.error == "lost_answer"
+        """Whether the call takes effect."""
+        return self.error in ("lost_answer", "slow")
 
     def exception(self) -> Exception:
         """What the call's future fails with."""
+        planned = f"planned fault: {self.call}"
         if isinstance(self.error, Exception):
             return self.error
         if isinstance(self.error, int):
-            return status_error(self.error, f"planned fault: {self.call} fails with {self.error}")
+            return status_error(self.error, f"{planned} fails with {self.error}")
         if self.error == "timeout":
             return tinker.APITimeoutError(request=REQUEST)
-        what = "the answer was lost" if self.is_carried_out else "no connection"
-        return tinker.APIConnectionError(request=REQUEST, message=f"planned fault: {self.call}, {what}")
+        if self.error == "poisoned":
+            return RuntimeError(f"{planned} failed, and the training client refuses further calls")
+        if self.error == "request_failed":
+            category = RequestErrorCategory.Server
+            return tinker.RequestFailedError(f"{planned} failed on the service", request_id="fake", category=category)
+        what = {"lost_answer": "the answer was lost", "submission": "the request never arrived"}
+        told = what.get(str(self.error), "no connection")
+        return tinker.APIConnectionError(request=REQUEST, message=f"{planned}, {told}")
 
 
 class FaultPlan:

@@ -70,7 +70,9 @@ class FakeRestClient:
 
         def answer() -> CheckpointsListResponse:
             self._checkpoints.run(training_run_id)
-            return CheckpointsListResponse(checkpoints=[_listed(header) for header in self._of(training_run_id)])
+            return CheckpointsListResponse(
+                checkpoints=[_listed(header) for header in self._checkpoints.all(training_run_id)]
+            )
 
         return self._submit("list_checkpoints", answer, training_run_id=training_run_id)
 
@@ -124,7 +126,7 @@ class FakeRestClient:
 
     def _training_run(self, run: str) -> TrainingRun:
         info = self._checkpoints.run(run)
-        headers = self._of(run)
+        headers = self._checkpoints.all(run)
         states = [_listed(header) for header in headers if header.kind == "weights"]
         samplers = [_listed(header) for header in headers if header.kind == "sampler_weights"]
         return TrainingRun(
@@ -138,9 +140,6 @@ class FakeRestClient:
             last_sampler_checkpoint=samplers[-1] if samplers else None,
             user_metadata=info.user_metadata,
         )
-
-    def _of(self, run: str) -> list[Header]:
-        return [header for header in self._checkpoints.all() if header.info.run == run]
 
     def _submit(self, call: str, action: Callable[[], T], **arguments: Any) -> ServiceFuture[T]:
         return self._service.submit(call, action, **arguments)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,14 +30,15 @@ class CallRecord:
         call: name of the client method.
         server_run: the training client's `model_id`; None for calls of no server run.
         arguments: what matters of the arguments, small.
-        outcome: "done"; "failed", not carried out; "lost", carried out but its answer lost.
+        outcome: "done"; "failed", not carried out; "lost", carried out but its answer lost; "unanswered",
+            neither carried out nor answered.
         error: the error's text, or None.
     """
 
     call: str
     server_run: str | None
     arguments: dict[str, Any] = field(default_factory=dict)
-    outcome: Literal["done", "failed", "lost"] = "done"
+    outcome: Literal["done", "failed", "lost", "unanswered"] = "done"
     error: str | None = None
 
 
@@ -49,7 +51,8 @@ class FakeServiceClient:
     behind it in force. Its models are log-linear toys over a short vocabulary, and training really changes
     them. Everything is deterministic: the same calls in the same order give the same answers.
 
-    Every call is carried out when it is submitted, and its future is done on return. An `optim_step`
+    Every call is carried out when it is submitted, and its future is done on return, unless a planned fault
+    says otherwise. An `optim_step`
     without gradients is a step with gradient zero. `rank` and `train_*` are kept and told, without an
     effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
     `weights_access_token` are accepted and do nothing.
@@ -92,6 +95,8 @@ class FakeServiceClient:
         self._store = store
         self._plan = FaultPlan(faults)
         self._lock = threading.RLock()
+        self._holes: set[str] = set()
+        self._poisoned: dict[str, Exception] = {}
         self._loaded: dict[str, ToyModel] = {}
         self._session: str | None = None
         self._trained = 0
@@ -206,16 +211,30 @@ class FakeServiceClient:
         self, call: str, server_run: str | None, arguments: dict[str, Any], action: Callable[[], T]
     ) -> tuple[CallRecord, ServiceFuture[T]]:
         fault = self._plan.next(call)
+        if server_run in self._holes:
+            return CallRecord(call, server_run, arguments, "unanswered"), ServiceFuture(Future())
         try:
+            if server_run in self._poisoned:
+                raise self._poisoned[server_run]
             if fault is not None and not fault.is_carried_out:
+                self._strike(fault, server_run)
                 raise fault.exception()
             value = action()
         except Exception as error:  # whatever goes wrong on the service is the future's to tell
             return CallRecord(call, server_run, arguments, "failed", str(error)), ServiceFuture.failed(error)
         if fault is None:
             return CallRecord(call, server_run, arguments), ServiceFuture.of(value)
+        if fault.error == "slow":
+            return CallRecord(call, server_run, arguments), ServiceFuture.later(value, fault.seconds)
         error = fault.exception()
         return CallRecord(call, server_run, arguments, "lost", str(error)), ServiceFuture.failed(error)
+
+    def _strike(self, fault: Fault, server_run: str | None) -> None:
+        """What a fault does to the calls behind it."""
+        if server_run is not None and fault.error == "submission":
+            self._holes.add(server_run)
+        elif server_run is not None and fault.error == "poisoned":
+            self._poisoned[server_run] = fault.exception()
 
     def model(self, name: str) -> ToyModel:
         """The base model of a name.

@@ -70,8 +70,8 @@ class Store(Protocol):
         """Keeps a new server run."""
         ...
 
-    def runs(self) -> dict[str, RunInfo]:
-        """Every server run by its id."""
+    def run(self, run: str) -> RunInfo | None:
+        """A server run by its id, or None."""
         ...
 
     def header(self, path: str) -> Header | None:
@@ -90,8 +90,8 @@ class Store(Protocol):
         """Forgets a checkpoint."""
         ...
 
-    def headers(self) -> list[Header]:
-        """Every checkpoint, the oldest first."""
+    def headers(self, run: str | None = None) -> list[Header]:
+        """Every checkpoint, or those of one server run, the oldest first."""
         ...
 
 
@@ -110,8 +110,8 @@ class MemoryStore:
     def add_run(self, info: RunInfo) -> None:  # noqa: D102
         self._runs[info.run] = info
 
-    def runs(self) -> dict[str, RunInfo]:  # noqa: D102
-        return dict(self._runs)
+    def run(self, run: str) -> RunInfo | None:  # noqa: D102
+        return self._runs.get(run)
 
     def header(self, path: str) -> Header | None:  # noqa: D102
         return self._kept[path][0] if path in self._kept else None
@@ -125,8 +125,8 @@ class MemoryStore:
     def remove(self, header: Header) -> None:  # noqa: D102
         del self._kept[header.path]
 
-    def headers(self) -> list[Header]:  # noqa: D102
-        return sorted((header for header, _ in self._kept.values()), key=_age)
+    def headers(self, run: str | None = None) -> list[Header]:  # noqa: D102
+        return sorted((header for header, _ in self._kept.values() if run in (None, header.info.run)), key=_age)
 
 
 class DirectoryStore:
@@ -155,10 +155,9 @@ class DirectoryStore:
         text = json.dumps(asdict(info))
         _write(self._folder(info.run).with_suffix(".json"), lambda file: file.write(text.encode()))
 
-    def runs(self) -> dict[str, RunInfo]:  # noqa: D102
-        files = sorted(self._directory.glob("fake-*/train-*.json"))
-        found = (RunInfo(**json.loads(file.read_text())) for file in files)
-        return {info.run: info for info in found}
+    def run(self, run: str) -> RunInfo | None:  # noqa: D102
+        file = self._folder(run).with_suffix(".json")
+        return RunInfo(**json.loads(file.read_text())) if file.exists() else None
 
     def header(self, path: str) -> Header | None:  # noqa: D102
         file = self._file(path)
@@ -176,8 +175,9 @@ class DirectoryStore:
     def remove(self, header: Header) -> None:  # noqa: D102
         self._file(header.path).unlink(missing_ok=True)
 
-    def headers(self) -> list[Header]:  # noqa: D102
-        return sorted(map(_header_of, self._directory.glob("fake-*/train-*/*/*.npz")), key=_age)
+    def headers(self, run: str | None = None) -> list[Header]:  # noqa: D102
+        files = self._directory.glob("fake-*/train-*/*/*.npz") if run is None else self._folder(run).glob("*/*.npz")
+        return sorted(map(_header_of, files), key=_age)
 
     def _folder(self, run: str) -> Path:
         session, _, number = run.partition(":train:")
