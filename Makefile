@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := .venv-light
+INTEROP := .venv-interop
+# One process a core, but not more than pay.
+PARALLEL := --numprocesses logical --maxprocesses 4
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -14,6 +17,8 @@ help:
 	@echo "make check        lint and types"
 	@echo "make smollm2      three steps on the real SmolLM2-135M-Instruct"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
+	@echo "make test-interop journals to and from the real tinker-cookbook"
+	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
 
 install: $(READY)
@@ -36,7 +41,7 @@ quickstart: $(READY)
 	$(BIN)/python examples/quickstart.py
 
 test: $(READY) test-light
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # What users test with must work without torch: the base install and the fake alone.
 test-light: $(LIGHT)/.ready
@@ -44,7 +49,21 @@ test-light: $(LIGHT)/.ready
 		tests/integration/test_guide.py
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(PARALLEL)
+
+# An environment of its own, and --no-deps: tinker-cookbook asks for torch and for an older transformers than ours,
+# and its checkpoints need neither.
+$(INTEROP)/.ready: pyproject.toml constraints.txt tests/interop/requirements.txt
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python $(INSTALL) --editable . --requirement tests/interop/requirements.txt
+	$(INTEROP)/bin/python $(INSTALL) --no-deps tinker-cookbook==0.5.8
+	@touch $@
+
+test-interop: $(INTEROP)/.ready
+	$(INTEROP)/bin/python -m pytest -p no:cacheprovider -m interop tests/interop
+
+fault-matrix: $(READY)
+	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
 
 test-data: $(READY)
 	$(BIN)/python -m pytest -m data
@@ -73,4 +92,4 @@ tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) runs .pytest_cache .ruff_cache .hypothesis

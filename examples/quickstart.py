@@ -8,6 +8,7 @@ prompt, as the teacher, it asks. Distillation moves the plain tutor to where the
 
 import argparse
 import os
+import sys
 
 # A model this small computes less than threads cost to start; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from socratic_distill import (
     Evaluation,
+    RunInterrupted,
     SocraticConfig,
     SocraticError,
     build_socratic_config,
@@ -93,4 +95,5 @@ if __name__ == "__main__":
     try:
         main()
     except SocraticError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, RunInterrupted) else 1) from None

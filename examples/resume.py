@@ -5,7 +5,7 @@ Run it, stop it with Ctrl-C in the middle, and run it again.
     python examples/resume.py
 """
 
-from socratic_distill import build_socratic_config, train
+from socratic_distill import RunInterrupted, build_socratic_config, train
 from socratic_distill.tiny import TRAIN_SEEDS
 
 config = build_socratic_config(
@@ -21,5 +21,9 @@ config = build_socratic_config(
     max_steps=8,
     save_every=2,
 )
-result = train(config)
+try:
+    result = train(config)
+except RunInterrupted as stop:  # Ctrl-C: what was done is saved, and the message says how to go on
+    print(stop)
+    raise SystemExit(stop.exit_code) from None
 print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")

@@ -9,9 +9,10 @@ steps move it by less than it varies from batch to batch.
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
-from socratic_distill import build_socratic_config, train
+from socratic_distill import RunInterrupted, build_socratic_config, train
 
 
 def model_file() -> Path:
@@ -43,7 +44,11 @@ def main() -> None:
         max_turns=1,
         max_steps=arguments.steps,
     )
-    result = train(config)
+    try:
+        result = train(config)
+    except RunInterrupted as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(stop.exit_code) from None
     print(f"{result.status} after {result.steps} steps; teacher_kl {result.metrics.get('teacher_kl')}")
 
 

@@ -6,7 +6,7 @@ TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
 import argparse
 import os
 
-from socratic_distill import build_socratic_config, train
+from socratic_distill import RunInterrupted, build_socratic_config, train
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("seeds_file", help="problems in this project's, MathDial's or GSM8K's JSONL")
@@ -28,4 +28,8 @@ config = build_socratic_config(
     max_turns=6,
     max_steps=arguments.max_steps,
 )
-print(train(config))
+try:
+    print(train(config))
+except RunInterrupted as stop:
+    print(stop)
+    raise SystemExit(stop.exit_code) from None

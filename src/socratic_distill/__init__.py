@@ -4,42 +4,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from socratic_distill.checkpoints import CheckpointManager, CheckpointRecord, load_checkpoints
+    from socratic_distill.checkpoints import CheckpointManager, load_checkpoints
     from socratic_distill.config import SocraticConfig, build_socratic_config
     from socratic_distill.errors import (
         CheckpointConflict,
         CheckpointNotFound,
+        ConfigDrift,
         ConfigError,
         EventLoopRunning,
         JournalError,
         LocalEngineError,
         LocalExtraMissing,
         ModelMismatch,
+        NoUsableCheckpoint,
         RenderingError,
         RolloutError,
+        RunInterrupted,
         RunLocked,
+        SaveError,
         SeedError,
+        ServiceError,
         SocraticError,
         StartError,
+        StorageError,
         TeacherError,
         TrainingError,
     )
     from socratic_distill.evaluation import Evaluation, evaluate, evaluate_async
+    from socratic_distill.records import CheckpointRecord
     from socratic_distill.seeds import Seed, load_seeds
     from socratic_distill.service import open_service
     from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, resolve_start
     from socratic_distill.trainer import TrainResult, train, train_async
 
 _ERRORS = (
-    "CheckpointConflict CheckpointNotFound ConfigError EventLoopRunning JournalError LocalEngineError "
-    "LocalExtraMissing ModelMismatch RenderingError RolloutError RunLocked SeedError SocraticError StartError "
-    "TeacherError TrainingError"
+    "CheckpointConflict CheckpointNotFound ConfigDrift ConfigError EventLoopRunning JournalError LocalEngineError "
+    "LocalExtraMissing ModelMismatch NoUsableCheckpoint RenderingError RolloutError RunInterrupted RunLocked "
+    "SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError TrainingError"
 )
 _NAMES = {
-    "checkpoints": "CheckpointManager CheckpointRecord load_checkpoints",
+    "checkpoints": "CheckpointManager load_checkpoints",
     "config": "SocraticConfig build_socratic_config",
     "errors": _ERRORS,
     "evaluation": "Evaluation evaluate evaluate_async",
+    "records": "CheckpointRecord",
     "seeds": "Seed load_seeds",
     "service": "open_service",
     "start": "FreshStart LoadCheckpoint Resume resolve_start",
@@ -52,6 +60,7 @@ __all__ = [
     "CheckpointManager",
     "CheckpointNotFound",
     "CheckpointRecord",
+    "ConfigDrift",
     "ConfigError",
     "Evaluation",
     "EventLoopRunning",
@@ -61,15 +70,20 @@ __all__ = [
     "LocalEngineError",
     "LocalExtraMissing",
     "ModelMismatch",
+    "NoUsableCheckpoint",
     "RenderingError",
     "Resume",
     "RolloutError",
+    "RunInterrupted",
     "RunLocked",
+    "SaveError",
     "Seed",
     "SeedError",
+    "ServiceError",
     "SocraticConfig",
     "SocraticError",
     "StartError",
+    "StorageError",
     "TeacherError",
     "TrainResult",
     "TrainingError",

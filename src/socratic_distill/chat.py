@@ -16,7 +16,7 @@ from socratic_distill.rendering import Renderer
 from socratic_distill.rollout import Speaker
 from socratic_distill.run import load_config
 from socratic_distill.seeds import Seed, load_seeds
-from socratic_distill.service import get_tokenizer, open_service
+from socratic_distill.service import get_tokenizer, open_sampling_client, open_service
 
 
 def chat(
@@ -39,6 +39,7 @@ def chat(
     Raises:
         ConfigError: there is no run in log_path.
         CheckpointNotFound: the run has no sampler weights.
+        ServiceError: the service failed to open them, as when they have expired.
     """
     config = load_config(log_path)
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
@@ -64,7 +65,7 @@ def chat(
 
 
 async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
-    client = await service.create_sampling_client(model_path=sampler_path)
+    client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
     name = full_model_name(config.tutor_model_name)
     renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)

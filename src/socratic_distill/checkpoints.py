@@ -1,78 +1,32 @@
-"""The journal of a run's saves, `checkpoints.jsonl`, one JSON object a line.
+"""The journal of a run's saves, `checkpoints.jsonl`, as a run writes it."""
 
-The file is one that tinker-cookbook reads and writes too: `name`, `batch`, `state_path`, `sampler_path`,
-optionally `epoch` and `final`; keys that one side does not know survive.
-"""
-
-import json
 import logging
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from socratic_distill.errors import JournalError
+from socratic_distill.files import append_durably, write_atomically
+from socratic_distill.journal import Journal, rank
+from socratic_distill.records import CheckpointRecord
 
 JOURNAL = "checkpoints.jsonl"
 _log = logging.getLogger(__name__)
 
 
-class CheckpointRecord(BaseModel):
-    """One line of the journal.
-
-    Attributes:
-        name: name of the save on the service.
-        batch: next batch to run from here; None where another tool left it out.
-        state_path: training state, weights and optimizer; None for a save of sampler weights alone.
-        sampler_path: weights to sample from; None for a save of a state alone.
-        epoch: as tinker-cookbook writes it; None elsewhere.
-        final: whether the run ended here.
-        version: optimizer steps behind the weights; None where another tool wrote the record.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str
-    batch: int | None = None
-    state_path: str | None = None
-    sampler_path: str | None = None
-    epoch: int | None = None
-    final: bool | None = None
-    version: int | None = None
-
-    @property
-    def resumable(self) -> bool:
-        """Whether a run can continue from here: a state, and the batch to go on with."""
-        return self.state_path is not None and self.batch is not None
-
-    def to_line(self) -> str:
-        """The record as one line of JSON, unset keys left out."""
-        return json.dumps(self.model_dump(exclude_none=True)) + "\n"
-
-
-@dataclass(frozen=True)
-class Journal:
-    """What a journal file holds.
-
-    Attributes:
-        records: its good records, in order.
-        bad_lines: number of whole lines that are no records. A last line without its newline that is
-            none is not counted: a crash in the middle of an append leaves one, and loses nothing else.
-    """
-
-    records: tuple[CheckpointRecord, ...]
-    bad_lines: int = 0
-
-
 def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]:
     """The records of a run directory, or of a journal file, oldest first; none where there is no file.
 
-    Bad lines are skipped with a warning that names them.
+    Lines that are no records are skipped with a warning that names them; the file stays as it is.
+
+    Raises:
+        JournalError: the file cannot be read.
     """
-    return list(read_journal(journal_file(log_path)).records)
+    path = journal_file(log_path)
+    journal = Journal.read(path)
+    warn_of_damage(path, journal)
+    return journal.records()
 
 
 def journal_file(log_path: str | os.PathLike[str]) -> Path:
@@ -81,119 +35,116 @@ def journal_file(log_path: str | os.PathLike[str]) -> Path:
     return path if path.suffix == ".jsonl" else path / JOURNAL
 
 
-def read_journal(path: Path) -> Journal:
-    """Reads a journal; a missing file is an empty one.
-
-    Raises:
-        JournalError: the file cannot be read at all.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Journal(())
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read: {error}") from error
-    records, bad = [], []
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                records.append(parse_line(line))
-            except ValueError as error:
-                bad.append((number, str(error)))
+def warn_of_damage(path: Path, journal: Journal) -> bool:
+    """Names the lines of a journal that are no records; whether there are any."""
+    bad = [f"line {line.number} (byte {line.offset}: {line.reason})" for line in journal.lines() if line.reason]
     if bad:
-        _log.warning("%s: skipped %s", path, "; ".join(f"line {number} ({why})" for number, why in bad))
-    return Journal(tuple(records), sum(number < len(lines) for number, _ in bad))
-
-
-def parse_line(line: bytes) -> CheckpointRecord:
-    """One record.
-
-    Raises:
-        ValueError: the line is no JSON object with a `name`, or a known key has a value of another type.
-    """
-    try:
-        value: Any = json.loads(line.decode("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    try:
-        return CheckpointRecord.model_validate(value, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"key {key!r}: {first['msg'].lower()}") from None
-
-
-def newest_state(records: Iterable[CheckpointRecord]) -> CheckpointRecord | None:
-    """The resumable record of the highest batch, the later line of two equal ones.
-
-    By batch and not by line: a slow save may be confirmed, and so recorded, after a newer one.
-    """
-    newest = None
-    for record in records:
-        if record.resumable and (newest is None or (record.batch or 0) >= (newest.batch or 0)):
-            newest = record
-    return newest
+        _log.warning("%s: skipped %s", path, "; ".join(bad))
+    return bool(bad)
 
 
 class CheckpointManager:
-    """The journal of one run, open for appending.
+    """The journal of one run, open for appending. One writer at a time: a run holds its directory's lock.
 
-    Each record is flushed and synced to disk before `append` returns. A last line that a crash tore
-    is moved to `checkpoints.jsonl.damaged` when the manager opens, so that the next record stands on a
-    line of its own.
+    Each record is flushed and synced to disk before `append` returns. What a crash damaged is set aside in
+    `checkpoints.jsonl.damaged` before the first record is appended, so that this stands on a line of its own.
+
+    Args:
+        log_path: a run directory, or a journal file.
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
         self.path = journal_file(log_path)
-        self._set_torn_tail_aside()
-        self._records = list(read_journal(self.path).records)
+        self._is_mended = False
+        self._newest: CheckpointRecord | None = None
+        self._last_path: str | None = None  # of the last line with a state
 
     @property
     def records(self) -> tuple[CheckpointRecord, ...]:
         """All good records, oldest first."""
-        return tuple(self._records)
+        return tuple(Journal.read(self.path).records())
 
     def append(self, record: CheckpointRecord) -> None:
-        """Adds a record, durably."""
+        """Adds a record, durably.
+
+        The last line with a state is always the newest state of the current lineage, as readers expect that
+        take the last one: where it would not be, since an older one arrives late or the newest was deleted, the
+        newest is added again.
+
+        Raises:
+            StorageError: it cannot be written; the records before it are kept.
+        """
+        self.mend()
+        self._write(record)
+        newest = self._newest
+        if record.resumed_at is not None or record.deleted_path is not None:
+            self._newest = Journal.read(self.path).newest_state()
+        elif record.resumable and (newest is None or rank(record) >= rank(newest)):
+            self._newest = record
+        if self._newest is not None and self._newest.state_path != self._last_path:
+            self._newest = self._newest.model_copy(update={"resumed_at": None})
+            self._write(self._newest)
+
+    def mark_resumed(self, batch: int, record: CheckpointRecord | None) -> None:
+        """Notes that the run goes on at `batch`, which supersedes the records of later batches.
+
+        Args:
+            batch: the next batch to run.
+            record: what it goes on from; None where the run begins anew.
+        """
+        now = datetime.now(UTC).replace(microsecond=0)
+        again = CheckpointRecord(name="begin") if record is None else record
+        self.append(again.model_copy(update={"batch": batch, "epoch": None, "resumed_at": now}))
+
+    def rebuild(self, rest_client: Any, server_runs: Sequence[str] | None = None) -> int:
+        """Adds what the service holds of this run and the journal lacks; restores a journal that was lost.
+
+        Blocks, and takes the run directory's lock.
+
+        Args:
+            rest_client: a Tinker REST client, or an object with its interface.
+            server_runs: ids of the run's server runs. None takes those that the run directory names; without
+                any, all checkpoints of the user are paged through, and those that carry the run's id taken.
+
+        Returns:
+            The number of records added.
+
+        Raises:
+            RunLocked: a process writes to the run directory.
+            EventLoopRunning: an asyncio loop already runs in this thread.
+            ServiceError: the service cannot be asked.
+            StartError: without server runs, the run directory must hold `run.json`, which has the run's id.
+        """
+        from socratic_distill.blocking import run_blocking
+        from socratic_distill.locks import RunLock
+        from socratic_distill.orphans import rebuild_journal
+
+        with RunLock(self.path.parent):
+            return run_blocking(lambda: rebuild_journal(self, rest_client, server_runs), "rebuild")
+
+    def mend(self) -> None:
+        """Sets aside what is no record: a line cut off by a crash, and whatever else got into the file."""
+        if self._is_mended:
+            return
+        journal = Journal.read(self.path)
+        if warn_of_damage(self.path, journal):
+            lines = list(journal.lines())
+            if damaged := _joined(line.bad for line in lines):
+                append_durably(self.path.with_name(self.path.name + ".damaged"), damaged)
+            write_atomically(self.path, _joined(raw for line in lines for raw, _ in line.good))
+        elif journal.data and not journal.data.endswith(b"\n"):
+            append_durably(self.path, "\n")  # only the newline of the last record was lost
+        self._newest = journal.newest_state()
+        self._last_path = next((one.state_path for one in reversed(journal.records()) if one.state_path), None)
+        self._is_mended = True
+
+    def _write(self, record: CheckpointRecord) -> None:
+        # A write that fails half-way leaves a torn line, which the next append has to mend.
+        self._is_mended = False
         append_durably(self.path, record.to_line())
-        self._records.append(record)
-
-    def _set_torn_tail_aside(self) -> None:
-        if not self.path.exists():
-            return
-        data = self.path.read_bytes()
-        start = data.rfind(b"\n") + 1
-        tail = data[start:]
-        if not tail:
-            return
-        try:
-            parse_line(tail)
-        except ValueError:
-            append_durably(self.path.with_name(self.path.name + ".damaged"), tail + b"\n")
-            os.truncate(self.path, start)
-            _log.warning("%s: a torn last line, at byte %d, was set aside", self.path, start)
-        else:  # only its newline was lost
-            append_durably(self.path, "\n")
+        self._is_mended = True
+        self._last_path = record.state_path or self._last_path
 
 
-def append_durably(path: Path, text: str | bytes) -> None:
-    """Appends to a file and returns once it is on disk, its directory entry included."""
-    is_new = not path.exists()
-    with path.open("ab") as file:
-        file.write(text.encode() if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    if is_new:
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Syncs a directory, so that files made or replaced in it survive a crash."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _joined(parts: Iterable[bytes]) -> bytes:
+    return b"".join(part + b"\n" for part in parts if part)

@@ -15,6 +15,9 @@ from socratic_distill.errors import ConfigError
 PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path)), Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
+HOUR, DAY = 3600, 24 * 3600
+# The service's range of lifetimes.
+Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 SeedsFiles = Sequence[tuple[str | os.PathLike[str], int | None]]
@@ -112,7 +115,39 @@ class SocraticConfig(BaseModel):
     max_steps: Count | None = Field(
         None, description="Batches in the run. None: as many as `epochs` passes over the seeds take."
     )
-    save_every: Count = Field(20, description="Batches between two saved training states.")
+    save_every: Count | None = Field(
+        20, description="Batches between two kept training states. None: save_every_seconds alone decides."
+    )
+    save_every_seconds: Annotated[float, Field(gt=0.0, strict=True)] | None = Field(
+        None, description="Seconds after which a training state is kept, beside save_every. None: save_every alone."
+    )
+    rolling_save_every: Count | None = Field(
+        None,
+        description="Batches between two rolling states: cheap points to resume from, each deleted once the next "
+        "state is recorded. None: no rolling states.",
+    )
+    sampler_ttl_seconds: Lifetime = Field(
+        7 * DAY, description="Seconds that sampler weights are kept, those at the end of the run apart. None: for ever."
+    )
+    periodic_ttl_seconds: Lifetime = Field(
+        7 * DAY, description="Seconds that kept states are kept, the final one apart. None: for ever."
+    )
+    rolling_ttl_seconds: Lifetime = Field(
+        2 * HOUR, description="Seconds that a rolling state is kept if nobody deletes it. None: for ever."
+    )
+    max_failed_saves: Count = Field(
+        3, description="Saves in a row, of states or of sampler weights, that may fail before the run stops."
+    )
+    max_recoveries: Annotated[int, Field(ge=0, strict=True)] = Field(
+        3,
+        description="How often in a row, without a new batch done, a run reopens its clients after losing them. "
+        "0 stops at the first loss.",
+    )
+    allow_config_changes: tuple[str, ...] = Field(
+        (),
+        description="Fields that may differ from what the run in log_path had, though they decide its meaning; "
+        "'seeds' stands for the seeds.",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Seed of sampling, of the seeds' order and of the LoRA initialisation."
     )
@@ -148,6 +183,9 @@ class SocraticConfig(BaseModel):
             raise ValueError(
                 f"base_url={self.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
             )
+        known = {*type(self).model_fields, "seeds"}
+        if unknown := [name for name in self.allow_config_changes if name not in known]:
+            raise ValueError(f"allow_config_changes names {unknown}; expected names of config fields, or 'seeds'")
         paths = [self.seeds_file, *(path for path, _ in self.seeds_files or ())]
         for path in filter(None, paths):
             if not os.path.isfile(path):
@@ -176,7 +214,15 @@ class SocraticOptions(TypedDict, total=False):
     teacher_prompt_file: str | os.PathLike[str] | None
     epochs: int
     max_steps: int | None
-    save_every: int
+    save_every: int | None
+    save_every_seconds: float | None
+    rolling_save_every: int | None
+    sampler_ttl_seconds: int | None
+    periodic_ttl_seconds: int | None
+    rolling_ttl_seconds: int | None
+    max_failed_saves: int
+    max_recoveries: int
+    allow_config_changes: Sequence[str]
     seed: int
     max_concurrent_dialogues: int
     max_failed_fraction: float

@@ -6,13 +6,19 @@ SocraticError
 ├── StartError                     what the run should begin from cannot be used
 │   ├── CheckpointConflict         log_path began elsewhere than load_checkpoint_path says
 │   ├── CheckpointNotFound         no training state at the given path
+│   ├── ConfigDrift                the config means another run than the one in log_path
 │   ├── JournalError               checkpoints.jsonl cannot be read though the run has history
-│   └── ModelMismatch              the loaded weights belong to another base model or rank
+│   ├── ModelMismatch              the loaded weights belong to another base model or rank
+│   └── NoUsableCheckpoint         the run holds states, but none that it can go on from
+├── RunInterrupted                 a signal stopped train(); the run can be resumed
 ├── RunLocked                      another process writes to this log_path
+├── StorageError                   a file of the run directory cannot be written
 ├── RenderingError                 a chat template that cannot serve
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
-├── TrainingError                  the service failed a training call or a save
+├── ServiceError                   the service refused or failed a call; the run can be resumed
+│   ├── SaveError                  max_failed_saves saves in a row failed
+│   └── TrainingError              clients were lost, more than max_recoveries times in a row
 ├── LocalEngineError               the engine in this process: model files, memory, weights
 │   └── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
@@ -43,6 +49,10 @@ class CheckpointNotFound(StartError):
     """There is no training state where `load_checkpoint_path` points."""
 
 
+class ConfigDrift(StartError):
+    """The config differs from the one the run in `log_path` has, in what decides its meaning."""
+
+
 class JournalError(StartError):
     """`checkpoints.jsonl` holds no readable record although the run has history."""
 
@@ -51,8 +61,33 @@ class ModelMismatch(StartError):
     """The loaded weights belong to another base model or LoRA rank than the config's."""
 
 
+class NoUsableCheckpoint(StartError):
+    """The run holds states, but every one has expired, is gone, or does not say its batch."""
+
+
+class RunInterrupted(SocraticError):
+    """A signal stopped `train()`; the message says what was saved and how to go on.
+
+    Attributes:
+        signal_number: the signal.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """What a script exits with, by the shells' convention: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signal_number
+
+
 class RunLocked(SocraticError):
     """Another process is writing to this `log_path`."""
+
+
+class StorageError(SocraticError):
+    """A file of the run directory cannot be written: no room, no permission, or no directory."""
 
 
 class RenderingError(SocraticError):
@@ -67,8 +102,16 @@ class TeacherError(SocraticError):
     """The teacher's log-probabilities do not fit the tutor's sampled tokens."""
 
 
-class TrainingError(SocraticError):
-    """The service failed a training call or a save; the run can be resumed."""
+class ServiceError(SocraticError):
+    """The service refused a call, or failed it for good. What was recorded before it is kept."""
+
+
+class SaveError(ServiceError):
+    """The service failed `max_failed_saves` saves in a row."""
+
+
+class TrainingError(ServiceError):
+    """The connection or the training client was lost, more than `max_recoveries` times in a row."""
 
 
 class LocalEngineError(SocraticError):

@@ -11,7 +11,7 @@ from socratic_distill.metrics import dialogue_metrics
 from socratic_distill.models import full_model_name
 from socratic_distill.rollout import check_failures, play_batch
 from socratic_distill.seeds import Seed, load_seeds
-from socratic_distill.service import connect
+from socratic_distill.service import connect, open_sampling_client
 from socratic_distill.stage import open_stage
 from socratic_distill.teacher import ScoredDialogue, score_batch
 
@@ -64,6 +64,7 @@ def evaluate(
     Raises:
         ConfigError: both sampler_path and model are given.
         RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
+        ServiceError: the service failed a call.
         EventLoopRunning: an asyncio loop already runs in this thread; await `evaluate_async`.
     """
     return run_blocking(
@@ -95,10 +96,12 @@ async def evaluate_async(
         seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     service = await connect(config, service_client, rest_client)
     if sampler_path is not None:
-        tutor = await service.client.create_sampling_client(model_path=sampler_path)
+        tutor = await open_sampling_client(
+            service.client, f"the sampler weights {sampler_path}", model_path=sampler_path
+        )
     else:
         name = full_model_name(model or config.tutor_model_name)
-        tutor = await service.client.create_sampling_client(base_model=name)
+        tutor = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
     stage = await open_stage(config, service, tutor)
     cast = stage.cast(tutor, version=0)
     concurrency = config.max_concurrent_dialogues

@@ -1,22 +1,26 @@
-"""The run directory: its lock, config.json, origin.json, server runs, metrics and dialogues."""
+"""The run directory: its lock, run.json, config.json, origin.json, server runs, metrics and dialogues."""
 
 import json
 import logging
 import os
-import socket
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
-
-from socratic_distill.checkpoints import CheckpointManager, append_durably, sync_directory
+from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.config import SocraticConfig
-from socratic_distill.errors import ConfigError, RunLocked
+from socratic_distill.drift import Fingerprint, free_changes
+from socratic_distill.errors import ConfigError, StartError
+from socratic_distill.files import append_durably, write_atomically
+from socratic_distill.locks import RunLock
+from socratic_distill.rollback import roll_back
 from socratic_distill.start import METRICS, ORIGIN, Origin
 
 CONFIG = "config.json"
 DIALOGUES = "dialogues.jsonl"
+FINGERPRINT = "fingerprint.json"
+RUN = "run.json"
 SERVER_RUNS = "server_runs.jsonl"
 _log = logging.getLogger(__name__)
 
@@ -24,36 +28,41 @@ _log = logging.getLogger(__name__)
 class RunDirectory:
     """Everything that a run writes. A context manager that holds the directory's lock.
 
+    Attributes:
+        path: the directory.
+        checkpoints: the journal.
+
     Raises:
         RunLocked: on entering, when another process holds the lock.
+        StorageError: a file cannot be written.
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
         self.path = Path(log_path)
-        self._lock = FileLock(self.path / ".lock", timeout=0)
-        self._holder = self.path / ".lock.json"
+        self.checkpoints = CheckpointManager(self.path)
+        self._lock = RunLock(self.path)
 
     def __enter__(self) -> Self:
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise RunLocked(
-                f"{self.path} is being written to by {self._describe_holder()}; wait for it or stop it, or take "
-                "another log_path"
-            ) from None
-        write_atomically(self._holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-        self.checkpoints = CheckpointManager(self.path)
+        self._lock.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    def __exit__(self, *reason: Any) -> None:
+        self._lock.__exit__(*reason)
 
-    def begin(self, config: SocraticConfig, origin: Origin | None) -> None:
-        """Writes the config, and, for a run that begins here, what it began from."""
+    def begin(self, config: SocraticConfig, meaning: Fingerprint, origin: Origin | None) -> str:
+        """Writes what this start is: the config, what it means and, for a run that begins here, its origin.
+
+        Returns:
+            The run's id, the same at every start.
+        """
+        self._log_free_changes(config)
+        run_id = read_run_id(self.path) or uuid.uuid4().hex
+        write_atomically(self.path / RUN, _text({"run_id": run_id}))
         if origin is not None:
-            write_atomically(self.path / ORIGIN, json.dumps({"given": origin.given, "resolved": origin.resolved}))
+            write_atomically(self.path / ORIGIN, _text({"given": origin.given, "resolved": origin.resolved}))
+        write_atomically(self.path / FINGERPRINT, _text(meaning))
         write_atomically(self.path / CONFIG, config.model_dump_json(indent=2) + "\n")
+        return run_id
 
     def note_server_run(self, server_run: str, batch: int) -> None:
         """Writes the id of a training client's life on the service, before its first training call."""
@@ -62,31 +71,20 @@ class RunDirectory:
     def roll_back(self, batch: int) -> None:
         """Moves metric rows and dialogues of batches >= `batch` aside: those batches run again."""
         for name in (METRICS, DIALOGUES):
-            self._roll_back_file(self.path / name, batch)
+            roll_back(self.path / name, batch)
 
     def log_step(self, metrics: Mapping[str, Any], dialogues: Iterable[Mapping[str, Any]]) -> None:
         """Appends a step's metrics row and its dialogues; the dialogues first, the row vouches for them."""
         append_durably(self.path / DIALOGUES, "".join(json.dumps(row) + "\n" for row in dialogues))
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
 
-    def _roll_back_file(self, path: Path, batch: int) -> None:
-        if not path.exists():
-            return
-        kept, moved = [], []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            (kept if _step_of(line) < batch else moved).append(line)
-        if moved:
-            superseded = path.with_suffix(".superseded.jsonl")
-            append_durably(superseded, "".join(line.rstrip("\n") + "\n" for line in moved))
-            write_atomically(path, "".join(kept))
-            _log.info("%s: %d rows from batch %d on moved to %s", path, len(moved), batch, superseded.name)
-
-    def _describe_holder(self) -> str:
+    def _log_free_changes(self, config: SocraticConfig) -> None:
         try:
-            holder = json.loads(self._holder.read_text(encoding="utf-8"))
-            return f"process {holder['pid']} on {holder['host']}"
-        except (OSError, ValueError, KeyError):
-            return "another process"
+            before = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # a first start, or another tool's directory
+            return
+        for change in free_changes(before, json.loads(config.model_dump_json())):
+            _log.info("%s: %s was %s and is %s from here on", self.path, change.field, change.before, change.now)
 
 
 def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
@@ -103,20 +101,33 @@ def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
     return SocraticConfig(**stored)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step: a reader, or a crash, meets the old text or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_directory(path.parent)
+def read_run_id(directory: Path) -> str | None:
+    """The id that a run's saves carry on the service; None where the directory has none yet.
+
+    Raises:
+        StartError: `run.json` cannot be read.
+    """
+    stored = _read(directory / RUN, "it holds the id that the run's saves carry")
+    return None if stored is None else str(stored.get("run_id"))
 
 
-def _step_of(line: str) -> float:
-    """The step of a row; a line that a crash tore belongs to the steps that run again."""
+def read_fingerprint(directory: Path) -> Fingerprint | None:
+    """What the run has meant so far; None where nothing tells, as in another tool's directory.
+
+    Raises:
+        StartError: `fingerprint.json` cannot be read.
+    """
+    return _read(directory / FINGERPRINT, "it says what the run has meant so far")
+
+
+def _read(path: Path, purpose: str) -> dict[str, Any] | None:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StartError(f"{path} cannot be read ({error}); {purpose}. Mend it, or delete it to go without") from error
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"

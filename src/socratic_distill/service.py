@@ -8,7 +8,9 @@ from typing import Any
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError, SocraticError
+from socratic_distill.failures import failure, is_missing
 
+GONE = "is gone from the service"
 _HEALTH_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
@@ -77,11 +79,52 @@ def _check_health(base_url: str) -> None:
         raise ConfigError(f"no Tinker server answers at base_url={base_url!r} ({url}: {error})") from error
 
 
+async def open_sampling_client(client: Any, what: str, **model: str) -> Any:
+    """A sampling client on `model_path` or `base_model`.
+
+    Args:
+        client: a Tinker service client.
+        what: what is opened, for the error.
+        **model: one of the two.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    try:
+        return await client.create_sampling_client(**model)
+    except Exception as error:
+        raise failure(f"opening {what}", error) from error
+
+
+async def is_gone(rest: Any | None, path: str) -> bool:
+    """Whether the service says that it lacks a checkpoint, in one cheap call; False where nobody can be asked.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    if rest is None:
+        return False
+    try:
+        await rest.get_weights_info_by_tinker_path(path)
+    except Exception as error:
+        if is_missing(error):
+            return True
+        raise failure(f"asking for {path}", error) from error
+    return False
+
+
 async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
-    """The smallest context of the named models, in tokens, as far as the service tells; None if it doesn't."""
+    """The smallest context of the named models, in tokens, as far as the service tells; None if it doesn't.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
     if rest is None:
         return None
-    capabilities = await rest.get_server_capabilities()
+    try:
+        capabilities = await rest.get_server_capabilities()
+    except Exception as error:
+        raise failure("asking for the models' contexts", error) from error
     known = [
         model.max_context_length
         for model in capabilities.supported_models

@@ -1,62 +1,27 @@
 """From the decision on how to start to clients that are ready to train."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from socratic_distill.config import SocraticConfig
 from socratic_distill.display import Display
-from socratic_distill.errors import CheckpointNotFound, ModelMismatch, StartError
-from socratic_distill.learner import Learner
-from socratic_distill.models import full_model_name
+from socratic_distill.drift import digest
+from socratic_distill.errors import SocraticError
+from socratic_distill.learner import Learner, Update
+from socratic_distill.objective import TrainingExample
+from socratic_distill.opening import open_training_client
+from socratic_distill.orphans import adopt_orphans
+from socratic_distill.plan import Plan, final_paths
+from socratic_distill.policies import save_plan
+from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollout import Cast
 from socratic_distill.run import RunDirectory
-from socratic_distill.service import Service, connect
+from socratic_distill.saver import SaveFacts, Saver
+from socratic_distill.service import Service, open_sampling_client
 from socratic_distill.stage import Stage, open_stage
-from socratic_distill.start import FreshStart, LoadCheckpoint, Origin, Resume, Start, resolve_start
+from socratic_distill.start import LoadCheckpoint, Origin, Resume, Start
 
-
-@dataclass(frozen=True)
-class RunStart:
-    """Where a run begins.
-
-    Attributes:
-        start: what it begins from.
-        batch: first batch to run.
-        version: optimizer steps behind the weights it begins with.
-        finished: final state and sampler path where nothing is left to do; None otherwise.
-    """
-
-    start: Start
-    batch: int = 0
-    version: int = 0
-    finished: tuple[str, str | None] | None = None
-
-
-def start_run(config: SocraticConfig, run: RunDirectory, total: int, display: Display) -> RunStart:
-    """Decides what the run begins from and brings its directory in line with that.
-
-    The config is written after the decision, so that a refused start leaves the directory as it was.
-    """
-    start = resolve_start(config.log_path, config.load_checkpoint_path)
-    if isinstance(start, Resume):
-        if start.batch >= total:
-            display.say(
-                f"{config.log_path}: the run is complete ({start.batch} of {total} steps); "
-                "raise max_steps to go on from its last state"
-            )
-            sampler = start.record.sampler_path
-            return RunStart(start, start.batch, finished=(start.state_path, sampler))
-        display.say(f"{config.log_path}: resuming at step {start.batch} of {total} from {start.state_path}")
-        run.roll_back(start.batch)
-        run.begin(config, origin=None)
-        # Records of other tools hold no version; with them each batch was one step.
-        version = start.batch if start.record.version is None else start.record.version
-        return RunStart(start, start.batch, version)
-    resolved = start.state_path if isinstance(start, LoadCheckpoint) else None
-    display.say(f"{config.log_path}: starting fresh" + (f" from the weights of {resolved}" if resolved else ""))
-    run.roll_back(0)
-    run.begin(config, Origin(given=config.load_checkpoint_path, resolved=resolved))
-    return RunStart(start)
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -64,87 +29,157 @@ class Session:
     """The clients of a run in progress.
 
     Attributes:
+        start: what it began from.
         service: the service they are on.
         learner: trains the tutor.
+        saver: saves it.
         stage: everyone but the tutor.
-        sampler_path: the tutor's newest sampler weights.
+        batch: the next batch to run.
+        in_step: whether the weights may be ahead of the rows on disk: nothing may be saved then.
     """
 
+    start: Start
     service: Service
     learner: Learner
+    saver: Saver
     stage: Stage
-    sampler_path: str
+    batch: int
+    in_step: bool = False
+    sampler_path: str | None = None  # of the tutor's newest weights; None until they are saved
     _cast: Cast | None = None
 
     async def cast(self) -> Cast:
-        """Everyone in the next batch's dialogues, the tutor with its newest weights."""
+        """Everyone in the next batch's dialogues, the tutor with its newest weights.
+
+        Raises:
+            ServiceError: the weights could not be saved or opened.
+        """
         version = self.learner.version
         if self._cast is None or self._cast.tutor.version != version:
-            tutor = await self.service.client.create_sampling_client(model_path=self.sampler_path)
+            while self.sampler_path is None:
+                self.sampler_path = await self.saver.confirm(self.saver.submit("sampler", self.batch, version))
+            weights = f"the tutor's weights {self.sampler_path}"
+            tutor = await open_sampling_client(self.service.client, weights, model_path=self.sampler_path)
             self._cast = self.stage.cast(tutor, version)
         return self._cast
 
+    async def update(self, examples: Sequence[TrainingExample]) -> Update:
+        """One training step on the batch. Once its rows are on disk, `save` ends the step.
 
-async def open_session(
-    config: SocraticConfig, run: RunDirectory, start: RunStart, service_client: Any, rest_client: Any
-) -> Session:
-    """Opens all clients, refuses what cannot work together, and saves the first sampler weights.
+        Raises:
+            ServiceError: it failed, and the training client is not to be used any more.
+        """
+        self.saver.check()
+        self.in_step = True
+        return await self.learner.update(examples, self.batch + 1)
+
+    async def save(self, update: Update, is_last: bool) -> None:
+        """Ends a step whose rows are on disk: the next batch is `batch`, and what is due for it is saved.
+
+        Raises:
+            ServiceError: a save failed for good.
+            StorageError: a record cannot be written.
+        """
+        self.batch += 1
+        self.in_step = False
+        if not is_last:
+            self.saver.save_state_if_due(self.batch, self.learner.version)
+        if update.sampler is not None:
+            self.sampler_path = await self.saver.confirm(update.sampler)
+
+    async def save_final(self, run: RunDirectory) -> tuple[str, str]:
+        """Saves the last state and sampler weights, as far as they are not recorded already; gives their paths."""
+        known = final_paths(run, self.start) if self.batch == self.began else (None, None)
+        return await self.saver.save_final(self.batch, self.learner.version, *known)
+
+    def abandon(self) -> None:
+        """The session is over, or its client lost: what is not confirmed by now does not count."""
+        self.saver.abandon()
+
+    @property
+    def began(self) -> int:
+        """The batch that the session began at."""
+        return self.start.batch if isinstance(self.start, Resume) else 0
+
+    async def stop(self) -> str:
+        """Saves a state of the batches done, and tells what there is to resume from."""
+        if self.batch == self.began:
+            return f"no batch was done since the start at batch {self.began}"
+        path = None
+        if not self.in_step:
+            try:
+                path = await self.saver.save_now(self.batch, self.learner.version)
+            except SocraticError as error:
+                _log.warning("the state of batch %d was not saved: %s", self.batch, error)
+        if path is None:
+            return f"the state of batch {self.batch} could not be saved; the newest recorded one is resumed from"
+        return f"{self.batch} batches are done; state {path}"
+
+
+async def open_session(plan: Plan, run: RunDirectory, service: Service, display: Display) -> Session:
+    """Decides what to begin from, opens all clients, and then brings the run directory in line with that.
+
+    A start that is refused leaves the directory as it was, but for states that were found on the service.
 
     Raises:
-        StartError: the state is gone, or belongs to another base model or rank.
+        StartError: there is nothing to begin from, or it belongs to another base model or rank.
         ConfigError: a prompt file or a tokenizer cannot be used.
         RenderingError: the models' tokens or templates do not fit.
+        ServiceError: the service failed a call.
     """
-    service = await connect(config, service_client, rest_client)
-    training = await _open_training_client(service, start.start, config)
+    config = plan.config
+    if service.rest is not None:
+        await adopt_orphans(run.checkpoints, service.rest)
+    start, training = await open_training_client(plan, run, service)
     stage = await open_stage(config, service, training)
-    run.note_server_run(training.model_id, start.batch)
-    learner = Learner(training, run.checkpoints, config.learning_rate, config.loss_fn, start.version)
-    return Session(service, learner, stage, await learner.save_sampler(start.batch))
+    batch = start.batch if isinstance(start, Resume) else 0
+    _tell(plan, start, display)
+    run_id = _bring_in_line(plan, run, start)
+    run.note_server_run(training.model_id, batch)
+    record = start.record if isinstance(start, Resume) else None
+    facts = SaveFacts(run_id, digest(plan.meaning), batch)
+    saver = Saver(
+        training,
+        run.checkpoints,
+        service.rest,
+        save_plan(config),
+        facts,
+        config.max_failed_saves,
+        plan.failed_saves,
+        record,
+    )
+    learner = Learner(training, saver, config.learning_rate, config.loss_fn, _version(record))
+    return Session(start, service, learner, saver, stage, batch)
 
 
-async def _open_training_client(service: Service, start: Start, config: SocraticConfig) -> Any:
-    """The training client that the start asks for, checked to be of the config's model and rank."""
-    client, tutor_name = service.client, full_model_name(config.tutor_model_name)
-    if isinstance(start, FreshStart):
-        return await client.create_lora_training_client(base_model=tutor_name, rank=config.lora_rank, seed=config.seed)
-    try:
-        if isinstance(start, Resume):
-            training = await client.create_training_client_from_state_with_optimizer(start.state_path)
-        else:
-            training = await client.create_training_client_from_state(start.state_path)
-    except Exception as error:
-        raise await _explain_load(service, start, error) from error
-    info = training.get_info()
-    found = (info.model_data.model_name or info.model_name, info.lora_rank)
-    if found != (tutor_name, config.lora_rank):
-        raise ModelMismatch(
-            f"the state {start.state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
-            f"says {tutor_name!r} with rank {config.lora_rank}. Set tutor_model_name and lora_rank to the state's, "
-            "or take another log_path"
-        )
-    return training
-
-
-async def _explain_load(service: Service, start: Resume | LoadCheckpoint, error: Exception) -> StartError:
-    message = f"the state {start.state_path} cannot be loaded: {type(error).__name__}: {error}."
-    sampler_path = start.state_path.replace("/weights/", "/sampler_weights/")
-    if await _exists(service.rest, sampler_path):
-        message += f" There are sampler weights {sampler_path}, but those cannot be trained from."
+def _tell(plan: Plan, start: Start, display: Display) -> None:
+    path = plan.config.log_path
     if isinstance(start, Resume):
-        message += " Take another log_path to start fresh, or pass an older state there as load_checkpoint_path"
+        display.say(f"{path}: resuming at step {start.batch} of {plan.total} from {start.state_path}")
+    elif isinstance(start, LoadCheckpoint):
+        display.say(f"{path}: starting fresh from the weights of {start.state_path}")
     else:
-        message += " Check load_checkpoint_path"
-    return CheckpointNotFound(message)
+        display.say(f"{path}: starting fresh")
 
 
-async def _exists(rest: Any | None, path: str) -> bool:
-    """Whether the service knows a checkpoint; False where nobody can be asked."""
-    if rest is None:
-        return False
-    try:
-        run_id = path.removeprefix("tinker://").partition("/")[0]
-        listed = await rest.list_checkpoints(run_id)
-    except Exception:
-        return False
-    return any(checkpoint.tinker_path == path for checkpoint in listed.checkpoints)
+def _bring_in_line(plan: Plan, run: RunDirectory, start: Start) -> str:
+    """Supersedes what will be done again; gives the run's id.
+
+    The journal says so first: rows that a crash leaves behind it are moved by the next start.
+    """
+    if isinstance(start, Resume):
+        run.checkpoints.mark_resumed(start.batch, start.record)
+        run.roll_back(start.batch)
+        return run.begin(plan.config, plan.meaning, origin=None)
+    if run.checkpoints.records:
+        run.checkpoints.mark_resumed(0, None)
+    run.roll_back(0)
+    resolved = start.state_path if isinstance(start, LoadCheckpoint) else None
+    return run.begin(plan.config, plan.meaning, Origin(given=plan.config.load_checkpoint_path, resolved=resolved))
+
+
+def _version(record: CheckpointRecord | None) -> int:
+    """Optimizer steps behind a record's weights; other tools do not say, and with them each batch was one step."""
+    if record is None:
+        return 0
+    return (record.batch or 0) if record.version is None else record.version

@@ -8,7 +8,7 @@ from socratic_distill.models import full_model_name
 from socratic_distill.prompts import Prompts, load_prompts
 from socratic_distill.rendering import Renderer, check_same_tokens
 from socratic_distill.rollout import Cast, Speaker
-from socratic_distill.service import Service, get_tokenizer, smallest_context
+from socratic_distill.service import Service, get_tokenizer, open_sampling_client, smallest_context
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,18 @@ async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any
     Raises:
         ConfigError: a prompt file or a tokenizer cannot be used.
         RenderingError: the models' tokens or templates do not fit.
+        ServiceError: the service failed a call.
     """
     prompts = load_prompts(config)
     names = [config.tutor_model_name, config.student_model_name, config.teacher_model_name]
     tutor_name, student_name, teacher_name = map(full_model_name, names)
-    student = await service.client.create_sampling_client(base_model=student_name)
-    teacher = await service.client.create_sampling_client(base_model=teacher_name)
+    opening = "the {}'s model {!r}"
+    student = await open_sampling_client(
+        service.client, opening.format("student", student_name), base_model=student_name
+    )
+    teacher = await open_sampling_client(
+        service.client, opening.format("teacher", teacher_name), base_model=teacher_name
+    )
     tutor_renderer = Renderer(await get_tokenizer(tutor_client), tutor_name, config.tutor_enable_thinking)
     student_renderer = Renderer(await get_tokenizer(student), student_name, config.student_enable_thinking)
     teacher_renderer = Renderer(await get_tokenizer(teacher), teacher_name, config.teacher_enable_thinking)

@@ -8,19 +8,31 @@
 | holds one | set, the same this run began from | `Resume` |
 | holds one | set, another | `CheckpointConflict` |
 | holds one, of unknown origin | set | `Resume`, with a warning |
-| holds states, none of which names its batch | either | `StartError` |
+| holds states, none usable (expired, gone, deleted, without a batch) | either | `NoUsableCheckpoint` |
 | journal unreadable though the run has history | either | `JournalError` |
+| holds one, of a run that the config no longer means | either | `ConfigDrift` |
 """
 
 import json
 import logging
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from socratic_distill.checkpoints import CheckpointRecord, Journal, journal_file, newest_state, read_journal
-from socratic_distill.errors import CheckpointConflict, CheckpointNotFound, JournalError, StartError
+from socratic_distill.checkpoints import journal_file
+from socratic_distill.drift import Change, describe_drift
+from socratic_distill.errors import (
+    CheckpointConflict,
+    ConfigDrift,
+    JournalError,
+    NoUsableCheckpoint,
+    StartError,
+)
+from socratic_distill.journal import Journal
+from socratic_distill.records import CheckpointRecord
+from socratic_distill.state_paths import resolve_state_path
 
 ORIGIN = "origin.json"
 METRICS = "metrics.jsonl"
@@ -59,10 +71,30 @@ class Origin:
     resolved: str | None = None
 
 
+@dataclass(frozen=True)
+class History:
+    """What a run directory says of its run, as far as the start depends on it.
+
+    Attributes:
+        journal: its records.
+        has_metrics: whether a step was ever done here.
+        origin: what the run began from; None where nothing tells.
+        log_path: the directory, for error messages.
+    """
+
+    journal: Journal = field(default_factory=Journal)
+    has_metrics: bool = False
+    origin: Origin | None = None
+    log_path: str = "the run"
+
+
 def resolve_start(
     log_path: str | os.PathLike[str], load_checkpoint_path: str | os.PathLike[str] | None = None
 ) -> Start:
     """Decides what a run begins from. Reads the run directory, changes nothing, asks no service.
+
+    States that have expired by this machine's clock are passed over. Whether the others still exist, and
+    whether the config still means the same run, is found out by `train`.
 
     Args:
         log_path: directory of the run; it need not exist.
@@ -74,45 +106,54 @@ def resolve_start(
         CheckpointConflict: the run in `log_path` began from something else.
         CheckpointNotFound: `load_checkpoint_path` leads to no training state.
         JournalError: the journal cannot be read though the run has history.
-        StartError: the run holds states, but none that it can go on from.
+        NoUsableCheckpoint: the run holds states, but none that it can go on from.
+        StartError: `origin.json` cannot be read.
+    """
+    wanted = None if load_checkpoint_path is None else os.fspath(load_checkpoint_path)
+    return resolve(read_history(log_path), wanted)
+
+
+def read_history(log_path: str | os.PathLike[str]) -> History:
+    """Reads what a start depends on.
+
+    Raises:
+        JournalError: the journal cannot be read.
+        StartError: `origin.json` cannot be read.
     """
     directory = Path(log_path)
-    journal = read_journal(journal_file(directory))
-    wanted = None if load_checkpoint_path is None else os.fspath(load_checkpoint_path)
     metrics = directory / METRICS
-    has_history = metrics.exists() and metrics.stat().st_size > 0
-    origin = read_origin(directory)
-    start = decide_start(journal, has_history, origin, wanted, str(log_path))
+    has_metrics = metrics.exists() and metrics.stat().st_size > 0
+    return History(Journal.read(journal_file(directory)), has_metrics, read_origin(directory), str(log_path))
+
+
+def resolve(
+    history: History, wanted: str | None, unusable: Mapping[str, str] | None = None, drift: Sequence[Change] = ()
+) -> Start:
+    """`decide_start` as of now, with a `load_checkpoint_path` resolved to the state that it means."""
+    start = decide_start(history, wanted, unusable or {}, drift, datetime.now(UTC))
     if isinstance(start, LoadCheckpoint) and start.state_path == wanted:
         return LoadCheckpoint(resolve_state_path(start.state_path))
     return start
 
 
 def decide_start(
-    journal: Journal, has_history: bool, origin: Origin | None, wanted: str | None, log_path: str
+    history: History, wanted: str | None, unusable: Mapping[str, str], drift: Sequence[Change], now: datetime
 ) -> Start:
     """The table above, as a pure function.
 
     `LoadCheckpoint` carries the path as it was given, or, where this run began from it before, as resolved then.
 
     Args:
-        journal: the records of the run.
-        has_history: whether the run has metrics.
-        origin: what the run began from; None where nothing tells.
+        history: what the run directory says.
         wanted: the given load_checkpoint_path.
-        log_path: for error messages.
+        unusable: states that the service no longer has, by path, and why.
+        drift: what the config means otherwise than the run did so far.
+        now: the time, for states that expire.
     """
-    record = newest_state(journal.records)
+    journal, log_path, origin = history.journal, history.log_path, history.origin
+    record = journal.newest_state(lambda one: why_unusable(one, unusable, now))
     if record is None:
-        # A run records sampler weights before its first metrics: metrics without any record, or with a
-        # line that cannot be read where the state may have stood, mean that the journal was lost.
-        if has_history and (journal.bad_lines or not journal.records):
-            found = f"{journal.bad_lines} unreadable lines" if journal.bad_lines else "no records"
-            raise JournalError(
-                f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {found} and no state to "
-                "resume from. Mend the file, or take another log_path to start fresh"
-            )
-        _refuse_unusable(journal, log_path)
+        _refuse_lost_history(history, unusable, now)
         if wanted is None:
             return FreshStart()
         # A run that died before its first state begins again from the very state that it began from.
@@ -121,7 +162,7 @@ def decide_start(
     if wanted is not None and origin is None:
         _log.warning(
             "%s holds checkpoints but not where the run began; it resumes, and load_checkpoint_path=%s is "
-            "not looked at",
+            "not used. Take another log_path to start from it",
             log_path,
             wanted,
         )
@@ -131,18 +172,73 @@ def decide_start(
             f"{log_path} holds a run that began {began}, but load_checkpoint_path={wanted} was given. Leave "
             "load_checkpoint_path out to resume that run, or take another log_path to start from the checkpoint"
         )
+    if drift:
+        raise ConfigDrift(describe_drift(log_path, drift))
     assert record.state_path is not None and record.batch is not None
+    if record.epoch:
+        raise NoUsableCheckpoint(
+            f"the newest state of {log_path}, {record.state_path}, counts its batches anew in each epoch, as other "
+            "tools' supervised runs do: there is no step of this run to go on with. Take another log_path, and give "
+            "it that state as load_checkpoint_path"
+        )
+    _warn_of_fallback(journal, record, unusable, now, log_path)
     return Resume(record.state_path, record.batch, record)
 
 
-def _refuse_unusable(journal: Journal, log_path: str) -> None:
-    """States that cannot be resumed from are never passed over for a fresh start."""
-    states = [record.state_path for record in journal.records if record.state_path is not None]
-    if states:
-        raise StartError(
-            f"{log_path} holds states, but none says which batch comes next: {', '.join(states)}. Add `batch` to the "
-            "newest one's line in checkpoints.jsonl, or pass its path as load_checkpoint_path of a new log_path"
+def why_unusable(record: CheckpointRecord, unusable: Mapping[str, str], now: datetime) -> str | None:
+    """Why a state cannot be gone on from: it has expired, or is among the `unusable`; None for one that can."""
+    if record.expires_at is not None and record.expires_at <= now:
+        return f"expired at {record.expires_at:%Y-%m-%d %H:%M} UTC"
+    return unusable.get(record.state_path or "")
+
+
+def _warn_of_fallback(
+    journal: Journal, chosen: CheckpointRecord, unusable: Mapping[str, str], now: datetime, log_path: str
+) -> None:
+    newest = journal.newest_state()
+    assert newest is not None and newest.batch is not None and chosen.batch is not None
+    if newest.batch > chosen.batch:
+        _log.warning(
+            "%s: the state of batch %d, %s, cannot be used: %s. Resuming at batch %d: %d batches will be repeated",
+            log_path,
+            newest.batch,
+            newest.state_path,
+            why_unusable(newest, unusable, now),
+            chosen.batch,
+            newest.batch - chosen.batch,
         )
+
+
+def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: datetime) -> None:
+    """A run that holds states, or lost its journal, never silently begins anew."""
+    journal, log_path = history.journal, history.log_path
+    records = journal.records()
+    bad_lines = sum(bool(line.bad) and not line.torn for line in journal.lines())
+    states = [record for record, superseded in journal.lineage() if record.state_path and not superseded]
+    if states:
+        reasons = {one.state_path: _name_reason(one, journal, unusable, now) for one in states}
+        listed = "".join(f"\n  {path}: {reason}" for path, reason in reasons.items())
+        raise NoUsableCheckpoint(
+            f"{log_path} holds states, but none that it can go on from:{listed}\n"
+            "Take another log_path to start fresh, or give it a state that exists as load_checkpoint_path"
+        )
+    # A run records sampler weights before its first metrics: metrics without any record, or with a
+    # line that cannot be read where the state may have stood, mean that the journal was lost.
+    if history.has_metrics and (bad_lines or not records):
+        found = f"{bad_lines} unreadable lines" if bad_lines else "no records"
+        raise JournalError(
+            f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {found} and no state to resume from. "
+            "Restore the file with `python -m socratic_distill checkpoints LOG_PATH rebuild`, which asks the "
+            "service, or mend it, or take another log_path to start fresh"
+        )
+
+
+def _name_reason(record: CheckpointRecord, journal: Journal, unusable: Mapping[str, str], now: datetime) -> str:
+    if not record.resumable:
+        return "does not say which batch comes next; add `batch` to its line"
+    if record.state_path in journal.deleted:
+        return "was deleted"
+    return why_unusable(record, unusable, now) or "cannot be used"
 
 
 def read_origin(directory: Path) -> Origin | None:
@@ -158,76 +254,3 @@ def read_origin(directory: Path) -> Origin | None:
             f"{path} cannot be read ({error}); it says what the run began from. Mend it, or delete it to resume "
             "whatever load_checkpoint_path says"
         ) from error
-
-
-_TINKER = re.compile(r"tinker://(?P<run>[^/]+)/(?:(?P<kind>[^/]+)/)?(?P<name>[^/#]+)")
-
-
-def resolve_state_path(given: str) -> str:
-    """The training state that a `load_checkpoint_path` means.
-
-    Raises:
-        CheckpointNotFound: it leads to no training state.
-    """
-    if given.startswith("tinker://"):
-        return _resolve_tinker_path(given)
-    path, _, name = given.partition("#")
-    if Path(path).suffix == ".jsonl" or (Path(path) / "checkpoints.jsonl").is_file():
-        return _resolve_journal(journal_file(path), name or None)
-    if Path(path).is_dir() and not name:
-        return _resolve_weights_directory(Path(path))
-    raise CheckpointNotFound(
-        f"load_checkpoint_path={given!r} is none of: tinker://<server run>/weights/<name>, a checkpoints.jsonl "
-        "(or the directory that holds one), a local engine's weights directory"
-    )
-
-
-def _resolve_tinker_path(given: str) -> str:
-    match = _TINKER.fullmatch(given)
-    if match is None:
-        raise CheckpointNotFound(
-            f"load_checkpoint_path={given!r} is no checkpoint path; expected tinker://<server run>/weights/<name>"
-        )
-    full = f"tinker://{match['run']}/weights/{match['name']}"
-    if match["kind"] == "weights":
-        return given
-    if match["kind"] is None:
-        _log.info("load_checkpoint_path=%s is read as %s", given, full)
-        return full
-    if match["kind"] == "sampler_weights":
-        raise CheckpointNotFound(
-            f"load_checkpoint_path={given!r} holds sampler weights, which cannot be trained from. The training "
-            f"state of the same name, if the run saved one, is {full}"
-        )
-    raise CheckpointNotFound(f"load_checkpoint_path={given!r}: expected …/weights/…, not {match['kind']!r}")
-
-
-def _resolve_journal(path: Path, name: str | None) -> str:
-    if not path.is_file():
-        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {path}")
-    states = [record for record in read_journal(path).records if record.state_path]
-    if name is not None:
-        states = [record for record in states if record.name == name]
-    if not states:
-        wanted = "no record with a state" if name is None else f"no state named {name!r}"
-        raise CheckpointNotFound(f"load_checkpoint_path: {path} holds {wanted}")
-    # Without a batch the order of the lines is all there is; a state can be built on without one.
-    newest = newest_state(states) or states[-1]
-    assert newest.state_path is not None
-    return newest.state_path
-
-
-def _resolve_weights_directory(path: Path) -> str:
-    path = path.resolve()
-    if path.parent.name == "sampler_weights":
-        twin = path.parent.parent / "weights" / path.name
-        hint = f"The state of the same name is {twin}" if twin.is_dir() else "No state of that name was saved"
-        raise CheckpointNotFound(
-            f"load_checkpoint_path={str(path)!r} holds sampler weights, which cannot be trained from. {hint}"
-        )
-    if not (path / "state.json").is_file():
-        raise CheckpointNotFound(
-            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl or state.json; "
-            "expected a run directory, or a weights directory of the local engine"
-        )
-    return str(path)

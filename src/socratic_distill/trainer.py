@@ -2,24 +2,31 @@
 
 A batch of dialogues is played, the teacher scores the tutor's tokens, the tutor takes one step towards the
 teacher, and the next batch is played with the new weights: strictly on-policy. How a run gets its clients
-and its place to start is in `session.py`; what a step writes is in `run.py`.
+and its place to start is in `session.py`, how it survives losing them in `recovery.py`; what a step writes is
+in `run.py`.
 """
 
+import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from socratic_distill.blocking import run_blocking
 from socratic_distill.config import SocraticConfig
-from socratic_distill.display import open_display
+from socratic_distill.display import Display, open_display
+from socratic_distill.errors import ServiceError, SocraticError, TrainingError
+from socratic_distill.interrupts import StoppedAtOnce, finish, run_interruptible
 from socratic_distill.metrics import dialogue_metrics, dialogue_row, update_metrics
 from socratic_distill.objective import make_examples
-from socratic_distill.rollout import check_failures, play_batch
+from socratic_distill.plan import Plan, decide, finished, read_plan
+from socratic_distill.recovery import Recoveries
+from socratic_distill.rollout import Cast, check_failures, play_batch
 from socratic_distill.run import RunDirectory
-from socratic_distill.seeds import batch, load_seeds, steps_per_run
-from socratic_distill.session import open_session, start_run
-from socratic_distill.teacher import score_batch
+from socratic_distill.seeds import batch
+from socratic_distill.service import connect
+from socratic_distill.session import Session, open_session
+from socratic_distill.teacher import ScoredDialogue, score_batch
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,9 @@ class TrainResult:
 def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
     """Trains the tutor, or resumes a run, until its last step.
 
+    In the main thread, the first SIGINT or SIGTERM lets the training step in progress end, drops unfinished
+    dialogues and saves a state; the second one stops at once.
+
     Args:
         config: what to do; see `build_socratic_config`.
         service_client: any object with the Tinker service client's interface. None opens the service that
@@ -52,33 +62,54 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
 
     Raises:
         EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
+        RunInterrupted: a signal stopped it.
         SocraticError: everything that `train_async` raises.
     """
-    return run_blocking(lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train")
+    return run_interruptible(
+        lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
+    )
 
 
 async def train_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
     """The same as `train`, on the asyncio loop that it is awaited on.
 
+    It touches no signal handler: a cancellation does what the first signal does in `train`, and is then raised
+    again; a second one stops at once.
+
     Raises:
-        StartError: `log_path` and `load_checkpoint_path` do not say what to begin from.
+        StartError: `log_path` and `load_checkpoint_path` do not say what to begin from, or the config means
+            another run.
         SeedError: the seeds cannot be read.
         RunLocked: another process writes to `log_path`.
         RolloutError: too many dialogues of a batch failed.
-        TrainingError: the service failed a training call or a save. The run can be resumed.
+        ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
+        StorageError: the run directory cannot be written.
     """
-    seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
-    total = config.max_steps or steps_per_run(len(seeds), config.epochs, config.groups_per_batch)
     with RunDirectory(config.log_path) as run, closing(open_display(config.display)) as display:
-        start = start_run(config, run, total, display)
-        if start.finished is not None:
-            return TrainResult("already_complete", total, *start.finished, metrics={})
-        session = await open_session(config, run, start, service_client, rest_client)
-        learner, row = session.learner, {}
-        for step in range(start.batch, total):
+        plan = read_plan(config, run)
+        if final := finished(plan, run, decide(plan, run)):
+            display.say(f"{config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
+            return TrainResult("already_complete", plan.total, *final, metrics={})
+        service = await connect(config, service_client, rest_client)
+        recoveries = Recoveries(config.max_recoveries, display)
+        while True:
+            try:
+                session = await open_session(plan, run, service, display)
+                return await run_batches(session, plan, run, display, recoveries)
+            except TrainingError as error:
+                recoveries.count(error)
+
+
+async def run_batches(
+    session: Session, plan: Plan, run: RunDirectory, display: Display, recoveries: Recoveries
+) -> TrainResult:
+    """The loop: from the session's batch to the run's last. However it ends, what was done is saved if it can be."""
+    config, row = plan.config, {}
+    try:
+        for step in range(session.batch, plan.total):
             clock = Stopwatch()
             cast = await session.cast()
-            chosen = batch(seeds, seed=config.seed, step=step, size=config.groups_per_batch)
+            chosen = batch(plan.seeds, seed=config.seed, step=step, size=config.groups_per_batch)
             dialogues = await play_batch(chosen, step, config.num_envs, cast, config.max_concurrent_dialogues)
             clock.lap("time/rollout")
 
@@ -86,21 +117,48 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
             check_failures([one.dialogue for one in scored], config.max_failed_fraction)
             clock.lap("time/teacher")
 
-            coef, discount = config.kl_penalty_coef, config.kl_discount_factor
-            examples = [example for one in scored for example in make_examples(one, coef, discount)]
-            save_state = (step + 1) % config.save_every == 0 and step + 1 < total
-            update = await learner.update(examples, step + 1, save_state)
-            clock.lap("time/update")
+            row = await finish(learn(scored, cast, session, plan, run, clock, recoveries))
+            display.step(session.batch, plan.total, row)
+        state_path, sampler_path = await finish(session.save_final(run))
+    except (ServiceError, StoppedAtOnce):
+        raise
+    except SocraticError:
+        display.say(f"{config.log_path}: stopping; {await session.stop()}")
+        raise
+    except asyncio.CancelledError:
+        told = f"{config.log_path} was interrupted; {await session.stop()}. Start the same script again to resume"
+        display.say(told)
+        raise asyncio.CancelledError(told) from None
+    finally:
+        session.abandon()
+    display.say(f"{config.log_path}: complete after {session.batch} steps; final state {state_path}")
+    return TrainResult("completed", session.batch, state_path, sampler_path, row)
 
-            row = {"step": step, "version": cast.tutor.version}
-            row |= dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
-            row |= update_metrics(examples, update.logprobs, update.metrics) | clock.laps()
-            run.log_step(row, map(dialogue_row, scored))
-            session.sampler_path = await learner.record(update) or session.sampler_path
-            display.step(step + 1, total, row)
-        state_path, sampler_path = await learner.save_final(total)
-        display.say(f"{config.log_path}: complete after {total} steps; final state {state_path}")
-        return TrainResult("completed", total, state_path, sampler_path, row)
+
+async def learn(
+    scored: Sequence[ScoredDialogue],
+    cast: Cast,
+    session: Session,
+    plan: Plan,
+    run: RunDirectory,
+    clock: "Stopwatch",
+    recoveries: Recoveries,
+) -> dict[str, Any]:
+    """One training step: the update, then its rows, then the saves that a resume could begin from behind them."""
+    config, step = plan.config, session.batch
+    coef, discount = config.kl_penalty_coef, config.kl_discount_factor
+    examples = [example for one in scored for example in make_examples(one, coef, discount)]
+    update = await session.update(examples)
+    clock.lap("time/update")
+
+    row = {"step": step, "version": cast.tutor.version}
+    row |= dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
+    row |= update_metrics(examples, update.logprobs, update.metrics)
+    row |= clock.laps() | recoveries.metrics()
+    run.log_step(row, map(dialogue_row, scored))
+    recoveries.passed(step)
+    await session.save(update, is_last=step + 1 == plan.total)
+    return row
 
 
 class Stopwatch:

@@ -23,7 +23,7 @@ from socratic_distill import (
     train,
     train_async,
 )
-from socratic_distill.checkpoints import newest_state
+from socratic_distill.journal import Journal
 from socratic_distill.run import RunDirectory, load_config
 from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
 
@@ -44,7 +44,7 @@ def test_run_lowers_teacher_kl_and_writes_its_directory(make_config, tmp_path):
     states = [one.name for one in load_checkpoints(tmp_path / "run") if one.state_path]
     assert states == ["000020", "final"]
     samplers = [one.batch for one in load_checkpoints(tmp_path / "run") if one.sampler_path]
-    assert samplers == [*range(26), 25], "sampler weights are saved after every update, and at the end"
+    assert samplers == [*range(26), 25, 25], "after every update, and at the end, where the last line names both"
     dialogues = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert len(dialogues) == 25 * 16
     tutor_turns = [turn for row in dialogues for turn in row["turns"] if turn["role"] == "tutor"]
@@ -89,7 +89,7 @@ def test_resumed_run_equals_one_never_interrupted(make_config, tmp_path, crash_a
     server = tmp_path / "server"
     fault = Fault(call="forward_backward", nth=crash_at + 1, error=500)
     with pytest.raises(TrainingError, match="start the same script again"):
-        train(make_config(), service_client=FakeServiceClient(server, faults=[fault]))
+        train(make_config(max_recoveries=0), service_client=FakeServiceClient(server, faults=[fault]))
     result = train(make_config(), service_client=FakeServiceClient(server))
     assert result.status == "completed"
     assert files(tmp_path / "run") == files(tmp_path / "whole")
@@ -99,7 +99,7 @@ def test_rows_of_repeated_batches_are_moved_aside(make_config, tmp_path):
     server = tmp_path / "server"
     fault = Fault(call="forward_backward", nth=4, error=500)
     with pytest.raises(TrainingError):
-        train(make_config(), service_client=FakeServiceClient(server, faults=[fault]))
+        train(make_config(max_recoveries=0), service_client=FakeServiceClient(server, faults=[fault]))
     train(make_config(), service_client=FakeServiceClient(server))
     moved = read_rows(tmp_path / "run" / "metrics.superseded.jsonl")
     assert [row["step"] for row in moved] == [2]
@@ -122,7 +122,7 @@ def test_complete_run_does_nothing_and_goes_on_with_more_steps(make_config, tmp_
 def test_nothing_behind_a_failed_training_call_is_recorded(make_config, tmp_path):
     fault = Fault(call="forward_backward", nth=2, error=500)
     with pytest.raises(TrainingError, match="training step of batch 1"):
-        train(make_config(), service_client=FakeServiceClient(faults=[fault]))
+        train(make_config(max_recoveries=0), service_client=FakeServiceClient(faults=[fault]))
     assert [one.batch for one in load_checkpoints(tmp_path / "run")] == [0, 1]
 
 
@@ -131,8 +131,8 @@ def test_confirmed_state_is_recorded_though_the_sampler_save_failed(make_config,
     fault = Fault(call="save_weights_for_sampler", nth=3, error=500)
     server = FakeServiceClient(faults=[fault])
     with pytest.raises(TrainingError, match="sampler_path"):
-        train(make_config(), service_client=server)
-    newest = newest_state(load_checkpoints(tmp_path / "run"))
+        train(make_config(max_recoveries=0), service_client=server)
+    newest = Journal.of(load_checkpoints(tmp_path / "run")).newest_state()
     assert newest is not None and newest.batch == 2
     assert train(make_config(), service_client=server).status == "completed"
 
@@ -165,11 +165,12 @@ def test_state_that_is_gone_is_an_error_that_names_a_sampler_of_that_name(make_c
 
 
 @pytest.mark.parametrize("change", [{"tutor_model_name": "large", "teacher_model_name": "large"}, {"lora_rank": 8}])
-def test_state_of_another_base_model_or_rank_is_refused(make_config, change):
+def test_state_of_another_base_model_or_rank_is_refused(make_config, tmp_path, change):
     server = FakeServiceClient()
-    train(make_config(), service_client=server)
+    train(make_config(log_path=tmp_path / "first"), service_client=server)
     with pytest.raises(ModelMismatch, match="'small' with LoRA rank 32"):
-        train(make_config(max_steps=9, **change), service_client=server)
+        train(make_config(load_checkpoint_path=tmp_path / "first", **change), service_client=server)
+    assert not (tmp_path / "run" / "config.json").exists(), "a refused start writes nothing"
 
 
 def test_first_lora_takes_the_runs_seed_and_rank(make_config):
@@ -195,8 +196,8 @@ def test_run_stops_past_the_failed_share_and_keeps_its_state(make_config, tmp_pa
     faults = [Fault(call="compute_logprobs", nth=nth, error=500) for nth in range(19, 23)]
     with pytest.raises(RolloutError, match=r"4 of 6 dialogues failed, more than max_failed_fraction=0\.2"):
         train(make_config(), service_client=FakeServiceClient(server, faults=faults))
-    newest = newest_state(load_checkpoints(tmp_path / "run"))
-    assert newest is not None and newest.batch == 2
+    newest = Journal.of(load_checkpoints(tmp_path / "run")).newest_state()
+    assert newest is not None and newest.batch == 3, "a state of the batches that were done is saved first"
     assert train(make_config(), service_client=FakeServiceClient(server)).status == "completed"
 
 

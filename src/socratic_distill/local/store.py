@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from socratic_distill.checkpoints import sync_directory
 from socratic_distill.errors import LocalEngineError
+from socratic_distill.files import sync_directory
 from socratic_distill.service_errors import status_error
 
 Kind = Literal["weights", "sampler_weights"]

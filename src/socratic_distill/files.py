@@ -1,0 +1,72 @@
+"""Writing files of a run directory so that a crash at any moment leaves them whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from socratic_distill.errors import StorageError
+
+
+def append_durably(path: Path, text: str | bytes) -> None:
+    """Appends to a file and returns once it is on disk, its directory entry included.
+
+    Raises:
+        StorageError: it cannot be written; a part of the text may be in the file.
+    """
+    with _explaining(path):
+        is_new = not path.exists()
+        with path.open("ab") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync_directory(path.parent)
+
+
+def write_atomically(path: Path, text: str | bytes) -> None:
+    """Replaces a file in one step: a reader, or a crash, meets the old text or the new one.
+
+    Raises:
+        StorageError: it cannot be written; the old file is as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with _explaining(path):
+        with partial.open("wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        sync_directory(path.parent)
+
+
+def truncate_durably(path: Path, size: int) -> None:
+    """Cuts a file to its first `size` bytes and returns once that is on disk.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with _explaining(path), path.open("r+b") as file:
+        file.truncate(size)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Syncs a directory, so that files made or replaced in it survive a crash."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. Make room or mend the permissions, and start "
+            "the same script again"
+        ) from error

@@ -1,0 +1,113 @@
+"""Stopping a run: what must end first, and what a signal does."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+from socratic_distill.blocking import run_blocking
+from socratic_distill.errors import RunInterrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GO_ON = "Start the same script again to resume"
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StoppedAtOnce(asyncio.CancelledError):
+    """A second cancellation came while the first one waited: no time is left to save anything."""
+
+
+async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs to its end what must not stop half-way: the first cancellation waits for it, a second one stops it.
+
+    Raises:
+        CancelledError: the caller was cancelled. The coroutine has ended then; an error of its own is logged,
+            since the cancellation is what the caller must act on.
+        StoppedAtOnce: it was cancelled twice.
+    """
+    task = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            raise StoppedAtOnce from None
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("while stopping: %s", task.exception())
+        raise
+
+
+def run_interruptible(call: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
+    """`run_blocking`, stopped in good order by SIGINT and SIGTERM where it runs in the main thread.
+
+    The first signal cancels the coroutine, which may use its time to save; a second one stops at once. Handlers
+    are restored at the end. A signal that the process ignores stays ignored, as under `nohup`.
+
+    Args:
+        call: makes the coroutine. The message of the `CancelledError` that it answers with becomes the error's.
+        name: as for `run_blocking`.
+
+    Raises:
+        EventLoopRunning: a loop already runs in this thread.
+        RunInterrupted: a signal stopped it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return run_blocking(call, name)
+    stop = _Stop()
+    with stop.on_signals():
+        try:
+            return run_blocking(lambda: stop.watch(call), name)
+        except KeyboardInterrupt:
+            if stop.signal_number is None:
+                raise
+            raise RunInterrupted(f"stopped at once by a second signal. {_GO_ON}", stop.signal_number) from None
+
+
+class _Stop:
+    """What the signals asked for, and the task that they cancel."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        # None is a handler that C code installed, which could not be put back.
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+        try:
+            for number in ours:
+                signal.signal(number, self._on_signal)
+            yield
+        finally:
+            for number in ours:
+                signal.signal(number, before[number])
+
+    async def watch(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        try:
+            if self.signal_number is not None:  # it came before there was a task to cancel
+                raise asyncio.CancelledError
+            return await call()
+        except asyncio.CancelledError as error:
+            if self.signal_number is None:
+                raise
+            raise RunInterrupted(
+                str(error) or f"stopped before anything was done. {_GO_ON}", self.signal_number
+            ) from None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            raise KeyboardInterrupt
+        self.signal_number = number
+        if self._task is not None and self._loop is not None:
+            self._task.cancel()
+            self._loop.call_soon_threadsafe(lambda: None)  # wakes a loop that waits for the network

@@ -1,0 +1,50 @@
+"""How often a run may lose its clients and go on."""
+
+import logging
+
+from socratic_distill.display import Display
+from socratic_distill.errors import TrainingError
+
+_log = logging.getLogger(__name__)
+
+
+class Recoveries:
+    """Counts the times that a process reopened its clients from the newest state.
+
+    In a row without a new batch done, that may happen `limit` times: what fails whenever it is repeated must
+    end, while a service that fails once a day may do so for weeks.
+
+    Args:
+        limit: how often in a row.
+        display: is told of each.
+    """
+
+    def __init__(self, limit: int, display: Display) -> None:
+        self._limit = limit
+        self._display = display
+        self._in_a_row = 0
+        self._total = 0
+        self._furthest = -1
+
+    def count(self, error: TrainingError) -> None:
+        """Counts a loss.
+
+        Raises:
+            TrainingError: it was one too many in a row.
+        """
+        self._in_a_row += 1
+        if self._in_a_row > self._limit:
+            raise error
+        self._total += 1
+        told = f"recovery {self._in_a_row} of {self._limit}: reopening from the newest state, since {error}"
+        _log.warning("%s", told)
+        self._display.say(told)
+
+    def passed(self, step: int) -> None:
+        """A step was done and its rows written."""
+        if step > self._furthest:
+            self._furthest, self._in_a_row = step, 0
+
+    def metrics(self) -> dict[str, int]:
+        """Recoveries of this process so far, as the rows of metrics.jsonl hold it."""
+        return {"recovery/count": self._total}

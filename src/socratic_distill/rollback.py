@@ -1,0 +1,92 @@
+"""Rows of batches that run again, moved aside, so that a plot of metrics.jsonl never goes backwards."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from socratic_distill.files import append_durably, truncate_durably
+
+_BLOCK_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
+
+
+def roll_back(path: Path, batch: int) -> None:
+    """Moves the rows of steps >= `batch`, which stand at the end, to `<name>.superseded.jsonl`.
+
+    Rows are read from the end, since those of a long run fill gigabytes. A line that a crash tore goes with
+    them. A crash in between leaves the rows in both files, and the next rollback moves them again.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    if not path.exists():
+        return
+    size, cut, count = path.stat().st_size, path.stat().st_size, 0
+    for offset, line in _lines_from_end(path):
+        if line.strip():
+            step = _step_of(line)
+            if step is not None and step < batch:
+                break
+            count += 1
+        cut = offset
+    if cut == size:
+        _end_line(path)
+        return
+    superseded = path.with_suffix(".superseded.jsonl")
+    _end_line(superseded)
+    with path.open("rb") as file:
+        file.seek(cut)
+        while block := file.read(_BLOCK_BYTES):
+            append_durably(superseded, block)
+    _end_line(superseded)
+    truncate_durably(path, cut)
+    _log.info("%s: %d rows from batch %d on moved to %s", path, count, batch, superseded.name)
+
+
+def next_step(path: Path) -> int | None:
+    """The step behind the last row, the number of steps with rows; None where there is no file."""
+    if not path.exists():
+        return None
+    steps = (_step_of(line) for _, line in _lines_from_end(path))
+    return next((step + 1 for step in steps if step is not None), 0)
+
+
+def _lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Offset and text of each line, the last one first; of a file that ends its last line, no empty one."""
+    with path.open("rb") as file:
+        start = file.seek(0, 2)
+        rest = b""
+        while start > 0:
+            size = min(_BLOCK_BYTES, start)
+            start = file.seek(start - size)
+            lines = (file.read(size) + rest).split(b"\n")
+            rest = lines[0]
+            end = start + sum(map(len, lines)) + len(lines) - 1
+            for line in reversed(lines[1:]):
+                end -= len(line)
+                if line:
+                    yield end, line
+                end -= 1
+        if rest:
+            yield 0, rest
+
+
+def _end_line(path: Path) -> None:
+    """Ends the last line of a file, so that what is appended stands on a line of its own."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        ends = file.read(1) == b"\n"
+    if not ends:
+        append_durably(path, "\n")
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a row; None for what is no row."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None

@@ -1,0 +1,280 @@
+"""Saves of one training client: named, confirmed, recorded, tried again.
+
+A state and sampler weights are independent facts: each is recorded once the service confirmed it. States are
+saved in the background; a save that the service answered with an error is tried again at the next step.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.errors import SaveError
+from socratic_distill.failures import failure, is_answer
+from socratic_distill.policies import SavePlan
+from socratic_distill.records import CheckpointRecord, Kind
+
+_log = logging.getLogger(__name__)
+What = Literal["state_path", "sampler_path"]
+
+
+@dataclass(frozen=True)
+class PendingSave:
+    """A save that was submitted.
+
+    Attributes:
+        record: the record that it becomes once confirmed, without its path.
+        key: the record's key for the path.
+        request: the service's future.
+    """
+
+    record: CheckpointRecord
+    key: What
+    request: Awaitable[Any]
+
+
+@dataclass(frozen=True)
+class SaveFacts:
+    """What every save of a training client says of its run, as `user_metadata` on the service.
+
+    Attributes:
+        run_id: the run directory's id.
+        config_digest: what the config means.
+        began: batch that the training client began at.
+    """
+
+    run_id: str
+    config_digest: str
+    began: int
+
+    def metadata(self, record: CheckpointRecord) -> dict[str, str]:
+        """The facts and the record's as strings, from which a record can be made again."""
+        facts = {"run_id": self.run_id, "config_digest": self.config_digest, "began": str(self.began)}
+        return {**facts, "batch": str(record.batch), "version": str(record.version), "kind": str(record.kind)}
+
+
+class Saver:
+    """Saves of one training client.
+
+    Args:
+        client: a Tinker training client.
+        journal: where confirmed saves are recorded.
+        rest: a Tinker REST client that deletes rolling states; None leaves them to expire.
+        plan: which state to save when, and for how long.
+        facts: what the saves say of the run.
+        max_failed: failures in a row, of one kind of save, after which to stop.
+        failed: counts them, over all training clients of a process.
+        resumed: the record that the client goes on from.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        journal: CheckpointManager,
+        rest: Any | None,
+        plan: SavePlan,
+        facts: SaveFacts,
+        max_failed: int,
+        failed: Counter[What],
+        resumed: CheckpointRecord | None = None,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._rest = rest
+        self._plan = plan
+        self._facts = facts
+        self._max_failed = max_failed
+        self._failed = failed
+        self._newest = resumed
+        self._rolling = [resumed] if resumed is not None and resumed.kind == "rolling" else []
+        self._names: Counter[str] = Counter()
+        self._outstanding: list[asyncio.Task[str | None]] = []
+        self._again: Kind | None = None
+        self._last_periodic = asyncio.get_running_loop().time()
+
+    def submit(self, kind: Kind, batch: int, version: int, key: What | None = None) -> PendingSave:
+        """Submits a save, under a name that the training client has not used.
+
+        Args:
+            kind: what it is for.
+            batch: the next batch to run.
+            version: optimizer steps behind the weights once the requests before it are done.
+            key: what to save, where the kind ("final") does not tell.
+
+        Raises:
+            ServiceError: the request could not be submitted; the client is lost.
+        """
+        key = key or ("sampler_path" if kind == "sampler" else "state_path")
+        now = datetime.now(UTC).replace(microsecond=0)
+        ttl = self._plan.ttl_seconds[kind]
+        record = CheckpointRecord(
+            name=self._new_name("final" if kind == "final" else f"{batch:06d}", key),
+            batch=batch,
+            final=True if kind == "final" else None,
+            version=version,
+            kind=kind,
+            created_at=now,
+            expires_at=None if ttl is None else now + timedelta(seconds=ttl),
+            config_digest=self._facts.config_digest,
+        )
+        call = self._client.save_state if key == "state_path" else self._client.save_weights_for_sampler
+        try:
+            request = call(record.name, ttl_seconds=ttl, user_metadata=self._facts.metadata(record))
+        except Exception as error:
+            raise self._lost(record, key, error) from error
+        return PendingSave(record, key, request)
+
+    async def confirm(self, pending: PendingSave) -> str | None:
+        """Waits for a save and records it; gives its path, or None where the service answered with an error.
+
+        Raises:
+            SaveError: too many in a row failed.
+            ServiceError: the answer never came; the client is lost.
+            StorageError: the record cannot be written.
+        """
+        record, key = pending.record, pending.key
+        try:
+            path = str((await pending.request).path)
+        except Exception as error:
+            if not is_answer(error):
+                raise self._lost(record, key, error) from error
+            self._count_failure(record, key, error)
+            _log.warning("the save %r (%s) failed: %s; it is tried again at the next step", record.name, key, error)
+            return None
+        self._failed[key] = 0
+        self._journal.append(record.model_copy(update={key: path}))
+        return path
+
+    def save_state_if_due(self, batch: int, version: int) -> None:
+        """Saves a state in the background where the plan, or a save that failed, asks for one.
+
+        Raises:
+            SaveError, ServiceError, StorageError: an earlier save failed for good.
+        """
+        self.check()
+        now = asyncio.get_running_loop().time()
+        kind = self._plan.due(batch, now - self._last_periodic)
+        kind = "periodic" if "periodic" in (kind, self._again) else kind or self._again
+        if kind is None:
+            return
+        self._again = None
+        if kind == "periodic":
+            self._last_periodic = now
+        pending = self.submit(kind, batch, version)
+        self._outstanding.append(asyncio.ensure_future(self._confirm_state(pending)))
+
+    def check(self) -> None:
+        """Raises what befell a background save."""
+        done = [task for task in self._outstanding if task.done()]
+        self._outstanding = [task for task in self._outstanding if not task.done()]
+        for task in done:
+            task.result()
+
+    async def save_now(self, batch: int, version: int) -> str | None:
+        """Waits for the saves on their way, and saves a state of `batch` unless there is one; gives its path.
+
+        None where the service answered with an error.
+        """
+        await self._settle()
+        if self._newest is not None and self._newest.batch == batch:
+            return self._newest.state_path
+        return await self._confirm_state(self.submit("interrupted", batch, version))
+
+    async def save_final(
+        self, batch: int, version: int, state_path: str | None, sampler_path: str | None
+    ) -> tuple[str, str]:
+        """Saves the run's last state and sampler weights, without an expiry.
+
+        Args:
+            batch: the number of batches done.
+            version: optimizer steps behind the weights.
+            state_path: the final state, where it was saved before.
+            sampler_path: the final sampler weights, likewise.
+
+        Returns:
+            Both paths.
+        """
+        await self._settle()
+        while state_path is None or sampler_path is None:
+            # Both are submitted before either is awaited, so that they share the way.
+            sampler = None if sampler_path else self.submit("final", batch, version, "sampler_path")
+            state = None if state_path else self.submit("final", batch, version, "state_path")
+            if sampler is not None:
+                sampler_path = await self.confirm(sampler)
+            if state is not None:
+                # The last line then names both, as other readers of the journal expect of a run's end.
+                record = state.record.model_copy(update={"sampler_path": sampler_path})
+                state_path = await self._confirm_state(replace(state, record=record))
+        return state_path, sampler_path
+
+    def abandon(self) -> None:
+        """Gives up what is not confirmed: the training client is lost, or the process stops."""
+        for task in self._outstanding:
+            task.cancel()
+        self._outstanding.clear()
+
+    async def _settle(self) -> None:
+        """Waits for all saves on their way."""
+        if self._outstanding:
+            await asyncio.wait(self._outstanding)
+        self.check()
+
+    async def _confirm_state(self, pending: PendingSave) -> str | None:
+        path = await self.confirm(pending)
+        if path is None:
+            self._again = pending.record.kind
+            return None
+        record = pending.record.model_copy(update={"state_path": path})
+        if self._newest is None or (self._newest.batch or 0) < (record.batch or 0):
+            self._newest = record
+        if record.kind == "rolling":
+            self._rolling.append(record)
+        await self._delete_old_rolling_states()
+        return path
+
+    async def _delete_old_rolling_states(self) -> None:
+        """Deletes the rolling states that a newer state has replaced, once that is recorded."""
+        assert self._newest is not None
+        newest = self._newest.batch or 0
+        old = [record for record in self._rolling if (record.batch or 0) < newest]
+        self._rolling = [record for record in self._rolling if record not in old]
+        if self._rest is None:
+            return
+        for record in old:
+            try:
+                await self._rest.delete_checkpoint_from_tinker_path(record.state_path)
+            except Exception as error:
+                _log.warning("the old rolling state %s was not deleted and is left to expire: %s", record.name, error)
+            else:
+                self._journal.append(deletion(record, record.state_path))
+
+    def _new_name(self, base: str, key: What) -> str:
+        self._names[f"{key} {base}"] += 1
+        number = self._names[f"{key} {base}"]
+        return base if number == 1 else f"{base}-{number}"
+
+    def _count_failure(self, record: CheckpointRecord, key: What, error: Exception) -> None:
+        self._failed[key] += 1
+        if self._failed[key] >= self._max_failed:
+            raise SaveError(
+                f"the save {record.name!r} ({key}) failed on the service: {type(error).__name__}: {error}. That was "
+                f"number {self._failed[key]} in a row, and max_failed_saves={self._max_failed}: the run stops, since "
+                "what it trains cannot be kept. Start the same script again to resume from the last recorded state"
+            ) from error
+
+    def _lost(self, record: CheckpointRecord, key: What, error: Exception) -> Exception:
+        try:
+            self._count_failure(record, key, error)
+        except SaveError as stop:
+            return stop
+        return failure(f"the save {record.name!r} ({key})", error)
+
+
+def deletion(record: CheckpointRecord, path: str | None) -> CheckpointRecord:
+    """The record that says that a path of another one was deleted on the service."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return CheckpointRecord(name=record.name, batch=record.batch, kind=record.kind, created_at=now, deleted_path=path)

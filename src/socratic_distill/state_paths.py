@@ -1,0 +1,87 @@
+"""The training state that a `load_checkpoint_path` means, in every form that people paste."""
+
+import logging
+import re
+from pathlib import Path
+
+from socratic_distill.checkpoints import JOURNAL, journal_file
+from socratic_distill.errors import CheckpointNotFound
+from socratic_distill.journal import Journal
+
+_log = logging.getLogger(__name__)
+_TINKER = re.compile(r"tinker://(?P<run>[^/]+)/(?:(?P<kind>[^/]+)/)?(?P<name>[^/#]+)")
+
+
+def resolve_state_path(given: str) -> str:
+    """The training state that a `load_checkpoint_path` means.
+
+    Raises:
+        CheckpointNotFound: it leads to no training state.
+    """
+    if given.startswith("tinker://"):
+        return _resolve_tinker_path(given)
+    path, name = given, ""
+    if not Path(given).exists() and "#" in given:  # a directory may have it in its name
+        path, _, name = given.rpartition("#")
+    if Path(path).suffix == ".jsonl" or (Path(path) / JOURNAL).is_file():
+        return _resolve_journal(journal_file(path), name or None)
+    if Path(path).is_dir() and not name:
+        return _resolve_weights_directory(Path(path))
+    raise CheckpointNotFound(
+        f"load_checkpoint_path={given!r} is none of: tinker://<server run>/weights/<name>, a checkpoints.jsonl "
+        "(or the directory that holds one), a local engine's weights directory"
+    )
+
+
+def _resolve_tinker_path(given: str) -> str:
+    match = _TINKER.fullmatch(given)
+    if match is None:
+        raise CheckpointNotFound(
+            f"load_checkpoint_path={given!r} is no checkpoint path; expected tinker://<server run>/weights/<name>"
+        )
+    if match["kind"] is None and match["name"] in ("weights", "sampler_weights"):
+        raise CheckpointNotFound(f"load_checkpoint_path={given!r} lacks the name of a state: {given}/<name>")
+    full = f"tinker://{match['run']}/weights/{match['name']}"
+    if match["kind"] == "weights":
+        return given
+    if match["kind"] is None:
+        _log.info("load_checkpoint_path=%s is read as %s", given, full)
+        return full
+    if match["kind"] == "sampler_weights":
+        raise CheckpointNotFound(
+            f"load_checkpoint_path={given!r} holds sampler weights, which cannot be trained from. The training "
+            f"state of the same name, if the run saved one, is {full}"
+        )
+    raise CheckpointNotFound(f"load_checkpoint_path={given!r}: expected …/weights/…, not {match['kind']!r}")
+
+
+def _resolve_journal(path: Path, name: str | None) -> str:
+    if not path.is_file():
+        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {path}")
+    journal = Journal.read(path)
+    states = [record for record in journal.records() if record.state_path and record.state_path not in journal.deleted]
+    if name is not None:
+        states = [record for record in states if record.name == name]
+    if not states:
+        wanted = "no record with a state" if name is None else f"no state named {name!r}"
+        raise CheckpointNotFound(f"load_checkpoint_path: {path} holds {wanted}")
+    # Without a batch the order of the lines is all there is; a state can be built on without one.
+    newest = journal.newest_state(lambda one: None if name in (None, one.name) else "of another name") or states[-1]
+    assert newest.state_path is not None
+    return newest.state_path
+
+
+def _resolve_weights_directory(path: Path) -> str:
+    path = path.resolve()
+    if path.parent.name == "sampler_weights":
+        twin = path.parent.parent / "weights" / path.name
+        hint = f"The state of the same name is {twin}" if twin.is_dir() else "No state of that name was saved"
+        raise CheckpointNotFound(
+            f"load_checkpoint_path={str(path)!r} holds sampler weights, which cannot be trained from. {hint}"
+        )
+    if not (path / "state.json").is_file():
+        raise CheckpointNotFound(
+            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl or state.json; "
+            "expected a run directory, or a weights directory of the local engine"
+        )
+    return str(path)

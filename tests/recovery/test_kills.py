@@ -1,0 +1,187 @@
+"""A trainer that is killed again and again ends with what it would have had, and never loses a confirmed state."""
+
+import json
+import multiprocessing
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.recovery.doomed import WINDOWS, Doom, train_doomed
+
+from socratic_distill import build_socratic_config, load_checkpoints, train
+from socratic_distill.journal import Journal
+from socratic_distill.rollback import next_step
+from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing.store import DirectoryStore
+from socratic_distill.tiny import TRAIN_SEEDS
+
+# Children of a fork server start at once, with the imports done, and share nothing with the tests.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.recovery.doomed", "socratic_distill.trainer", "socratic_distill.testing"])
+PATIENCE = 120
+ROLLBACKS = WINDOWS[2:6]
+ONCE_A_LIFE = (*ROLLBACKS, WINDOWS[6])
+
+
+class Ordeal:
+    """A run that is killed and started again, until it is complete."""
+
+    def __init__(self, directory: Path, fields: dict[str, Any], on_the_fake: bool) -> None:
+        self.run, self.dooms = directory / "run", directory / "dooms"
+        self._server = directory / "server" if on_the_fake else None
+        self._fields = {**fields, "log_path": str(self.run)}
+        self._recorded: set[str] = set()
+        self.kills = 0
+
+    def start(self, doom: Doom, seconds: float | None = None) -> bool:
+        """Starts the trainer; whether it was killed, by its doom or after some seconds. Else it is complete."""
+        newest, lines = self._newest_on_the_server(), self._resumes()
+        server = None if self._server is None else str(self._server)
+        child = processes.Process(target=train_doomed, args=(self._fields, server, doom))
+        child.start()
+        child.join(PATIENCE if seconds is None else seconds)
+        if child.is_alive():
+            assert seconds is not None, "the trainer hangs"
+            child.kill()
+            child.join()
+        assert child.exitcode in (0, -signal.SIGKILL), f"the trainer did not resume by itself: exit {child.exitcode}"
+        self._check_that_nothing_was_lost(newest, self._resumes()[len(lines) :])
+        self.kills += child.exitcode != 0
+        return child.exitcode != 0
+
+    def batches(self) -> int:
+        """Batches that the newest recorded state is behind."""
+        newest = Journal.of(self._records()).newest_state()
+        return 0 if newest is None else newest.batch or 0
+
+    def has_rows_to_roll_back(self) -> bool:
+        return (next_step(self.run / "metrics.jsonl") or 0) > self._newest_on_the_server()
+
+    def windows(self) -> Counter[str]:
+        return Counter(self.dooms.read_text().splitlines() if self.dooms.exists() else [])
+
+    def _check_that_nothing_was_lost(self, newest: int, resumes: list[int]) -> None:
+        states = {record.state_path for record in self._records() if record.state_path}
+        assert states >= self._recorded, "a recorded state is not in the journal any more"
+        self._recorded = states
+        # What the service holds has its rows, so it must be gone on from, recorded or not.
+        assert resumes in ([], [newest]), f"resumed at {resumes}, but the service held a state of batch {newest}"
+
+    def _newest_on_the_server(self) -> int:
+        if self._server is None:
+            files = (self.run / "local").glob("*/weights/[!.]*/state.json")
+            facts = [json.loads(file.read_text())["user_metadata"] for file in files]
+        else:
+            headers = DirectoryStore(self._server).headers()
+            facts = [header.user_metadata or {} for header in headers if header.kind == "weights"]
+        return max((int(one["batch"]) for one in facts), default=0)
+
+    def _resumes(self) -> list[int]:
+        return [record.batch or 0 for record in self._records() if record.resumed_at]
+
+    def _records(self) -> list[Any]:
+        return load_checkpoints(self.run) if self.run.exists() else []
+
+
+def rows(run: Path, name: str) -> list[str]:
+    """The rows' own text, but for what time and recoveries put there."""
+    kept = []
+    for line in (run / name).read_text().splitlines():
+        assert "://" not in line and str(run) not in line, "a row names a path on the service"
+        row = json.loads(line)
+        kept.append(json.dumps({key: row[key] for key in row if not key.startswith(("time/", "recovery/"))}))
+    return kept
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    for name in ("metrics.jsonl", "dialogues.jsonl"):
+        assert rows(run, name) == rows(whole, name), f"{name} differs"
+
+
+def final_state(run: Path) -> str:
+    newest = Journal.of(load_checkpoints(run)).newest_state()
+    assert newest is not None and newest.state_path is not None and newest.final
+    return newest.state_path
+
+
+def final_arrays(run: Path, server: Path) -> dict[str, Any]:
+    store = DirectoryStore(server)
+    header = store.header(final_state(run))
+    assert header is not None
+    return store.arrays(header)
+
+
+def fake_fields(seeds_file: Path, steps: int) -> dict[str, Any]:
+    return dict(
+        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
+        max_tokens=4, seeds_file=str(seeds_file), groups_per_batch=2, num_envs=1, max_turns=1, max_steps=steps,
+        save_every=5, rolling_save_every=3, display="off",
+    )  # fmt: skip
+
+
+def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Ordeal:
+    """Kills a run on the fake `kills` times, each window first, and lets it end; compares it with one left alone."""
+    steps, chance = fields["max_steps"], random.Random(seed)
+    whole = FakeServiceClient(directory / "whole-server")
+    config = build_socratic_config(**fields, log_path=directory / "whole")
+    train(config, service_client=whole, rest_client=FakeRestClient(whole))
+    ordeal = Ordeal(directory, fields, on_the_fake=True)
+    planted = [window for window in WINDOWS for _ in range(max(1, kills // 40))]
+    while ordeal.kills < kills:
+        if planted and (planted[0] not in ROLLBACKS or ordeal.has_rows_to_roll_back()):
+            window = planted.pop(0)
+            doom, seconds = Doom(window, 0 if window in ONCE_A_LIFE else chance.randint(0, 4), events=400), None
+        else:
+            # A run that is ahead of its share of the kills dies while it starts, or soon after: it must last.
+            ahead = ordeal.batches() / steps > 0.9 * ordeal.kills / kills
+            doom = Doom(events=chance.randint(1, 50) if ahead else chance.randint(50, 150), after=chance.random() < 0.5)
+            seconds = chance.uniform(0.02, 0.2) if ahead and chance.random() < 0.3 else None
+        assert ordeal.start(doom, seconds), f"the run was complete after {ordeal.kills} kills"
+    assert not ordeal.start(Doom())
+    assert_same_run(ordeal.run, directory / "whole")
+    ours, theirs = (
+        final_arrays(ordeal.run, directory / "server"),
+        final_arrays(directory / "whole", directory / "whole-server"),
+    )
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    return ordeal
+
+
+def test_run_that_is_killed_ten_times_equals_one_that_is_not(seeds_file, tmp_path):
+    ordeal = endure(tmp_path, fake_fields(seeds_file, 60), kills=10, seed=1)
+    assert set(ordeal.windows()) >= set(WINDOWS), f"a window was never hit: {ordeal.windows()}"
+
+
+@pytest.mark.slow
+def test_run_that_is_killed_two_hundred_times_equals_one_that_is_not(seeds_file, tmp_path):
+    ordeal = endure(tmp_path, fake_fields(seeds_file, 60), kills=200, seed=2)
+    print(dict(ordeal.windows()))
+    assert set(ordeal.windows()) >= set(WINDOWS), f"a window was never hit: {ordeal.windows()}"
+
+
+@pytest.mark.slow
+def test_run_on_the_local_engine_that_is_killed_ten_times_equals_one_that_is_not(tmp_path):
+    pytest.importorskip("torch")
+    fields: dict[str, Any] = dict(
+        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
+        max_tokens=20, base_url="local", seeds_file=str(TRAIN_SEEDS), groups_per_batch=2, num_envs=2, max_turns=1,
+        max_steps=12, save_every=3, rolling_save_every=2, display="off",
+    )  # fmt: skip
+    train(build_socratic_config(**fields, log_path=tmp_path / "whole"))
+    ordeal, chance = Ordeal(tmp_path, fields, on_the_fake=False), random.Random(3)
+    planted = [WINDOWS[7], WINDOWS[2], WINDOWS[0], WINDOWS[1]]
+    while ordeal.kills < 10:
+        window = planted.pop(0) if planted else None
+        doom = Doom(window, events=None if window else chance.randint(5, 45), after=chance.random() < 0.5)
+        assert ordeal.start(doom), f"the run was complete after {ordeal.kills} kills"
+    assert not ordeal.start(Doom())
+    assert set(ordeal.windows()) >= {WINDOWS[place] for place in (0, 1, 2, 7)}
+    assert_same_run(ordeal.run, tmp_path / "whole")
+    finals = [final_state(run) for run in (ordeal.run, tmp_path / "whole")]
+    for file in ("adapter_model.safetensors", "optimizer.safetensors"):
+        one, other = ((Path(final) / file).read_bytes() for final in finals)
+        assert one == other, f"{file} differs"

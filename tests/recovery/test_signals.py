@@ -1,0 +1,145 @@
+"""Ctrl-C, SIGTERM and cancellation: what was submitted ends, a state is saved, and the run goes on from there."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import read_rows
+
+from socratic_distill import RunInterrupted, load_checkpoints, train, train_async
+from socratic_distill.journal import Journal
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+
+
+class SignallingService(FakeServiceClient):
+    """Sends this process a signal when the nth call of a name is made."""
+
+    def __init__(self, directory, call, nth, *numbers, **options):
+        super().__init__(directory, **options)
+        self._at, self._numbers = (call, nth), numbers
+
+    def submit(self, call, action, **arguments):
+        future = super().submit(call, action, **arguments)
+        if self._at == (call, self.count(call)):
+            for number in self._numbers:
+                os.kill(os.getpid(), number)
+        return future
+
+
+def train_on(service, config):
+    return train(config, service_client=service, rest_client=FakeRestClient(service))
+
+
+def rows(run):
+    return [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
+
+
+@pytest.fixture
+def whole(make_config, tmp_path):
+    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole"))
+    return rows(tmp_path / "whole")
+
+
+def newest(run):
+    state = Journal.of(load_checkpoints(run)).newest_state()
+    assert state is not None
+    return state
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_dialogues_are_played_drops_them_and_saves_a_state(make_config, tmp_path, whole, number):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    service = SignallingService(tmp_path / "server", "sample", 50, number)
+    with pytest.raises(RunInterrupted) as stopped:
+        train_on(service, make_config(save_every=100))
+    done = len(read_rows(tmp_path / "run" / "metrics.jsonl"))
+    state = newest(tmp_path / "run")
+    assert 0 < done < 6 and (state.batch, state.kind) == (done, "interrupted")
+    assert stopped.value.exit_code == 128 + number
+    for told in (f"{done} batches are done", str(state.state_path), "Start the same script again"):
+        assert told in str(stopped.value)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    resumed = FakeServiceClient(tmp_path / "server")
+    train_on(resumed, make_config())
+    assert rows(tmp_path / "run") == whole
+    assert resumed.count("forward_backward") == 6 - done, "a batch was done twice"
+
+
+@pytest.mark.parametrize("call", ["forward_backward", "optim_step", "save_weights_for_sampler"])
+def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole, call):
+    slow = Fault("optim_step", nth=3, error="slow", seconds=0.1)
+    service = SignallingService(tmp_path / "server", call, 3, signal.SIGTERM, faults=[slow])
+    with pytest.raises(RunInterrupted):
+        train_on(service, make_config())
+    # The first save of sampler weights is the fresh tutor's, so that its third one belongs to step 1.
+    assert newest(tmp_path / "run").batch == (2 if call == "save_weights_for_sampler" else 3)
+    train_on(FakeServiceClient(tmp_path / "server"), make_config())
+    assert rows(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("call", ["sample", "optim_step", "save_state"])
+def test_second_signal_stops_at_once_and_corrupts_nothing(make_config, tmp_path, whole, call):
+    slow = Fault(call, nth=2, error="slow", seconds=60)
+    service = SignallingService(tmp_path / "server", call, 2, signal.SIGINT, signal.SIGINT, faults=[slow])
+    began = time.monotonic()
+    with pytest.raises(RunInterrupted, match="at once"):
+        train_on(service, make_config())
+    assert time.monotonic() - began < 30
+    train_on(FakeServiceClient(tmp_path / "server"), make_config())
+    assert rows(tmp_path / "run") == whole
+
+
+def test_signal_before_the_first_batch_is_done_saves_nothing(make_config, tmp_path, whole):
+    service = SignallingService(tmp_path / "server", "sample", 2, signal.SIGINT)
+    with pytest.raises(RunInterrupted, match="no batch was done since the start at batch 0"):
+        train_on(service, make_config())
+    assert service.count("save_state") == 0
+    train_on(FakeServiceClient(tmp_path / "server"), make_config())
+    assert rows(tmp_path / "run") == whole
+
+
+def test_state_that_cannot_be_saved_on_the_way_out_is_said(make_config, tmp_path, whole):
+    failing = Fault("save_state", nth=2, error="request_failed", times=9)
+    service = SignallingService(tmp_path / "server", "forward_backward", 4, signal.SIGINT, faults=[failing])
+    with pytest.raises(RunInterrupted, match="state of batch 4 could not be saved; the newest recorded one"):
+        train_on(service, make_config())
+    train_on(FakeServiceClient(tmp_path / "server"), make_config())
+    assert rows(tmp_path / "run") == whole
+
+
+async def test_cancellation_saves_a_state_and_touches_no_handler(make_config, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    service, handlers = FakeServiceClient(tmp_path / "server"), set()
+    task = asyncio.create_task(train_async(make_config(), service_client=service))
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        handlers.add(signal.getsignal(signal.SIGTERM))
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError, match="batches are done"):
+        await task
+    assert handlers == {before}
+    assert newest(tmp_path / "run").batch == len(read_rows(tmp_path / "run" / "metrics.jsonl"))
+    assert len(asyncio.all_tasks()) == 1, "a task was left behind"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_script_exits_by_the_shells_convention(tmp_path, number):
+    pytest.importorskip("torch")
+    script = Path(__file__).parents[2] / "examples" / "quickstart.py"
+    command = [sys.executable, str(script), "--steps", "50", "--log-path", str(tmp_path / "run")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists():
+        assert child.poll() is None, f"the quickstart ended by itself: {child.communicate()[0]}"
+        assert time.monotonic() < deadline, "the quickstart did no step"
+        time.sleep(0.02)
+    child.send_signal(number)
+    told = child.communicate(timeout=120)[0]
+    assert child.returncode == 128 + number
+    assert "batches are done" in told and "Traceback" not in told
+    assert newest(tmp_path / "run").batch == len(read_rows(metrics))
