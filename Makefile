@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIGHT := .venv-light
 INTEROP := .venv-interop
 # One process a core, but not more than pay.
-PARALLEL := --numprocesses logical --maxprocesses 4
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop fault-matrix check format smollm2 tiny clean

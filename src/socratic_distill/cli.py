@@ -72,7 +72,8 @@ def _list(parsed: argparse.Namespace) -> int:
     else:
         console = Console()
         # Paths are there to be copied: in a file or a pipe they are never broken over lines.
-        console.print(checkpoint_table(summary), markup=False, width=None if console.is_terminal else 400)
+        wide = console if console.is_terminal else Console(width=300)
+        wide.print(checkpoint_table(summary), markup=False)
     return 0
 
 

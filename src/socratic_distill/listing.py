@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from socratic_distill.checkpoints import journal_file, warn_of_damage
@@ -52,24 +53,30 @@ def checkpoint_summary(log_path: Path) -> dict[str, Any]:
 
 
 def checkpoint_table(summary: dict[str, Any]) -> Table:
-    """The summary as a table."""
+    """The summary as a table; paths without the part that all of them share, the run's directory."""
     origin = summary["origin"]
     began = "of unknown origin" if origin is None else f"begun from {origin['resolved'] or 'a fresh LoRA'}"
-    table = Table(title=f"{summary['log_path']}, {began}")
+    table = Table(title=f"{summary['log_path']}, {began}", box=SIMPLE, title_justify="left")
     for column in ("batch", "kind", "state", "sampler", "age", "expiry", "superseded", "origin"):
-        table.add_column(column, justify="right" if column in ("batch", "age") else "left", overflow="fold")
+        is_path = column in ("state", "sampler")
+        justify = "right" if column in ("batch", "age") else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=not is_path)
     for row in summary["checkpoints"]:
         table.add_row(
             str(row.get("batch", "?")),
             row.get("kind", ""),
-            row.get("state_path", ""),
-            row.get("sampler_path", ""),
+            _short(row.get("state_path", "")),
+            _short(row.get("sampler_path", "")),
             _age(row["age_seconds"]),
             _expiry(row),
             "superseded" if row["superseded"] else "",
             row["origin"],
         )
     return table
+
+
+def _short(path: str) -> str:
+    return path if path.startswith("tinker://") else "/".join(Path(path).parts[-3:])
 
 
 def _origin(record: CheckpointRecord) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
 from socratic_distill.errors import SocraticError
+from socratic_distill.interrupts import finish
 from socratic_distill.learner import Learner, Update
 from socratic_distill.objective import TrainingExample
 from socratic_distill.opening import open_training_client
@@ -57,7 +58,8 @@ class Session:
         version = self.learner.version
         if self._cast is None or self._cast.tutor.version != version:
             while self.sampler_path is None:
-                self.sampler_path = await self.saver.confirm(self.saver.submit("sampler", self.batch, version))
+                # To its end: a request that is cancelled leaves a hole in the client's row of requests.
+                self.sampler_path = await finish(self.saver.confirm(self.saver.submit("sampler", self.batch, version)))
             weights = f"the tutor's weights {self.sampler_path}"
             tutor = await open_sampling_client(self.service.client, weights, model_path=self.sampler_path)
             self._cast = self.stage.cast(tutor, version)

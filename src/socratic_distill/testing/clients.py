@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -219,6 +220,23 @@ class FakeTrainingClient:
         return self._service.submit(call, action, server_run=self.model_id, **arguments)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a sampling or scoring request reads: too large for the record of calls, needed to tell its time.
+
+    Attributes:
+        prompt: the prompt.
+        sampler: the weights that read it.
+        scored: whether the log-probabilities of its tokens are asked for.
+        last_n: of how many of the last ones; None for all.
+    """
+
+    prompt: tinker.ModelInput
+    sampler: Sampler
+    scored: bool
+    last_n: int | None
+
+
 class FakeSamplingClient:
     """Samples from and scores with one set of weights of the fake service."""
 
@@ -277,9 +295,11 @@ class FakeSamplingClient:
                 ),
             )
 
+        scored = include_prompt_logprobs or topk_prompt_logprobs > 0
         return self._service.submit(
             "sample",
             sample,
+            read=Reading(prompt, self._sampler, scored, prompt_logprobs_last_n),
             base_model=self._base_model,
             prompt_tokens=prompt.length,
             num_samples=num_samples,
@@ -302,7 +322,13 @@ class FakeSamplingClient:
             scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
             return [None if np.isnan(value) else value for value in scores]
 
-        return self._service.submit("compute_logprobs", score, base_model=self._base_model, prompt_tokens=prompt.length)
+        return self._service.submit(
+            "compute_logprobs",
+            score,
+            read=Reading(prompt, self._sampler, True, prompt_logprobs_last_n),
+            base_model=self._base_model,
+            prompt_tokens=prompt.length,
+        )
 
     def move_to(self, sampler: Sampler) -> None:
         """Goes on with other weights, as inflight clients do."""

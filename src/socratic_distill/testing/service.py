@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.testing.checkpoints import Checkpoints
-from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient, Reading
 from socratic_distill.testing.faults import Fault, FaultPlan, status_error
 from socratic_distill.testing.sampling import Sampler
 from socratic_distill.testing.store import DirectoryStore, MemoryStore, RunInfo, Store
@@ -129,7 +129,7 @@ class FakeServiceClient:
         def create() -> FakeTrainingClient:
             if rank < 1:
                 raise status_error(400, f"rank is {rank}; give at least 1")
-            weights = Weights(self.model(base_model))
+            weights = self.make_weights(base_model)
             flags = {"train_mlp": train_mlp, "train_attn": train_attn, "train_unembed": train_unembed}
             return self._open_run(weights, base_model, rank, seed, flags, user_metadata)
 
@@ -182,17 +182,23 @@ class FakeServiceClient:
 
         def create() -> FakeSamplingClient:
             if model_path is None:
-                weights = Weights(self.model(str(base_model)))
+                weights = self.make_weights(str(base_model))
             else:
                 header, arrays = self.checkpoints.load(model_path, "sampler_weights")
-                weights = Weights(self.model(header.info.base_model))
+                weights = self.make_weights(header.info.base_model)
                 weights.load(arrays, with_optimizer=False)
             return FakeSamplingClient(self, weights.model.name, self.sampler(weights))
 
         return self.submit("create_sampling_client", create, model_path=model_path, base_model=base_model)
 
     def submit(
-        self, call: str, action: Callable[[], T], *, server_run: str | None = None, **arguments: Any
+        self,
+        call: str,
+        action: Callable[[], T],
+        *,
+        server_run: str | None = None,
+        read: Reading | None = None,
+        **arguments: Any,
     ) -> ServiceFuture[T]:
         """Carries a call out, records it, and gives its answer as a future.
 
@@ -200,6 +206,7 @@ class FakeServiceClient:
             call: name of the client method.
             action: what it does on the service.
             server_run: the training client's server run.
+            read: what a sampling or scoring call reads.
             **arguments: for the record.
         """
         with self._lock:
@@ -248,6 +255,10 @@ class FakeServiceClient:
             self._loaded[name] = ToyModel(name, self.tokenizer)
         return self._loaded[name]
 
+    def make_weights(self, model_name: str) -> Weights:
+        """Fresh weights over a base model; raises as `model`."""
+        return Weights(self.model(model_name))
+
     def sampler(self, weights: Weights) -> Sampler:
         """A sampler on the weights as they are now."""
         return Sampler(weights.model, weights.table, self.tokenizer, self.max_context_length)
@@ -264,7 +275,7 @@ class FakeServiceClient:
         info = header.info
         if base_model is not None and base_model != info.base_model:
             raise status_error(400, f"{path} was trained from {info.base_model!r}, not from {base_model!r}")
-        weights = Weights(self.model(info.base_model))
+        weights = self.make_weights(info.base_model)
         weights.load(arrays, with_optimizer)
         flags = {name: getattr(info, name) for name in ("train_mlp", "train_attn", "train_unembed")}
         return self._open_run(weights, info.base_model, info.rank, info.seed, flags, user_metadata)
