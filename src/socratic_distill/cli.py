@@ -58,6 +58,8 @@ def _chat(parsed: argparse.Namespace) -> int:
 def _checkpoints(parsed: argparse.Namespace) -> int:
     if not parsed.log_path.is_dir():
         raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
+    if not any((parsed.log_path / name).exists() for name in ("checkpoints.jsonl", "config.json")):
+        raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
     return {"list": _list, "prune": _prune, "rebuild": _rebuild}[parsed.action](parsed)
 
 

@@ -102,7 +102,7 @@ async def rebuild_journal(journal: CheckpointManager, rest: Any, server_runs: Se
     """
     directory = journal.path.parent
     run_id, named = read_run_id(directory), server_runs_of(directory)
-    ids = list(server_runs) if server_runs is not None else [run.id for run in named]
+    ids = list(dict.fromkeys(server_runs)) if server_runs is not None else [run.id for run in named]
     if ids:
         found = [one for server_run in ids for one in await _list(rest, server_run, run_id)]
     elif run_id is not None:
@@ -112,8 +112,10 @@ async def rebuild_journal(journal: CheckpointManager, rest: Any, server_runs: Se
             f"{directory} names neither server runs nor the run's id; pass the ids of its server runs, the first "
             "part of its tinker:// paths"
         )
-    began = {one.server_run: one.began or 0 for one in found} | {run.id: run.began for run in named}
-    runs = in_lineage({server_run: began[server_run] for server_run in [*ids, *began] if server_run in began})
+    # The directory names its runs in order; those that it lost came before them, in the order of their first saves.
+    known = {run.id: run.began for run in named}
+    others = {one.server_run: _began(one.server_run, found) for one in sorted(found, key=_saved_at)}
+    runs = in_lineage({run: batch for run, batch in others.items() if run not in known} | known)
     return len(_record_missing(journal, found, runs, next_step(directory / METRICS)))
 
 
@@ -154,7 +156,7 @@ async def _list(rest: Any, server_run: str, run_id: str | None) -> list[Found]:
             return []
         raise failure(f"listing the saves of {server_run}", error) from error
     found = (_found(checkpoint) for checkpoint in listed.checkpoints)
-    return [one for one in found if one is not None and _run_id_of(one) in (None, run_id)]
+    return [one for one in found if one is not None and (run_id is None or _run_id_of(one) in (None, run_id))]
 
 
 async def _page(rest: Any, run_id: str) -> list[Found]:
@@ -200,6 +202,16 @@ def _found(checkpoint: Any) -> Found | None:
         }
     )
     return Found(_server_run(checkpoint.tinker_path), record, _int(facts.get("began")))
+
+
+def _saved_at(found: Found) -> str:
+    return str(found.record.created_at)
+
+
+def _began(server_run: str, found: Iterable[Found]) -> int:
+    """Batch that a server run began at: as its saves tell, or else that of the first, since a start saves at once."""
+    own = [one for one in found if one.server_run == server_run]
+    return next((one.began for one in own if one.began is not None), min(one.record.batch or 0 for one in own))
 
 
 def _run_id_of(found: Found) -> str | None:

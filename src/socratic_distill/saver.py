@@ -203,12 +203,20 @@ class Saver:
             # Both are submitted before either is awaited, so that they share the way.
             sampler = None if sampler_path else self.submit("final", batch, version, "sampler_path")
             state = None if state_path else self.submit("final", batch, version, "state_path")
+            failed = None
             if sampler is not None:
-                sampler_path = await self.confirm(sampler)
+                try:
+                    sampler_path = await self.confirm(sampler)
+                except SaveError as error:
+                    if not isinstance(error.__cause__, Exception) or not is_answer(error.__cause__):
+                        raise  # the client is lost: for the state behind it an answer may never come
+                    failed = error  # the state may have been saved all the same
             if state is not None:
                 # The last line then names both, as other readers of the journal expect of a run's end.
                 record = state.record.model_copy(update={"sampler_path": sampler_path})
                 state_path = await self._confirm_state(replace(state, record=record))
+            if failed is not None:
+                raise failed
         return state_path, sampler_path
 
     def abandon(self) -> None:

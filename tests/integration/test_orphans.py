@@ -1,55 +1,132 @@
-"""Saves that the service holds and the journal lacks."""
+"""Saves that the service holds and the journal lacks: adopted at the next start, or recorded again by `rebuild`."""
 
 import json
+import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import (
     CheckpointManager,
+    Resume,
+    RunLocked,
     ServiceError,
     StartError,
-    TrainingError,
+    build_socratic_config,
     load_checkpoints,
     resolve_start,
     train,
 )
-from socratic_distill.start import Resume
+from socratic_distill.futures import ServiceFuture
+from socratic_distill.locks import RunLock
+from socratic_distill.saver import deletion
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
-
-def train_on(service, config):
-    return train(config, service_client=service, rest_client=FakeRestClient(service))
+FIRST, SECOND, THIRD = (f"fake-{number:04d}:train:0" for number in (1, 2, 3))
 
 
-def lines(run):
-    return [json.loads(line) for line in (run / "checkpoints.jsonl").read_text().splitlines()]
+class ForgetfulRest(FakeRestClient):
+    """Of a server that keeps no user_metadata, and does not say how many checkpoints there are."""
+
+    def list_checkpoints(self, training_run_id):
+        return self._forget(super().list_checkpoints(training_run_id).result())
+
+    def list_user_checkpoints(self, limit=100, offset=0):
+        return self._forget(super().list_user_checkpoints(limit, offset).result())
+
+    def _forget(self, answer):
+        bare = [one.model_copy(update={"user_metadata": None}) for one in answer.checkpoints]
+        return ServiceFuture.of(answer.model_copy(update={"checkpoints": bare, "cursor": None}))
 
 
-def keep(run, wanted):
-    """Leaves the lines of the journal for which `wanted` is true."""
-    text = "".join(json.dumps(line) + "\n" for line in lines(run) if wanted(line))
-    (run / "checkpoints.jsonl").write_text(text)
+def small(directory, name="run", **changes):
+    """The config of a run in a directory that takes a tenth of a second."""
+    fields: dict[str, Any] = dict(
+        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
+        max_tokens=4, log_path=directory / name, groups_per_batch=1, num_envs=2, max_turns=1, max_steps=6,
+        save_every=2, display="off",
+    )  # fmt: skip
+    return build_socratic_config(**(fields | changes))
+
+
+def train_on(service, config, rest: type[FakeRestClient] | None = FakeRestClient):
+    return train(config, service_client=service, rest_client=rest and rest(service))
+
+
+def die(server, config, steps, rest: type[FakeRestClient] | None = FakeRestClient):
+    """Trains until, after some steps, the service fails a training call for good."""
+    service = FakeServiceClient(server, faults=[Fault("optim_step", nth=steps + 1)])
+    with pytest.raises(ServiceError, match="the training step of batch"):
+        train_on(service, config.model_copy(update={"max_recoveries": 0}), rest)
+
+
+def forget(run: Path, path: str) -> None:
+    """Takes every line that names a path out of the journal."""
+    journal = run / "checkpoints.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if path not in line]
+    assert len(kept) < len(lines)
+    journal.write_text("".join(kept))
 
 
 def rows(run):
-    return [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
+    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
+    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
 
 
-class PlainRest(FakeRestClient):
-    """A REST client of a server that keeps no `user_metadata`."""
+def adopted(run):
+    return [record for record in load_checkpoints(run) if record.adopted]
 
-    async def list_checkpoints(self, training_run_id):  # pyright: ignore[reportIncompatibleMethodOverride]
-        listed = await super().list_checkpoints(training_run_id)
-        plain = [one.model_copy(update={"user_metadata": None}) for one in listed.checkpoints]
-        return listed.model_copy(update={"checkpoints": plain})
+
+def plant(server, run, name, facts=None):
+    """A state in the first server run that carries these facts."""
+    saved = FakeServiceClient(server).checkpoints
+    header, arrays = saved.load(f"tinker://{FIRST}/weights/000002", "weights")
+    assert header.path in {record.state_path for record in load_checkpoints(run)}
+    return saved.save(header.info, "weights", name, arrays, None, facts).path
+
+
+def facts_of(batch, run_id):
+    names = ("run_id", "batch", "version", "kind", "config_digest", "began")
+    return dict(zip(names, (run_id, str(batch), str(batch), "interrupted", "x", "0"), strict=True))
+
+
+def run_id(run):
+    return json.loads((run / "run.json").read_text())["run_id"]
+
+
+def began(run):
+    return [json.loads(line)["batch"] for line in (run / "server_runs.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def rows_of_whole_runs(tmp_path_factory):
+    """Rows of uninterrupted runs, by their number of steps."""
+    directory = tmp_path_factory.mktemp("whole")
+    for steps in (6, 8):
+        train_on(FakeServiceClient(), small(directory, str(steps), max_steps=steps))
+    return {steps: rows(directory / str(steps)) for steps in (6, 8)}
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
-    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole", max_steps=8))
-    return rows(tmp_path / "whole")
+def whole(rows_of_whole_runs):
+    return rows_of_whole_runs[6]
+
+
+@pytest.fixture(scope="module")
+def dead_run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("dead")
+    die(directory / "server", small(directory), steps=5)
+    return directory
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The config of the run that the tests are about."""
+    return small(tmp_path)
 
 
 @pytest.fixture
@@ -57,143 +134,405 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("rest", [FakeRestClient, PlainRest])
-def test_state_without_a_record_is_adopted_and_gone_on_from(make_config, run, whole, caplog, rest):
-    service = FakeServiceClient()
-    train_on(service, make_config(max_steps=6))
-    keep(run, lambda line: not (line.get("state_path") and line["batch"] in (4, 6)))
-    if rest is PlainRest:  # a name like "final" tells no batch
-        keep(run, lambda line: line.get("name") != "final")
-    before = service.count("forward_backward")
-    train(make_config(max_steps=8), service_client=service, rest_client=rest(service))
-    adopted = [record for record in load_checkpoints(run) if record.adopted and record.resumed_at is None]
-    assert [record.batch for record in adopted] == ([4] if rest is PlainRest else [4, 6])
-    assert "it had no record" in caplog.text
-    assert service.count("forward_backward") - before == (4 if rest is PlainRest else 2)
+@pytest.fixture
+def server(tmp_path):
+    """Where the fake service keeps what it holds, so that every life of a run meets it without earlier faults."""
+    return tmp_path / "server"
+
+
+@pytest.fixture
+def died(dead_run, tmp_path):
+    """The run has died in its step 5; states of batches 2 and 4 are recorded."""
+    shutil.copytree(dead_run, tmp_path, dirs_exist_ok=True)
+
+
+# --- adoption ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
+def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run, server, whole, caplog, rest):
+    orphan = f"tinker://{FIRST}/weights/000004"
+    (before,) = [record for record in load_checkpoints(run) if record.state_path == orphan]
+    forget(run, orphan)
+    assert train_on(FakeServiceClient(server), config, rest).status == "completed"
+    assert f"adopted {orphan}, saved before batch 4: it had no record" in caplog.text
+    assert began(run) == [0, 4]
     assert rows(run) == whole
+    record, *again = adopted(run)
+    assert all(one.state_path == orphan for one in again)
+    assert (record.name, record.batch, record.kind, record.state_path) == ("000004", 4, "periodic", orphan)
+    if rest is FakeRestClient:
+        assert (record.version, record.config_digest) == (before.version, before.config_digest)
+        assert record.expires_at is not None and before.expires_at is not None
+        assert abs((record.expires_at - before.expires_at).total_seconds()) <= 1
 
 
-def test_process_that_dies_between_save_and_record_loses_nothing(make_config, run, whole, tmp_path, monkeypatch):
-    right = CheckpointManager.append
+def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, server, whole, monkeypatch):
+    class Died(BaseException):
+        pass
 
-    def die(self, record):
-        if record.state_path and record.batch == 4:
-            raise KeyboardInterrupt
+    right, dead = CheckpointManager.append, []
+
+    def append(self, record):
+        if dead or (record.state_path and record.batch == 4):
+            dead.append(record)
+            raise Died
         right(self, record)
 
-    monkeypatch.setattr(CheckpointManager, "append", die)
-    with pytest.raises(KeyboardInterrupt):
-        train_on(FakeServiceClient(tmp_path / "server"), make_config(max_steps=8))
-    monkeypatch.undo()
-    service = FakeServiceClient(tmp_path / "server")
-    train_on(service, make_config(max_steps=8))
-    assert service.count("forward_backward") == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointManager, "append", append)
+        with pytest.raises(Died):
+            train_on(FakeServiceClient(server), config)
+    assert {record.batch for record in load_checkpoints(run) if record.state_path} == {2}
+    train_on(FakeServiceClient(server), config)
+    assert {record.state_path for record in adopted(run)} >= {f"tinker://{FIRST}/weights/000004"}
+    assert began(run) == [0, 4]
     assert rows(run) == whole
 
 
-def test_state_ahead_of_the_rows_is_not_of_the_run(make_config, run):
-    """Its batches have no rows: to go on behind it would leave a gap in the metrics."""
-    service = FakeServiceClient()
-    train_on(service, make_config(max_steps=6))
-    keep(run, lambda line: not line.get("state_path") or line["batch"] <= 2)
-    metrics = run / "metrics.jsonl"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
-    train_on(service, make_config(max_steps=6))
-    assert [record.batch for record in load_checkpoints(run) if record.resumed_at] == [2]
-    assert [row["step"] for row in read_rows(metrics)] == list(range(6))
+def test_adoption_takes_place_once(died, config, run, server):
+    forget(run, f"tinker://{FIRST}/weights/000002")
+    train_on(FakeServiceClient(server), config)
+    assert [record.batch for record in adopted(run)] == [2]
+    train_on(FakeServiceClient(server), config.model_copy(update=dict(max_steps=7)))
+    assert [record.batch for record in adopted(run)] == [2]
 
 
-def test_abandoned_and_deleted_states_are_not_adopted(make_config, run):
-    service = FakeServiceClient()
-    rest = FakeRestClient(service)
-    train_on(service, make_config(max_steps=6, save_every=1))
-    # The run goes back to batch 2, and leaves states 3 to 6 of its first life behind.
-    for line in lines(run):
-        if line.get("state_path") and line["batch"] > 2:
-            rest.set_checkpoint_ttl_from_tinker_path(line["state_path"], 3600).result()
-    keep(run, lambda line: not line.get("state_path") or line["batch"] <= 2)
-    (run / "metrics.jsonl").write_text("".join((run / "metrics.jsonl").read_text().splitlines(keepends=True)[:2]))
-    train_on(service, make_config(max_steps=4, save_every=1))
-    first_life = "fake-0001:train:0"
-    adopted = [record for record in load_checkpoints(run) if record.adopted]
-    assert adopted == []
-    train_on(service, make_config(max_steps=6, save_every=1))
-    states = [record.state_path or "" for record in load_checkpoints(run) if record.batch and record.batch > 2]
-    assert not [path for path in states if first_life in path]
+def test_older_orphan_does_not_take_the_newest_states_place(died, config, run, server):
+    newest = resolve_start(run)
+    forget(run, f"tinker://{FIRST}/weights/000002")
+    train_on(service := FakeServiceClient(server), config)
+    assert isinstance(newest, Resume) and newest.batch == 4
+    opened = [call.arguments["path"] for call in service.calls if call.call.endswith("with_optimizer")]
+    assert opened == [newest.state_path]
 
 
-def test_saves_of_another_run_are_left_alone(make_config, run, tmp_path):
-    service = FakeServiceClient()
-    train_on(service, make_config(log_path=tmp_path / "other", max_steps=6))
-    train_on(service, make_config(max_steps=4))
-    with (run / "server_runs.jsonl").open("a") as file:
-        file.write((tmp_path / "other" / "server_runs.jsonl").read_text())
-    train_on(service, make_config(max_steps=6))
-    assert not [record for record in load_checkpoints(run) if record.adopted]
+@pytest.mark.parametrize("lost", ["/weights/final", "/sampler_weights/final"])
+def test_final_save_without_its_record_ends_the_run_without_another_step(config, run, server, lost):
+    ended = train_on(FakeServiceClient(server), config)
+    forget(run, lost)
+    train_on(service := FakeServiceClient(server), config)
+    again = train_on(service, config)
+    assert (again.status, again.state_path, again.steps) == ("already_complete", ended.state_path, 6)
+    assert service.count("forward_backward") == service.count("save_state") == 0
+    assert service.count("sample") == 0 and len(read_rows(run / "metrics.jsonl")) == 6
 
 
-def test_service_that_cannot_be_asked_stops_the_start_and_loses_nothing(make_config, run, whole):
-    service = FakeServiceClient(faults=[Fault("list_checkpoints", error=500, times=4)])
-    train_on(service, make_config(max_steps=6))
-    before = (run / "checkpoints.jsonl").read_bytes()
-    with pytest.raises(TrainingError, match="listing the saves of fake-0001:train:0"):
-        train_on(service, make_config(max_steps=8))
-    assert (run / "checkpoints.jsonl").read_bytes() == before
-    train_on(service, make_config(max_steps=8))
+def test_without_a_rest_client_nothing_is_adopted_and_the_run_goes_on(died, config, run, server, whole):
+    forget(run, f"tinker://{FIRST}/weights/000004")
+    train_on(FakeServiceClient(server), config, rest=None)
+    assert adopted(run) == [] and rows(run) == whole
+
+
+@pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
+def test_state_ahead_of_the_rows_is_not_adopted(died, config, run, server, whole, rest):
+    forget(run, f"tinker://{FIRST}/weights/000004")
+    for name in ("metrics", "dialogues"):
+        path = run / f"{name}.jsonl"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] < 3))
+    train_on(FakeServiceClient(server), config, rest)
+    assert adopted(run) == [] and rows(run) == whole
+
+
+@pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
+def test_state_of_an_abandoned_window_is_not_adopted(died, config, run, server, whole, rest):
+    """The run went on from batch 2 without knowing of the first life's state of batch 4."""
+    forget(run, f"tinker://{FIRST}/weights/000004")
+    die(server, config.model_copy(update=dict(save_every=None)), steps=3, rest=None)
+    assert len(read_rows(run / "metrics.jsonl")) == 5, "by its rows alone it could be of this lineage"
+    train_on(FakeServiceClient(server), config, rest)
+    assert began(run) == [0, 2, 2] and adopted(run) == []
     assert rows(run) == whole
 
 
-# -- A journal that was lost -------------------------------------------------------------------------------
+def test_state_that_carries_another_runs_id_is_not_adopted(died, config, run, server, whole):
+    plant(server, run, "000005", facts_of(5, "another"))
+    train_on(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows(run) == whole
 
 
-@pytest.mark.parametrize("known", ["given", "in the directory", "by the run's id"])
-def test_lost_journal_is_rebuilt(make_config, run, tmp_path, whole, known):
-    service = FakeServiceClient()
-    rest = FakeRestClient(service)
-    train_on(
-        service, make_config(log_path=tmp_path / "other", max_steps=45, groups_per_batch=1, num_envs=1, max_turns=1)
-    )
-    train_on(service, make_config(max_steps=4))
-    train_on(service, make_config(max_steps=6))
-    train_on(
-        service, make_config(log_path=tmp_path / "third", max_steps=45, groups_per_batch=1, num_envs=1, max_turns=1)
-    )
-    assert len(rest.list_user_checkpoints(limit=1000).result().checkpoints) > 100, "more than one page"
-    start, paths = resolve_start(run), {path for line in load_checkpoints(run) for path in line.paths}
-    ids = [row["server_run"] for row in read_rows(run / "server_runs.jsonl")]
-    (run / "checkpoints.jsonl").unlink()
-    if known == "by the run's id":
-        (run / "server_runs.jsonl").unlink()
-    added = CheckpointManager(run).rebuild(rest, ids if known == "given" else None)
-    assert added > 0 and CheckpointManager(run).rebuild(rest, ids if known == "given" else None) == 0
-    assert {path for line in load_checkpoints(run) for path in line.paths} == paths
-    again = resolve_start(run)
-    assert isinstance(start, Resume) and isinstance(again, Resume)
-    assert (again.state_path, again.batch) == (start.state_path, start.batch)
-    train_on(service, make_config(max_steps=8))
+def test_state_of_this_runs_id_is_adopted_whatever_its_name(died, config, run, server):
+    mine = plant(server, run, "by-hand", facts_of(5, run_id(run)))
+    nameless = plant(server, run, "best-so-far")
+    train_on(FakeServiceClient(server), config)
+    assert {(record.state_path, record.batch, record.kind) for record in adopted(run)} == {(mine, 5, "interrupted")}
+    assert began(run) == [0, 5]
+    assert nameless not in {record.state_path for record in load_checkpoints(run)}
+
+
+def test_deleted_state_that_the_service_still_lists_is_not_adopted(died, config, run, server, whole):
+    gone = f"tinker://{FIRST}/weights/000004"
+    (record,) = [record for record in load_checkpoints(run) if record.state_path == gone]
+    forget(run, gone)
+    CheckpointManager(run).append(deletion(record, gone))
+    train_on(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows(run) == whole
+
+
+def test_sampler_weights_are_not_adopted_by_a_start(died, config, run, server):
+    forget(run, f"tinker://{FIRST}/sampler_weights/000003")
+    train_on(FakeServiceClient(server), config)
+    assert adopted(run) == []
+
+
+def test_server_run_that_the_service_forgot_holds_nothing_to_adopt(died, config, run, server, whole):
+    service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404, times=9)])
+    train_on(service, config)
+    assert service.count("list_checkpoints") > 0 and rows(run) == whole
+
+
+@pytest.mark.parametrize("error", [500, 401, "connection"])
+def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, config, run, server, whole, error):
+    orphan = f"tinker://{FIRST}/weights/000004"
+    forget(run, orphan)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=error)])
+    with pytest.raises(ServiceError, match=f"listing the saves of {FIRST} failed"):
+        train_on(service, config.model_copy(update=dict(max_recoveries=0)))
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    train_on(FakeServiceClient(server), config)
+    assert {record.state_path for record in adopted(run)} == {orphan}
     assert rows(run) == whole
 
 
-def test_rebuilt_journal_leaves_out_what_was_abandoned(make_config, run, tmp_path):
-    fault = Fault("forward_backward", nth=4)
-    service = FakeServiceClient(faults=[fault])
-    train_on(service, make_config())
-    paths = {path for line in load_checkpoints(run) for path in line.paths}
-    (run / "checkpoints.jsonl").unlink()
+# --- rebuild ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_of_three_lives(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("lives")
+    server, run, longer = directory / "server", directory / "run", small(directory, max_steps=8)
+    die(server, small(directory), steps=5)
+    FakeServiceClient(server).checkpoints.delete(f"tinker://{FIRST}/weights/000004")
+    die(server, longer, steps=3)
+    die(server, longer, steps=3)
+    assert began(run) == [0, 2, 4]
+    return directory, plant(server, run, "000004-2", facts_of(4, run_id(run)))
+
+
+@pytest.fixture
+def lives(run_of_three_lives, tmp_path, run, server):
+    """The service of a run of three lives, where its next start resumes, and a state that the first one abandoned."""
+    directory, abandoned = run_of_three_lives
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    before = resolve_start(run)
+    assert isinstance(before, Resume) and before.state_path == f"tinker://{THIRD}/weights/000006"
+    return FakeServiceClient(server), before, abandoned
+
+
+def lose(run, *names):
+    for name in names:
+        (run / name).unlink()
+
+
+def check_rebuilt(run, before, abandoned):
+    after = resolve_start(run)
+    assert isinstance(after, Resume)
+    assert (after.state_path, after.batch) == (before.state_path, before.batch)
+    assert abandoned not in {path for record in load_checkpoints(run) for path in record.paths}
+
+
+@pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
+@pytest.mark.parametrize("ids", [None, [FIRST, SECOND, THIRD]], ids=["noted ids", "given ids"])
+def test_rebuilt_journal_resumes_from_the_same_state(config, run, lives, rows_of_whole_runs, rest, ids):
+    service, before, abandoned = lives
+    kept = {path for record in load_checkpoints(run) for path in record.paths}
+    lose(run, "checkpoints.jsonl")
+    added = CheckpointManager(run).rebuild(rest(service), ids)
+    check_rebuilt(run, before, abandoned)
+    paths = {path for record in load_checkpoints(run) for path in record.paths}
+    assert added == len(paths) and paths <= kept
+    assert {f"tinker://{FIRST}/weights/000002", f"tinker://{SECOND}/weights/000004", before.state_path} <= paths
+    assert any("/sampler_weights/" in path for path in paths)
+    train_on(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows(run) == rows_of_whole_runs[8]
+
+
+def test_rebuild_without_the_noted_server_runs_goes_by_the_ids_given(run, lives):
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl", "server_runs.jsonl")
+    CheckpointManager(run).rebuild(FakeRestClient(service), [FIRST, SECOND, THIRD])
+    check_rebuilt(run, before, abandoned)
+
+
+def test_rebuild_by_given_ids_and_names_alone_keeps_the_older_lives_states(run, lives):
+    """Nothing says when each life began but its first save: the last one may have died before its first state."""
+    service, before, abandoned = lives
+    service.checkpoints.delete(before.state_path)
+    lose(run, "checkpoints.jsonl", "server_runs.jsonl")
+    CheckpointManager(run).rebuild(ForgetfulRest(service), [FIRST, SECOND, THIRD])
+    after = resolve_start(run)
+    assert isinstance(after, Resume) and after.state_path == f"tinker://{SECOND}/weights/000004"
+    states = {record.state_path for record in load_checkpoints(run) if record.state_path}
+    assert f"tinker://{FIRST}/weights/000002" in states and abandoned not in states
+
+
+def save_others(service, count):
+    other = service.create_lora_training_client("small").result()
+    for number in range(count):
+        facts = {"run_id": "another", "batch": str(number), "kind": "periodic", "began": "0", "version": str(number)}
+        other.save_state(f"{number:06d}", user_metadata=facts if number % 2 else None).result()
+
+
+def test_rebuild_without_any_ids_pages_the_users_checkpoints(config, run, lives, rows_of_whole_runs):
+    service, before, abandoned = lives
+    save_others(service, 230)
+    lose(run, "checkpoints.jsonl", "server_runs.jsonl")
+    added = CheckpointManager(run).rebuild(FakeRestClient(service))
+    assert service.count("list_user_checkpoints") == 3, "a hundred a page"
+    check_rebuilt(run, before, abandoned)
+    records = load_checkpoints(run)
+    assert added == len(records)
+    assert {record.state_path.split("/")[2] for record in records if record.state_path} == {FIRST, SECOND, THIRD}
+    train_on(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows(run) == rows_of_whole_runs[8]
+
+
+@pytest.mark.parametrize("others", [0, 75, 101])
+def test_paging_ends_where_the_service_does_not_say_how_many_there_are(run, lives, others):
+    class UncountedRest(FakeRestClient):
+        def list_user_checkpoints(self, limit=100, offset=0):
+            answer = super().list_user_checkpoints(limit, offset).result()
+            return ServiceFuture.of(answer.model_copy(update={"cursor": None}))
+
+    service, before, abandoned = lives
+    save_others(service, others)
+    lose(run, "checkpoints.jsonl", "server_runs.jsonl")
+    CheckpointManager(run).rebuild(UncountedRest(service))
+    check_rebuilt(run, before, abandoned)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted ids", "no ids"])
+def test_rebuilding_again_adds_nothing(run, lives, noted):
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl", *(() if noted else ("server_runs.jsonl",)))
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) > 0
+    journal = (run / "checkpoints.jsonl").read_bytes()
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) == 0
+    assert (run / "checkpoints.jsonl").read_bytes() == journal
+    check_rebuilt(run, before, abandoned)
+
+
+def test_rebuilding_a_whole_journal_changes_nothing_but_for_what_it_lacks(run, lives):
+    service, before, abandoned = lives
+    journal = (run / "checkpoints.jsonl").read_bytes()
+    forget(run, f"tinker://{FIRST}/weights/000002")
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) == 1
+    assert f"tinker://{FIRST}/weights/000002" in {record.state_path for record in load_checkpoints(run)}
+    check_rebuilt(run, before, abandoned)
+    (run / "checkpoints.jsonl").write_bytes(journal)
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) == 0
+    assert (run / "checkpoints.jsonl").read_bytes() == journal
+
+
+def test_rebuilt_records_say_what_the_lost_ones_did(run, lives):
+    service, _, _ = lives
+    lost = {path: record for record in load_checkpoints(run) for path in record.paths}
+    lose(run, "checkpoints.jsonl")
     CheckpointManager(run).rebuild(FakeRestClient(service))
-    rebuilt = {path for line in load_checkpoints(run) for path in line.paths}
-    assert "tinker://fake-0001:train:0/sampler_weights/000004" not in rebuilt
-    assert rebuilt <= paths
+    for record in load_checkpoints(run):
+        (path,) = record.paths
+        old = lost[path]
+        assert record.adopted
+        for key in ("name", "batch", "version", "kind", "config_digest", "final"):
+            assert getattr(record, key) == getattr(old, key), (path, key)
+        for mine, theirs in ((record.created_at, old.created_at), (record.expires_at, old.expires_at)):
+            assert mine is not None and theirs is not None and abs((mine - theirs).total_seconds()) <= 1
 
 
-def test_rebuild_of_a_directory_that_names_nothing_says_what_it_needs(tmp_path):
+@pytest.mark.parametrize("ids", [[THIRD], [SECOND, THIRD], [THIRD, SECOND, FIRST]], ids=["last", "two", "reversed"])
+def test_ids_given_in_part_or_in_another_order_find_the_same_newest_state(run, lives, ids):
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl")
+    CheckpointManager(run).rebuild(FakeRestClient(service), ids)
+    check_rebuilt(run, before, abandoned)
+
+
+def test_id_given_twice_records_nothing_twice(run, lives):
+    service, _, _ = lives
+    lose(run, "checkpoints.jsonl")
+    added = CheckpointManager(run).rebuild(FakeRestClient(service), [FIRST, SECOND, THIRD, THIRD])
+    paths = [path for record in load_checkpoints(run) for path in record.paths]
+    assert len(paths) == len(set(paths)) == added
+
+
+def test_rebuild_by_given_ids_works_where_the_runs_own_id_was_lost_too(run, lives):
+    """The error for a directory that names neither says to give the ids: that must help."""
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl", "server_runs.jsonl", "run.json")
     with pytest.raises(StartError, match="pass the ids of its server runs"):
-        CheckpointManager(tmp_path).rebuild(FakeRestClient(FakeServiceClient()))
+        CheckpointManager(run).rebuild(FakeRestClient(service))
+    assert not (run / "checkpoints.jsonl").exists()
+    CheckpointManager(run).rebuild(FakeRestClient(service), [FIRST, SECOND, THIRD])
+    check_rebuilt(run, before, abandoned)
 
 
-def test_rebuild_from_a_server_run_that_is_gone_adds_nothing(tmp_path):
-    assert CheckpointManager(tmp_path).rebuild(FakeRestClient(FakeServiceClient()), ["nobody:train:0"]) == 0
-    with pytest.raises(ServiceError):
-        failing = FakeServiceClient(faults=[Fault("list_checkpoints", error=403)])
-        CheckpointManager(tmp_path).rebuild(FakeRestClient(failing), ["nobody:train:0"])
-    assert not Path(tmp_path / "checkpoints.jsonl").exists()
+def test_server_run_that_the_service_forgot_is_left_out_of_the_rebuilt_journal(run, server, lives):
+    _, before, abandoned = lives
+    lose(run, "checkpoints.jsonl")
+    service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404)])
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) > 0
+    check_rebuilt(run, before, abandoned)
+    states = {record.state_path for record in load_checkpoints(run) if record.state_path}
+    assert states == {f"tinker://{SECOND}/weights/000004", before.state_path}
+
+
+@pytest.mark.parametrize("error", [500, 402, "timeout"])
+@pytest.mark.parametrize("call", ["list_checkpoints", "list_user_checkpoints"])
+def test_service_that_cannot_be_asked_leaves_the_journal_as_it_was(run, server, lives, call, error):
+    service, _, _ = lives
+    if call == "list_user_checkpoints":
+        lose(run, "server_runs.jsonl")
+        save_others(service, 101)
+    forget(run, f"tinker://{FIRST}/weights/000002")
+    journal = (run / "checkpoints.jsonl").read_bytes()
+    service = FakeServiceClient(server, faults=[Fault(call, nth=2, error=error)])
+    with pytest.raises(ServiceError, match="listing the"):
+        CheckpointManager(run).rebuild(FakeRestClient(service))
+    assert (run / "checkpoints.jsonl").read_bytes() == journal
+    assert CheckpointManager(run).rebuild(FakeRestClient(service)) == 1
+
+
+def test_rebuild_from_a_server_run_that_nobody_knows_writes_nothing(run):
+    service = FakeServiceClient()
+    assert CheckpointManager(run).rebuild(FakeRestClient(service), ["nobody:train:0"]) == 0
+    assert not (run / "checkpoints.jsonl").exists()
+
+
+def test_rebuild_while_a_process_writes_is_refused(run, lives):
+    service, _, _ = lives
+    lose(run, "checkpoints.jsonl")
+    with RunLock(run), pytest.raises(RunLocked):
+        CheckpointManager(run).rebuild(FakeRestClient(service))
+    assert not (run / "checkpoints.jsonl").exists()
+
+
+def test_rebuild_of_a_run_whose_rows_were_lost_too_takes_what_the_service_holds(run, lives):
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl", "metrics.jsonl", "dialogues.jsonl")
+    CheckpointManager(run).rebuild(FakeRestClient(service))
+    check_rebuilt(run, before, abandoned)
+
+
+def test_lines_of_server_runs_that_a_crash_tore_are_told_and_passed_over(run, lives, caplog):
+    service, before, abandoned = lives
+    lose(run, "checkpoints.jsonl")
+    with (run / "server_runs.jsonl").open("a") as file:
+        file.write('\n[1]\n{"server_run": "x"}\n{"server_ru')
+    with caplog.at_level(logging.WARNING):
+        CheckpointManager(run).rebuild(FakeRestClient(service))
+    assert caplog.text.count("skipped a line that names no server run") == 4
+    check_rebuilt(run, before, abandoned)
+
+
+def test_copied_directory_never_takes_over_the_states_of_the_one_that_went_on(config, run, server, tmp_path):
+    """Both carry the same id, but what the original saves after the copy is in a server run that the copy lacks."""
+    die(server, config, steps=3)
+    shutil.copytree(run, tmp_path / "copy")
+    train_on(FakeServiceClient(server), config)
+    before = resolve_start(tmp_path / "copy")
+    train_on(FakeServiceClient(server), small(tmp_path, "copy"))
+    assert isinstance(before, Resume) and before.batch == 2
+    assert adopted(tmp_path / "copy") == []
+    assert rows(tmp_path / "copy") == rows(run)
