@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := .venv-light
 INTEROP := .venv-interop
+BENCH := .venv-bench
 # One process a core, but not more than pay.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -18,6 +19,7 @@ help:
 	@echo "make smollm2      three steps on the real SmolLM2-135M-Instruct"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
+	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
 
@@ -62,6 +64,19 @@ $(INTEROP)/.ready: pyproject.toml constraints.txt tests/interop/requirements.txt
 test-interop: $(INTEROP)/.ready
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider -m interop tests/interop
 
+# The cookbook's loop needs torch, but only a few of the cookbook's other dependencies.
+$(BENCH)/.ready: pyproject.toml constraints.txt tests/benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python $(INSTALL) torch
+	$(BENCH)/bin/python $(INSTALL) --editable . --requirement tests/benchmarks/requirements.txt
+	$(BENCH)/bin/python $(INSTALL) --no-deps tinker-cookbook==0.5.8
+	@touch $@
+
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python tests/benchmarks/loop.py --repeats 3 --docs
+	$(BENCH)/bin/python tests/benchmarks/scale.py --docs
+	$(BENCH)/bin/python tests/benchmarks/journal.py
+
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
 
@@ -92,4 +107,4 @@ tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(INTEROP) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(BENCH) runs .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         CheckpointNotFound,
         ConfigDrift,
         ConfigError,
+        DamagedWeights,
         EventLoopRunning,
         JournalError,
         LocalEngineError,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from socratic_distill.trainer import TrainResult, train, train_async
 
 _ERRORS = (
-    "CheckpointConflict CheckpointNotFound ConfigDrift ConfigError EventLoopRunning JournalError LocalEngineError "
-    "LocalExtraMissing ModelMismatch NoUsableCheckpoint RenderingError RolloutError RunInterrupted RunLocked "
-    "SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError TrainingError"
+    "CheckpointConflict CheckpointNotFound ConfigDrift ConfigError DamagedWeights EventLoopRunning JournalError "
+    "LocalEngineError LocalExtraMissing ModelMismatch NoUsableCheckpoint RenderingError RolloutError RunInterrupted "
+    "RunLocked SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError TrainingError"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
@@ -62,6 +63,7 @@ __all__ = [
     "CheckpointRecord",
     "ConfigDrift",
     "ConfigError",
+    "DamagedWeights",
     "Evaluation",
     "EventLoopRunning",
     "FreshStart",

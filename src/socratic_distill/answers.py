@@ -28,6 +28,7 @@ _NUMBER = re.compile(
     """,
     re.ASCII | re.VERBOSE,
 )
+_DIGIT = re.compile(r"\d", re.ASCII)
 _ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
 _FRACTION_END = re.compile(r"\d\s*/\s*\d[\d.,]*\D*$", re.ASCII)
@@ -38,6 +39,8 @@ def find_numbers(text: str) -> list[tuple[Decimal, int, int]]:
 
     The span holds a minus that belongs to the number, and no currency or percent sign outside of it.
     """
+    if _DIGIT.search(text) is None:  # most turns hold none, and this is the quicker look
+        return []
     found = []
     for match in _NUMBER.finditer(text):
         if _ORDINAL_ENDING.match(text, match.end()):

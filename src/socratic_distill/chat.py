@@ -12,7 +12,7 @@ from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.models import full_model_name
 from socratic_distill.prompts import load_prompts
 from socratic_distill.randomness import stable_seed
-from socratic_distill.rendering import Renderer
+from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.rollout import Speaker
 from socratic_distill.run import load_config
 from socratic_distill.seeds import Seed, load_seeds
@@ -67,7 +67,7 @@ def chat(
 async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
     name = full_model_name(config.tutor_model_name)
-    renderer = Renderer(await get_tokenizer(client), name, config.tutor_enable_thinking)
+    renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking)
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
 
 

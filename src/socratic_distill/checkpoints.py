@@ -2,13 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from socratic_distill.files import append_durably, write_atomically
-from socratic_distill.journal import Journal, rank
+from socratic_distill.files import append_durably, end_line, write_atomically
+from socratic_distill.journal import Journal, Line, rank
 from socratic_distill.records import CheckpointRecord
 
 JOURNAL = "checkpoints.jsonl"
@@ -35,12 +35,13 @@ def journal_file(log_path: str | os.PathLike[str]) -> Path:
     return path if path.suffix == ".jsonl" else path / JOURNAL
 
 
-def warn_of_damage(path: Path, journal: Journal) -> bool:
-    """Names the lines of a journal that are no records; whether there are any."""
-    bad = [f"line {line.number} (byte {line.offset}: {line.reason})" for line in journal.lines() if line.reason]
+def warn_of_damage(path: Path, journal: Journal) -> list[Line]:
+    """Gives and names the lines of a journal that are no records."""
+    bad = list(journal.bad_lines())
     if bad:
-        _log.warning("%s: skipped %s", path, "; ".join(bad))
-    return bool(bad)
+        told = (f"line {line.number} (byte {line.offset}: {line.reason})" for line in bad)
+        _log.warning("%s: skipped %s", path, "; ".join(told))
+    return bad
 
 
 class CheckpointManager:
@@ -56,7 +57,8 @@ class CheckpointManager:
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
         self.path = journal_file(log_path)
         self._is_mended = False
-        self._newest: CheckpointRecord | None = None
+        self._newest: CheckpointRecord | None = None  # as of the last append
+        self._is_newest_known = False
         self._last_path: str | None = None  # of the last line with a state
 
     @property
@@ -77,8 +79,9 @@ class CheckpointManager:
         self.mend()
         self._write(record)
         newest = self._newest
-        if record.resumed_at is not None or record.deleted_path is not None:
+        if not self._is_newest_known or _may_take_newest_away(record, newest):
             self._newest = Journal.read(self.path).newest_state()
+            self._is_newest_known = True
         elif record.resumable and (newest is None or rank(record) >= rank(newest)):
             self._newest = record
         if self._newest is not None and self._newest.state_path != self._last_path:
@@ -127,15 +130,14 @@ class CheckpointManager:
         if self._is_mended:
             return
         journal = Journal.read(self.path)
-        if warn_of_damage(self.path, journal):
-            lines = list(journal.lines())
-            if damaged := _joined(line.bad for line in lines):
+        if bad := warn_of_damage(self.path, journal):
+            if damaged := b"".join(line.bad + b"\n" for line in bad if line.bad):
                 append_durably(self.path.with_name(self.path.name + ".damaged"), damaged)
-            write_atomically(self.path, _joined(raw for line in lines for raw, _ in line.good))
-        elif journal.data and not journal.data.endswith(b"\n"):
-            append_durably(self.path, "\n")  # only the newline of the last record was lost
-        self._newest = journal.newest_state()
-        self._last_path = next((one.state_path for one in reversed(journal.records()) if one.state_path), None)
+            write_atomically(self.path, journal.without(bad))
+        else:
+            end_line(self.path)  # only the newline of the last record was lost
+        self._is_newest_known = False
+        self._last_path = journal.last_state_path()
         self._is_mended = True
 
     def _write(self, record: CheckpointRecord) -> None:
@@ -146,5 +148,8 @@ class CheckpointManager:
         self._last_path = record.state_path or self._last_path
 
 
-def _joined(parts: Iterable[bytes]) -> bytes:
-    return b"".join(part + b"\n" for part in parts if part)
+def _may_take_newest_away(record: CheckpointRecord, newest: CheckpointRecord | None) -> bool:
+    """Whether another state than the newest one may be the newest behind a record, without being its own."""
+    if record.deleted_path is not None:
+        return newest is not None and record.deleted_path in (newest.state_path, record.state_path)
+    return record.resumed_at is not None

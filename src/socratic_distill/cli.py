@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     checkpoints.add_argument("--yes", action="store_true", help="prune without asking")
     checkpoints.add_argument("--server-run", action="append", help="rebuild from this server run; may be given again")
     checkpoints.set_defaults(command=_checkpoints)
+    timeline = commands.add_parser("timeline", help="draw a step of a run as a Gantt chart (SVG)")
+    timeline.add_argument("log_path", type=Path, help="directory of the run")
+    timeline.add_argument("--step", type=int, help="which one; left out, the last")
+    timeline.add_argument("--out", type=Path, help="file to write; left out, timeline-<step>.svg in the directory")
+    timeline.set_defaults(command=_timeline)
     return parser
 
 
@@ -52,6 +57,17 @@ def _chat(parsed: argparse.Namespace) -> int:
     from socratic_distill.chat import chat
 
     chat(parsed.log_path, question=parsed.question)
+    return 0
+
+
+def _timeline(parsed: argparse.Namespace) -> int:
+    from socratic_distill.files import write_atomically
+    from socratic_distill.gantt import gantt, read_step
+
+    row, dialogues = read_step(parsed.log_path, parsed.step)
+    out = parsed.out or parsed.log_path / f"timeline-{row['step']:06d}.svg"
+    write_atomically(out, gantt(row, dialogues))
+    print(out)
     return 0
 
 
@@ -75,7 +91,7 @@ def _list(parsed: argparse.Namespace) -> int:
         console = Console()
         # Paths are there to be copied: in a file or a pipe they are never broken over lines.
         wide = console if console.is_terminal else Console(width=300)
-        wide.print(checkpoint_table(summary), markup=False)
+        wide.print(checkpoint_table(summary))
     return 0
 
 

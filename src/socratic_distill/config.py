@@ -148,6 +148,14 @@ class SocraticConfig(BaseModel):
         description="Fields that may differ from what the run in log_path had, though they decide its meaning; "
         "'seeds' stands for the seeds.",
     )
+    max_staleness: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0,
+        description="Batches that the dialogues may run ahead of the training: no token is trained on that weights "
+        "more than so many steps older have sampled. 0 is strictly on-policy.",
+    )
+    groups_per_minibatch: Count = Field(
+        4, description="Groups that are handed to the service together, as soon as they are scored."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Seed of sampling, of the seeds' order and of the LoRA initialisation."
     )
@@ -223,6 +231,8 @@ class SocraticOptions(TypedDict, total=False):
     max_failed_saves: int
     max_recoveries: int
     allow_config_changes: Sequence[str]
+    max_staleness: int
+    groups_per_minibatch: int
     seed: int
     max_concurrent_dialogues: int
     max_failed_fraction: float

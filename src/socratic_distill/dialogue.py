@@ -3,7 +3,7 @@
 The student speaks first; then tutor and student take turns until the dialogue ends.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from socratic_distill.answers import answer_spans, contains_answer, same_answer
@@ -13,6 +13,25 @@ from socratic_distill.seeds import Seed
 Role = Literal["student", "tutor"]
 StopReason = Literal["stop", "length"]
 Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", "context", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """What prompts cost.
+
+    Attributes:
+        sent: tokens that were sent.
+        cached: how many of them the service reports as cached.
+    """
+
+    sent: int = 0
+    cached: int = 0
+
+    def __add__(self, other: "PromptUse") -> "PromptUse":
+        return PromptUse(self.sent + other.sent, self.cached + other.cached)
+
+
+NOTHING_SENT = PromptUse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,8 @@ class Turn:
         logprobs: the speaker's log-probability of each of `tokens`, nats, `[T]`.
         version: optimizer steps behind the weights that sampled it; 0 for a frozen model.
         stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit.
+        use: what its prompt cost; nothing where an earlier turn's request covers it.
+        span: when it was asked for and answered, seconds on the loop's clock. Turns that differ in it are equal.
     """
 
     role: Role
@@ -39,6 +60,8 @@ class Turn:
     logprobs: tuple[float, ...]
     version: int
     stop_reason: StopReason
+    use: PromptUse = NOTHING_SENT
+    span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ _MAY_CHANGE = (
     "log_path", "base_url", "load_checkpoint_path", "trust_remote_code", "learning_rate", "epochs", "max_steps",
     "save_every", "save_every_seconds", "rolling_save_every", "sampler_ttl_seconds", "periodic_ttl_seconds",
     "rolling_ttl_seconds", "max_failed_saves", "max_recoveries", "allow_config_changes", "max_concurrent_dialogues",
-    "max_failed_fraction", "display",
+    "max_staleness", "groups_per_minibatch", "max_failed_fraction", "display",
 )  # fmt: skip
 # Three fields of the config, one content.
 _SEEDS = "seeds"

@@ -20,6 +20,7 @@ SocraticError
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   └── TrainingError              clients were lost, more than max_recoveries times in a row
 ├── LocalEngineError               the engine in this process: model files, memory, weights
+│   ├── DamagedWeights             saved weights whose files cannot be read, or that do not fit the model
 │   └── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
@@ -116,6 +117,10 @@ class TrainingError(ServiceError):
 
 class LocalEngineError(SocraticError):
     """The local engine cannot carry out a request."""
+
+
+class DamagedWeights(LocalEngineError):
+    """Saved weights cannot be read, or do not fit the model; a run goes on from an older state."""
 
 
 class LocalExtraMissing(LocalEngineError, ImportError):

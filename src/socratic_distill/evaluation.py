@@ -106,9 +106,9 @@ async def evaluate_async(
     cast = stage.cast(tutor, version=0)
     concurrency = config.max_concurrent_dialogues
     dialogues = await play_batch(seeds, _EVALUATION_STEP, 1, cast, concurrency)
-    scored = await score_batch(dialogues, cast, stage.teacher, concurrency)
+    scored = await score_batch(dialogues, cast, stage.scorer, concurrency)
     check_failures([one.dialogue for one in scored], config.max_failed_fraction)
-    metrics = dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
+    metrics = dialogue_metrics(scored, stage.decode)
     return Evaluation(
         dialogues=tuple(scored),
         tells=metrics["first_reply/tells"],

@@ -24,6 +24,21 @@ def append_durably(path: Path, text: str | bytes) -> None:
             sync_directory(path.parent)
 
 
+def end_line(path: Path) -> None:
+    """Ends the last line of a file, if there is one, so that what is appended stands on a line of its own.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        ends = file.read(1) == b"\n"
+    if not ends:
+        append_durably(path, "\n")
+
+
 def write_atomically(path: Path, text: str | bytes) -> None:
     """Replaces a file in one step: a reader, or a crash, meets the old text or the new one.
 

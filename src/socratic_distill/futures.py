@@ -42,8 +42,8 @@ class ServiceFuture(APIFuture[T]):
         return cls(future)
 
     @classmethod
-    def later(cls, value: T, seconds: float) -> "ServiceFuture[T]":
-        """A future that is done some seconds from now, by the clock of the asyncio loop where one runs."""
+    def later(cls, value: T | Exception, seconds: float) -> "ServiceFuture[T]":
+        """A future that is done, or fails, some seconds from now, by the clock of the asyncio loop where one runs."""
         future: Future[T] = Future()
         try:
             loop = asyncio.get_running_loop()
@@ -57,7 +57,8 @@ class ServiceFuture(APIFuture[T]):
 
     async def result_async(self, timeout: float | None = None) -> T:
         """The result; `TimeoutError` after `timeout` seconds, None waits for ever."""
-        return await asyncio.wait_for(asyncio.wrap_future(self._future), timeout)
+        waiting = asyncio.wrap_future(self._future)
+        return await (waiting if timeout is None else asyncio.wait_for(waiting, timeout))
 
     def result(self, timeout: float | None = None) -> T:
         """The result, blocking; `TimeoutError` after `timeout` seconds, None waits for ever."""
@@ -70,6 +71,10 @@ class ServiceFuture(APIFuture[T]):
         return self._future
 
 
-def _answer(future: Future[T], value: T) -> None:
-    if future.set_running_or_notify_cancel():
+def _answer(future: Future[T], value: T | Exception) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
         future.set_result(value)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
@@ -22,15 +22,15 @@ class StoppedAtOnce(asyncio.CancelledError):
     """A second cancellation came while the first one waited: no time is left to save anything."""
 
 
-async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+async def finish(work: Awaitable[T]) -> T:
     """Runs to its end what must not stop half-way: the first cancellation waits for it, a second one stops it.
 
     Raises:
-        CancelledError: the caller was cancelled. The coroutine has ended then; an error of its own is logged,
+        CancelledError: the caller was cancelled. The work has ended then; an error of its own is logged,
             since the cancellation is what the caller must act on.
         StoppedAtOnce: it was cancelled twice.
     """
-    task = asyncio.ensure_future(coroutine)
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -42,6 +42,27 @@ async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled() and task.exception() is not None:
             _log.warning("while stopping: %s", task.exception())
         raise
+
+
+async def beside(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T:
+    """Awaits some work, unless something else fails first: then its error is raised, and the work cancelled."""
+    task = asyncio.ensure_future(work)
+    watched = {one for one in others if one is not None}
+    try:
+        while not task.done():
+            done, _ = await asyncio.wait({task, *watched}, return_when=asyncio.FIRST_COMPLETED)
+            for one in done - {task}:
+                one.result()
+            watched -= done
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def take_note(future: "asyncio.Future[Any]") -> None:
+    """For a future whose error nobody may come to wait for: without it, asyncio would report the error."""
+    if not future.cancelled():
+        future.exception()
 
 
 def run_interruptible(call: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:

@@ -1,6 +1,7 @@
 """What a journal file holds: read whole for people, from its end for the newest state."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -9,6 +10,20 @@ from pathlib import Path
 from socratic_distill.errors import JournalError
 from socratic_distill.records import CheckpointRecord, parse_line, salvage
 
+# A line as this library and tinker-cookbook write it: a flat object of plain ASCII, its name first. Such a line is a
+# record, and is known for one ten times faster than by parsing it; every other line is parsed.
+_TEXT = rb'"[ !#-\[\]-~]*+"'
+_COUNT = rb"-?(?:0|[1-9]\d{0,17}+)(?![\d.eE])"
+_PAIRS = (
+    rb'(?:state_path|sampler_path)": (?:%(text)b|null)',
+    rb'(?:batch|epoch)": (?:%(count)b|null)',
+    rb'final": (?:true|false|null)',
+    rb'(?!(?:name|state_path|sampler_path|batch|epoch|final)")[ !#-\[\]-~]*+": (?:%(text)b|%(count)b|true|false|null)',
+)
+_RECORD = rb'\{"name": %(text)b(?:, "(?:' + b"|".join(_PAIRS) + rb"))*\}(?:\n|\Z)"
+_RECORD %= {b"text": _TEXT, b"count": _COUNT}
+_FIRST_LINE = re.compile(_RECORD)
+_BEFORE_ANOTHER_LINE = re.compile(rb"\n(?!" + _RECORD + rb")")
 _LATER_EPOCH = re.compile(rb'"epoch"\s*+:\s*+(?!0\b|null)')
 _BLOCK_BYTES = 1 << 20
 
@@ -46,6 +61,7 @@ class Journal:
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
+        self._newest: CheckpointRecord | None = None
 
     @classmethod
     def of(cls, records: Iterable[CheckpointRecord]) -> "Journal":
@@ -78,6 +94,31 @@ class Journal:
                     yield Line(number, offset, *salvage(raw), str(error), torn)
             offset += len(raw) + 1
 
+    def bad_lines(self) -> Iterator[Line]:
+        """The lines that are not one record each, from the top; few lines are parsed to find them."""
+        number, place = 1, 0
+        for offset in self._offsets_of_uncommon_lines():
+            number += self.data.count(b"\n", place, offset)
+            place = offset
+            stop = self.data.find(b"\n", offset)
+            raw = self.data[offset:stop] if stop >= 0 else self.data[offset:]
+            if raw.strip():
+                try:
+                    parse_line(raw)
+                except ValueError as error:
+                    yield Line(number, offset, *salvage(raw), str(error), torn=stop < 0)
+
+    def without(self, lines: Iterable[Line]) -> bytes:
+        """The file with the last line ended, and of these bad lines the whole records alone, each on its own line."""
+        parts, place = [], 0
+        for line in lines:
+            parts += [self.data[place : line.offset], *(raw + b"\n" for raw, _ in line.good)]
+            stop = self.data.find(b"\n", line.offset)
+            place = stop + 1 if stop >= 0 else len(self.data)
+        parts.append(self.data[place:])
+        whole = b"".join(parts)
+        return whole + b"\n" if whole and not whole.endswith(b"\n") else whole
+
     def records(self) -> list[CheckpointRecord]:
         """All good records, oldest first."""
         return [record for line in self.lines() for _, record in line.good]
@@ -90,22 +131,56 @@ class Journal:
             limit = _lower(limit, record)
         return marked[::-1]
 
+    def finals(self, batch: int) -> list[CheckpointRecord]:
+        """The final records of a batch in the current lineage, oldest first."""
+        found, limit = [], None
+        for record in self._records_with(b'"final"', b'"resumed_at"'):
+            if record.final and record.batch == batch and _within(record, limit):
+                found.append(record)
+            limit = _lower(limit, record)
+        return found[::-1]
+
+    def last_state_path(self) -> str | None:
+        """The state of the last line that has one: what readers resume from that take the last line."""
+        return next((one.state_path for one in self._records_with(b'"state_path"') if one.state_path), None)
+
+    def known(self, paths: Iterable[str]) -> set[str]:
+        """Those of some paths on the service that records name, or say were deleted."""
+        wanted = set(paths)
+        return {
+            path
+            for record in self._records_naming(wanted)
+            for path in (*record.paths, record.deleted_path)
+            if path in wanted
+        }
+
+    def is_deleted(self, path: str) -> bool:
+        """Whether a line says that a path was deleted; faster for one path than `deleted`."""
+        if b'"deleted_path"' not in self.data and b"\\" not in self.data:
+            return False
+        return any(record.deleted_path == path for record in self._records_naming({path}))
+
     def newest_state(
-        self, why_unusable: Callable[[CheckpointRecord], str | None] = lambda _: None
+        self, why_unusable: Callable[[CheckpointRecord], str | None] | None = None
     ) -> CheckpointRecord | None:
         """The resumable record of the highest batch, of the highest epoch, in the current lineage.
 
         Of two equal ones it is that of the later line.
 
         By batch and not by line: a slow save may be confirmed, and so recorded, after a newer one. Lines are
-        read from the end; a line that cannot hold a higher batch than the best one so far is not parsed, so
-        that a million records take a fraction of a second.
+        read from the end, up to where the run last went on from a batch that is not above the best one; a line that
+        cannot hold a higher batch than the best one so far is not parsed, so that a million records take a
+        fraction of a second.
 
         Args:
-            why_unusable: says why a record cannot be used; None for one that can.
+            why_unusable: says why a record cannot be used; None for one that can. Left out, all can.
         """
-        best, limit = None, None
+        if why_unusable is None and self._newest is not None:
+            return self._newest
+        best, limit, refused = None, None, False
         for start, stop in self._blocks_from_end():
+            if best is not None and limit is not None and rank(best) >= limit:
+                break
             if not self._may_matter(start, stop, best):
                 continue
             for place in self._lines_from_end(start, stop):
@@ -115,11 +190,15 @@ class Journal:
                         record.resumable
                         and _within(record, limit)
                         and (best is None or rank(record) > rank(best))
-                        and record.state_path not in self.deleted
-                        and why_unusable(record) is None
+                        and not self.is_deleted(record.state_path or "")
                     ):
-                        best = record
+                        if why_unusable is None or why_unusable(record) is None:
+                            best = record
+                        else:
+                            refused = True
                     limit = _lower(limit, record)
+        if not refused:
+            self._newest = best
         return best
 
     @cached_property
@@ -130,6 +209,51 @@ class Journal:
         lines = (line for line in self.data.split(b"\n") if b'"deleted_path"' in line or b"\\" in line)
         records = (record for line in lines for record in _records_of(line))
         return frozenset(one.deleted_path for one in records if one.deleted_path is not None)
+
+    def _offsets_of_uncommon_lines(self) -> Iterator[int]:
+        """Where the lines begin that have to be parsed to know whether they are records."""
+        if self.data and not _FIRST_LINE.match(self.data):
+            yield 0
+        yield from (newline.end() for newline in _BEFORE_ANOTHER_LINE.finditer(self.data))
+
+    def _records_with(self, *keys: bytes) -> Iterator[CheckpointRecord]:
+        """The records that have one of some quoted keys, and perhaps others, the last one first.
+
+        A line with an escaped character may spell any key.
+        """
+        for start, stop in self._blocks_from_end():
+            if self._has(start, stop, b"\\", *keys):
+                for place in self._lines_from_end(start, stop):
+                    if self._has(*place, b"\\", *keys):
+                        yield from reversed(_records_of(self.data[slice(*place)]))
+
+    def _records_naming(self, paths: Iterable[str]) -> Iterator[CheckpointRecord]:
+        """The records that name one of some paths on the service, and perhaps others, in any order.
+
+        A line with an escaped character may spell any path.
+        """
+        names: dict[bytes, set[bytes]] = defaultdict(set)
+        for path in paths:
+            *_, name = parts = path.encode().rpartition(b"/")
+            names[b"".join(parts[:2])].add(name)
+        places = set()
+        for folder, wanted in names.items():
+            pattern = re.compile(rb'"' + re.escape(folder) + rb'(?=([^"\n]*+)")')
+            places.update(found.start() for found in pattern.finditer(self.data) if found[1] in wanted)
+        place = self.data.find(b"\\")
+        while place >= 0:
+            places.add(place)
+            place = self.data.find(b"\n", place)
+            place = self.data.find(b"\\", place) if place >= 0 else -1
+        for start, stop in {self._line_at(place) for place in places}:
+            yield from _records_of(self.data[start:stop])
+
+    def _line_at(self, place: int) -> tuple[int, int]:
+        stop = self.data.find(b"\n", place)
+        return self.data.rfind(b"\n", 0, place) + 1, stop if stop >= 0 else len(self.data)
+
+    def _has(self, start: int, stop: int, *parts: bytes) -> bool:
+        return any(self.data.find(part, start, stop) >= 0 for part in parts)
 
     def _blocks_from_end(self) -> Iterator[tuple[int, int]]:
         """The file as places of blocks of whole lines, the last one first."""
@@ -151,12 +275,12 @@ class Journal:
 
         A part with an escaped character may spell any key: it is parsed to be sure.
         """
-        if self.data.find(b"\\", start, stop) >= 0 or self.data.find(b'"resumed_at"', start, stop) >= 0:
+        if self._has(start, stop, b"\\", b'"resumed_at"'):
             return True
-        if self.data.find(b'"epoch"', start, stop) >= 0 and _LATER_EPOCH.search(self.data, start, stop):
+        if self._has(start, stop, b'"epoch"') and _LATER_EPOCH.search(self.data, start, stop):
             return True
         if best is None:
-            return self.data.find(b'"state_path"', start, stop) >= 0
+            return self._has(start, stop, b'"state_path"')
         return _batch_above(_batch(best)).search(self.data, start, stop) is not None
 
 

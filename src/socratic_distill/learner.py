@@ -1,29 +1,69 @@
 """Training steps on the service, their requests submitted without waiting in between."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from socratic_distill.failures import failure
+from socratic_distill.interrupts import take_note
 from socratic_distill.objective import TrainingExample
 from socratic_distill.saver import PendingSave, Saver
 
 
-@dataclass(frozen=True)
+@dataclass
 class Update:
-    """What one training step answered.
+    """A training step on its way.
 
     Attributes:
-        logprobs: the trainer's log-probability of each target, nats, one array `[N - 1]` an example.
-        metrics: the service's own metrics, such as `loss:sum`; empty where it gives none.
-        sampler: the save of the new weights behind the step, on its way; None where no step was taken.
+        batch: the batch that it trains on.
+        version: optimizer steps behind the weights that it trains.
+        examples: what it trains on, in order.
+        sampler: the save of the new weights behind the step; None where no step is taken.
     """
 
-    logprobs: list[np.ndarray]
-    metrics: dict[str, float]
-    sampler: PendingSave | None
+    batch: int
+    version: int
+    examples: list[TrainingExample] = field(default_factory=list)
+    sampler: PendingSave | None = None
+    _passes: list[asyncio.Future[Any]] = field(default_factory=list)
+    _step: Awaitable[Any] | None = None
+
+    async def answer(self) -> tuple[list[np.ndarray], dict[str, float]]:
+        """Waits for the service.
+
+        Returns:
+            The trainer's log-probability of each target, nats, one array `[N - 1]` an example; and the service's
+            own metrics, such as `loss:sum`, sums over the passes; empty where it gives none.
+
+        Raises:
+            ServiceError: the service failed a call; the client is not to be used any more.
+        """
+        logprobs, metrics = list[np.ndarray](), dict[str, float]()
+        try:
+            for request in self._passes:
+                output = await request
+                logprobs += [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]
+                for name, value in output.metrics.items():
+                    metrics[name] = metrics.get(name, 0.0) + value
+            if self._step is not None:
+                await self._step
+        except Exception as error:
+            raise failure(f"the training step of batch {self.batch}", error) from error
+        return logprobs, metrics
+
+    def check(self) -> None:
+        """Raises what has befallen a pass by now: nothing may follow it.
+
+        Raises:
+            ServiceError: the service failed a call; the client is not to be used any more.
+        """
+        for request in self._passes:
+            if request.done() and (error := request.exception()) is not None:
+                assert isinstance(error, Exception)
+                raise failure(f"the training step of batch {self.batch}", error) from error
 
 
 class Learner:
@@ -44,29 +84,42 @@ class Learner:
         self._loss_fn = loss_fn
         self.version = version
 
-    async def update(self, examples: Sequence[TrainingExample], batch: int) -> Update:
-        """One forward and backward pass and one optimizer step, and behind them the new weights' save.
+    def begin(self, batch: int) -> Update:
+        """A training step without examples yet."""
+        return Update(batch, self.version)
 
-        All requests are submitted before any is awaited, so that they share the service's cycle.
-
-        Args:
-            examples: the batch; an empty one takes no step.
-            batch: the next batch to run, for which the weights are saved.
+    def add(self, update: Update, examples: Sequence[TrainingExample]) -> None:
+        """Submits a pass forward and backward over more examples; its gradient adds to those before.
 
         Raises:
-            ServiceError: the service failed a call; the client is not to be used any more.
+            ServiceError: the request could not be submitted, or an earlier one failed; the client is not to be used
+                any more.
+        """
+        update.check()
+        if not examples:
+            return
+        update.examples += examples
+        try:
+            request = self._client.forward_backward([example.datum for example in examples], self._loss_fn)
+        except Exception as error:
+            raise failure(f"the training step of batch {update.batch}", error) from error
+        update._passes.append(asyncio.ensure_future(request))
+        update._passes[-1].add_done_callback(take_note)
+
+    def step(self, update: Update) -> None:
+        """Submits the optimizer step and, behind it, the new weights' save; neither where there are no examples.
+
+        Raises:
+            ServiceError: a request could not be submitted, or a pass failed; the client is not to be used any more.
         """
         from tinker import AdamParams
 
-        if not examples:
-            return Update([], {}, None)
+        update.check()
+        if not update.examples:
+            return
         try:
-            passed = self._client.forward_backward([example.datum for example in examples], self._loss_fn)
-            stepped = self._client.optim_step(AdamParams(learning_rate=self._learning_rate))
-            sampler = self._saver.submit("sampler", batch, self.version + 1)
-            output, _ = await passed, await stepped
+            update._step = self._client.optim_step(AdamParams(learning_rate=self._learning_rate))
         except Exception as error:
-            raise failure(f"the training step of batch {batch - 1}", error) from error
+            raise failure(f"the training step of batch {update.batch}", error) from error
         self.version += 1
-        logprobs = [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]
-        return Update(logprobs, dict(output.metrics), sampler)
+        update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from socratic_distill.checkpoints import journal_file, warn_of_damage
 from socratic_distill.journal import Journal
@@ -56,7 +57,8 @@ def checkpoint_table(summary: dict[str, Any]) -> Table:
     """The summary as a table; paths without the part that all of them share, the run's directory."""
     origin = summary["origin"]
     began = "of unknown origin" if origin is None else f"begun from {origin['resolved'] or 'a fresh LoRA'}"
-    table = Table(title=f"{summary['log_path']}, {began}", box=SIMPLE, title_justify="left")
+    # As `Text`: in a plain string rich reads brackets as markup and `:words:` as emoji, and paths may hold both.
+    table = Table(title=Text(f"{summary['log_path']}, {began}"), box=SIMPLE, title_justify="left")
     for column in ("batch", "kind", "state", "sampler", "age", "expiry", "superseded", "origin"):
         is_path = column in ("state", "sampler")
         justify = "right" if column in ("batch", "age") else "left"
@@ -65,8 +67,8 @@ def checkpoint_table(summary: dict[str, Any]) -> Table:
         table.add_row(
             str(row.get("batch", "?")),
             row.get("kind", ""),
-            _short(row.get("state_path", "")),
-            _short(row.get("sampler_path", "")),
+            Text(_short(row.get("state_path", ""))),
+            Text(_short(row.get("sampler_path", ""))),
             _age(row["age_seconds"]),
             _expiry(row),
             "superseded" if row["superseded"] else "",

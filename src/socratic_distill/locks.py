@@ -62,8 +62,12 @@ class RunLock:
 
     def __exit__(self, *reason: Any) -> None:
         # The note goes first: once the lock is free, the next holder's may lie there.
-        (self._directory / HOLDER).unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            (self._directory / HOLDER).unlink(missing_ok=True)
+        except OSError as error:  # the next holder takes over with a warning; what was done here stays done
+            _log.warning("%s cannot be deleted: %s", self._directory / HOLDER, error)
+        finally:
+            self._lock.release()
 
     def _holder(self) -> dict[str, Any] | None:
         """What the note says; empty where it cannot be read, None where there is none."""

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from socratic_distill.answers import answer_spans, contains_answer
-from socratic_distill.dialogue import Ending, Turn
+from socratic_distill.dialogue import NOTHING_SENT, Ending, Turn
 from socratic_distill.objective import TrainingExample
 from socratic_distill.teacher import ScoredDialogue
 
@@ -35,6 +35,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "turns/tutor": len(tutor_turns),
         "tokens/tutor": sum(lengths),
         "tokens/student": sum(len(turn.tokens) for d in dialogues for turn in d.turns[::2]),
+        **_prompt_tokens(scored),
         "reply_tokens/mean": _mean(lengths),
         "reply_tokens/max": max(lengths, default=0),
         "reply_cut": _mean([turn.stop_reason == "length" for turn in tutor_turns]),
@@ -63,6 +64,22 @@ def update_metrics(
         "drift/mean": _mean(flat),
         "drift/max": float(flat.max()) if len(flat) else None,
         **{f"service/{name}": value for name, value in sorted(service.items())},
+    }
+
+
+def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[str, float | int | None]:
+    """Optimizer steps between the weights that sampled a tutor's token and those that it trains, over the tokens.
+
+    Args:
+        scored: the batch.
+        version: of the weights that it trains.
+    """
+    turns = [turn for one in scored if one.teacher for turn in one.dialogue.tutor_turns]
+    tokens = sum(len(turn.tokens) for turn in turns)
+    ages = [version - turn.version for turn in turns]
+    return {
+        "staleness/mean": sum(a * len(t.tokens) for a, t in zip(ages, turns, strict=True)) / tokens if tokens else None,
+        "staleness/max": max(ages, default=None),
     }
 
 
@@ -104,6 +121,19 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
         "teacher_kl": _mean(gap),
         "teacher_kl/answer": _mean(gap[spell]),
         "teacher_kl/other": _mean(gap[~spell]),
+    }
+
+
+def _prompt_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
+    """Tokens of the prompts sent in a batch, by whose model read them, and those that the service had cached."""
+    uses = {
+        "tutor": [turn.use for one in scored for turn in one.dialogue.turns[1::2]] + [one.tutor_use for one in scored],
+        "student": [turn.use for one in scored for turn in one.dialogue.turns[::2]],
+        "teacher": [one.use for one in scored],
+    }
+    totals = {role: sum(each, NOTHING_SENT) for role, each in uses.items()}
+    return {f"prompt_tokens/{role}": use.sent for role, use in totals.items()} | {
+        f"prompt_tokens/{role}_cached": use.cached for role, use in totals.items()
     }
 
 

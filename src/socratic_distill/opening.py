@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from socratic_distill.errors import CheckpointNotFound, LocalEngineError, ModelMismatch, SocraticError
+from socratic_distill.errors import CheckpointNotFound, DamagedWeights, ModelMismatch, SocraticError
 from socratic_distill.failures import failure, is_missing
 from socratic_distill.models import full_model_name
 from socratic_distill.plan import Plan, decide
@@ -39,7 +39,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
             else:
                 training = await client.create_training_client_from_state(start.state_path)
         except Exception as error:
-            if isinstance(start, Resume) and (is_missing(error) or isinstance(error, LocalEngineError)):
+            if isinstance(start, Resume) and (is_missing(error) or isinstance(error, DamagedWeights)):
                 unusable[start.state_path] = GONE if is_missing(error) else f"cannot be read: {error}"
                 continue
             raise await _explain(service, start, error) from error

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.errors import StartError
 from socratic_distill.failures import failure, is_missing
+from socratic_distill.journal import Journal
 from socratic_distill.records import CheckpointRecord, Kind
 from socratic_distill.rollback import next_step
 from socratic_distill.run import METRICS, SERVER_RUNS, read_run_id
@@ -58,7 +59,7 @@ class Found:
 def server_runs_of(directory: Path) -> list[ServerRun]:
     """The server runs that a run directory names, in order; none where it names none."""
     try:
-        lines = (directory / SERVER_RUNS).read_text(encoding="utf-8").splitlines()
+        lines = (directory / SERVER_RUNS).read_bytes().splitlines()
     except OSError:
         return []
     began: dict[str, int] = {}
@@ -67,7 +68,8 @@ def server_runs_of(directory: Path) -> list[ServerRun]:
             row = json.loads(line)
             began[str(row["server_run"])] = int(row["batch"])
         except (ValueError, KeyError, TypeError):
-            _log.warning("%s: skipped a line that names no server run: %.80s", directory / SERVER_RUNS, line)
+            told = line.decode("utf-8", "replace")
+            _log.warning("%s: skipped a line that names no server run: %.80s", directory / SERVER_RUNS, told)
     return in_lineage(began)
 
 
@@ -132,8 +134,8 @@ def _record_missing(
         runs: the server runs of the lineage.
         done: the number of steps with rows; None where nothing tells.
     """
-    known = {path for record in journal.records for path in record.paths}
-    known |= {record.deleted_path for record in journal.records if record.deleted_path}
+    found = list(found)
+    known = Journal.read(journal.path).known(path for one in found for path in one.record.paths)
     until = {run.id: run.until for run in runs}
     missing = []
     for one in found:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Change, Fingerprint, changes, fingerprint
+from socratic_distill.journal import Journal
 from socratic_distill.prompts import load_prompts
 from socratic_distill.run import RunDirectory, read_fingerprint
 from socratic_distill.saver import What
@@ -65,10 +66,15 @@ def finished(plan: Plan, run: RunDirectory, start: Start) -> tuple[str, str | No
 
 
 def final_paths(run: RunDirectory, start: Start) -> tuple[str | None, str | None]:
-    """The final state and sampler path at the batch that the run resumes from, as far as they are recorded."""
+    """The final state and sampler path at the batch that the run resumes from, as far as they are recorded.
+
+    Of the current lineage alone: another may have ended at the same batch, with other weights.
+    """
     if not isinstance(start, Resume):
         return None, None
-    finals = [record for record in run.checkpoints.records if record.final and record.batch == start.batch]
-    states = [record.state_path for record in finals if record.state_path == start.state_path]
-    samplers = [record.sampler_path for record in finals if record.sampler_path]
-    return (states[-1] if states else None), (samplers[-1] if samplers else None)
+    journal = Journal.read(run.checkpoints.path)
+    finals = journal.finals(start.batch)
+    is_final = any(record.state_path == start.state_path for record in finals)
+    samplers = (record.sampler_path for record in reversed(finals) if record.sampler_path)
+    live = next((path for path in samplers if not journal.is_deleted(path)), None)
+    return (start.state_path if is_final else None), live

@@ -6,6 +6,7 @@ are kept.
 """
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -95,32 +96,42 @@ def parse_line(line: bytes) -> CheckpointRecord:
 def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
     """What a line that is no record still holds: its bad bytes, and its whole records with their bytes.
 
-    A writer that does not end a line that a crash cut off puts its next record right behind it. A whole JSON
-    value that is no record holds none.
+    A writer that does not end a line that a crash cut off puts its next record right behind it: a record is
+    looked for at every brace outside of those found before. A whole JSON value that is no record holds none.
     """
-    text, place, bad, good = line.decode("utf-8", "surrogateescape"), 0, "", []
+    text, bad, good = line.decode("utf-8", "surrogateescape"), [], []
+    end = place = 0  # of the last record, and of what was looked at
     try:
         json.loads(text)
-    except ValueError:
-        while (start := text.find('{"name"', place)) >= 0:
-            bad += text[place:start]
-            found = _record_at(text, start)
-            if found is None:
-                place = start + 1
-                bad += text[start:place]
-            else:
-                place = found[0]
-                good.append((text[start:place].encode("utf-8", "surrogateescape"), found[1]))
-    bad += text[place:]
-    return bad.encode("utf-8", "surrogateescape"), good
+        place = len(text)
+    except (ValueError, RecursionError):
+        pass
+    while (start := text.find("{", place)) >= 0:
+        place, record = _record_at(text, start)
+        if record is not None and not _may_be_nested(text[end:start], text[place:]):
+            bad.append(text[end:start])
+            good.append((_bytes(text[start:place]), record))
+            end = place
+    rest = "".join([*bad, text[end:]])
+    return _bytes(rest) if rest.strip() else b"", good
 
 
-def _record_at(text: str, start: int) -> tuple[int, CheckpointRecord] | None:
-    """The end of the record that begins at a place, and the record; None where there is none."""
+def _record_at(text: str, start: int) -> tuple[int, CheckpointRecord | None]:
+    """The record that begins at a brace, if one does, and where to look on: behind the JSON object, or the brace."""
     try:
         _, end = _DECODER.raw_decode(text, start)
-        record = parse_line(text[start:end].encode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return start + 1, None
+    try:
+        return end, parse_line(_bytes(text[start:end]))
     except ValueError:
-        return None
-    # In the middle of a line, only another record can follow: anything else means a part of a larger value.
-    return (end, record) if start == 0 or text[end : end + 1].strip() in ("", "{") else None
+        return end, None
+
+
+def _may_be_nested(before: str, behind: str) -> bool:
+    """Whether an object between two parts of a line goes on as a value of a larger one would, which a crash tore."""
+    return re.search(r'["[{:]', before) is not None and behind.lstrip()[:1] in (",", "]", "}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

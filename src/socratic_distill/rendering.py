@@ -7,7 +7,7 @@ in where the markers stood. Nothing is ever decoded and encoded again.
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jinja2
@@ -21,11 +21,31 @@ _MARKERS = re.compile("\ue000(\\d+)\ue001")
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
+class Codec:
+    """A tokenizer that remembers: a dialogue's context grows by one text a turn, and the rest was encoded before.
+
+    Args:
+        tokenizer: with the surface of a Hugging Face one.
+        memory: texts whose tokens are remembered, and replies whose text is.
+    """
+
+    def __init__(self, tokenizer: Any, memory: int = 1024) -> None:
+        self.tokenizer = tokenizer
+        self.encode = lru_cache(memory)(self._encode)
+        self.decode = lru_cache(memory)(self._decode)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _decode(self, tokens: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+
 class Renderer:
     """Renders for one model.
 
     Args:
-        tokenizer: the client's tokenizer, with the surface of a Hugging Face one.
+        codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
         model_name: for error messages.
         enable_thinking: handed to the chat template, which may ignore it.
 
@@ -33,8 +53,9 @@ class Renderer:
         RenderingError: the tokenizer has no chat template, or one that cannot serve.
     """
 
-    def __init__(self, tokenizer: Any, model_name: str, enable_thinking: bool = False) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, codec: Codec, model_name: str, enable_thinking: bool = False) -> None:
+        self.codec = codec
+        self.tokenizer = codec.tokenizer
         self.model_name = model_name
         self._enable_thinking = enable_thinking
         self.end_token = self._find_end_token()
@@ -49,10 +70,10 @@ class Renderer:
                 f"the chat template of {self.model_name!r} does not keep every reply of a dialogue once and in "
                 f"order (kept {marks} of {len(replies)}); multi-turn dialogues need a template that does"
             )
-        tokens = self._encode(parts[0])
+        tokens = list(self.codec.encode(parts[0]))
         for reply, text in zip(replies, parts[2::2], strict=True):
             tokens += reply
-            tokens += self._encode(text)
+            tokens += self.codec.encode(text)
         return tuple(tokens)
 
     def visible_text(self, tokens: Sequence[int]) -> str:
@@ -60,7 +81,7 @@ class Renderer:
 
         A reply cut inside its reasoning says nothing.
         """
-        text = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        text = self.codec.decode(tuple(tokens))
         if _THINK_CLOSE in text:
             text = text.rpartition(_THINK_CLOSE)[2]
         elif self._opens_thinking:
@@ -92,15 +113,15 @@ class Renderer:
 
     @cached_property
     def _think_close_token(self) -> int | None:
-        tokens = self._encode(_THINK_CLOSE)
-        is_one = len(tokens) == 1 and self.tokenizer.decode(tokens).strip() == _THINK_CLOSE
+        tokens = self.codec.encode(_THINK_CLOSE)
+        is_one = len(tokens) == 1 and self.tokenizer.decode(list(tokens)).strip() == _THINK_CLOSE
         return tokens[0] if is_one else None
 
     def _find_end_token(self) -> int:
         """The token with which the template closes a reply; the tutor samples it and is trained on it."""
         talk = [Message("user", "?"), Message("assistant", tokens=())]
         tail = _MARKERS.split(self._render(talk, add_generation_prompt=False))[-1]
-        tokens = self._encode(tail)
+        tokens = self.codec.encode(tail)
         special = {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
         special.update(getattr(self.tokenizer, "added_tokens_decoder", {}))
         if not tokens or tokens[0] not in special:
@@ -133,9 +154,6 @@ class Renderer:
                 f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {error}; "
                 "use a chat model whose template takes system, user and assistant messages"
             ) from error
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
 def check_same_tokens(tutor: Renderer, teacher: Renderer) -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from socratic_distill.files import append_durably, truncate_durably
+from socratic_distill.files import append_durably, end_line, truncate_durably
 
 _BLOCK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
@@ -31,15 +31,15 @@ def roll_back(path: Path, batch: int) -> None:
             count += 1
         cut = offset
     if cut == size:
-        _end_line(path)
+        end_line(path)
         return
     superseded = path.with_suffix(".superseded.jsonl")
-    _end_line(superseded)
+    end_line(superseded)
     with path.open("rb") as file:
         file.seek(cut)
         while block := file.read(_BLOCK_BYTES):
             append_durably(superseded, block)
-    _end_line(superseded)
+    end_line(superseded)
     truncate_durably(path, cut)
     _log.info("%s: %d rows from batch %d on moved to %s", path, count, batch, superseded.name)
 
@@ -70,17 +70,6 @@ def _lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
                 end -= 1
         if rest:
             yield 0, rest
-
-
-def _end_line(path: Path) -> None:
-    """Ends the last line of a file, so that what is appended stands on a line of its own."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        ends = file.read(1) == b"\n"
-    if not ends:
-        append_durably(path, "\n")
 
 
 def _step_of(line: bytes) -> int | None:

@@ -2,11 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from socratic_distill.dialogue import Dialogue, Role, Turn, student_view, teacher_view, tutor_view
+from socratic_distill.dialogue import (
+    NOTHING_SENT,
+    Dialogue,
+    PromptUse,
+    Role,
+    Turn,
+    student_view,
+    teacher_view,
+    tutor_view,
+)
 from socratic_distill.errors import RolloutError
 from socratic_distill.prompts import Prompts
 from socratic_distill.randomness import stable_seed
@@ -49,10 +58,17 @@ class Speaker:
             seed=seed,
             stop=[self.renderer.end_token],
         )
+        now = asyncio.get_running_loop().time
+        began = now()
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params)
-        return [self._turn(prompt, sequence) for sequence in response.sequences]
+        use, span = PromptUse(len(prompt), response.prompt_cache_hit_tokens), (began, now())
+        # The turns of one request share its prompt: the first one bears its cost.
+        uses = [use, *[NOTHING_SENT] * (count - 1)]
+        return [self._turn(prompt, one, use, span) for one, use in zip(response.sequences, uses, strict=True)]
 
-    def _turn(self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence") -> Turn:
+    def _turn(
+        self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence", use: PromptUse, span: tuple[float, float]
+    ) -> Turn:
         tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
         if logprobs is None or len(logprobs) != len(tokens):
             found = "none" if logprobs is None else str(len(logprobs))
@@ -66,6 +82,8 @@ class Speaker:
             logprobs=tuple(logprobs),
             version=self.version,
             stop_reason=sequence.stop_reason,
+            use=use,
+            span=span,
         )
 
 
@@ -119,45 +137,74 @@ async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Ca
         Dialogues in order of seed, then number.
     """
     places = asyncio.Semaphore(concurrency)
+
+    async def play(dialogue: Dialogue) -> Dialogue:
+        async with places:
+            return await answer_last(await play_tutor(dialogue, lambda: cast), cast)
+
+    async def play_group(group: list[Dialogue]) -> list[Dialogue]:
+        async with places:
+            opened = await open_group(group, cast)
+        return await gather_all(map(play, opened))
+
+    played = await gather_all(map(play_group, make_groups(seeds, step, group_size)))
+    return [dialogue for group in played for dialogue in group]
+
+
+def make_groups(seeds: Sequence[Seed], step: int, group_size: int) -> list[list[Dialogue]]:
+    """A batch's dialogues before their first turn, a group for each seed."""
     seen: Counter[str] = Counter()
     groups = []
     for seed in seeds:
         # A seed that comes twice in a batch, at the seam of two epochs, gets dialogues of its own.
         first = seen[seed.id] * group_size
         seen[seed.id] += 1
-        group = [Dialogue(seed, step, first + i) for i in range(group_size)]
-        groups.append(_play_group(group, cast, places))
-    return [dialogue for group in await gather_all(groups) for dialogue in group]
+        groups.append([Dialogue(seed, step, first + i) for i in range(group_size)])
+    return groups
 
 
-async def _play_group(group: list[Dialogue], cast: Cast, places: asyncio.Semaphore) -> list[Dialogue]:
-    """Samples the group's openings in one request, since they share a prompt, and plays on from each."""
+async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
+    """Samples the group's openings in one request, since they share a prompt. It needs no tutor."""
+    head = group[0]
     try:
-        async with places:
-            opened = await _open(group, cast)
+        prompt = cast.student_prompt(head)
+        if not cast.has_room(len(prompt), cast.student.max_tokens):
+            return [dialogue.end("context") for dialogue in group]
+        seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
+        turns = await cast.student.speak(prompt, seed, count=len(group))
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
-    return await gather_all(_play_on(dialogue, cast, places) for dialogue in opened)
-
-
-async def _open(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
-    head = group[0]
-    prompt = cast.student_prompt(head)
-    if not cast.has_room(len(prompt), cast.student.max_tokens):
-        return [dialogue.end("context") for dialogue in group]
-    seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
-    turns = await cast.student.speak(prompt, seed, count=len(group))
     return [dialogue.add(turn, cast.max_turns) for dialogue, turn in zip(group, turns, strict=True)]
 
 
-async def _play_on(dialogue: Dialogue, cast: Cast, places: asyncio.Semaphore) -> Dialogue:
-    async with places:
-        try:
-            while dialogue.ending is None:
-                dialogue = await _take_turn(dialogue, cast)
-        except Exception as error:
-            return dialogue.end("failed", error=describe(error))
+async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
+    """Plays on until the dialogue ends or the tutor has had its last turn.
+
+    Args:
+        dialogue: with its opening, or ended.
+        cast: who plays the next turn.
+    """
+    try:
+        while dialogue.ending is None and not is_last_answer(dialogue, cast()):
+            dialogue = await _take_turn(dialogue, cast())
+    except Exception as error:
+        return dialogue.end("failed", error=describe(error))
+    return dialogue
+
+
+def is_last_answer(dialogue: Dialogue, cast: Cast) -> bool:
+    """Whether nothing is left but the student's answer to the tutor's last turn."""
+    return dialogue.speaker == "student" and len(dialogue.tutor_turns) >= cast.max_turns
+
+
+async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
+    """The student's answer to the tutor's last turn. The tutor's part stands, whatever becomes of it."""
+    if dialogue.ending is not None:
         return dialogue
+    try:
+        return await _take_turn(dialogue, cast)
+    except Exception as error:
+        return dialogue.end("max_turns", error=describe(error))
 
 
 async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:

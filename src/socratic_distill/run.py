@@ -12,7 +12,7 @@ from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Fingerprint, free_changes
 from socratic_distill.errors import ConfigError, StartError
-from socratic_distill.files import append_durably, write_atomically
+from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.locks import RunLock
 from socratic_distill.rollback import roll_back
 from socratic_distill.start import METRICS, ORIGIN, Origin
@@ -65,7 +65,11 @@ class RunDirectory:
         return run_id
 
     def note_server_run(self, server_run: str, batch: int) -> None:
-        """Writes the id of a training client's life on the service, before its first training call."""
+        """Writes the id of a training client's life on the service, before its first training call.
+
+        Behind a line that a crash tore it would be lost, and with it every save that has no record yet.
+        """
+        end_line(self.path / SERVER_RUNS)
         append_durably(self.path / SERVER_RUNS, json.dumps({"server_run": server_run, "batch": batch}) + "\n")
 
     def roll_back(self, batch: int) -> None:
@@ -80,8 +84,8 @@ class RunDirectory:
 
     def _log_free_changes(self, config: SocraticConfig) -> None:
         try:
-            before = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # a first start, or another tool's directory
+            before = _stored_config(self.path / CONFIG)
+        except ConfigError:  # a first start, or another tool's directory
             return
         for change in free_changes(before, json.loads(config.model_dump_json())):
             _log.info("%s: %s was %s and is %s from here on", self.path, change.field, change.before, change.now)
@@ -93,12 +97,7 @@ def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
-    path = Path(log_path) / CONFIG
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; expected the log_path of a run") from error
-    return SocraticConfig(**stored)
+    return SocraticConfig(**_stored_config(Path(log_path) / CONFIG))
 
 
 def read_run_id(directory: Path) -> str | None:
@@ -118,6 +117,16 @@ def read_fingerprint(directory: Path) -> Fingerprint | None:
         StartError: `fingerprint.json` cannot be read.
     """
     return _read(directory / FINGERPRINT, "it says what the run has meant so far")
+
+
+def _stored_config(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; expected the log_path of a run") from error
+    if not isinstance(stored, dict):
+        raise ConfigError(f"{path} holds no JSON object; expected the log_path of a run")
+    return stored
 
 
 def _read(path: Path, purpose: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.errors import SaveError
 from socratic_distill.failures import failure, is_answer
+from socratic_distill.interrupts import beside, take_note
 from socratic_distill.policies import SavePlan
 from socratic_distill.records import CheckpointRecord, Kind
 
@@ -69,6 +70,10 @@ class Saver:
         max_failed: failures in a row, of one kind of save, after which to stop.
         failed: counts them, over all training clients of a process.
         resumed: the record that the client goes on from.
+
+    Attributes:
+        trouble: fails with what befell a save in the background for good: too many failures, or a lost client, of
+            which no call behind that save may ever be answered. It never has a result.
     """
 
     def __init__(
@@ -92,7 +97,9 @@ class Saver:
         self._newest = resumed
         self._rolling = [resumed] if resumed is not None and resumed.kind == "rolling" else []
         self._names: Counter[str] = Counter()
-        self._outstanding: list[asyncio.Task[str | None]] = []
+        self._outstanding: set[asyncio.Task[None]] = set()
+        self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.trouble.add_done_callback(take_note)
         self._again: Kind | None = None
         self._last_periodic = asyncio.get_running_loop().time()
 
@@ -149,6 +156,11 @@ class Saver:
         self._journal.append(record.model_copy(update={key: path}))
         return path
 
+    def due(self, batch: int) -> Kind | None:
+        """The kind of state that the plan, or a save that failed, asks for before a batch."""
+        kind = self._plan.due(batch, asyncio.get_running_loop().time() - self._last_periodic)
+        return "periodic" if "periodic" in (kind, self._again) else kind or self._again
+
     def save_state_if_due(self, batch: int, version: int) -> None:
         """Saves a state in the background where the plan, or a save that failed, asks for one.
 
@@ -156,23 +168,19 @@ class Saver:
             SaveError, ServiceError, StorageError: an earlier save failed for good.
         """
         self.check()
-        now = asyncio.get_running_loop().time()
-        kind = self._plan.due(batch, now - self._last_periodic)
-        kind = "periodic" if "periodic" in (kind, self._again) else kind or self._again
-        if kind is None:
+        if (kind := self.due(batch)) is None:
             return
         self._again = None
         if kind == "periodic":
-            self._last_periodic = now
-        pending = self.submit(kind, batch, version)
-        self._outstanding.append(asyncio.ensure_future(self._confirm_state(pending)))
+            self._last_periodic = asyncio.get_running_loop().time()
+        task = asyncio.ensure_future(self._confirm_in_background(self.submit(kind, batch, version)))
+        self._outstanding.add(task)
+        task.add_done_callback(self._outstanding.discard)
 
     def check(self) -> None:
         """Raises what befell a background save."""
-        done = [task for task in self._outstanding if task.done()]
-        self._outstanding = [task for task in self._outstanding if not task.done()]
-        for task in done:
-            task.result()
+        if self.trouble.done():
+            self.trouble.result()
 
     async def save_now(self, batch: int, version: int) -> str | None:
         """Waits for the saves on their way, and saves a state of `batch` unless there is one; gives its path.
@@ -180,7 +188,8 @@ class Saver:
         None where the service answered with an error.
         """
         await self._settle()
-        if self._newest is not None and self._newest.batch == batch:
+        # A rolling state goes after hours, and an interrupted run may be left for longer.
+        if self._newest is not None and self._newest.batch == batch and self._newest.kind != "rolling":
             return self._newest.state_path
         return await self._confirm_state(self.submit("interrupted", batch, version))
 
@@ -223,13 +232,18 @@ class Saver:
         """Gives up what is not confirmed: the training client is lost, or the process stops."""
         for task in self._outstanding:
             task.cancel()
-        self._outstanding.clear()
 
     async def _settle(self) -> None:
         """Waits for all saves on their way."""
-        if self._outstanding:
-            await asyncio.wait(self._outstanding)
+        await beside(asyncio.gather(*self._outstanding), self.trouble)
         self.check()
+
+    async def _confirm_in_background(self, pending: PendingSave) -> None:
+        try:
+            await self._confirm_state(pending)
+        except Exception as error:
+            if not self.trouble.done():
+                self.trouble.set_exception(error)
 
     async def _confirm_state(self, pending: PendingSave) -> str | None:
         path = await self.confirm(pending)
@@ -237,7 +251,7 @@ class Saver:
             self._again = pending.record.kind
             return None
         record = pending.record.model_copy(update={"state_path": path})
-        if self._newest is None or (self._newest.batch or 0) < (record.batch or 0):
+        if self._newest is None or (self._newest.batch or 0) <= (record.batch or 0):
             self._newest = record
         if record.kind == "rolling":
             self._rolling.append(record)
@@ -248,7 +262,7 @@ class Saver:
         """Deletes the rolling states that a newer state has replaced, once that is recorded."""
         assert self._newest is not None
         newest = self._newest.batch or 0
-        old = [record for record in self._rolling if (record.batch or 0) < newest]
+        old = [one for one in self._rolling if (one.batch or 0) <= newest and one is not self._newest]
         self._rolling = [record for record in self._rolling if record not in old]
         if self._rest is None:
             return

@@ -1,15 +1,15 @@
 """From the decision on how to start to clients that are ready to train."""
 
+import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
-from socratic_distill.errors import SocraticError
+from socratic_distill.errors import ServiceError, SocraticError
 from socratic_distill.interrupts import finish
 from socratic_distill.learner import Learner, Update
-from socratic_distill.objective import TrainingExample
 from socratic_distill.opening import open_training_client
 from socratic_distill.orphans import adopt_orphans
 from socratic_distill.plan import Plan, final_paths
@@ -35,8 +35,8 @@ class Session:
         learner: trains the tutor.
         saver: saves it.
         stage: everyone but the tutor.
-        batch: the next batch to run.
-        in_step: whether the weights may be ahead of the rows on disk: nothing may be saved then.
+        batch: the next batch whose rows are not on disk.
+        taken: the next batch whose optimizer step is not submitted.
     """
 
     start: Start
@@ -45,49 +45,87 @@ class Session:
     saver: Saver
     stage: Stage
     batch: int
-    in_step: bool = False
-    sampler_path: str | None = None  # of the tutor's newest weights; None until they are saved
+    taken: int
     _cast: Cast | None = None
+    _rows_written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._rows_written.set()
+
+    async def before_pass(self) -> None:
+        """Returns once no state is due that a pass of the next step would hold up.
+
+        The state is saved behind the rows of its step. A pass ahead of it would be carried out in a cycle of its
+        own, away from its optimizer step.
+        """
+        if self.saver.due(self.batch + 1) is not None:
+            await self._rows_written.wait()
+
+    async def between_steps(self) -> None:
+        """Returns once the weights are not ahead of the rows on disk, and no state is due any more."""
+        await self._rows_written.wait()
 
     async def cast(self) -> Cast:
-        """Everyone in the next batch's dialogues, the tutor with its newest weights.
+        """Everyone in the first dialogues, the tutor with the weights that the session began with.
 
         Raises:
             ServiceError: the weights could not be saved or opened.
         """
-        version = self.learner.version
-        if self._cast is None or self._cast.tutor.version != version:
-            while self.sampler_path is None:
-                # To its end: a request that is cancelled leaves a hole in the client's row of requests.
-                self.sampler_path = await finish(self.saver.confirm(self.saver.submit("sampler", self.batch, version)))
-            weights = f"the tutor's weights {self.sampler_path}"
-            tutor = await open_sampling_client(self.service.client, weights, model_path=self.sampler_path)
-            self._cast = self.stage.cast(tutor, version)
-        return self._cast
+        path = None
+        while path is None:
+            # To its end: a request that is cancelled leaves a hole in the client's row of requests.
+            path = await finish(self.saver.confirm(self.saver.submit("sampler", self.batch, self.learner.version)))
+        return await self._open(path, self.learner.version)
 
-    async def update(self, examples: Sequence[TrainingExample]) -> Update:
-        """One training step on the batch. Once its rows are on disk, `save` ends the step.
+    async def recast(self, update: Update) -> Cast | None:
+        """Everyone in later dialogues, the tutor with the weights behind an update.
+
+        Where the service answered their save with an error, they are saved again; None where they are not the
+        newest any more, so that this cannot be done.
 
         Raises:
-            ServiceError: it failed, and the training client is not to be used any more.
+            ServiceError: the weights could not be saved or opened.
+        """
+        if update.sampler is None:
+            return self._cast
+        path, version = await self.saver.confirm(update.sampler), update.version + 1
+        while path is None and self.learner.version == version:
+            path = await self.saver.confirm(self.saver.submit("sampler", update.batch + 1, version))
+        return None if path is None else await self._open(path, version)
+
+    def step(self, update: Update) -> None:
+        """Takes the optimizer step of an update that holds its whole batch. Once its rows are on disk, `save` ends it.
+
+        Raises:
+            ServiceError: an earlier save failed for good, or a request could not be submitted.
         """
         self.saver.check()
-        self.in_step = True
-        return await self.learner.update(examples, self.batch + 1)
+        self._rows_written.clear()
+        self.taken = update.batch + 1
+        self.learner.step(update)
 
-    async def save(self, update: Update, is_last: bool) -> None:
-        """Ends a step whose rows are on disk: the next batch is `batch`, and what is due for it is saved.
+    def save(self, is_last: bool) -> None:
+        """Ends a step whose rows are on disk: the next batch is `batch`, and a state that is due for it is saved.
 
         Raises:
-            ServiceError: a save failed for good.
-            StorageError: a record cannot be written.
+            ServiceError: an earlier save failed for good.
+            StorageError: a record could not be written.
         """
         self.batch += 1
-        self.in_step = False
         if not is_last:
             self.saver.save_state_if_due(self.batch, self.learner.version)
+        self._rows_written.set()
+
+    async def record(self, update: Update) -> None:
+        """Waits for the save of an update's sampler weights, which nobody plays with."""
         if update.sampler is not None:
-            self.sampler_path = await self.saver.confirm(update.sampler)
+            await self.saver.confirm(update.sampler)
+
+    async def _open(self, sampler_path: str, version: int) -> Cast:
+        weights = f"the tutor's weights {sampler_path}"
+        tutor = await open_sampling_client(self.service.client, weights, model_path=sampler_path)
+        self._cast = self.stage.cast(tutor, version)
+        return self._cast
 
     async def save_final(self, run: RunDirectory) -> tuple[str, str]:
         """Saves the last state and sampler weights, as far as they are not recorded already; gives their paths."""
@@ -103,12 +141,20 @@ class Session:
         """The batch that the session began at."""
         return self.start.batch if isinstance(self.start, Resume) else 0
 
-    async def stop(self) -> str:
-        """Saves a state of the batches done, and tells what there is to resume from."""
-        if self.batch == self.began:
+    async def stop(self, ending: "asyncio.Task[Any] | None") -> str:
+        """Lets a step under way end, saves a state of the batches done, and tells what there is to resume from."""
+        is_lost = self.saver.trouble.done()
+        if ending is not None and not is_lost:
+            await asyncio.wait([ending, self.saver.trouble], return_when=asyncio.FIRST_COMPLETED)
+            error = ending.exception() if ending.done() and not ending.cancelled() else None
+            if error is not None:
+                _log.warning("the step of batch %d was lost: %s", self.batch, error)
+            # Behind what the service failed a call may never be answered.
+            is_lost = isinstance(error, ServiceError) or self.saver.trouble.done()
+        if self.batch == self.began and not (isinstance(self.start, Resume) and self.start.record.kind == "rolling"):
             return f"no batch was done since the start at batch {self.began}"
         path = None
-        if not self.in_step:
+        if self._rows_written.is_set() and not is_lost:
             try:
                 path = await self.saver.save_now(self.batch, self.learner.version)
             except SocraticError as error:
@@ -151,7 +197,7 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
         record,
     )
     learner = Learner(training, saver, config.learning_rate, config.loss_fn, _version(record))
-    return Session(start, service, learner, saver, stage, batch)
+    return Session(start, service, learner, saver, stage, batch, taken=batch)
 
 
 def _tell(plan: Plan, start: Start, display: Display) -> None:

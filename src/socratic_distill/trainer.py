@@ -1,32 +1,32 @@
 """`train()`: the algorithm on one page.
 
 A batch of dialogues is played, the teacher scores the tutor's tokens, the tutor takes one step towards the
-teacher, and the next batch is played with the new weights: strictly on-policy. How a run gets its clients
-and its place to start is in `session.py`, how it survives losing them in `recovery.py`; what a step writes is
-in `run.py`.
+teacher, and the next batch is played with the new weights: strictly on-policy, unless `max_staleness` lets it run
+ahead. What overlaps is in `stream.py`. How a run gets its clients and its place to start is in `session.py`, how it
+survives losing them in `recovery.py`; what a step writes is in `run.py`.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from socratic_distill.config import SocraticConfig
+from socratic_distill.dialogue import Dialogue
 from socratic_distill.display import Display, open_display
-from socratic_distill.errors import ServiceError, SocraticError, TrainingError
-from socratic_distill.interrupts import StoppedAtOnce, finish, run_interruptible
-from socratic_distill.metrics import dialogue_metrics, dialogue_row, update_metrics
+from socratic_distill.errors import NoUsableCheckpoint, ServiceError, SocraticError, TrainingError
+from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible
+from socratic_distill.learner import Update
+from socratic_distill.metrics import dialogue_metrics, dialogue_row, staleness_metrics, update_metrics
 from socratic_distill.objective import make_examples
 from socratic_distill.plan import Plan, decide, finished, read_plan
 from socratic_distill.recovery import Recoveries
-from socratic_distill.rollout import Cast, check_failures, play_batch
+from socratic_distill.rollout import Cast, check_failures
 from socratic_distill.run import RunDirectory
-from socratic_distill.seeds import batch
 from socratic_distill.service import connect
 from socratic_distill.session import Session, open_session
-from socratic_distill.teacher import ScoredDialogue, score_batch
+from socratic_distill.stream import Stream
+from socratic_distill.timeline import Stopwatch, span_row, time_metrics
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
     """
     with RunDirectory(config.log_path) as run, closing(open_display(config.display)) as display:
         plan = read_plan(config, run)
-        if final := finished(plan, run, decide(plan, run)):
+        if final := final_of(plan, run):
             display.say(f"{config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
             return TrainResult("already_complete", plan.total, *final, metrics={})
         service = await connect(config, service_client, rest_client)
@@ -95,84 +95,112 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
         while True:
             try:
                 session = await open_session(plan, run, service, display)
-                return await run_batches(session, plan, run, display, recoveries)
+                return await Loop(session, plan, run, display, recoveries).train()
             except TrainingError as error:
                 recoveries.count(error)
 
 
-async def run_batches(
-    session: Session, plan: Plan, run: RunDirectory, display: Display, recoveries: Recoveries
-) -> TrainResult:
-    """The loop: from the session's batch to the run's last. However it ends, what was done is saved if it can be."""
-    config, row = plan.config, {}
+def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
+    """The last state and sampler weights of a run that is complete; None where there is something to do."""
     try:
-        for step in range(session.batch, plan.total):
-            clock = Stopwatch()
-            cast = await session.cast()
-            chosen = batch(plan.seeds, seed=config.seed, step=step, size=config.groups_per_batch)
-            dialogues = await play_batch(chosen, step, config.num_envs, cast, config.max_concurrent_dialogues)
-            clock.lap("time/rollout")
-
-            scored = await score_batch(dialogues, cast, session.stage.teacher, config.max_concurrent_dialogues)
-            check_failures([one.dialogue for one in scored], config.max_failed_fraction)
-            clock.lap("time/teacher")
-
-            row = await finish(learn(scored, cast, session, plan, run, clock, recoveries))
-            display.step(session.batch, plan.total, row)
-        state_path, sampler_path = await finish(session.save_final(run))
-    except (ServiceError, StoppedAtOnce):
-        raise
-    except SocraticError:
-        display.say(f"{config.log_path}: stopping; {await session.stop()}")
-        raise
-    except asyncio.CancelledError:
-        told = f"{config.log_path} was interrupted; {await session.stop()}. Start the same script again to resume"
-        display.say(told)
-        raise asyncio.CancelledError(told) from None
-    finally:
-        session.abandon()
-    display.say(f"{config.log_path}: complete after {session.batch} steps; final state {state_path}")
-    return TrainResult("completed", session.batch, state_path, sampler_path, row)
+        return finished(plan, run, decide(plan, run))
+    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; it is asked before the start
+        return None
 
 
-async def learn(
-    scored: Sequence[ScoredDialogue],
-    cast: Cast,
-    session: Session,
-    plan: Plan,
-    run: RunDirectory,
-    clock: "Stopwatch",
-    recoveries: Recoveries,
-) -> dict[str, Any]:
-    """One training step: the update, then its rows, then the saves that a resume could begin from behind them."""
-    config, step = plan.config, session.batch
-    coef, discount = config.kl_penalty_coef, config.kl_discount_factor
-    examples = [example for one in scored for example in make_examples(one, coef, discount)]
-    update = await session.update(examples)
-    clock.lap("time/update")
+class Loop:
+    """The batches of a session, from its own to the run's last.
 
-    row = {"step": step, "version": cast.tutor.version}
-    row |= dialogue_metrics(scored, cast.tutor.renderer.tokenizer.decode)
-    row |= update_metrics(examples, update.logprobs, update.metrics)
-    row |= clock.laps() | recoveries.metrics()
-    run.log_step(row, map(dialogue_row, scored))
-    recoveries.passed(step)
-    await session.save(update, is_last=step + 1 == plan.total)
-    return row
+    Up to two steps are under way at once: one whose dialogues go to the learner as they are scored, and the one
+    before, from its optimizer step to its rows, its saves and the new weights.
+    """
 
+    def __init__(
+        self, session: Session, plan: Plan, run: RunDirectory, display: Display, recoveries: Recoveries
+    ) -> None:
+        self._session = session
+        self._plan = plan
+        self._run = run
+        self._display = display
+        self._recoveries = recoveries
+        self._stream = Stream(plan.config, plan.seeds, session.stage, plan.total)
+        self._clock = Stopwatch()
 
-class Stopwatch:
-    """Seconds of the phases of a step, by the key of the metric."""
+    async def train(self) -> TrainResult:
+        """Runs them. However it ends, what was done is saved if it can be."""
+        session, log_path = self._session, self._plan.config.log_path
+        ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
+        try:
+            if session.batch < self._plan.total:
+                self._stream.open(session.batch)
+                self._renew(await session.cast(), session.batch)
+            for step in range(session.batch, self._plan.total):
+                update = await beside(self._gather(step), ending, session.saver.trouble)
+                self._clock.taken(step)
+                session.step(update)
+                ending = asyncio.create_task(self._end(update, ending))
+            row = {} if ending is None else await finish(beside(ending, session.saver.trouble))
+            state_path, sampler_path = await finish(session.save_final(self._run))
+        except (ServiceError, StoppedAtOnce):
+            raise
+        except SocraticError:
+            self._stream.close(session.taken)
+            self._display.say(f"{log_path}: stopping; {await session.stop(ending)}")
+            raise
+        except asyncio.CancelledError:
+            self._stream.close(session.taken)
+            told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to resume"
+            self._display.say(told)
+            raise asyncio.CancelledError(told) from None
+        finally:
+            session.abandon()
+            if ending is not None:
+                ending.cancel()
+            self._stream.close()
+        self._display.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
+        return TrainResult("completed", session.batch, state_path, sampler_path, row)
 
-    def __init__(self) -> None:
-        self._began = self._last = time.monotonic()
-        self._laps: dict[str, float] = {}
+    async def _gather(self, step: int) -> Update:
+        """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken."""
+        config, update = self._plan.config, self._session.learner.begin(step)
+        coef, discount = config.kl_penalty_coef, config.kl_discount_factor
+        dialogues: list[Dialogue] = []
+        async for minibatch in self._stream.minibatches(step, config.groups_per_minibatch):
+            examples = [example for one in minibatch for example in make_examples(one, coef, discount)]
+            await self._session.before_pass()
+            self._session.learner.add(update, examples)
+            dialogues += [one.dialogue for one in minibatch]
+        check_failures(dialogues, config.max_failed_fraction)
+        await self._session.between_steps()
+        return update
 
-    def lap(self, key: str) -> None:
-        """Ends a phase."""
-        now = time.monotonic()
-        self._laps[key], self._last = now - self._last, now
+    async def _end(self, update: Update, before: "asyncio.Task[Any] | None") -> dict[str, Any]:
+        """What follows an optimizer step, in order of step: rows, saves, and the new weights to play with."""
+        if before is not None:
+            await before
+        session, step, is_last = self._session, update.batch, update.batch + 1 == self._plan.total
+        scored = await self._stream.ended(step)
+        # Not before: on the local engine, what is sampled ahead must not share a batch with this step's last answers,
+        # or a resumed run, which has none of these, would sample it otherwise.
+        self._stream.open(step + 1)
+        logprobs, service_metrics = await update.answer()
+        times = self._clock.answered(step)
 
-    def laps(self) -> dict[str, float]:
-        """All phases so far, and `time/step`, the seconds since the step began."""
-        return {**self._laps, "time/step": time.monotonic() - self._began}
+        row = {"step": step, "version": update.version}
+        row |= dialogue_metrics(scored, session.stage.decode)
+        row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
+        row |= time_metrics(times, scored) | self._recoveries.metrics()
+        self._run.log_step(row, [dialogue_row(one) | span_row(times, one) for one in scored])
+        self._recoveries.passed(step)
+        session.save(is_last)
+        self._display.step(session.batch, self._plan.total, row)
+
+        if is_last:
+            await session.record(update)
+        elif (cast := await session.recast(update)) is not None:
+            self._renew(cast, step + 1)
+        return row
+
+    def _renew(self, cast: Cast, step: int) -> None:
+        self._stream.renew(cast, step)
+        self._clock.renewed(step)

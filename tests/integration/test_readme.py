@@ -47,7 +47,7 @@ def run(block: str, tmp_path: Path) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_readme_python_block_runs(number, hosted, tmp_path, monkeypatch):
     block = blocks("python")[number]
     if 'base_url="local"' in block:
@@ -77,4 +77,4 @@ def test_readme_seeds_file_loads(number, tmp_path):
 
 
 def test_readme_holds_no_block_that_is_not_run():
-    assert len(blocks("python")) == 3 and len(blocks("jsonl")) == 3
+    assert len(blocks("python")) == 4 and len(blocks("jsonl")) == 3

@@ -24,10 +24,10 @@ def model_file() -> str:
 def test_gguf_model_speaks_and_ends_its_turn(model_file, tmp_path):
     from socratic_distill.dialogue import Message
     from socratic_distill.local import LocalServiceClient
-    from socratic_distill.rendering import Renderer
+    from socratic_distill.rendering import Codec, Renderer
 
     client = LocalServiceClient(tmp_path).create_sampling_client(base_model=model_file).result()
-    renderer = Renderer(client.get_tokenizer(), "smollm2")
+    renderer = Renderer(Codec(client.get_tokenizer()), "smollm2")
     assert renderer.tokenizer.decode([renderer.end_token]) == "<|im_end|>"
     prompt = renderer.prompt(
         [Message("system", "Answer in one word."), Message("user", "What is the capital of France?")]

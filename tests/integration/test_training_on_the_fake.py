@@ -32,6 +32,10 @@ def files(run, *names):
     return {name: read_rows(run / name) for name in names or ("metrics.jsonl", "dialogues.jsonl")}
 
 
+def scored(calls):
+    return sum(call.arguments.get("prompt_logprobs", False) for call in calls)
+
+
 def test_run_lowers_teacher_kl_and_writes_its_directory(make_config, tmp_path):
     config = make_config(max_steps=25, save_every=20, groups_per_batch=4, num_envs=4)
     result = train(config, service_client=FakeServiceClient())
@@ -193,7 +197,9 @@ def test_failed_dialogue_is_recorded_and_left_out(make_config, tmp_path):
 
 def test_run_stops_past_the_failed_share_and_keeps_its_state(make_config, tmp_path):
     server = tmp_path / "server"
-    faults = [Fault(call="compute_logprobs", nth=nth, error=500) for nth in range(19, 23)]
+    train(make_config(log_path=tmp_path / "shorter", max_steps=3), service_client=(shorter := FakeServiceClient()))
+    first = shorter.count("sample") + 3 + 1  # the first tutor turn of step 3, whose three openings come before
+    faults = [Fault(call="sample", nth=nth, error=500) for nth in range(first, first + 4)]
     with pytest.raises(RolloutError, match=r"4 of 6 dialogues failed, more than max_failed_fraction=0\.2"):
         train(make_config(), service_client=FakeServiceClient(server, faults=faults))
     newest = Journal.of(load_checkpoints(tmp_path / "run")).newest_state()
@@ -232,7 +238,7 @@ def test_empty_batch_is_a_step_without_an_update(make_config, tmp_path):
 def test_tempered_sampling_is_scored_again_at_temperature_one(make_config, tmp_path):
     train(make_config(max_steps=1, temperature=1.5), service_client=(server := FakeServiceClient()))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
-    assert row["datums"] > 0 and server.count("compute_logprobs") == 2 * row["datums"]
+    assert row["datums"] > 0 and scored(server.calls) == 2 * row["datums"]
     assert row["drift/max"] < 1e-5
 
 

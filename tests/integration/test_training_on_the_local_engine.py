@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ async def measure_signal(config):
     cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
     dialogues = await play_batch(load_seeds(TRAIN_SEEDS, 8), 0, 2, cast, 64)
     assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"
-    scored = await score_batch(dialogues, cast, stage.teacher, 64)
+    scored = await score_batch(dialogues, cast, stage.scorer, 64)
     assert not [one.dialogue.error for one in scored if one.dialogue.ending == "failed"]
     examples = [example for one in scored for example in make_examples(one, coef=1.0, discount=0.0)]
     output = await training.forward([example.datum for example in examples], "importance_sampling")
@@ -163,7 +164,9 @@ async def test_zero_signal_check_notices_scores_of_the_token_before(own_teacher,
     monkeypatch.setattr(
         teacher,
         "span_scores",
-        lambda sequence, values, whose: right(sequence, [values[1], *values[:-1]], whose),
+        lambda sequence, values, whose: right(
+            sequence, [here if before is None else before for before, here in pairwise([None, *values])], whose
+        ),
     )
     assert (await measure_signal(own_teacher)).advantage > 0.1
 

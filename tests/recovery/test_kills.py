@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tests.recovery.doomed import WINDOWS, Doom, train_doomed
 
-from socratic_distill import build_socratic_config, load_checkpoints, train
+from socratic_distill import SocraticConfig, build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.journal import Journal
 from socratic_distill.rollback import next_step
+from socratic_distill.seeds import batch
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
 from socratic_distill.tiny import TRAIN_SEEDS
@@ -124,11 +125,8 @@ def fake_fields(seeds_file: Path, steps: int) -> dict[str, Any]:
 
 
 def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Ordeal:
-    """Kills a run on the fake `kills` times, each window first, and lets it end; compares it with one left alone."""
+    """Kills a run on the fake `kills` times, each window first, and lets it end."""
     steps, chance = fields["max_steps"], random.Random(seed)
-    whole = FakeServiceClient(directory / "whole-server")
-    config = build_socratic_config(**fields, log_path=directory / "whole")
-    train(config, service_client=whole, rest_client=FakeRestClient(whole))
     ordeal = Ordeal(directory, fields, on_the_fake=True)
     planted = [window for window in WINDOWS for _ in range(max(1, kills // 40))]
     while ordeal.kills < kills:
@@ -142,25 +140,53 @@ def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Or
             seconds = chance.uniform(0.02, 0.2) if ahead and chance.random() < 0.3 else None
         assert ordeal.start(doom, seconds), f"the run was complete after {ordeal.kills} kills"
     assert not ordeal.start(Doom())
+    assert set(ordeal.windows()) >= set(WINDOWS), f"a window was never hit: {ordeal.windows()}"
+    return ordeal
+
+
+def assert_equals_one_left_alone(ordeal: Ordeal, fields: dict[str, Any], directory: Path) -> None:
+    whole = FakeServiceClient(directory / "whole-server")
+    config = build_socratic_config(**fields, log_path=directory / "whole")
+    train(config, service_client=whole, rest_client=FakeRestClient(whole))
     assert_same_run(ordeal.run, directory / "whole")
     ours, theirs = (
         final_arrays(ordeal.run, directory / "server"),
         final_arrays(directory / "whole", directory / "whole-server"),
     )
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
-    return ordeal
 
 
-def test_run_that_is_killed_ten_times_equals_one_that_is_not(seeds_file, tmp_path):
-    ordeal = endure(tmp_path, fake_fields(seeds_file, 60), kills=10, seed=1)
-    assert set(ordeal.windows()) >= set(WINDOWS), f"a window was never hit: {ordeal.windows()}"
+def assert_every_dialogue_once(run: Path, config: SocraticConfig) -> None:
+    """Each batch has its seeds, in order, once; and no token is older than the config allows."""
+    steps, size = config.max_steps or 0, config.groups_per_batch
+    seeds = load_seeds(config.seeds_file)
+    wanted = [(step, seed.id) for step in range(steps) for seed in batch(seeds, seed=0, step=step, size=size)]
+    dialogues = [json.loads(row) for row in rows(run, "dialogues.jsonl")]
+    assert [(row["step"], row["seed"]) for row in dialogues] == wanted
+    metrics = [json.loads(row) for row in rows(run, "metrics.jsonl")]
+    assert [row["step"] for row in metrics] == list(range(steps))
+    trained = [row["version"] for row in metrics]
+    ages = {
+        trained[row["step"]] - turn["version"] for row in dialogues for turn in row["turns"] if turn["role"] == "tutor"
+    }
+    assert max(ages) == max(row["staleness/max"] for row in metrics) == config.max_staleness and min(ages) >= 0
+    assert final_state(run)
 
 
-@pytest.mark.slow
-def test_run_that_is_killed_two_hundred_times_equals_one_that_is_not(seeds_file, tmp_path):
-    ordeal = endure(tmp_path, fake_fields(seeds_file, 60), kills=200, seed=2)
-    print(dict(ordeal.windows()))
-    assert set(ordeal.windows()) >= set(WINDOWS), f"a window was never hit: {ordeal.windows()}"
+KILLS = [(10, 1), pytest.param(200, 2, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("kills", "seed"), KILLS)
+def test_run_that_is_killed_equals_one_that_is_not(seeds_file, tmp_path, kills, seed):
+    fields = fake_fields(seeds_file, 60)
+    assert_equals_one_left_alone(endure(tmp_path, fields, kills, seed), fields, tmp_path)
+
+
+@pytest.mark.parametrize(("kills", "seed"), KILLS)
+def test_run_that_is_killed_while_dialogues_are_ahead_plays_each_once(seeds_file, tmp_path, kills, seed):
+    fields = {**fake_fields(seeds_file, 60), "max_staleness": 2}
+    ordeal = endure(tmp_path, fields, kills, seed)
+    assert_every_dialogue_once(ordeal.run, build_socratic_config(**fields, log_path=ordeal.run))
 
 
 @pytest.mark.slow

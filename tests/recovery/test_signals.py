@@ -76,8 +76,9 @@ def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole,
     service = SignallingService(tmp_path / "server", call, 3, signal.SIGTERM, faults=[slow])
     with pytest.raises(RunInterrupted):
         train_on(service, make_config())
-    # The first save of sampler weights is the fresh tutor's, so that its third one belongs to step 1.
-    assert newest(tmp_path / "run").batch == (2 if call == "save_weights_for_sampler" else 3)
+    # A step is under way once its optimizer step is submitted. The first save of sampler weights is the fresh
+    # tutor's, so that its third one belongs to step 1.
+    assert newest(tmp_path / "run").batch == (3 if call == "optim_step" else 2)
     train_on(FakeServiceClient(tmp_path / "server"), make_config())
     assert rows(tmp_path / "run") == whole
 
@@ -106,7 +107,7 @@ def test_signal_before_the_first_batch_is_done_saves_nothing(make_config, tmp_pa
 def test_state_that_cannot_be_saved_on_the_way_out_is_said(make_config, tmp_path, whole):
     failing = Fault("save_state", nth=2, error="request_failed", times=9)
     service = SignallingService(tmp_path / "server", "forward_backward", 4, signal.SIGINT, faults=[failing])
-    with pytest.raises(RunInterrupted, match="state of batch 4 could not be saved; the newest recorded one"):
+    with pytest.raises(RunInterrupted, match="state of batch 3 could not be saved; the newest recorded one"):
         train_on(service, make_config())
     train_on(FakeServiceClient(tmp_path / "server"), make_config())
     assert rows(tmp_path / "run") == whole
@@ -124,6 +125,8 @@ async def test_cancellation_saves_a_state_and_touches_no_handler(make_config, tm
         await task
     assert handlers == {before}
     assert newest(tmp_path / "run").batch == len(read_rows(tmp_path / "run" / "metrics.jsonl"))
+    for _ in range(9):  # a cancelled task takes a few turns to end
+        await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1, "a task was left behind"
 
 

@@ -24,7 +24,8 @@ OTHER: dict[str, Any] = {
     "teacher_enable_thinking": True, "epochs": 2, "max_steps": 9, "save_every": 3, "save_every_seconds": 60.0,
     "rolling_save_every": 1, "sampler_ttl_seconds": 7200, "periodic_ttl_seconds": 7200, "rolling_ttl_seconds": 3600,
     "max_failed_saves": 5, "max_recoveries": 5, "allow_config_changes": ("lora_rank",), "seed": 1,
-    "max_concurrent_dialogues": 5, "max_failed_fraction": 0.5, "display": "plain",
+    "max_concurrent_dialogues": 5, "max_failed_fraction": 0.5, "display": "plain", "max_staleness": 2,
+    "groups_per_minibatch": 2,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
 # Three fields, one content: the meaning holds it as "seeds".

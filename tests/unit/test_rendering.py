@@ -7,7 +7,7 @@ import pytest
 
 from socratic_distill import RenderingError
 from socratic_distill.dialogue import Message
-from socratic_distill.rendering import Renderer, check_same_tokens
+from socratic_distill.rendering import Codec, Renderer, check_same_tokens
 from socratic_distill.sequences import merge_turns
 
 SPECIAL = ["<s>", "<end>", "<user>", "<bot>", "<sys>", "<think>", "</think>"]
@@ -63,7 +63,7 @@ class CharacterTokenizer:
 
 
 def make(template=PLAIN, thinking=False):
-    return Renderer(CharacterTokenizer(template), "model", enable_thinking=thinking)
+    return Renderer(Codec(CharacterTokenizer(template)), "model", enable_thinking=thinking)
 
 
 def ids(text):

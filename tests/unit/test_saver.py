@@ -144,6 +144,7 @@ async def test_sampler_save_that_failed_gives_no_path_and_the_next_a_new_name(be
 async def test_save_without_an_answer_is_a_lost_client(bench, error):
     one = bench(faults=[Fault("save_state", nth=1, error=error)])
     await one.steps(1, 2)
+    await asyncio.wait([one.saver.trouble], timeout=5)
     with pytest.raises(TrainingError, match=r"the save '000002' \(state_path\) failed .* start the same script again"):
         one.saver.check()
     assert load_checkpoints(one.path) == []
@@ -166,7 +167,7 @@ async def test_what_is_behind_a_lost_request_is_never_recorded(bench):
     one = bench(faults=[Fault("save_state", nth=1, error="submission")], every=1)
     one.saver.save_state_if_due(1, 1)
     one.saver.save_state_if_due(2, 2)
-    await settle()
+    await asyncio.wait([one.saver.trouble], timeout=5)
     with pytest.raises(TrainingError):
         one.saver.check()
     one.saver.abandon()

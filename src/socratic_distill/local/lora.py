@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-from socratic_distill.errors import LocalEngineError
+from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.local.models import load_base_model
 
 # As Tinker's service scales its adapters.
@@ -71,7 +71,7 @@ class BaseModel:
         """Adds an adapter with saved weights; gives its name.
 
         Raises:
-            LocalEngineError: the weights do not fit the model.
+            DamagedWeights: they do not fit the model.
         """
         config.inference_mode = False
         name = self._add(config, seed=0)
@@ -79,7 +79,7 @@ class BaseModel:
         own = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
             self.drop_adapter(name)
-            raise LocalEngineError(f"the saved adapter does not fit model {self.name!r}: other modules or shapes")
+            raise DamagedWeights(f"the saved adapter does not fit model {self.name!r}: other modules or shapes")
         set_peft_model_state_dict(self._peft, tensors, adapter_name=name)
         return name
 

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from socratic_distill.errors import LocalEngineError
+from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files import sync_directory
 from socratic_distill.service_errors import status_error
 
@@ -117,7 +117,8 @@ class Store:
         Raises:
             tinker.NotFoundError: there is none, or it has expired.
             tinker.BadRequestError: it is of the other kind.
-            LocalEngineError: its files are damaged.
+            DamagedWeights: files are missing, or hold something else.
+            LocalEngineError: they cannot be read now.
         """
         directory = self.find(path)
         found = kind_of(directory)
@@ -127,8 +128,10 @@ class Store:
         try:
             optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
             adapter = load_file(directory / "adapter_model.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise LocalEngineError(f"the weights in {directory} are damaged: {error}; load another state") from error
+        except (FileNotFoundError, SafetensorError) as error:
+            raise DamagedWeights(f"the weights in {directory} are damaged: {error}; load another state") from error
+        except OSError as error:
+            raise LocalEngineError(f"the weights in {directory} cannot be read now: {error}") from error
         return Saved(directory, self.facts(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:

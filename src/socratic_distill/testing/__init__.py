@@ -10,14 +10,19 @@
 Any model name works, and another name is another toy model. Their log-probabilities respond to training:
 use learning rates of about 0.05 to 0.5, since the toy's weights are few. `FakeServiceClient(directory)`
 keeps saved weights on disk for a later process. `service.calls` is the record of every call.
+
+`VirtualServiceClient` takes a hosted service's time to answer, on the virtual clock of `run_virtual`.
 """
 
 from socratic_distill.service_errors import status_error
 from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.clock import VirtualLoop, run_virtual
 from socratic_distill.testing.faults import Fault
+from socratic_distill.testing.latency import Latency, ModelSpeed
 from socratic_distill.testing.rest import FakeRestClient
 from socratic_distill.testing.service import CallRecord, FakeServiceClient
 from socratic_distill.testing.tokenizer import ToyTokenizer
+from socratic_distill.testing.virtual import Served, VirtualServiceClient
 
 __all__ = [
     "CallRecord",
@@ -26,6 +31,12 @@ __all__ = [
     "FakeServiceClient",
     "FakeTrainingClient",
     "Fault",
+    "Latency",
+    "ModelSpeed",
+    "Served",
     "ToyTokenizer",
+    "VirtualLoop",
+    "VirtualServiceClient",
+    "run_virtual",
     "status_error",
 ]

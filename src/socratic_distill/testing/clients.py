@@ -229,19 +229,22 @@ class Reading:
         sampler: the weights that read it.
         scored: whether the log-probabilities of its tokens are asked for.
         last_n: of how many of the last ones; None for all.
+        path: the sampler weights' path; None for a base model or weights without one.
     """
 
     prompt: tinker.ModelInput
     sampler: Sampler
     scored: bool
     last_n: int | None
+    path: str | None
 
 
 class FakeSamplingClient:
     """Samples from and scores with one set of weights of the fake service."""
 
-    def __init__(self, service: FakeServiceClient, base_model: str, sampler: Sampler) -> None:
+    def __init__(self, service: FakeServiceClient, base_model: str, sampler: Sampler, path: str | None = None) -> None:
         self._service = service
+        self._path = path
         self._base_model = base_model
         self._sampler = sampler
 
@@ -299,11 +302,12 @@ class FakeSamplingClient:
         return self._service.submit(
             "sample",
             sample,
-            read=Reading(prompt, self._sampler, scored, prompt_logprobs_last_n),
+            read=Reading(prompt, self._sampler, scored, prompt_logprobs_last_n, self._path),
             base_model=self._base_model,
             prompt_tokens=prompt.length,
             num_samples=num_samples,
             seed=sampling_params.seed,
+            prompt_logprobs=include_prompt_logprobs,
         )
 
     def compute_logprobs(
@@ -325,7 +329,7 @@ class FakeSamplingClient:
         return self._service.submit(
             "compute_logprobs",
             score,
-            read=Reading(prompt, self._sampler, True, prompt_logprobs_last_n),
+            read=Reading(prompt, self._sampler, True, prompt_logprobs_last_n, self._path),
             base_model=self._base_model,
             prompt_tokens=prompt.length,
         )

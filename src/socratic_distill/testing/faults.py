@@ -54,13 +54,13 @@ class Fault:
             - "lost_answer": the call is carried out, then its future fails with `tinker.APIConnectionError`;
             - "slow": the call is carried out at once and answered `seconds` later;
             - "submission": the request of a training client never arrives. It fails with
-              `tinker.APIConnectionError`, and calls behind it are not carried out and never answered, as
-              behind a hole in the client's row of requests;
+              `tinker.APIConnectionError`, `seconds` later, since the SDK tries again for a while; calls behind it
+              are not carried out and never answered, as behind a hole in the client's row of requests;
             - "poisoned": `RuntimeError`, and so does every later call of the same training client.
 
             Except for "lost_answer" and "slow" the call is not carried out.
         times: how many calls in a row fail.
-        seconds: how late a "slow" answer comes.
+        seconds: how late a "slow" answer, or the failure of a "submission", comes.
 
     Raises:
         ConfigError: an unknown call or error, a count below 1, or negative seconds.

@@ -187,7 +187,7 @@ class FakeServiceClient:
                 header, arrays = self.checkpoints.load(model_path, "sampler_weights")
                 weights = self.make_weights(header.info.base_model)
                 weights.load(arrays, with_optimizer=False)
-            return FakeSamplingClient(self, weights.model.name, self.sampler(weights))
+            return FakeSamplingClient(self, weights.model.name, self.sampler(weights), model_path)
 
         return self.submit("create_sampling_client", create, model_path=model_path, base_model=base_model)
 
@@ -228,7 +228,10 @@ class FakeServiceClient:
                 raise fault.exception()
             value = action()
         except Exception as error:  # whatever goes wrong on the service is the future's to tell
-            return CallRecord(call, server_run, arguments, "failed", str(error)), ServiceFuture.failed(error)
+            record = CallRecord(call, server_run, arguments, "failed", str(error))
+            if fault is not None and fault.error == "submission":
+                return record, ServiceFuture.later(error, fault.seconds)
+            return record, ServiceFuture.failed(error)
         if fault is None:
             return CallRecord(call, server_run, arguments), ServiceFuture.of(value)
         if fault.error == "slow":

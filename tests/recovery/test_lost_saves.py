@@ -1,0 +1,163 @@
+"""Saves that are lost late or out of sight: nothing waits for ever for what is behind them, and no state is lost."""
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.conftest import read_rows
+
+from socratic_distill import (
+    LocalEngineError,
+    NoUsableCheckpoint,
+    StorageError,
+    build_socratic_config,
+    load_checkpoints,
+    train,
+    train_async,
+)
+from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.journal import Journal
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+
+
+def train_on(service, config):
+    return train(config, service_client=service, rest_client=FakeRestClient(service))
+
+
+def rows(run):
+    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
+    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
+
+
+def newest(run):
+    state = Journal.of(load_checkpoints(run)).newest_state()
+    assert state is not None
+    return state
+
+
+@pytest.fixture
+def whole(make_config, tmp_path):
+    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole"))
+    return rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("nth", "every"), [(1, 2), (2, 2), (5, 1)])
+async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole, nth, every):
+    # The SDK tries for a while before it gives up; the steps submitted meanwhile stand behind a hole.
+    service = FakeServiceClient(faults=[Fault("save_state", nth=nth, error="submission", seconds=0.2)])
+    running = train_async(make_config(save_every=every), service_client=service, rest_client=FakeRestClient(service))
+    result = await asyncio.wait_for(running, timeout=20)
+    assert result.status == "completed" and rows(tmp_path / "run") == whole
+    assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
+
+
+async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole):
+    faults = [
+        Fault("forward_backward", nth=3, error="slow", seconds=0.2),
+        Fault("save_weights_for_sampler", nth=4, error="submission"),
+    ]
+    service = FakeServiceClient(tmp_path / "server", faults=faults)
+    task = asyncio.create_task(train_async(make_config(), service_client=service, rest_client=FakeRestClient(service)))
+    while service.count("save_weights_for_sampler") < 4:
+        await asyncio.sleep(0)
+    task.cancel()
+    assert (await asyncio.wait([task], timeout=20))[0], "the cancelled run hangs"
+    with pytest.raises(asyncio.CancelledError, match="the newest recorded one is resumed from"):
+        await task
+    again = FakeServiceClient(tmp_path / "server")
+    await train_async(make_config(), service_client=again, rest_client=FakeRestClient(again))
+    assert rows(tmp_path / "run") == whole
+
+
+async def interrupt(config, service, steps):
+    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    begun = service.count("optim_step")
+    while service.count("optim_step") < begun + steps:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_interrupted_run_with_rolling_states_keeps_one_for_days(make_config, tmp_path):
+    service = FakeServiceClient(tmp_path / "server")
+    config = make_config(save_every=100, rolling_save_every=1)
+    await interrupt(config, service, 3)
+    state = newest(tmp_path / "run")
+    assert state.kind == "interrupted" and state.expires_at - state.created_at == timedelta(days=7)
+    rolling = [one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints]
+    assert len([path for path in rolling if "/weights/" in path]) == 1, "the rolling one of that batch is deleted"
+
+
+async def test_run_that_resumed_from_a_rolling_state_and_stops_at_once_keeps_one_for_days(make_config, tmp_path):
+    config = make_config(save_every=100, rolling_save_every=2)
+    faults = [Fault("forward_backward", nth=nth, error=401) for nth in (4, 5, 6, 7)]
+    with pytest.raises(Exception, match="key"):
+        first = FakeServiceClient(tmp_path / "server", faults=faults)
+        await train_async(config, service_client=first, rest_client=FakeRestClient(first))
+    assert newest(tmp_path / "run").kind == "rolling"
+    service = FakeServiceClient(tmp_path / "server")
+    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    while not service.count("sample"):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError, match="2 batches are done"):
+        await task
+    assert (newest(tmp_path / "run").kind, newest(tmp_path / "run").batch) == ("interrupted", 2)
+
+
+def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
+    make_config, tmp_path, monkeypatch, whole
+):
+    config = make_config(save_every=4, rolling_save_every=1)
+    append = CheckpointManager.append
+
+    def fail_on_the_periodic_one(self, record):
+        if record.kind == "periodic":
+            raise StorageError("no space left on the device")
+        append(self, record)
+
+    monkeypatch.setattr(CheckpointManager, "append", fail_on_the_periodic_one)
+    with pytest.raises(StorageError):
+        train_on(FakeServiceClient(tmp_path / "server"), config)
+    monkeypatch.undo()
+    journal = tmp_path / "run" / "checkpoints.jsonl"
+    records = [one for one in load_checkpoints(tmp_path / "run") if one.batch is not None and one.batch <= 4]
+    late = datetime.now(UTC) - timedelta(hours=1)
+    expired = [one.model_copy(update={"expires_at": late} if one.state_path else {}) for one in records]
+    journal.write_text("".join(one.to_line() for one in expired))
+    (tmp_path / "kept").mkdir()
+    os.replace(journal, tmp_path / "kept" / "checkpoints.jsonl")
+    journal.write_text((tmp_path / "kept" / "checkpoints.jsonl").read_text())
+    with pytest.raises(NoUsableCheckpoint):
+        train(config, service_client=FakeServiceClient())  # nobody to ask
+    train_on(FakeServiceClient(tmp_path / "server"), config)
+    assert any(one.adopted for one in load_checkpoints(tmp_path / "run")) and rows(tmp_path / "run") == whole
+
+
+def test_base_model_that_cannot_be_loaded_for_once_costs_no_state(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    def config(steps):
+        return build_socratic_config(
+            tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=1e-3,
+            max_tokens=4, log_path=tmp_path / "run", groups_per_batch=1, num_envs=1, max_turns=1, max_steps=steps,
+            save_every=1, display="off", base_url="local",
+        )  # fmt: skip
+
+    train(config(2))
+    before = Path(tmp_path / "run" / "checkpoints.jsonl").read_text()
+
+    def refuse(*arguments, **options):
+        raise OSError("no connection to the hub")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refuse)
+    with pytest.raises(LocalEngineError, match="no connection to the hub"):
+        train(config(3))
+    assert Path(tmp_path / "run" / "checkpoints.jsonl").read_text() == before
+    monkeypatch.undo()
+    train(config(3))
+    assert [one.batch for one in load_checkpoints(tmp_path / "run") if one.resumed_at] == [2]
