@@ -112,8 +112,8 @@ def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
             bad.append(text[end:start])
             good.append((_bytes(text[start:place]), record))
             end = place
-    rest = "".join([*bad, text[end:]])
-    return _bytes(rest) if rest.strip() else b"", good
+    rest = _bytes("".join([*bad, text[end:]]))
+    return rest if rest.strip() else b"", good
 
 
 def _record_at(text: str, start: int) -> tuple[int, CheckpointRecord | None]:

@@ -86,20 +86,9 @@ class MeteredService(VirtualServiceClient):
         with self._meter():
             super()._done()
 
-    def _answer(self, served: Served, outcome: Any, answer: Any) -> None:
-        # The answer is handed over by a timer that this call sets: it is set again, with the meter around it.
-        loop = asyncio.get_running_loop()
-        served.answered = served.ended + self.latency.round_trip / 2
-        loop.call_at(served.answered, self._hand_over, outcome, answer)
-
     def _hand_over(self, outcome: Any, answer: Any) -> None:
         with self._meter():
-            if not answer.set_running_or_notify_cancel():
-                return
-            if (error := outcome.exception()) is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(outcome.result())
+            super()._hand_over(outcome, answer)
 
     @contextmanager
     def _meter(self) -> Iterator[None]:

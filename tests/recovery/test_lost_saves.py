@@ -86,7 +86,8 @@ async def test_interrupted_run_with_rolling_states_keeps_one_for_days(make_confi
     config = make_config(save_every=100, rolling_save_every=1)
     await interrupt(config, service, 3)
     state = newest(tmp_path / "run")
-    assert state.kind == "interrupted" and state.expires_at - state.created_at == timedelta(days=7)
+    assert state.kind == "interrupted" and state.expires_at is not None and state.created_at is not None
+    assert state.expires_at - state.created_at == timedelta(days=7)
     rolling = [one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints]
     assert len([path for path in rolling if "/weights/" in path]) == 1, "the rolling one of that batch is deleted"
 

@@ -288,8 +288,8 @@ def test_what_was_waited_for_is_the_whole_step_and_the_steps_are_the_whole_run(r
     steps = [one.answered for one in service.ledger if one.call == "optim_step"]
     lengths = [row["time/step"] for row in rows]
     assert lengths[1:] == pytest.approx(np.diff(steps))
-    opened = max(one.answered for one in service.ledger if one.call == "create_sampling_client" and one.path is None)
-    assert lengths[0] == pytest.approx(steps[0] - opened)
+    began = next(one.submitted for one in service.ledger if one.call == "save_weights_for_sampler")
+    assert lengths[0] == pytest.approx(steps[0] - began)
 
 
 def test_an_on_policy_run_waits_for_what_the_services_ledger_says(run):

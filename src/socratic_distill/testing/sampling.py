@@ -73,7 +73,7 @@ class Sampler:
             request: makes the sequence ids distinct.
         """
         self._check_prompt(prompt)
-        _check_params(params, count)
+        check_params(params, count)
         seed = seed if params.seed is None else params.seed
         room = self._max_context_length - len(prompt)
         limit = room if params.max_tokens is None else min(params.max_tokens, room)
@@ -151,7 +151,7 @@ def check_tokens(tokens: Sequence[int], vocabulary: int, max_context_length: int
         raise status_error(400, f"token id {wrong} is outside the vocabulary of {vocabulary}")
 
 
-def _check_params(params: tinker.SamplingParams, count: int) -> None:
+def check_params(params: tinker.SamplingParams, count: int) -> None:
     if count < 1:
         raise status_error(400, f"num_samples is {count}; ask for at least 1")
     if params.max_tokens is not None and params.max_tokens < 1:

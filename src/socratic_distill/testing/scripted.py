@@ -9,7 +9,7 @@ import tinker
 from numpy.typing import NDArray
 from tinker.types import SampledSequence, SampleResponse
 
-from socratic_distill.testing.sampling import Sampler
+from socratic_distill.testing.sampling import Sampler, check_params
 from socratic_distill.testing.tokenizer import FOLLOWERS, ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel
 from socratic_distill.testing.weights import Weights
@@ -51,6 +51,7 @@ class ScriptedSampler(Sampler):
     ) -> SampleResponse:
         """As the toy's, whatever the temperature."""
         self._check_prompt(prompt)
+        check_params(params, count)
         seed = seed if params.seed is None else params.seed
         limit = self._room - len(prompt)
         limit = limit if params.max_tokens is None else min(limit, params.max_tokens)

@@ -115,7 +115,7 @@ class VirtualServiceClient(FakeServiceClient):
         self.ledger.append(served)
         answer: Future[T] = Future()
         if not outcome.done():  # never to be answered, or at a time that a fault says
-            outcome.add_done_callback(lambda done: _hand_over(done, answer))
+            outcome.add_done_callback(lambda done: self._hand_over(done, answer))
             return ServiceFuture(answer)
         arrival = loop.time() + self.latency.round_trip / 2
         served.path = getattr(_value(outcome), "path", None) or arguments.get("model_path")
@@ -135,12 +135,14 @@ class VirtualServiceClient(FakeServiceClient):
 
     def _measure(self, served: Served, read: Reading, outcome: Future[Any]) -> float:
         """Seconds of sampling or scoring, by the tokens that it takes."""
-        speed, tokens = self.latency.speed(served.model or ""), read.prompt.to_ints()
+        answered = _value(outcome)
+        # What was refused, perhaps since it is no text, was not read.
+        speed, tokens = self.latency.speed(served.model or ""), [] if answered is None else read.prompt.to_ints()
         cache = self._caches.setdefault(read.sampler, PrefixCache())
         served.prompt_tokens, known = len(tokens), cache.read(tokens)
         # The scores of a prompt's tokens are computed anew, but for what stands before the last n.
         served.cached_tokens = min(known, len(tokens) - (read.last_n or len(tokens))) if read.scored else known
-        replies = [reply.tokens for reply in getattr(_value(outcome), "sequences", ())]
+        replies = [reply.tokens for reply in getattr(answered, "sequences", ())]
         served.output_tokens, served.longest = sum(map(len, replies)), max(map(len, replies), default=0)
         for reply in replies:
             cache.read([*tokens, *reply])
@@ -167,18 +169,17 @@ class VirtualServiceClient(FakeServiceClient):
 
     def _answer(self, served: Served, outcome: Future[T], answer: Future[T]) -> None:
         served.answered = served.ended + self.latency.round_trip / 2
-        asyncio.get_running_loop().call_at(served.answered, _hand_over, outcome, answer)
+        asyncio.get_running_loop().call_at(served.answered, self._hand_over, outcome, answer)
+
+    def _hand_over(self, outcome: Future[T], answer: Future[T]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        if (error := outcome.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(outcome.result())
 
 
 def _value(outcome: Future[Any]) -> Any:
     """What a call answered; None where it failed."""
     return None if outcome.exception() is not None else outcome.result()
-
-
-def _hand_over(outcome: Future[T], answer: Future[T]) -> None:
-    if not answer.set_running_or_notify_cancel():
-        return
-    if (error := outcome.exception()) is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(outcome.result())
