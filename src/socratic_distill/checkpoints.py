@@ -150,6 +150,7 @@ class CheckpointManager:
 
 def _may_take_newest_away(record: CheckpointRecord, newest: CheckpointRecord | None) -> bool:
     """Whether another state than the newest one may be the newest behind a record, without being its own."""
-    if record.deleted_path is not None:
-        return newest is not None and record.deleted_path in (newest.state_path, record.state_path)
-    return record.resumed_at is not None
+    if record.resumed_at is not None:
+        return True
+    candidates = (record.state_path, newest.state_path if newest is not None else None)
+    return record.deleted_path is not None and record.deleted_path in candidates

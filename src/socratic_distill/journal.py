@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 from socratic_distill.errors import JournalError
@@ -26,6 +27,7 @@ _FIRST_LINE = re.compile(_RECORD)
 _BEFORE_ANOTHER_LINE = re.compile(rb"\n(?!" + _RECORD + rb")")
 _LATER_EPOCH = re.compile(rb'"epoch"\s*+:\s*+(?!0\b|null)')
 _BLOCK_BYTES = 1 << 20
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Journal:
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
         self._newest: CheckpointRecord | None = None
+        self._asked = 0
 
     @classmethod
     def of(cls, records: Iterable[CheckpointRecord]) -> "Journal":
@@ -87,11 +90,7 @@ class Journal:
         offset, lines = 0, self.data.split(b"\n")
         for number, raw in enumerate(lines, start=1):
             if raw.strip():
-                torn = number == len(lines)
-                try:
-                    yield Line(number, offset, b"", [(raw, parse_line(raw))], "", torn)
-                except ValueError as error:
-                    yield Line(number, offset, *salvage(raw), str(error), torn)
+                yield _line(number, offset, raw, torn=number == len(lines))
             offset += len(raw) + 1
 
     def bad_lines(self) -> Iterator[Line]:
@@ -102,11 +101,8 @@ class Journal:
             place = offset
             stop = self.data.find(b"\n", offset)
             raw = self.data[offset:stop] if stop >= 0 else self.data[offset:]
-            if raw.strip():
-                try:
-                    parse_line(raw)
-                except ValueError as error:
-                    yield Line(number, offset, *salvage(raw), str(error), torn=stop < 0)
+            if raw.strip() and (line := _line(number, offset, raw, torn=stop < 0)).reason:
+                yield line
 
     def without(self, lines: Iterable[Line]) -> bytes:
         """The file with the last line ended, and of these bad lines the whole records alone, each on its own line."""
@@ -155,9 +151,10 @@ class Journal:
         }
 
     def is_deleted(self, path: str) -> bool:
-        """Whether a line says that a path was deleted; faster for one path than `deleted`."""
-        if b'"deleted_path"' not in self.data and b"\\" not in self.data:
-            return False
+        """Whether a line says that a path was deleted; the first few are looked up one by one, as that is faster."""
+        self._asked += 1
+        if self._asked > _FEW or (b'"deleted_path"' not in self.data and b"\\" not in self.data):
+            return path in self.deleted
         return any(record.deleted_path == path for record in self._records_naming({path}))
 
     def newest_state(
@@ -186,16 +183,11 @@ class Journal:
             for place in self._lines_from_end(start, stop):
                 found = _records_of(self.data[slice(*place)]) if self._may_matter(*place, best) else []
                 for record in reversed(found):
-                    if (
-                        record.resumable
-                        and _within(record, limit)
-                        and (best is None or rank(record) > rank(best))
-                        and not self.is_deleted(record.state_path or "")
-                    ):
-                        if why_unusable is None or why_unusable(record) is None:
-                            best = record
-                        else:
+                    if record.resumable and _within(record, limit) and (best is None or rank(record) > rank(best)):
+                        if why_unusable is not None and why_unusable(record) is not None:
                             refused = True
+                        elif not self.is_deleted(record.state_path or ""):
+                            best = record
                     limit = _lower(limit, record)
         if not refused:
             self._newest = best
@@ -204,10 +196,7 @@ class Journal:
     @cached_property
     def deleted(self) -> frozenset[str]:
         """The paths that lines of the journal say were deleted."""
-        if b'"deleted_path"' not in self.data and b"\\" not in self.data:
-            return frozenset()
-        lines = (line for line in self.data.split(b"\n") if b'"deleted_path"' in line or b"\\" in line)
-        records = (record for line in lines for record in _records_of(line))
+        records = self._records_at(chain(self._places_of(b'"deleted_path"'), self._places_of(b"\\")))
         return frozenset(one.deleted_path for one in records if one.deleted_path is not None)
 
     def _offsets_of_uncommon_lines(self) -> Iterator[int]:
@@ -234,23 +223,28 @@ class Journal:
         """
         names: dict[bytes, set[bytes]] = defaultdict(set)
         for path in paths:
-            *_, name = parts = path.encode().rpartition(b"/")
-            names[b"".join(parts[:2])].add(name)
-        places = set()
+            folder, slash, name = path.encode().rpartition(b"/")
+            names[folder + slash].add(name)
+        places = set(self._places_of(b"\\"))
         for folder, wanted in names.items():
             pattern = re.compile(rb'"' + re.escape(folder) + rb'(?=([^"\n]*+)")')
             places.update(found.start() for found in pattern.finditer(self.data) if found[1] in wanted)
-        place = self.data.find(b"\\")
-        while place >= 0:
-            places.add(place)
-            place = self.data.find(b"\n", place)
-            place = self.data.find(b"\\", place) if place >= 0 else -1
-        for start, stop in {self._line_at(place) for place in places}:
-            yield from _records_of(self.data[start:stop])
+        return self._records_at(places)
 
-    def _line_at(self, place: int) -> tuple[int, int]:
-        stop = self.data.find(b"\n", place)
-        return self.data.rfind(b"\n", 0, place) + 1, stop if stop >= 0 else len(self.data)
+    def _records_at(self, places: Iterable[int]) -> Iterator[CheckpointRecord]:
+        """The records of the lines that some places are in, in any order."""
+        starts = {self.data.rfind(b"\n", 0, place) + 1 for place in places}
+        for start in starts:
+            stop = self.data.find(b"\n", start)
+            yield from _records_of(self.data[start:stop] if stop >= 0 else self.data[start:])
+
+    def _places_of(self, part: bytes) -> Iterator[int]:
+        """A place in each line that has a part."""
+        place = self.data.find(part)
+        while place >= 0:
+            yield place
+            end = self.data.find(b"\n", place)
+            place = self.data.find(part, end) if end >= 0 else -1
 
     def _has(self, start: int, stop: int, *parts: bytes) -> bool:
         return any(self.data.find(part, start, stop) >= 0 for part in parts)
@@ -295,6 +289,13 @@ def _batch_above(batch: int) -> re.Pattern[bytes]:
     )
     longer = f"[1-9]\\d{{{len(digits)}}}"
     return re.compile(rf'"batch"\s*+:\s*+(?:{"|".join([longer, *same_length])})'.encode())
+
+
+def _line(number: int, offset: int, raw: bytes, torn: bool) -> Line:
+    try:
+        return Line(number, offset, b"", [(raw, parse_line(raw))], "", torn)
+    except ValueError as error:
+        return Line(number, offset, *salvage(raw), str(error), torn)
 
 
 def _records_of(line: bytes) -> list[CheckpointRecord]:

@@ -122,7 +122,7 @@ async def rebuild_journal(journal: CheckpointManager, rest: Any, server_runs: Se
 
 
 def _record_missing(
-    journal: CheckpointManager, found: Iterable[Found], runs: Sequence[ServerRun], done: int | None
+    journal: CheckpointManager, found: Sequence[Found], runs: Sequence[ServerRun], done: int | None
 ) -> list[CheckpointRecord]:
     """Records what the journal lacks and the run can use, in order of batch.
 
@@ -134,7 +134,6 @@ def _record_missing(
         runs: the server runs of the lineage.
         done: the number of steps with rows; None where nothing tells.
     """
-    found = list(found)
     known = Journal.read(journal.path).known(path for one in found for path in one.record.paths)
     until = {run.id: run.until for run in runs}
     missing = []

@@ -20,12 +20,13 @@ from socratic_distill import journal as journal_module
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.journal import Journal
 from socratic_distill.records import parse_line
-from socratic_distill.start import FreshStart, History, Resume, decide_start
+from socratic_distill.start import FreshStart, History, Resume, decide_start, resolve_start
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FAR_OFF = datetime(2999, 1, 1, tzinfo=UTC)
-PATHS = [f"tinker://run/weights/{letter}" for letter in "abcde"]
+PATHS = [*(f"tinker://run/weights/{letter}" for letter in "abcd"), "/home/ü/run/local-0001/weights/a", "a"]
+SAMPLER = "tinker://run/sampler_weights/a"
 
 reproducible = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -84,10 +85,11 @@ def last_line_with_a_state(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Part:
+    """Some bytes of a line: a whole record, or none."""
+
     data: bytes
     record: CheckpointRecord | None = None
-    bad: bytes = b""
 
 
 json_values = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=5))
@@ -104,7 +106,7 @@ def records_of_any_kind(draw: st.DrawFn) -> CheckpointRecord:
     fields: dict[str, Any] = {
         "batch": draw(st.one_of(st.none(), st.integers(-1, 12), st.just(10**20))),
         "state_path": draw(st.one_of(st.none(), st.sampled_from(PATHS))),
-        "sampler_path": draw(st.one_of(st.none(), st.just("tinker://run/sampler_weights/a"))),
+        "sampler_path": draw(st.one_of(st.none(), st.just(SAMPLER))),
         "final": draw(st.sampled_from([None, None, True])),
         "expires_at": draw(st.one_of(st.none(), times)),
         "resumed_at": draw(st.one_of(st.none(), st.none(), times)),
@@ -124,32 +126,49 @@ def lines_of(draw: st.DrawFn, one: CheckpointRecord) -> bytes:
     line = json.dumps(row, ensure_ascii=draw(st.booleans()), separators=separators)
     if draw(st.integers(0, 9)) == 0:
         line = line.replace('"batch"', '"b\\u0061tch"').replace('"state_path"', '"\\u0073tate_path"')
-        line = line.replace('"resumed_at"', '"resumed_\\u0061t"')
+        line = (
+            line.replace('"resumed_at"', '"resumed_\\u0061t"').replace('"final"', '"fin\\u0061l"').replace("/", "\\/")
+        )
     return line.encode() + draw(st.sampled_from([b"", b"", b"\r", b"  "]))
 
 
 OTHER_LINES = [b"null", b"[]", b"3", b'"name"', b"{", b"{}", b'{"batch": 30}', b'{"name": 3}', b"\xff\xfe"]
 
 
+FORMS = [
+    "whole",
+    "whole",
+    "whole",
+    "space",
+    "torn",
+    "garbage",
+    "other",
+    "torn+whole",
+    "bom",
+    "whole+whole",
+    "whole+torn",
+]
+
+
 @st.composite
-def pieces(draw: st.DrawFn) -> Piece:
-    form = draw(st.sampled_from(["whole", "whole", "whole", "space", "torn", "garbage", "other", "torn+whole", "bom"]))
+def lines(draw: st.DrawFn) -> list[Part]:
+    form = draw(st.sampled_from(FORMS))
     if form == "space":
-        return Piece(draw(st.sampled_from([b"", b" ", b"\t\r"])))
+        return [Part(draw(st.sampled_from([b"", b" ", b"\t\r"])))]
     if form == "garbage":
-        garbage = draw(st.binary(min_size=1, max_size=12)).replace(b"\n", b"?")
-        return Piece(garbage, None, garbage if garbage.strip() else b"")
+        return [Part(draw(st.binary(min_size=1, max_size=12)).replace(b"\n", b"?"))]
     if form == "other":
-        other = draw(st.sampled_from(OTHER_LINES))
-        return Piece(other, None, other)
-    one = draw(records_of_any_kind())
-    ours = one.to_line().rstrip("\n").encode()
-    if form == "whole":
-        return Piece(draw(lines_of(one)), one)
-    if form == "bom":
-        return Piece(b"\xef\xbb\xbf" + ours, one, b"\xef\xbb\xbf")
-    torn = ours[: draw(st.integers(1, len(ours) - 1))]
-    return Piece(torn + ours, one, torn) if form == "torn+whole" else Piece(torn, None, torn)
+        return [Part(draw(st.sampled_from(OTHER_LINES)))]
+    parts = [Part(b"\xef\xbb\xbf")] if form == "bom" else []
+    for word in form.split("+"):
+        one = draw(records_of_any_kind())
+        line = draw(lines_of(one))
+        record, space = line.rstrip(), line[len(line.rstrip()) :]
+        if word == "torn":
+            parts.append(Part(record[: draw(st.integers(1, len(record) - 1))]))
+        else:
+            parts += [Part(record, one), Part(space)]
+    return parts
 
 
 @dataclass(frozen=True)
@@ -163,20 +182,21 @@ class Written:
 
 @st.composite
 def journals(draw: st.DrawFn) -> Written:
-    written = draw(st.lists(pieces(), max_size=12))
-    data = b"".join(piece.data + b"\n" for piece in written)
-    cut = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
-    records, bad, position = [], [], 0
-    for piece in written:
-        part = piece.data[: max(cut - position, 0)]
-        if part.rstrip() == piece.data.rstrip():  # whole, but perhaps for the space behind it
-            if piece.record is not None:
-                records.append(piece.record)
-            if piece.bad:
-                bad.append(piece.bad if piece.record is not None else part)
-        elif part.strip():
-            bad.append(part)
-        position += len(piece.data) + 1
+    written = draw(st.lists(lines(), max_size=12))
+    data = b"".join(b"".join(part.data for part in line) + b"\n" for line in written)
+    cut = left = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
+    records, bad = [], []
+    for line in written:
+        rest = b""
+        for part in line:
+            if part.record is not None and len(part.data) <= left:
+                records.append(part.record)
+            else:
+                rest += part.data[:left]
+            left = max(left - len(part.data), 0)
+        if rest.strip():
+            bad.append(rest)
+        left = max(left - 1, 0)
     return Written(data[:cut], records, bad)
 
 
@@ -195,6 +215,30 @@ def test_any_part_of_any_journal_holds_the_records_that_are_whole(written):
     journal = Journal(written.data)
     assert journal.records() == written.records
     assert [line.bad for line in journal.lines() if line.bad] == written.bad
+    assert list(journal.bad_lines()) == [line for line in journal.lines() if line.reason]
+
+
+@given(st.from_regex(journal_module._FIRST_LINE, fullmatch=True))
+@settings(reproducible, max_examples=500)
+def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line):
+    parse_line(line.rstrip(b"\n"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"name": "a", "batch": 1.0}', b'{"name": "a", "batch": 1e2}', b'{"name": "a", "batch": 01}',
+        b'{"name": "a", "batch": true}', b'{"name": "a", "epoch": "1"}', b'{"name": "a", "final": 1}',
+        b'{"name": "a", "state_path": 1}', b'{"name": "a", "name": null}', b'{"name": "a\tb"}', b'{"name": "\xff"}',
+        b'{"name": "a", "kl": 0x1}', b'{"name": "a",}', b'{"name": "a"}}', b'{"name": "a", "x": [1]', b'{"name": "a"}\x00',
+    ],
+)  # fmt: skip
+def test_lines_that_look_much_like_records_are_found_bad_by_number_and_byte(line):
+    first = record(20).to_line().encode()
+    (bad,) = Journal(first + b"\n" + line + b"\n" + first).bad_lines()
+    assert (bad.number, bad.offset, bad.torn) == (3, len(first) + 1, False) and bad.reason
+    (bad,) = Journal(line).bad_lines()
+    assert (bad.number, bad.offset, bad.torn) == (1, 0, True)
 
 
 @given(journals(), block_sizes, st.sets(st.sampled_from(PATHS)))
@@ -208,7 +252,27 @@ def test_newest_state_and_lineage_are_those_of_the_plain_model(written, size, go
     with blocks_of(size):
         assert journal.newest_state() == plain_newest(written.records)
         assert journal.newest_state(why_unusable) == plain_newest(written.records, why_unusable)
+        again = Journal(written.data)
+        assert again.newest_state(why_unusable) == plain_newest(written.records, why_unusable)
+        assert again.newest_state() == plain_newest(written.records)
     assert journal.lineage() == plain_lineage(written.records)
+
+
+@given(journals(), block_sizes, st.integers(0, 12))
+@settings(reproducible, max_examples=200)
+def test_finals_paths_and_deletions_are_those_of_the_plain_model(written, size, batch):
+    journal, records = Journal(written.data), written.records
+    states = [one.state_path for one in records if one.state_path is not None]
+    named = {path for one in records for path in (*one.paths, one.deleted_path)}
+    deleted = {one.deleted_path for one in records}
+    with blocks_of(size):
+        assert journal.finals(batch) == [
+            one for one, superseded in plain_lineage(records) if one.final and one.batch == batch and not superseded
+        ]
+        assert journal.last_state_path() == (states[-1] if states else None)
+        assert journal.known([*PATHS, SAMPLER, "tinker://run/weights/z"]) == named & {*PATHS, SAMPLER}
+        for path in PATHS * 2:
+            assert journal.is_deleted(path) == (path in deleted) == (path in journal.deleted)
 
 
 @given(journals(), block_sizes, st.sets(st.sampled_from(PATHS)))
@@ -284,6 +348,39 @@ def test_newest_state_of_a_long_journal_parses_few_lines():
     assert parse.call_count <= 2
 
 
+def test_start_of_a_run_with_a_long_journal_parses_few_lines(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    common: dict[str, Any] = {"version": 7, "created_at": NOW, "config_digest": "0123456789abcdef"}
+    rows = [
+        record(
+            batch,
+            state=batch % 20 == 0,
+            expires_at=FAR_OFF,
+            kind="periodic" if batch % 20 == 0 else "sampler",
+            **common,
+        )
+        for batch in range(5000)
+    ]
+    rows += [record(5000, name="final", final=True, kind="final", **common), marker(4980), deletion("/x")]
+    manager.path.write_bytes(Journal.of(rows).data)
+    with mock.patch.object(journal_module, "parse_line", side_effect=parse_line) as parse:
+        start = resolve_start(tmp_path)
+        assert isinstance(start, Resume) and start.batch == 4980
+        manager.mark_resumed(start.batch, start.record)
+        journal = Journal.read(manager.path)
+        assert journal.finals(5000) == [] and not journal.is_deleted(start.state_path)
+        assert journal.known([start.state_path, "/x", "/y"]) == {start.state_path, "/x"}
+    assert parse.call_count <= 40
+
+
+def test_many_states_that_were_deleted_do_not_take_a_search_each():
+    gone = [record(batch) for batch in range(500)]
+    journal = Journal.of([record(0, name="kept"), *gone, *(deletion(one.state_path or "") for one in gone)])
+    with mock.patch.object(Journal, "_records_naming", side_effect=journal._records_naming) as search:
+        assert journal.newest_state() == record(0, name="kept")
+    assert search.call_count < 10
+
+
 # --- one line ---------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +425,10 @@ def test_line_that_is_no_record_says_why(line, reason):
 A, B = record(20).to_line().rstrip().encode(), record(40).to_line().rstrip().encode()
 
 
+def other_way_round(line: bytes) -> bytes:
+    return json.dumps(dict(reversed(json.loads(line).items()))).encode()
+
+
 @pytest.mark.parametrize(
     ("line", "whole"),
     [
@@ -338,9 +439,24 @@ A, B = record(20).to_line().rstrip().encode(), record(40).to_line().rstrip().enc
         (A + B[:25], [record(20)]),
         (A + b"\x00\x00\x00", [record(20)]),
         (A[:9] + record(40, best={"name": "x"}).to_line().rstrip().encode(), [record(40, best={"name": "x"})]),
+        (other_way_round(A) + other_way_round(B), [record(20), record(40)]),
+        (A[:22] + other_way_round(B), [record(40)]),
+        (A + b"," + B + b"," + A, [record(20), record(40), record(20)]),
+        (b"\x00\x00" + A + b"\x00", [record(20)]),
+        (A[:9] + A + b"\x00", [record(20)]),
+        (b'{"batch": 7}' + A, [record(20)]),
+        (b'{"best": {"name": "x"}}' + A, [record(20)]),
+        (b'{"best": {"batch": 3, "name": "x"}, "kl": 0.' + A, [record(20)]),
+        (b'{"best": [{"name": "x"} , {"name": "y"}], "kl": 0.' + A, [record(20)]),
+        (b'{"name": 3, "best": {"name": "x"}}' + A, [record(20)]),
+        (b'{"a":' * 100_000 + A, [record(20)]),
     ],
-    ids=["torn+whole", "brace lost", "newline lost", "torn+two", "whole+torn", "whole+zeros", "torn+nested name"],
-)
+    ids=[
+        "torn+whole", "brace lost", "newline lost", "torn+two", "whole+torn", "whole+zeros", "torn+nested name",
+        "name last", "torn+name last", "commas", "zeros+whole", "torn+whole+zeros", "no name+whole", "nested+whole",
+        "torn nested+whole", "torn list+whole", "nested in no record+whole", "deep+whole",
+    ],
+)  # fmt: skip
 def test_no_whole_record_of_a_glued_line_is_lost(line, whole):
     journal = Journal(line + b"\n")
     assert journal.records() == whole
@@ -501,6 +617,18 @@ def test_deletion_of_the_newest_state_leaves_the_newest_live_one_last(tmp_path):
     for one in (record(20), record(40), deletion(record(40).state_path or "")):
         manager.append(one)
     assert last_line_with_a_state(manager.path) == record(20).state_path
+
+
+def test_a_run_reads_its_journal_once_and_again_only_where_the_newest_state_was_taken_away(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    manager.append(record(20))
+    with mock.patch.object(Journal, "read", side_effect=Journal.read) as read:
+        for one in (record(21, state=False), record(40), deletion(record(20).state_path or ""), record(60)):
+            manager.append(one)
+        assert read.call_count == 0
+        manager.append(deletion(record(60).state_path or ""))
+        assert read.call_count == 1
+    assert last_line_with_a_state(manager.path) == record(40).state_path
 
 
 def test_state_without_batch_leaves_the_newest_resumable_one_last(tmp_path):

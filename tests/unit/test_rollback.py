@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socratic_distill import StorageError
+from socratic_distill import files as files_module
 from socratic_distill import rollback as rollback_module
 from socratic_distill.rollback import next_step, roll_back
 
@@ -196,7 +198,10 @@ def test_death_within_any_write_loses_no_row(tmp_path, block, share):
             if dies:
                 raise Killed
 
-        return mock.patch.multiple(rollback_module, append_durably=append, truncate_durably=truncate)
+        patches = ExitStack()
+        patches.enter_context(mock.patch.multiple(rollback_module, append_durably=append, truncate_durably=truncate))
+        patches.enter_context(mock.patch.object(files_module, "append_durably", append))  # for the ends of lines
+        return patches
 
     with mock.patch.object(rollback_module, "_BLOCK_BYTES", block), mock.patch.object(os, "fsync"):
         assert runs_until_killed(tmp_path / "metrics.jsonl", patch) >= 3

@@ -152,6 +152,11 @@ def check_tokens(tokens: Sequence[int], vocabulary: int, max_context_length: int
 
 
 def check_params(params: tinker.SamplingParams, count: int) -> None:
+    """Refuses what nobody can sample with.
+
+    Raises:
+        tinker.BadRequestError: no samples, or a parameter out of range.
+    """
     if count < 1:
         raise status_error(400, f"num_samples is {count}; ask for at least 1")
     if params.max_tokens is not None and params.max_tokens < 1:

@@ -135,14 +135,12 @@ class VirtualServiceClient(FakeServiceClient):
 
     def _measure(self, served: Served, read: Reading, outcome: Future[Any]) -> float:
         """Seconds of sampling or scoring, by the tokens that it takes."""
-        answered = _value(outcome)
-        # What was refused, perhaps since it is no text, was not read.
-        speed, tokens = self.latency.speed(served.model or ""), [] if answered is None else read.prompt.to_ints()
+        speed, tokens = self.latency.speed(served.model or ""), _tokens(read)
         cache = self._caches.setdefault(read.sampler, PrefixCache())
         served.prompt_tokens, known = len(tokens), cache.read(tokens)
         # The scores of a prompt's tokens are computed anew, but for what stands before the last n.
         served.cached_tokens = min(known, len(tokens) - (read.last_n or len(tokens))) if read.scored else known
-        replies = [reply.tokens for reply in getattr(answered, "sequences", ())]
+        replies = [reply.tokens for reply in getattr(_value(outcome), "sequences", ())]
         served.output_tokens, served.longest = sum(map(len, replies)), max(map(len, replies), default=0)
         for reply in replies:
             cache.read([*tokens, *reply])
@@ -178,6 +176,14 @@ class VirtualServiceClient(FakeServiceClient):
             answer.set_exception(error)
         else:
             answer.set_result(outcome.result())
+
+
+def _tokens(read: Reading) -> list[int]:
+    """The prompt's tokens; none, where it is more than text and so refused."""
+    try:
+        return read.prompt.to_ints()
+    except ValueError:
+        return []
 
 
 def _value(outcome: Future[Any]) -> Any:
