@@ -66,6 +66,8 @@ def _timeline(parsed: argparse.Namespace) -> int:
 
     row, dialogues = read_step(parsed.log_path, parsed.step)
     out = parsed.out or parsed.log_path / f"timeline-{row['step']:06d}.svg"
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a directory; expected the file to write")
     write_atomically(out, gantt(row, dialogues))
     print(out)
     return 0

@@ -1,6 +1,7 @@
 """One step of a run as a Gantt chart: who was asked when, and who waited for whom."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ text { font: 11px system-ui, sans-serif; fill: #222 } .title { font-size: 14px; 
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .grid { stroke: #444 } .ground { fill: #1b1b1b } }
 """
 _MOST_LANES = 128
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LABELS, _CHART, _HEAD, _LANE = 190, 980, 58, 14
 
 
@@ -43,13 +45,14 @@ def read_step(log_path: Path, step: int | None) -> tuple[Row, list[Row]]:
     Raises:
         ConfigError: the directory has no such step, or the step no timings.
     """
-    if not (log_path / METRICS).exists():
-        raise ConfigError(f"{log_path} holds no {METRICS}; expected the log_path of a run that did a step")
+    for name in (METRICS, DIALOGUES):
+        if not (log_path / name).exists():
+            raise ConfigError(f"{log_path} holds no {name}; expected the log_path of a run that did a step")
     rows = list(_rows_of(log_path / METRICS, step))
     if not rows:
         raise ConfigError(f"{log_path / METRICS} has no {'row' if step is None else f'step {step}'}")
     row = rows[-1]
-    if "time/step" not in row:
+    if "time/critical/update" not in row:
         raise ConfigError(f"step {row.get('step')} of {log_path} has no timings; another tool has written it")
     return row, list(_rows_of(log_path / DIALOGUES, row["step"]))
 
@@ -104,7 +107,7 @@ def _service_bars(row: Row) -> list[Bar]:
 
 def _dialogue_lanes(row: Row, dialogues: Sequence[Row]) -> list[tuple[str, list[Bar]]]:
     """Lanes in order of the dialogues. The dialogue that was scored last is what the update waited for."""
-    taken = row["time/step"] - row["time/update"]
+    weights = row["time/weights"] if row["time/critical/weights"] > 0 else 0.0
     spans = {number: one["time/spans"] for number, one in enumerate(dialogues) if one.get("time/spans")}
     scored = {number: each[-1][1] for number, each in spans.items() if len(each) > len(dialogues[number]["turns"])}
     last = max(scored, key=lambda number: scored[number], default=None)
@@ -115,8 +118,9 @@ def _dialogue_lanes(row: Row, dialogues: Sequence[Row]) -> list[tuple[str, list[
         bars = []
         for place, (start, end) in enumerate(spans[number]):
             phase = "teacher" if place == len(turns) else "opening" if place == 0 else turns[place]
-            bars.append(Bar(phase, start, end, number == last and end > 0 and start < taken and end <= taken + 1e-3))
-        lanes.append((f"{dialogues[number]['seed']} · {dialogues[number]['number']}", bars))
+            bars.append(Bar(phase, start, end, number == last and weights < end <= scored[number]))
+        label = f"{dialogues[number]['seed']} · {dialogues[number]['number']}"
+        lanes.append((_NO_XML.sub("\N{REPLACEMENT CHARACTER}", label), bars))
     return lanes
 
 

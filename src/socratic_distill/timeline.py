@@ -25,7 +25,7 @@ class StepTimes:
         began: the answer to the update before, or the beginning of the loop.
         renewed: the weights behind the update before were there to play with.
         taken: the step's last request was handed to the service.
-        answered: the service answered it.
+        answered: the service has answered it, and the last of its dialogues has ended: its rows can be written.
     """
 
     began: float
@@ -93,8 +93,11 @@ def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict
     last = max(scored, key=lambda one: one.span[1], default=None)
     chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
     if last is not None and last.teacher:
-        chain += [one for one in reversed(dialogue_spans(last)) if times.began < one[1][1] <= times.taken]
-    chain.append(("weights", (times.began, times.renewed)))
+        chain += [one for one in reversed(dialogue_spans(last)) if times.began < one[1][1] <= last.span[1]]
+    # Waited for by what began when they were there, unless what it followed took longer.
+    place = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))
+    if times.renewed <= chain[place - 1][1][0]:
+        chain.insert(place, ("weights", (times.began, times.renewed)))
     now = times.answered
     for phase, (start, end) in chain:
         end = min(end, now)

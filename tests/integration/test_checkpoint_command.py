@@ -67,7 +67,8 @@ def listed(tmp_path):
         manager.append(CheckpointRecord.model_validate(row))
     resumed = next(record for record in manager.records if record.state_path == path_of("000004"))
     manager.mark_resumed(4, resumed)
-    final = {"name": "final", "batch": 6, "final": True, "kind": "final", "created_at": NOW - hour / 2}
+    half_an_hour_ago = datetime.now(UTC) - hour / 2  # shown in minutes, and NOW may be some ago
+    final = {"name": "final", "batch": 6, "final": True, "kind": "final", "created_at": half_an_hour_ago}
     manager.append(CheckpointRecord.model_validate(final | {"sampler_path": path_of("final", "sampler_weights")}))
     both = {"state_path": path_of("final"), "sampler_path": path_of("final", "sampler_weights")}
     manager.append(CheckpointRecord.model_validate(final | both))
@@ -91,6 +92,24 @@ def test_table_shows_each_checkpoint_once_with_all_that_is_known(listed, capsys)
         ["4", "interrupted", path_of("000004"), "3 h", "never", "adopted"],
         ["6", "final", path_of("final"), path_of("final", "sampler_weights"), "30 min", "never", "saved"],
     ]
+
+
+@pytest.mark.parametrize("name", ["a[/b]", "run[lr]", "[red]x", "run:fire:", "a[link=x]y", "\\[x]"])
+def test_table_shows_every_character_of_a_path(tmp_path, capsys, name):
+    directory = tmp_path / name
+    directory.mkdir(parents=True)
+    rows = [
+        {"name": "000006", "batch": 6, "state_path": f"/runs/{name}/weights/000006"},
+        {"name": "000007", "batch": 7, "sampler_path": f"tinker://{name}/sampler_weights/000007"},
+    ]
+    (directory / "checkpoints.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "origin.json").write_text(json.dumps({"given": name, "resolved": f"tinker://{name}/weights/x"}))
+    assert main(["checkpoints", str(directory)]) == 0
+    title, _, *lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip("─ \n")]
+    assert title == f"{directory}, begun from tinker://{name}/weights/x"
+    assert [re.split(r"\s{2,}", line)[1] for line in lines] == [
+        f"{directory.name}/weights/000006", f"tinker://{name}/sampler_weights/000007"
+    ]  # fmt: skip
 
 
 def test_json_holds_everything_that_the_records_do(listed, capsys):

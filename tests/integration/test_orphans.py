@@ -190,6 +190,31 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
     assert rows(run) == whole
 
 
+def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(config, run, server, whole, monkeypatch):
+    die(server, config, steps=3)
+    with (run / "server_runs.jsonl").open("ab") as file:
+        file.write(b'{"server_run": "fake-0002:tr')  # a start that died as it noted its server run
+
+    class Died(BaseException):
+        pass
+
+    right, dead = CheckpointManager.append, []
+
+    def append(self, record):
+        if dead or (record.resumable and record.batch == 4):
+            dead.append(record)
+            raise Died
+        right(self, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointManager, "append", append)
+        with pytest.raises(Died):
+            train_on(FakeServiceClient(server), config)
+    train_on(FakeServiceClient(server), config)
+    assert {record.state_path for record in adopted(run)} == {f"tinker://{SECOND}/weights/000004"}
+    assert rows(run) == whole
+
+
 def test_adoption_takes_place_once(died, config, run, server):
     forget(run, f"tinker://{FIRST}/weights/000002")
     train_on(FakeServiceClient(server), config)

@@ -3,11 +3,14 @@
 import logging
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from socratic_distill import CheckpointManager, NoUsableCheckpoint, Resume, load_checkpoints, resolve_start
+from socratic_distill import journal as journal_module
 from socratic_distill.journal import Journal
+from socratic_distill.records import parse_line
 from socratic_distill.state_paths import resolve_state_path
 
 SAMPLES = Path(__file__).parents[1] / "data_samples" / "cookbook"
@@ -114,6 +117,19 @@ def test_states_without_a_batch_are_named_rather_than_passed_over(run_of):
     with pytest.raises(NoUsableCheckpoint, match=r"weights/000005: does not say which batch comes next") as refused:
         resolve_start(run_of("steps_alone"))
     assert STATES + "final" in str(refused.value)
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_its_lines_are_known_for_records_without_being_parsed(path):
+    nested = path.read_bytes().count(b": {")
+    with mock.patch.object(journal_module, "parse_line", side_effect=parse_line) as parse:
+        assert list(Journal.read(path).bad_lines()) == []
+    assert parse.call_count == nested
+
+
+def test_a_finished_run_of_the_cookbook_has_a_final_record(run_of):
+    (final,) = Journal.read(run_of("extra_keys") / "checkpoints.jsonl").finals(2)
+    assert (final.state_path, final.sampler_path) == (STATES + "final", SAMPLERS + "final")
 
 
 @pytest.mark.parametrize("name", ["reinforced", "cut_off", "late", "extra_keys"])

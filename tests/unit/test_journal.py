@@ -219,7 +219,7 @@ def test_any_part_of_any_journal_holds_the_records_that_are_whole(written):
 
 
 @given(st.from_regex(journal_module._FIRST_LINE, fullmatch=True))
-@settings(reproducible, max_examples=500)
+@reproducible
 def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line):
     parse_line(line.rstrip(b"\n"))
 
@@ -230,7 +230,8 @@ def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line)
         b'{"name": "a", "batch": 1.0}', b'{"name": "a", "batch": 1e2}', b'{"name": "a", "batch": 01}',
         b'{"name": "a", "batch": true}', b'{"name": "a", "epoch": "1"}', b'{"name": "a", "final": 1}',
         b'{"name": "a", "state_path": 1}', b'{"name": "a", "name": null}', b'{"name": "a\tb"}', b'{"name": "\xff"}',
-        b'{"name": "a", "kl": 0x1}', b'{"name": "a",}', b'{"name": "a"}}', b'{"name": "a", "x": [1]', b'{"name": "a"}\x00',
+        b'{"name": "a", "kl": 0x1}', b'{"name": "a",}', b'{"name": "a"}}', b'{"name": "a", "x": [1]',
+        b'{"name": "a"}\x00',
     ],
 )  # fmt: skip
 def test_lines_that_look_much_like_records_are_found_bad_by_number_and_byte(line):
@@ -259,7 +260,7 @@ def test_newest_state_and_lineage_are_those_of_the_plain_model(written, size, go
 
 
 @given(journals(), block_sizes, st.integers(0, 12))
-@settings(reproducible, max_examples=200)
+@reproducible
 def test_finals_paths_and_deletions_are_those_of_the_plain_model(written, size, batch):
     journal, records = Journal(written.data), written.records
     states = [one.state_path for one in records if one.state_path is not None]
@@ -320,6 +321,15 @@ def test_record_that_went_on_from_an_earlier_batch_supersedes_the_later_ones_abo
     assert Journal.of(records).newest_state() == went_back
 
 
+@pytest.mark.parametrize("behind", [marker(7, state=False), marker(5)], ids=["without a state", "deleted"])
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_state_above_the_line_that_went_on_is_the_newest_where_those_below_are_older(behind, size):
+    gone = [deletion(behind.state_path)] if behind.state_path else []
+    kept = record(5, name="kept")
+    with blocks_of(size):
+        assert Journal.of([kept, record(8), behind, record(3), *gone]).newest_state() == kept
+
+
 def test_deleted_states_are_not_the_newest_wherever_the_deletion_stands():
     assert record(40).state_path is not None
     gone = deletion(record(40).state_path or "")
@@ -370,7 +380,7 @@ def test_start_of_a_run_with_a_long_journal_parses_few_lines(tmp_path):
         journal = Journal.read(manager.path)
         assert journal.finals(5000) == [] and not journal.is_deleted(start.state_path)
         assert journal.known([start.state_path, "/x", "/y"]) == {start.state_path, "/x"}
-    assert parse.call_count <= 40
+    assert parse.call_count <= 20
 
 
 def test_many_states_that_were_deleted_do_not_take_a_search_each():
@@ -441,7 +451,7 @@ def other_way_round(line: bytes) -> bytes:
         (A[:9] + record(40, best={"name": "x"}).to_line().rstrip().encode(), [record(40, best={"name": "x"})]),
         (other_way_round(A) + other_way_round(B), [record(20), record(40)]),
         (A[:22] + other_way_round(B), [record(40)]),
-        (A + b"," + B + b"," + A, [record(20), record(40), record(20)]),
+        (A + b"," + A + b"," + B, [record(20), record(20), record(40)]),
         (b"\x00\x00" + A + b"\x00", [record(20)]),
         (A[:9] + A + b"\x00", [record(20)]),
         (b'{"batch": 7}' + A, [record(20)]),
@@ -449,7 +459,7 @@ def other_way_round(line: bytes) -> bytes:
         (b'{"best": {"batch": 3, "name": "x"}, "kl": 0.' + A, [record(20)]),
         (b'{"best": [{"name": "x"} , {"name": "y"}], "kl": 0.' + A, [record(20)]),
         (b'{"name": 3, "best": {"name": "x"}}' + A, [record(20)]),
-        (b'{"a":' * 100_000 + A, [record(20)]),
+        (b'{"a":' * 2000 + A, [record(20)]),
     ],
     ids=[
         "torn+whole", "brace lost", "newline lost", "torn+two", "whole+torn", "whole+zeros", "torn+nested name",

@@ -77,6 +77,23 @@ def test_lock_is_freed_when_the_note_cannot_be_written(tmp_path, monkeypatch):
         pass
 
 
+def test_lock_is_freed_when_the_note_cannot_be_deleted(tmp_path, caplog):
+    with RunLock(tmp_path):
+        (tmp_path / HOLDER).unlink()
+        (tmp_path / HOLDER).mkdir()
+    assert f"{HOLDER} cannot be deleted" in caplog.text
+    (tmp_path / HOLDER).rmdir()
+    with RunLock(tmp_path):
+        pass
+
+
+def test_error_of_a_run_is_not_hidden_by_a_note_that_cannot_be_deleted(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunLock(tmp_path):
+        (tmp_path / HOLDER).unlink()
+        (tmp_path / HOLDER).mkdir()
+        raise ZeroDivisionError
+
+
 def test_directory_that_cannot_be_made_is_an_error_of_ours(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be made or locked"), RunLock(tmp_path / "file" / "run"):

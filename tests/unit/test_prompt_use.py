@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from tinker.types import SampledSequence, SampleResponse
 from socratic_distill import Seed, TeacherError, train_async
 from socratic_distill.dialogue import Dialogue, PromptUse, Turn
 from socratic_distill.metrics import dialogue_metrics
+from socratic_distill.rollout import Speaker
 from socratic_distill.sequences import merge_turns
 from socratic_distill.service_errors import status_error
-from socratic_distill.teacher import ScoredDialogue, Scorer
+from socratic_distill.teacher import ScoredDialogue, Scorer, score
 from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
@@ -144,6 +146,35 @@ async def test_what_the_server_had_cached_is_told_and_adds_up():
     uses = [(await scores_of(Scorer(server), server, sequence))[1] for sequence in (SEQUENCE, OTHER)]
     assert uses == [PromptUse(6, 2), PromptUse(9, 2)]
     assert sum(uses, PromptUse()) == PromptUse(15, 4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
+    """As under a template that drops reasoning from earlier turns: no prompt continues the one before."""
+
+    class Apart:
+        def __init__(self, client):
+            self.tutor = Speaker("tutor", client, None, 9, temperature)  # pyright: ignore[reportArgumentType]
+
+        def teacher_prompt(self, dialogue):
+            return (9,) * len(dialogue.turns) + (7,)
+
+    turns = [
+        Turn(role, "hm", prompt, tokens, tokens, (-1.0,) * len(tokens), 0, "stop")
+        for role, prompt, tokens in [
+            ("student", (1,), (2,)), ("tutor", (1, 1), (4, 5, 6)), ("student", (1,), (3,)), ("tutor", (2, 2, 2), (8,)),
+        ]
+    ]  # fmt: skip
+    teacher, tutor = Server(cached=1), Server(cached=3)
+    cast: Any = Apart(tutor)
+    one = await score(Dialogue(Seed("s", "q", "12"), 0, 0, tuple(turns)), cast, Scorer(teacher))
+    assert teacher.asked == [3, 1]
+    assert one.use == PromptUse((2 + 3) + (4 + 1), 1 + 1)
+    assert [array.tolist() for array in one.teacher] == [[-0.25, -0.375, -0.5], [-0.5]]
+    if temperature == 1.0:
+        assert tutor.asked == [] and one.tutor_use == PromptUse()
+    else:
+        assert tutor.asked == [3, 1] and one.tutor_use == PromptUse((2 + 3) + (3 + 1), 3 + 3)
 
 
 # By hand

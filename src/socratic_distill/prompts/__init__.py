@@ -1,8 +1,8 @@
 """The texts given to tutor, student and teacher, and how a seed is filled into them."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,18 +27,18 @@ class Prompts:
 
     def for_tutor(self, seed: Seed) -> str:
         """The tutor's system prompt on a seed: never the answer, never the mistake."""
-        return _fill(self.tutor, {"question": seed.question})
+        return _fill(self.tutor, (("question", seed.question),))
 
     def for_teacher(self, seed: Seed, profile: str) -> str:
         """The teacher's system prompt on a seed."""
-        return _fill(self.teacher, _facts(seed, profile))
+        return _fill(self.teacher, tuple(_facts(seed, profile).items()))
 
     def for_student(self, seed: Seed, profile: str) -> str:
         """The student's system prompt: with its mistake, or to try on its own where the seed has none."""
         text = self.student if seed.initial_error else self.student_attempt
         facts = _facts(seed, profile)
         del facts["expected_answer"]  # a student who knows the answer has nothing to learn
-        return _fill(text, facts)
+        return _fill(text, tuple(facts.items()))
 
 
 def load_prompts(config: SocraticConfig) -> Prompts:
@@ -89,7 +89,10 @@ def _facts(seed: Seed, profile: str) -> dict[str, str]:
     }
 
 
-def _fill(template: str, facts: Mapping[str, str]) -> str:
+@lru_cache(4096)  # each view of a dialogue begins with the same text
+def _fill(template: str, given: tuple[tuple[str, str], ...]) -> str:
+    facts = dict(given)
+
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name in facts:

@@ -1,0 +1,510 @@
+"""What overlaps in a run on virtual time, what never does, and what a failure in the middle of it leaves behind."""
+
+import asyncio
+import gc
+import logging
+import re
+from collections import Counter
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tests.conftest import read_rows
+
+from socratic_distill import RolloutError, SocraticConfig, load_checkpoints, load_seeds, train_async, trainer
+from socratic_distill.journal import Journal
+from socratic_distill.randomness import stable_seed
+from socratic_distill.run import RunDirectory
+from socratic_distill.seeds import batch
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing.clock import run_virtual
+from socratic_distill.testing.latency import Latency, ModelSpeed
+from socratic_distill.testing.virtual import Served, VirtualServiceClient
+
+# Short replies, slowly said: the times of long ones for a tenth of the work.
+TERSE = {
+    "tutor": ModelSpeed(50e-6, 60e-3, 12),
+    "student": ModelSpeed(100e-6, 100e-3, 32),
+    "teacher": ModelSpeed(200e-6, 60e-3, 12),
+}
+CALM = Latency(models=TERSE)
+QUICK = Latency(models=TERSE, cycle=1.0, sampler_save=0.3, state_save=0.3)
+PASS, STEP, SAMPLER, STATE = "forward_backward", "optim_step", "save_weights_for_sampler", "save_state"
+LETTERS = {PASS: "p", STEP: "o", SAMPLER: "w", STATE: "s"}
+OPENING, GROUPS = 0, 3
+Key = tuple[int, str, int, int]  # step, seed, number, turn
+
+
+class LearningService(VirtualServiceClient):
+    """A virtual service whose models are the fake's, which learn: what is trained on shows in what is said.
+
+    Args:
+        doomed: seeds of the requests that fail.
+    """
+
+    make_weights = FakeServiceClient.make_weights
+    sampler = FakeServiceClient.sampler
+
+    def __init__(self, latency: Latency, *, doomed: frozenset[int] = frozenset(), **options: Any) -> None:
+        super().__init__(latency, **options)
+        self._doomed = doomed
+
+    def submit(self, call, action, **arguments):
+        def fail():
+            raise Fault(call).exception()
+
+        return super().submit(call, fail if arguments.get("seed") in self._doomed else action, **arguments)
+
+
+class Request(NamedTuple):
+    """A sampling or scoring request: the turn that it samples, or the last turn that it scores."""
+
+    key: Key
+    at: Served
+
+
+def virtual(make_config, **changes) -> SocraticConfig:
+    """A small config of the models whose speeds a `Latency` knows."""
+    names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
+    return make_config(**(names | dict(max_tokens=200) | changes))
+
+
+async def train_on(service, config):
+    return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+
+
+def run(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> VirtualServiceClient:
+    """Trains on a virtual service that learns nothing; gives it."""
+
+    async def main():
+        service = VirtualServiceClient(latency, keep_tokens=True, **options)
+        await train_on(service, config)
+        return service
+
+    return run_virtual(main())
+
+
+def learn(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> LearningService:
+    """Trains on a virtual service that learns; gives it."""
+
+    async def main():
+        service = LearningService(latency, **options)
+        await train_on(service, config)
+        return service
+
+    return run_virtual(main())
+
+
+def turns(config: SocraticConfig, steps: int = 12) -> dict[int, Key]:
+    """The turns of the first steps, by the seed of their request."""
+    found = dict[int, Key]()
+    for step in range(steps):
+        for one in load_seeds(config.seeds_file):
+            for number in range(2 * config.num_envs):
+                who = (step, one.id, number)
+                found[stable_seed(config.seed, *who, "opening")] = (*who, OPENING)
+                found |= {stable_seed(config.seed, *who, n): (*who, n) for n in range(1, 2 * config.max_turns + 1)}
+    return found
+
+
+def sampled(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+    known = turns(config)
+    return [
+        Request(known[record.arguments["seed"]], served)
+        for record, served in zip(service.calls, service.ledger, strict=True)
+        if record.call == "sample" and not record.arguments["prompt_logprobs"]
+    ]
+
+
+def scored(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+    """The teacher's scores; which turn they end with is read from the tokens."""
+    said = {tuple(one.at.replies[0].tolist()): one.key for one in sampled(service, config) if one.at.model == "tutor"}
+    found = []
+    for record, served in zip(service.calls, service.ledger, strict=True):
+        if record.arguments.get("prompt_logprobs"):
+            assert served.prompt is not None
+            prompt = tuple(served.prompt.tolist())
+            reply = max((prompt[-n:] for n in range(2, len(prompt)) if prompt[-n:] in said), key=len)
+            found.append(Request(said[reply], served))
+    return found
+
+
+def trained(service: VirtualServiceClient) -> list[Served]:
+    """The training client's calls, in order."""
+    return [served for served in service.ledger if served.server_run is not None and served.call in LETTERS]
+
+
+def steps_of(calls: list[Served]) -> list[list[Served]]:
+    """The training calls of each step: its passes, and all behind them up to the next step's first pass."""
+    steps: list[list[Served]] = []
+    for before, one in zip([None, *calls], calls, strict=False):
+        if one.call == PASS and (before is None or before.call != PASS):
+            steps.append([])
+        if steps:
+            steps[-1].append(one)
+    return steps
+
+
+def rows(log_path: Path | str) -> list[list[dict[str, Any]]]:
+    """Metrics and dialogues, without what tells of time, recoveries and what happened to be cached."""
+    kept = [read_rows(Path(log_path) / f"{name}.jsonl") for name in ("metrics", "dialogues")]
+    return [
+        [
+            {key: row[key] for key in row if not key.startswith("recovery/") and not key.endswith("_cached")}
+            for row in part
+        ]
+        for part in kept
+    ]
+
+
+# What a strictly on-policy run does meanwhile
+
+
+def test_the_next_batch_is_opened_while_this_one_trains_and_not_before_all_its_dialogues_have_ended(make_config):
+    config = virtual(make_config)
+    service = run(config)
+    requests, steps = sampled(service, config), steps_of(trained(service))
+    for step in range(1, 6):
+        openings = [one.at for one in requests if (one.key[0], one.key[3]) == (step, OPENING)]
+        ended = max(one.at.answered for one in requests if one.key[0] == step - 1)
+        saved = next(one for one in steps[step - 1] if one.call == SAMPLER)
+        assert len(openings) == GROUPS
+        assert [one.submitted for one in openings] == [pytest.approx(ended)] * GROUPS
+        assert max(one.answered for one in openings) < saved.ended, "the new weights had to wait for them"
+
+
+def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends_and_not_when_the_batch_does(make_config):
+    config = virtual(make_config, max_turns=3)
+    service = run(config)
+    last = {one.key[:3]: one.at.answered for one in sampled(service, config) if one.key[3] == 2 * config.max_turns - 1}
+    scores = {one.key[:3]: one.at.submitted for one in scored(service, config)}
+    assert scores.keys() == last.keys() and len(last) == 6 * 6
+    assert scores == pytest.approx(last)
+    for step in range(6):
+        ended = max(at for key, at in last.items() if key[0] == step)
+        early = [at for key, at in scores.items() if key[0] == step and at < ended - 0.5]
+        assert len(early) >= 3, "the dialogues of a step end together: nothing was shown"
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_a_pass_is_submitted_as_soon_as_its_groups_and_those_before_are_scored(make_config, groups):
+    config = virtual(make_config, groups_per_minibatch=groups, max_turns=3)
+    service = run(config)
+    there = {one.key[:3]: one.at.answered for one in scored(service, config)}
+    overlapping = 0
+    for step, calls in enumerate(steps_of(trained(service))):
+        seeds = [one.id for one in batch(load_seeds(config.seeds_file), seed=0, step=step, size=GROUPS)]
+        whole = [max(there[step, seed, number] for number in range(2)) for seed in seeds]
+        cuts = range(groups, GROUPS + groups, groups)
+        passes = [one.submitted for one in calls if one.call == PASS]
+        assert passes == pytest.approx([max(whole[:cut]) for cut in cuts]), f"step {step}"
+        overlapping += passes[0] < max(whole) - 0.5
+    assert (overlapping >= 2) == (groups < GROUPS), "no batch shows that its first pass did not wait for its last"
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_and_share_its_cycle(make_config, k):
+    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=None)
+    steps = steps_of(trained(run(config)))
+    assert len(steps) == 6
+    for number, calls in enumerate(steps):
+        last = [one for one in calls if one.call == PASS][-1]
+        (stepped,) = [one for one in calls if one.call == STEP]
+        saved = next(one for one in calls if one.call == SAMPLER)
+        assert stepped.submitted == saved.submitted
+        assert saved.started == stepped.ended
+        if k == 0:
+            assert stepped.submitted == last.submitted
+            assert last.submitted < last.started, "it was not queued when its cycle began"
+        assert (stepped.started, stepped.ended) == (last.started, last.ended), f"step {number} takes two cycles"
+
+
+@pytest.mark.parametrize("save_every", [1, 2, None])
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_due(make_config, k, save_every):
+    """A pass ahead of a state would be carried out in a cycle of its own; one ahead of a step would be in its sum."""
+    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=save_every)
+    calls = trained(run(config, QUICK))
+    state = {1: "s?", 2: "(?:s)?", None: ""}[save_every]
+    queue = "".join(LETTERS[one.call] for one in calls)
+    assert re.fullmatch(rf"w(?:p{{3}}ow{state}){{6}}ws", queue), queue
+    due = [number for number in range(1, 6) if save_every is not None and number % save_every == 0]
+    saved = [number + 1 for number, step in enumerate(steps_of(calls)[:-1]) if step[-1].call == STATE]
+    assert saved == due
+    names = [one.path.rsplit("/", 1)[1] for one in calls if one.path is not None]
+    assert sorted(names) == sorted([f"{n:06d}" for n in [*range(7), *due]] + ["final"] * 2)
+
+
+def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_no_state_is_due(make_config):
+    config = virtual(make_config, groups_per_minibatch=1, max_staleness=3, save_every=2, max_steps=8)
+    steps = steps_of(trained(run(config, QUICK)))
+    ahead = {}
+    for number, (calls, following) in enumerate(pairwise(steps)):
+        (stepped,) = [one for one in calls if one.call == STEP]
+        ahead[number + 1] = following[0].submitted < stepped.answered
+    assert not any(ahead[number] for number in (2, 4, 6)), "a state is due there"
+    assert any(ahead[number] for number in (1, 3, 5, 7)), "each step waited for the answer to the one before"
+
+
+# What nobody waits for
+
+
+def test_a_state_is_saved_in_the_background(make_config):
+    config = virtual(make_config, save_every=1)
+    service = run(config)
+    states = [one for one in trained(service) if one.call == STATE][:-1]  # the final one apart
+    assert len(states) == 5
+    for number, state in enumerate(states, 1):
+        meanwhile = [
+            one.key
+            for one in sampled(service, config)
+            if state.submitted < one.at.submitted < state.answered and one.key[0] == number and one.at.model == "tutor"
+        ]
+        assert meanwhile, f"the tutor says nothing while the state of batch {number} is saved"
+
+
+def test_states_cost_a_strictly_on_policy_run_no_time(make_config, tmp_path):
+    found = []
+    for save_every in (1, None):
+        config = virtual(make_config, log_path=tmp_path / str(save_every), save_every=save_every)
+        calls = [(one.call, one.submitted) for one in run(config).ledger if one.call != STATE]
+        found.append(calls)
+    assert found[0] == found[1]
+
+
+def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, tmp_path, monkeypatch):
+    """The sampler save takes 4 s: what takes 3 s of the trainer's own time meanwhile costs no time."""
+
+    class SlowDisplay:
+        def say(self, text): ...
+
+        def step(self, done, total, metrics):
+            jump(1.5)
+
+        def close(self): ...
+
+    def jump(seconds):
+        loop: Any = asyncio.get_running_loop()
+        loop.jump(seconds)
+        spent.append(seconds)
+
+    def log_step(self, metrics, dialogues):
+        jump(1.5)
+        right(self, metrics, dialogues)
+
+    def times(name):
+        config = virtual(make_config, log_path=tmp_path / name, save_every=None)
+        ledger = run(config).ledger
+        return [one.submitted for one in ledger if one.call in (PASS, STEP)]
+
+    spent: list[float] = []
+    right = RunDirectory.log_step
+    quick = times("quick")
+    monkeypatch.setattr(RunDirectory, "log_step", log_step)
+    monkeypatch.setattr(trainer, "open_display", lambda mode: SlowDisplay())
+    assert times("slow") == pytest.approx(quick)
+    assert spent == [1.5] * 12
+
+
+# Back-pressure
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_refusals_and_a_slow_service_slow_the_loop_and_multiply_no_requests(make_config, tmp_path, k):
+    def sent(name, **latency):
+        config = virtual(make_config, log_path=tmp_path / name, max_staleness=k, max_steps=4)
+        service = run(config, Latency(models=TERSE, **latency))
+        asked = Counter(record.arguments.get("seed") for record in service.calls if record.call == "sample")
+        counts = Counter(record.call for record in service.calls)
+        seconds = [row["time/step"] for row in read_rows(tmp_path / name / "metrics.jsonl", without="none")]
+        assert len(seconds) == 4
+        return asked, counts, sum(seconds), service
+
+    asked, counts, seconds, _ = sent("free")
+    for name, latency in {"refused": {"max_concurrent": 2}, "slow": {"cycle": 60.0}}.items():
+        other_asked, other_counts, other_seconds, service = sent(name, **latency)
+        assert other_asked == asked and other_counts == counts, f"{name}: other requests"
+        assert other_seconds > seconds * 1.2, f"{name}: {other_seconds} s against {seconds} s"
+        assert any(one.refused for one in service.ledger) == (name == "refused")
+
+
+# Determinism
+
+LATENCIES = {
+    "again": CALM,
+    "quick": QUICK,
+    "refused": Latency(models=TERSE, max_concurrent=2),
+    "far": Latency(round_trip=3.0, cycle=4.0),
+}
+
+
+_whole: list[Any] = []  # it takes a second, and is the same in every directory
+
+
+@pytest.fixture
+def whole(make_config, tmp_path):
+    """The rows of a run that nothing happens to, on models that learn."""
+    if not _whole:
+        learn(virtual(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=12))
+        _whole.extend(rows(tmp_path / "whole"))
+    return deepcopy(_whole)
+
+
+def test_a_strictly_on_policy_run_is_the_same_however_long_the_service_takes(make_config, tmp_path, whole):
+    for name, latency in LATENCIES.items():
+        config = virtual(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=12)
+        learn(config, latency)
+        assert rows(tmp_path / name) == whole, f"{name}: other rows"
+    said = {turn["text"] for row in whole[1] for turn in row["turns"]}
+    assert len(said) > 40, "the models say one thing: nothing was shown"
+
+
+def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole):
+    config = virtual(make_config, log_path=tmp_path / "fake", max_tokens=12)
+
+    asyncio.run(train_on(FakeServiceClient(), config))
+    found = rows(tmp_path / "fake")
+    for row in (*found[0], *whole[0]):  # a sum over other passes
+        row["service/loss:sum"] = pytest.approx(row["service/loss:sum"], rel=1e-9)
+    assert found == whole
+
+
+# Failures behind the first minibatch of a step
+
+
+def doom(config: SocraticConfig, step: int) -> frozenset[int]:
+    """The tutor's first turns on the last seed of a step."""
+    last = batch(load_seeds(config.seeds_file), seed=config.seed, step=step, size=GROUPS)[-1].id
+    return frozenset(stable_seed(config.seed, step, last, number, 1) for number in range(config.num_envs))
+
+
+def newest_state(log_path):
+    record = Journal.of(load_checkpoints(log_path)).newest_state()
+    assert record is not None
+    return record
+
+
+def check_resumed(again, whole, k):
+    """Strictly on-policy, a resumed run equals the one that nothing happened to; else it loses and repeats no seed."""
+    if k == 0:
+        assert again == whole
+        return
+    assert [row["step"] for row in again[0]] == list(range(6))
+    who = [[(row["step"], row["seed"], row["number"]) for row in dialogues] for dialogues in (again[1], whole[1])]
+    assert who[0] == who[1]
+    ages = [row["step"] - turn["version"] for row in again[1] for turn in row["turns"][1::2]]
+    assert min(ages) == 0 and max(ages) == k
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole, k):
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12, save_every=None, max_staleness=k)
+    server = tmp_path / "server"
+
+    async def fail():
+        service = LearningService(CALM, directory=server, doomed=doom(config, step=3))
+        with pytest.raises(RolloutError, match="2 of 6 dialogues failed"):
+            await train_on(service, config)
+        return trained(service)
+
+    calls = run_virtual(fail())
+    queue = "".join(LETTERS[one.call] for one in calls)
+    assert queue == "w" + 3 * "pppow" + "pps", "two minibatches of step 3, and no step behind them"
+    state = newest_state(config.log_path)
+    assert (state.batch, state.version) == (3, 3)
+    assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
+    resumed = learn(config, directory=server)
+    assert all(one.server_run != calls[0].server_run for one in trained(resumed)), "the client was not reopened"
+    check_resumed(rows(config.log_path), whole, k)
+
+
+@pytest.mark.parametrize(
+    ("nth", "error"), [(1, 500), (10, "poisoned"), (11, 500), (11, "submission"), (12, "lost_answer"), (12, "timeout")]
+)
+def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole, nth, error):
+    """Whether it is known before the step is taken or not: nothing of the lost client counts."""
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12)
+    service = learn(config, faults=[Fault(PASS, nth=nth, error=error)])
+    assert rows(config.log_path) == whole
+    lives = [one["server_run"] for one in read_rows(tmp_path / "run" / "server_runs.jsonl")]
+    assert len(lives) == 2
+    recorded = [path for record in load_checkpoints(config.log_path) for path in record.paths]
+    behind = [
+        one.path
+        for one in trained(service)[1 + nth + 2 * ((nth - 1) // 3) :]
+        if one.server_run == lives[0] and one.path is not None
+    ]
+    assert not set(behind) & set(recorded), "what was queued behind the failed pass is recorded"
+
+
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("after", ["first pass", "step"])
+def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole, after, k):
+    """Behind a minibatch its batch is dropped; behind the optimizer step it is done."""
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12, save_every=None, max_staleness=k)
+    server = tmp_path / "server"
+    awaited = {"first pass": 3 * 3 + 1, "step": 4}[after]
+
+    async def cancelled():
+        service = LearningService(CALM, directory=server)
+        task = asyncio.create_task(train_on(service, config))
+        while service.count(PASS if after == "first pass" else STEP) < awaited:
+            await asyncio.sleep(0.05)
+        stopped, before = asyncio.get_running_loop().time(), len(trained(service))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError, match="was interrupted"):
+            await task
+        return service, stopped, "".join(LETTERS[one.call] for one in trained(service)[before:])
+
+    service, stopped, queue = run_virtual(cancelled())
+    assert STEP not in queue and "o" not in queue, "a step was taken behind the cancellation"
+    assert queue == "s", "the state is the only call left"
+    done = 3 if after == "first pass" else 4
+    state = newest_state(config.log_path)
+    assert (state.batch, state.version, state.kind) == (done, done, "interrupted")
+    asked = [one for one in sampled(service, config) if one.at.submitted > stopped]
+    assert [one.key for one in asked if one.key[0] >= done] == [], "dialogues are played that nobody will train on"
+    learn(config, directory=server)
+    check_resumed(rows(config.log_path), whole, k)
+
+
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "cancelled",
+        "doomed",
+        *(Fault(call, nth=2) for call in (PASS, STEP, SAMPLER, STATE)),
+        Fault(PASS, 4, "submission"),
+    ],
+    ids=lambda what: (
+        what if isinstance(what, str) else f"{what.call}-{what.error}" if isinstance(what, Fault) else None
+    ),
+)
+def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog, what, k):
+    complaints = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        service = LearningService(CALM, doomed=doom(config, 1) if what == "doomed" else frozenset(), faults=faults)
+        task = asyncio.create_task(train_on(service, config))
+        await asyncio.wait([task], timeout=40 if what == "cancelled" else None)
+        task.cancel()
+        await asyncio.wait([task])
+        ended = "cancelled" if task.cancelled() else type(task.exception()).__name__
+        await asyncio.sleep(60)  # what was asked for is answered
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        del task, service
+        gc.collect()
+        return ended, left
+
+    caplog.set_level(logging.CRITICAL)
+    faults = [what] if isinstance(what, Fault) else []
+    changes = dict(max_tokens=12, max_steps=3, save_every=1)
+    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, **changes)
+    ended, left = run_virtual(main())
+    assert ended == {"cancelled": "cancelled", "doomed": "RolloutError"}.get(str(what), "NoneType")
+    assert left == set()
+    assert complaints == []

@@ -1,0 +1,62 @@
+"""The files of a run directory that are not its journal, also after a crash or another tool's hand."""
+
+import json
+import logging
+
+import pytest
+
+from socratic_distill import ConfigError
+from socratic_distill.cli import main
+from socratic_distill.files import end_line
+from socratic_distill.orphans import ServerRun, server_runs_of
+from socratic_distill.run import CONFIG, SERVER_RUNS, RunDirectory, load_config
+
+
+def test_server_run_noted_behind_a_torn_line_stands_on_its_own(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.note_server_run("first", 0)
+    with (tmp_path / SERVER_RUNS).open("ab") as file:
+        file.write(b'{"server_run": "sec')
+    run.note_server_run("third", 4)
+    assert server_runs_of(tmp_path) == [ServerRun("first", 0, 4), ServerRun("third", 4)]
+
+
+def test_server_run_whose_newline_alone_was_lost_is_kept(tmp_path):
+    (tmp_path / SERVER_RUNS).write_text('{"server_run": "first", "batch": 0}')
+    RunDirectory(tmp_path).note_server_run("second", 4)
+    assert [run.id for run in server_runs_of(tmp_path)] == ["first", "second"]
+
+
+def test_ending_a_line_changes_nothing_where_none_is_open(tmp_path):
+    end_line(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+    for text, ended in ((b"", b""), (b"a\n", b"a\n"), (b"a\nb", b"a\nb\n")):
+        (tmp_path / "file").write_bytes(text)
+        end_line(tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == ended
+
+
+@pytest.mark.parametrize("line", [b'{"server_run": "\xff", "batch": 2}', b"\xff\xfe\x00", b"[]", b'{"batch": 1}', b"{"])
+def test_line_that_names_no_server_run_is_told_and_passed_over(tmp_path, caplog, line):
+    good = b'{"server_run": "%s", "batch": %d}\n'
+    (tmp_path / SERVER_RUNS).write_bytes(good % (b"first", 0) + line + b"\n" + good % (b"second", 4))
+    with caplog.at_level(logging.WARNING):
+        assert [run.id for run in server_runs_of(tmp_path)] == ["first", "second"]
+    assert caplog.text.count("skipped a line that names no server run") == 1
+
+
+@pytest.mark.parametrize("stored", ["[]", "3", "null", '"text"', "{", "", '{"unknown": 1}', "{}", b"\xff"], ids=str)
+def test_config_that_is_none_is_a_config_error(tmp_path, capsys, stored):
+    (tmp_path / CONFIG).write_bytes(stored if isinstance(stored, bytes) else stored.encode())
+    with pytest.raises(ConfigError):
+        load_config(tmp_path)
+    assert main(["checkpoints", str(tmp_path), "prune"]) == 1
+    assert "ConfigError: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stored", ["[]", "null", "{"])
+def test_run_begins_where_another_tool_left_something_else_as_its_config(tmp_path, make_config, stored):
+    (tmp_path / CONFIG).write_text(stored)
+    config = make_config()
+    RunDirectory(tmp_path).begin(config, {}, None)
+    assert load_config(tmp_path) == config and json.loads((tmp_path / CONFIG).read_text())["max_steps"] == 6
