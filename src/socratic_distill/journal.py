@@ -15,7 +15,7 @@ from socratic_distill.records import CheckpointRecord, parse_line, salvage
 # record, and is known for one ten times faster than by parsing it; every other line is parsed. First come, in our
 # order, our most common keys, since an optional pair is matched faster than one of a repeated choice.
 _TEXT = rb'"[ !#-\[\]-~]*+"'
-_COUNT = rb"-?(?:0|[1-9]\d{0,17}+)(?![\d.eE])"
+_COUNT = rb"-?(?:0|[1-9]\d{0,17}+)"
 _COMMON = {b"batch": _COUNT, b"state_path": _TEXT, b"sampler_path": _TEXT, b"version": _COUNT, b"kind": _TEXT}
 _COMMON |= dict.fromkeys((b"created_at", b"expires_at", b"config_digest"), _TEXT)
 _ANY = (
@@ -35,6 +35,7 @@ _RECORD = b"".join(
 )
 _FIRST_LINE = re.compile(_RECORD)
 _BEFORE_ANOTHER_LINE = re.compile(rb"\n(?!" + _RECORD + rb")")
+_BLANK_LINES = re.compile(rb"^\s*\n|^\s+\Z", re.MULTILINE)
 _LATER_EPOCH = re.compile(rb'"epoch"\s*+:\s*+(?!0\b|null)')
 _BLOCK_BYTES = 1 << 20
 _FEW = 4
@@ -115,14 +116,17 @@ class Journal:
                 yield line
 
     def without(self, lines: Iterable[Line]) -> bytes:
-        """The file with the last line ended, and of these bad lines the whole records alone, each on its own line."""
+        """The file with the last line ended, no blank ones, and of these bad lines the whole records alone.
+
+        Each record stands on a line of its own.
+        """
         parts, place = [], 0
         for line in lines:
             parts += [self.data[place : line.offset], *(raw + b"\n" for raw, _ in line.good)]
             stop = self.data.find(b"\n", line.offset)
             place = stop + 1 if stop >= 0 else len(self.data)
         parts.append(self.data[place:])
-        whole = b"".join(parts)
+        whole = _BLANK_LINES.sub(b"", b"".join(parts))
         return whole + b"\n" if whole and not whole.endswith(b"\n") else whole
 
     def records(self) -> list[CheckpointRecord]:
@@ -163,8 +167,10 @@ class Journal:
     def is_deleted(self, path: str) -> bool:
         """Whether a line says that a path was deleted; the first few are looked up one by one, as that is faster."""
         self._asked += 1
-        if self._asked > _FEW or (b'"deleted_path"' not in self.data and b"\\" not in self.data):
+        if self._asked > _FEW:
             return path in self.deleted
+        if not self._has(0, len(self.data), b'"deleted_path"', b"\\"):
+            return False
         return any(record.deleted_path == path for record in self._records_naming({path}))
 
     def newest_state(

@@ -83,6 +83,7 @@ class Learner:
         self._learning_rate = learning_rate
         self._loss_fn = loss_fn
         self.version = version
+        self._unanswered: set[asyncio.Future[Any]] = set()
 
     def begin(self, batch: int) -> Update:
         """A training step without examples yet."""
@@ -103,8 +104,11 @@ class Learner:
             request = self._client.forward_backward([example.datum for example in examples], self._loss_fn)
         except Exception as error:
             raise failure(f"the training step of batch {update.batch}", error) from error
-        update._passes.append(asyncio.ensure_future(request))
-        update._passes[-1].add_done_callback(take_note)
+        answer = asyncio.ensure_future(request)
+        answer.add_done_callback(take_note)
+        answer.add_done_callback(self._unanswered.discard)
+        self._unanswered.add(answer)
+        update._passes.append(answer)
 
     def step(self, update: Update) -> None:
         """Submits the optimizer step and, behind it, the new weights' save; neither where there are no examples.
@@ -123,3 +127,8 @@ class Learner:
             raise failure(f"the training step of batch {update.batch}", error) from error
         self.version += 1
         update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
+
+    def abandon(self) -> None:
+        """Gives up the passes that are not answered: behind a lost request they never are."""
+        for answer in self._unanswered:
+            answer.cancel()

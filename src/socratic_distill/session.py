@@ -135,6 +135,7 @@ class Session:
     def abandon(self) -> None:
         """The session is over, or its client lost: what is not confirmed by now does not count."""
         self.saver.abandon()
+        self.learner.abandon()
 
     @property
     def began(self) -> int:

@@ -9,9 +9,11 @@ the tutor has had its last turn, and the student's answer to that turn is waited
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.dialogue import Dialogue
+from socratic_distill.interrupts import take_note
 from socratic_distill.rollout import Cast, answer_last, gather_all, make_groups, open_group, play_tutor
 from socratic_distill.seeds import Seed, batch
 from socratic_distill.stage import Stage
@@ -80,7 +82,8 @@ class Stream:
         return [one for group in groups for one in group]
 
     def close(self, step: int = 0) -> None:
-        """Drops the dialogues in play of a batch and all behind it."""
+        """Drops the dialogues in play of a batch and all behind it; they are not played again."""
+        self._total = min(self._total, step)
         for ahead in [ahead for ahead in self._batches if ahead >= step]:
             for task in self._batches.pop(ahead).groups:
                 task.cancel()
@@ -98,6 +101,8 @@ class Stream:
             made.groups += [
                 loop.create_task(self._play_group(*one, made)) for one in zip(groups, made.scored, strict=True)
             ]
+            for future in (*made.groups, *chain.from_iterable(made.scored)):
+                future.add_done_callback(take_note)
             self._batches[step] = made
         return self._batches[step]
 
@@ -110,7 +115,7 @@ class Stream:
                 opened = await open_group(group, self._openers)
             await batch.may_begin.wait()
             return await gather_all(map(self._play, opened, scored))
-        except Exception as error:  # whoever waits for the scores must not wait for ever
+        except BaseException as error:  # a cancelled request too: whoever waits for the scores must not wait for ever
             for one in scored:
                 if not one.done():
                     one.set_exception(error)

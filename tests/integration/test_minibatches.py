@@ -81,11 +81,11 @@ def test_the_data_of_a_batch_are_the_same_and_in_the_same_order_however_it_is_cu
     found = {}
     for groups in CUTS:
         passes.clear()
-        run(make_config(log_path=tmp_path / str(groups), groups_per_minibatch=groups, max_steps=5))
+        run(make_config(log_path=tmp_path / str(groups), groups_per_minibatch=groups, max_steps=3, max_tokens=6))
         rows = read_rows(tmp_path / str(groups) / "metrics.jsonl")
         found[groups] = [datum for one in passes for datum in one]
-        assert len(passes) == 5 * math.ceil(3 / groups)
-        assert sum(row["datums"] for row in rows) == len(found[groups]) == 5 * 6
+        assert len(passes) == 3 * math.ceil(3 / groups)
+        assert sum(row["datums"] for row in rows) == len(found[groups]) == 3 * 6
     assert found[1] == found[99] and found[2] == found[99]
     assert len(set(found[99])) == len(found[99]), "data that are alike cannot show their order"
     first, *others = [read_rows(tmp_path / str(groups) / "dialogues.jsonl") for groups in CUTS]
@@ -97,7 +97,9 @@ def test_each_pass_holds_whole_groups(make_config, monkeypatch, dialogue_sizes, 
     passes = record(monkeypatch, FakeTrainingClient)
     # A dialogue that failed gives no data, and the groups differ in size.
     faults = [Fault("sample", nth=nth) for nth in (9, 70, 71, 72, 130)]
-    config = make_config(groups_per_minibatch=groups, groups_per_batch=5, max_steps=3, max_failed_fraction=1.0)
+    config = make_config(
+        groups_per_minibatch=groups, groups_per_batch=5, max_steps=3, max_tokens=6, max_failed_fraction=1.0
+    )
     on_virtual_time(config, faults)
     by_group = [sum(dialogue_sizes[at : at + 2]) for at in range(0, 30, 2)]
     assert len(dialogue_sizes) == 30 and set(by_group) >= {1, 2}
@@ -109,7 +111,7 @@ def test_each_pass_holds_whole_groups(make_config, monkeypatch, dialogue_sizes, 
 def test_metrics_do_not_tell_how_a_batch_was_cut(make_config, tmp_path):
     found = []
     for groups in CUTS:
-        changes = dict(groups_per_minibatch=groups, max_steps=3, loss_fn="ppo")
+        changes = dict(groups_per_minibatch=groups, max_steps=2, max_tokens=6, loss_fn="ppo")
         on_the_fake(make_config(log_path=tmp_path / str(groups), **changes))
         found.append(read_rows(tmp_path / str(groups) / "metrics.jsonl"))
     sums = [[row.pop("service/loss:sum") for row in rows] for rows in found]

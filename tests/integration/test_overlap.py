@@ -37,15 +37,8 @@ OPENING, GROUPS = 0, 3
 Key = tuple[int, str, int, int]  # step, seed, number, turn
 
 
-class LearningService(VirtualServiceClient):
-    """A virtual service whose models are the fake's, which learn: what is trained on shows in what is said.
-
-    Args:
-        doomed: seeds of the requests that fail.
-    """
-
-    make_weights = FakeServiceClient.make_weights
-    sampler = FakeServiceClient.sampler
+class DoomedService(VirtualServiceClient):
+    """A virtual service that fails the requests of some seeds."""
 
     def __init__(self, latency: Latency, *, doomed: frozenset[int] = frozenset(), **options: Any) -> None:
         super().__init__(latency, **options)
@@ -56,6 +49,13 @@ class LearningService(VirtualServiceClient):
             raise Fault(call).exception()
 
         return super().submit(call, fail if arguments.get("seed") in self._doomed else action, **arguments)
+
+
+class LearningService(DoomedService):
+    """One whose models are the fake's, which learn: what is trained on shows in what is said."""
+
+    make_weights = FakeServiceClient.make_weights
+    sampler = FakeServiceClient.sampler
 
 
 class Request(NamedTuple):
@@ -347,14 +347,14 @@ _whole: list[Any] = []  # it takes a second, and is the same in every directory
 def whole(make_config, tmp_path):
     """The rows of a run that nothing happens to, on models that learn."""
     if not _whole:
-        learn(virtual(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=12))
+        learn(virtual(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=5))
         _whole.extend(rows(tmp_path / "whole"))
     return deepcopy(_whole)
 
 
 def test_a_strictly_on_policy_run_is_the_same_however_long_the_service_takes(make_config, tmp_path, whole):
     for name, latency in LATENCIES.items():
-        config = virtual(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=12)
+        config = virtual(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=5)
         learn(config, latency)
         assert rows(tmp_path / name) == whole, f"{name}: other rows"
     said = {turn["text"] for row in whole[1] for turn in row["turns"]}
@@ -362,7 +362,7 @@ def test_a_strictly_on_policy_run_is_the_same_however_long_the_service_takes(mak
 
 
 def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole):
-    config = virtual(make_config, log_path=tmp_path / "fake", max_tokens=12)
+    config = virtual(make_config, log_path=tmp_path / "fake", max_tokens=5)
 
     asyncio.run(train_on(FakeServiceClient(), config))
     found = rows(tmp_path / "fake")
@@ -400,7 +400,7 @@ def check_resumed(again, whole, k):
 
 @pytest.mark.parametrize("k", [0, 2])
 def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole, k):
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12, save_every=None, max_staleness=k)
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
 
     async def fail():
@@ -425,7 +425,7 @@ def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp
 )
 def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole, nth, error):
     """Whether it is known before the step is taken or not: nothing of the lost client counts."""
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12)
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5)
     service = learn(config, faults=[Fault(PASS, nth=nth, error=error)])
     assert rows(config.log_path) == whole
     lives = [one["server_run"] for one in read_rows(tmp_path / "run" / "server_runs.jsonl")]
@@ -443,7 +443,7 @@ def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_con
 @pytest.mark.parametrize("after", ["first pass", "step"])
 def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole, after, k):
     """Behind a minibatch its batch is dropped; behind the optimizer step it is done."""
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=12, save_every=None, max_staleness=k)
+    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
     awaited = {"first pass": 3 * 3 + 1, "step": 4}[after]
 
@@ -451,7 +451,7 @@ def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, 
         service = LearningService(CALM, directory=server)
         task = asyncio.create_task(train_on(service, config))
         while service.count(PASS if after == "first pass" else STEP) < awaited:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         stopped, before = asyncio.get_running_loop().time(), len(trained(service))
         task.cancel()
         with pytest.raises(asyncio.CancelledError, match="was interrupted"):
@@ -470,25 +470,24 @@ def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, 
     check_resumed(rows(config.log_path), whole, k)
 
 
-@pytest.mark.parametrize("k", [0, 2])
-@pytest.mark.parametrize(
-    "what",
-    [
-        "cancelled",
-        "doomed",
-        *(Fault(call, nth=2) for call in (PASS, STEP, SAMPLER, STATE)),
-        Fault(PASS, 4, "submission"),
-    ],
-    ids=lambda what: (
-        what if isinstance(what, str) else f"{what.call}-{what.error}" if isinstance(what, Fault) else None
-    ),
-)
+FAILURES = {
+    "cancelled": None,
+    "doomed": None,
+    "pass": Fault(PASS, nth=2),
+    "hole": Fault(PASS, nth=4, error="submission"),
+    "step": Fault(STEP, nth=2),
+    "weights": Fault(SAMPLER, nth=2),
+    "state": Fault(STATE, nth=2),
+}
+
+
+@pytest.mark.parametrize(("what", "k"), [*((what, 2) for what in FAILURES), ("cancelled", 0), ("doomed", 0)])
 def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog, what, k):
     complaints = []
 
     async def main():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-        service = LearningService(CALM, doomed=doom(config, 1) if what == "doomed" else frozenset(), faults=faults)
+        service = DoomedService(CALM, doomed=doom(config, 1) if what == "doomed" else frozenset(), faults=faults)
         task = asyncio.create_task(train_on(service, config))
         await asyncio.wait([task], timeout=40 if what == "cancelled" else None)
         task.cancel()
@@ -501,10 +500,10 @@ def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog,
         return ended, left
 
     caplog.set_level(logging.CRITICAL)
-    faults = [what] if isinstance(what, Fault) else []
-    changes = dict(max_tokens=12, max_steps=3, save_every=1)
-    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, **changes)
+    fault = FAILURES[what]
+    faults = [] if fault is None else [fault]
+    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, max_steps=3, save_every=1)
     ended, left = run_virtual(main())
-    assert ended == {"cancelled": "cancelled", "doomed": "RolloutError"}.get(str(what), "NoneType")
+    assert ended == {"cancelled": "cancelled", "doomed": "RolloutError"}.get(what, "NoneType")
     assert left == set()
     assert complaints == []

@@ -330,6 +330,13 @@ def test_state_above_the_line_that_went_on_is_the_newest_where_those_below_are_o
         assert Journal.of([kept, record(8), behind, record(3), *gone]).newest_state() == kept
 
 
+def test_newest_state_of_all_does_not_depend_on_what_was_asked_before():
+    journal = Journal.of([record(20), record(40)])
+    assert journal.newest_state(lambda one: "gone" if one.batch == 40 else None) == record(20)
+    assert journal.newest_state() == record(40)
+    assert journal.newest_state(lambda one: "gone" if one.batch == 40 else None) == record(20)
+
+
 def test_deleted_states_are_not_the_newest_wherever_the_deletion_stands():
     assert record(40).state_path is not None
     gone = deletion(record(40).state_path or "")
@@ -543,6 +550,13 @@ def test_last_line_that_lost_only_its_newline_is_kept(tmp_path, caplog):
     CheckpointManager(tmp_path).append(record(40))
     assert load_checkpoints(tmp_path) == [record(20), record(40)]
     assert not (tmp_path / "checkpoints.jsonl.damaged").exists() and not caplog.records
+
+
+def test_last_line_that_lost_its_newline_is_kept_apart_where_another_is_damaged(tmp_path):
+    (tmp_path / "checkpoints.jsonl").write_text("[]\n" + record(20).to_line().rstrip("\n"))
+    CheckpointManager(tmp_path).append(record(40))
+    assert (tmp_path / "checkpoints.jsonl").read_text() == record(20).to_line() + record(40).to_line()
+    assert (tmp_path / "checkpoints.jsonl.damaged").read_text() == "[]\n"
 
 
 def test_append_is_on_disk_before_it_returns_with_its_directory_entry(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import asyncio
 import gc
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -343,10 +344,20 @@ def test_a_bug_ends_the_run_and_is_told_once(make_config, monkeypatch, where):
 # Whole runs
 
 
+_quick: dict[int, tuple[SocraticConfig, VirtualServiceClient, list[dict[str, Any]]]] = {}
+
+
+def quick_run(make_config, k: int) -> tuple[SocraticConfig, VirtualServiceClient, list[dict[str, Any]]]:
+    """A run of eight steps, made once: its config, its service and the rows of its dialogues."""
+    if k not in _quick:
+        config = virtual(make_config, max_staleness=k, max_steps=8, max_turns=4)
+        _quick[k] = config, run(config, QUICK), read_rows(Path(config.log_path) / "dialogues.jsonl")
+    return _quick[k]
+
+
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may_begin(make_config, k):
-    config = virtual(make_config, max_staleness=k, max_steps=8, max_turns=4)
-    service = run(config, QUICK)
+    config, service, _ = quick_run(make_config, k)
     opened = [
         (served.answered, version_of(served.path))
         for served in service.ledger
@@ -372,9 +383,7 @@ def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may
 
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_within_a_dialogue(make_config, k):
-    config = virtual(make_config, max_staleness=k, max_steps=8, max_turns=4)
-    run(config, QUICK)
-    played = read_rows(RunDirectory(config.log_path).path / "dialogues.jsonl")
+    _, _, played = quick_run(make_config, k)
     versions = [(row["step"], [turn["version"] for turn in row["turns"][1::2]]) for row in played]
     assert len(versions) == 8 * 6 and all(each for _, each in versions)
     assert max(step - version for step, each in versions for version in each) == k
@@ -385,7 +394,7 @@ def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_wit
 
 
 def test_away_from_temperature_1_a_dialogue_keeps_the_weights_that_it_began_with_and_is_scored_by_them(make_config):
-    config = virtual(make_config, max_staleness=3, max_steps=8, max_turns=4, temperature=0.7)
+    config = virtual(make_config, max_staleness=3, max_steps=6, max_turns=4, temperature=0.7)
     service = run(config, QUICK)
     turns = [one for one in asked(service, config) if one.is_tutors]
     by_dialogue: dict[tuple[int, str, int], list[Asked]] = {}
