@@ -67,6 +67,7 @@ def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(t
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
 
 
+@pytest.mark.slow
 def test_killed_quickstart_resumes_to_the_same_rows(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "quickstart.py"
     train(_quickstart_config(tmp_path / "whole"))
