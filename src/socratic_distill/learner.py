@@ -21,7 +21,7 @@ class Update:
         batch: the batch that it trains on.
         version: optimizer steps behind the weights that it trains.
         examples: what it trains on, in order.
-        sampler: the save of the new weights behind the step; None where no step is taken.
+        sampler: the save of the new weights behind the step; None where no step is taken, or nobody plays with them.
     """
 
     batch: int
@@ -110,8 +110,12 @@ class Learner:
         self._unanswered.add(answer)
         update._passes.append(answer)
 
-    def step(self, update: Update) -> None:
+    def step(self, update: Update, to_play_with: bool = True) -> None:
         """Submits the optimizer step and, behind it, the new weights' save; neither where there are no examples.
+
+        Args:
+            update: holds its whole batch.
+            to_play_with: whether the weights are saved.
 
         Raises:
             ServiceError: a request could not be submitted, or a pass failed; the client is not to be used any more.
@@ -126,7 +130,8 @@ class Learner:
         except Exception as error:
             raise failure(f"the training step of batch {update.batch}", error) from error
         self.version += 1
-        update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
+        if to_play_with:
+            update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
 
     def abandon(self) -> None:
         """Gives up the passes that are not answered: behind a lost request they never are."""

@@ -37,6 +37,7 @@ class Session:
         stage: everyone but the tutor.
         batch: the next batch whose rows are not on disk.
         taken: the next batch whose optimizer step is not submitted.
+        max_staleness: batches that the dialogues may be ahead of the weights that they are played with.
     """
 
     start: Start
@@ -46,7 +47,9 @@ class Session:
     stage: Stage
     batch: int
     taken: int
+    max_staleness: int
     _cast: Cast | None = None
+    _has_newest: bool = True
     _rows_written: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -81,20 +84,26 @@ class Session:
         """Everyone in later dialogues, the tutor with the weights behind an update.
 
         Where the service answered their save with an error, they are saved again; None where they are not the
-        newest any more, so that this cannot be done.
+        newest any more, so that this cannot be done, or were not to be saved.
 
         Raises:
             ServiceError: the weights could not be saved or opened.
         """
-        if update.sampler is None:
+        if not update.examples:
             return self._cast
+        if update.sampler is None:
+            return None
         path, version = await self.saver.confirm(update.sampler), update.version + 1
         while path is None and self.learner.version == version:
             path = await self.saver.confirm(self.saver.submit("sampler", update.batch + 1, version))
         return None if path is None else await self._open(path, version)
 
-    def step(self, update: Update) -> None:
+    def step(self, update: Update, is_last: bool) -> None:
         """Takes the optimizer step of an update that holds its whole batch. Once its rows are on disk, `save` ends it.
+
+        The weights behind it are saved to play with, but for those of the last step, which `save_final` saves, and
+        now and then those that a state follows: the next step waits for both, and on a service with a cycle for a
+        whole one. They are done without where the batches before the next weights keep two steps to be played in.
 
         Raises:
             ServiceError: an earlier save failed for good, or a request could not be submitted.
@@ -102,7 +111,9 @@ class Session:
         self.saver.check()
         self._rows_written.clear()
         self.taken = update.batch + 1
-        self.learner.step(update)
+        is_spared = self.max_staleness >= 3 and self._has_newest and self.saver.due(self.taken) is not None
+        self._has_newest = not is_spared
+        self.learner.step(update, to_play_with=not is_last and not is_spared)
 
     def save(self, is_last: bool) -> None:
         """Ends a step whose rows are on disk: the next batch is `batch`, and a state that is due for it is saved.
@@ -115,11 +126,6 @@ class Session:
         if not is_last:
             self.saver.save_state_if_due(self.batch, self.learner.version)
         self._rows_written.set()
-
-    async def record(self, update: Update) -> None:
-        """Waits for the save of an update's sampler weights, which nobody plays with."""
-        if update.sampler is not None:
-            await self.saver.confirm(update.sampler)
 
     async def _open(self, sampler_path: str, version: int) -> Cast:
         weights = f"the tutor's weights {sampler_path}"
@@ -198,7 +204,7 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
         record,
     )
     learner = Learner(training, saver, config.learning_rate, config.loss_fn, _version(record))
-    return Session(start, service, learner, saver, stage, batch, taken=batch)
+    return Session(start, service, learner, saver, stage, batch, taken=batch, max_staleness=config.max_staleness)
 
 
 def _tell(plan: Plan, start: Start, display: Display) -> None:

@@ -137,7 +137,7 @@ class Loop:
             for step in range(session.batch, self._plan.total):
                 update = await beside(self._gather(step), ending, session.saver.trouble)
                 self._clock.taken(step)
-                session.step(update)
+                session.step(update, is_last=step + 1 == self._plan.total)
                 ending = asyncio.create_task(self._end(update, ending))
             row = {} if ending is None else await finish(beside(ending, session.saver.trouble))
             state_path, sampler_path = await finish(session.save_final(self._run))
@@ -195,9 +195,7 @@ class Loop:
         session.save(is_last)
         self._display.step(session.batch, self._plan.total, row)
 
-        if is_last:
-            await session.record(update)
-        elif (cast := await session.recast(update)) is not None:
+        if not is_last and (cast := await session.recast(update)) is not None:
             self._renew(cast, step + 1)
         return row
 

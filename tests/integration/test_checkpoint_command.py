@@ -401,7 +401,7 @@ def test_prune_keeps_the_final_checkpoints_of_a_complete_run(service, config, se
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
     third = "fake-0003:train:0"
     final = {f"tinker://{third}/{kind}/final" for kind in ("weights", "sampler_weights")}
-    assert kept_by(service) == KEPT | samplers(third, 6, 8) | final
+    assert kept_by(service) == KEPT | samplers(third, 6) | final
     again = FakeServiceClient(server)
     assert train_run(config, service_client=again, rest_client=FakeRestClient(again)).status == "already_complete"
 

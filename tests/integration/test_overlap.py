@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import re
 from collections import Counter
 from copy import deepcopy
 from itertools import pairwise
@@ -213,8 +212,9 @@ def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_
         last = [one for one in calls if one.call == PASS][-1]
         (stepped,) = [one for one in calls if one.call == STEP]
         saved = next(one for one in calls if one.call == SAMPLER)
-        assert stepped.submitted == saved.submitted
-        assert saved.started == stepped.ended
+        if number < 5:  # those of the last step are the final ones
+            assert stepped.submitted == saved.submitted
+            assert saved.started == stepped.ended
         if k == 0:
             assert stepped.submitted == last.submitted
             assert last.submitted < last.started, "it was not queued when its cycle began"
@@ -224,17 +224,23 @@ def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_
 @pytest.mark.parametrize("save_every", [1, 2, None])
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_due(make_config, k, save_every):
-    """A pass ahead of a state would be carried out in a cycle of its own; one ahead of a step would be in its sum."""
+    """A pass ahead of a state would be carried out in a cycle of its own; one ahead of a step would be in its sum.
+
+    With enough staleness, the weights that a state follows are not saved, unless those before were not either.
+    """
     config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=save_every)
     calls = trained(run(config, QUICK))
-    state = {1: "s?", 2: "(?:s)?", None: ""}[save_every]
+    behind = {  # of the steps before batches 1 to 6
+        (False, 1): ["ws"] * 5,
+        (False, 2): ["w", "ws", "w", "ws", "w"],
+        (True, 1): ["s", "ws", "s", "ws", "s"],
+        (True, 2): ["w", "s", "w", "s", "w"],
+    }.get((k == 3, save_every), ["w"] * 5)
     queue = "".join(LETTERS[one.call] for one in calls)
-    assert re.fullmatch(rf"w(?:p{{3}}ow{state}){{6}}ws", queue), queue
-    due = [number for number in range(1, 6) if save_every is not None and number % save_every == 0]
-    saved = [number + 1 for number, step in enumerate(steps_of(calls)[:-1]) if step[-1].call == STATE]
-    assert saved == due
+    assert queue == "w" + "".join(f"pppo{saves}" for saves in [*behind, "ws"])
     names = [one.path.rsplit("/", 1)[1] for one in calls if one.path is not None]
-    assert sorted(names) == sorted([f"{n:06d}" for n in [*range(7), *due]] + ["final"] * 2)
+    due = [f"{number:06d}" for number, saves in enumerate(behind, 1) for _ in saves]
+    assert names == ["000000", *due, "final", "final"]
 
 
 def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_no_state_is_due(make_config):

@@ -48,7 +48,7 @@ def test_run_lowers_teacher_kl_and_writes_its_directory(make_config, tmp_path):
     states = [one.name for one in load_checkpoints(tmp_path / "run") if one.state_path]
     assert states == ["000020", "final"]
     samplers = [one.batch for one in load_checkpoints(tmp_path / "run") if one.sampler_path]
-    assert samplers == [*range(26), 25, 25], "after every update, and at the end, where the last line names both"
+    assert samplers == [*range(25), 25, 25], "before every batch, and at the end, where the last line names both"
     dialogues = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert len(dialogues) == 25 * 16
     tutor_turns = [turn for row in dialogues for turn in row["turns"] if turn["role"] == "tutor"]

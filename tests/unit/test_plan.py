@@ -89,7 +89,7 @@ def test_final_sampler_weights_of_an_abandoned_lineage_are_not_handed_out(make_c
         life(Fault("forward_backward", error=401, times=99), max_steps=8)
     # Comes to an end of its own, whose sampler weights the service fails to save.
     with pytest.raises(SaveError):
-        life(Fault("save_weights_for_sampler", nth=4, error="request_failed"), max_failed_saves=1)
+        life(Fault("save_weights_for_sampler", nth=3, error="request_failed"), max_failed_saves=1)
     last = life()
     listed = FakeRestClient(FakeServiceClient(server)).list_user_checkpoints().result().checkpoints
     assert {last.state_path, last.sampler_path} <= {one.tinker_path for one in listed}

@@ -363,7 +363,9 @@ def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may
         for served in service.ledger
         if served.call == "create_sampling_client" and served.path is not None
     ]
-    assert [version for _, version in opened] == list(range(8)), "weights were opened in another order"
+    # A state is saved before every second batch; with k = 3 the weights there are done without.
+    there = [version for version in range(8) if k < 3 or version in (0, 1) or version % 2]
+    assert [version for _, version in opened] == there, "weights were opened in another order"
     turns = [one for one in asked(service, config) if one.is_tutors]
     assert len(turns) == 8 * 6 * 4
     for one in turns:
@@ -375,8 +377,8 @@ def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may
     openings = {one[:2]: one.answered for one in asked(service, config) if one.turn == OPENING}
     for one in turns:
         if one.turn == 1:
-            there = opened[max(one.step - k, 0)][0]
-            assert one.submitted == pytest.approx(max(there, openings[one[:2]]), abs=TICK), (
+            enough = next(at for at, version in opened if version >= one.step - k)
+            assert one.submitted == pytest.approx(max(enough, openings[one[:2]]), abs=TICK), (
                 f"{one} waited for something else"
             )
 
