@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Fingerprint, free_changes
@@ -79,7 +81,7 @@ class RunDirectory:
 
     def log_step(self, metrics: Mapping[str, Any], dialogues: Iterable[Mapping[str, Any]]) -> None:
         """Appends a step's metrics row and its dialogues; the dialogues first, the row vouches for them."""
-        append_durably(self.path / DIALOGUES, "".join(json.dumps(row) + "\n" for row in dialogues))
+        append_durably(self.path / DIALOGUES, b"".join(_dialogue_line(row) for row in dialogues))
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
 
     def _log_free_changes(self, config: SocraticConfig) -> None:
@@ -136,6 +138,14 @@ def _read(path: Path, purpose: str) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise StartError(f"{path} cannot be read ({error}); {purpose}. Mend it, or delete it to go without") from error
+
+
+def _dialogue_line(row: Mapping[str, Any]) -> bytes:
+    """A row with thousands of numbers, which pydantic writes ten times faster than the standard library."""
+    try:
+        return to_json(row, ensure_ascii=True) + b"\n"
+    except PydanticSerializationError:  # half a character (a lone surrogate), which only the latter writes
+        return json.dumps(row).encode() + b"\n"
 
 
 def _text(values: Mapping[str, Any]) -> str:
