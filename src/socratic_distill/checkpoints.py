@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from socratic_distill.files import append_durably, end_line, write_atomically
-from socratic_distill.journal import Journal, Line, rank
+from socratic_distill.journal import Journal, rank
+from socratic_distill.journal_lines import Line, bad_lines, without
 from socratic_distill.records import CheckpointRecord
 
 JOURNAL = "checkpoints.jsonl"
@@ -37,7 +38,7 @@ def journal_file(log_path: str | os.PathLike[str]) -> Path:
 
 def warn_of_damage(path: Path, journal: Journal) -> list[Line]:
     """Gives and names the lines of a journal that are no records."""
-    bad = list(journal.bad_lines())
+    bad = list(bad_lines(journal.data))
     if bad:
         told = (f"line {line.number} (byte {line.offset}: {line.reason})" for line in bad)
         _log.warning("%s: skipped %s", path, "; ".join(told))
@@ -133,7 +134,7 @@ class CheckpointManager:
         if bad := warn_of_damage(self.path, journal):
             if damaged := b"".join(line.bad + b"\n" for line in bad if line.bad):
                 append_durably(self.path.with_name(self.path.name + ".damaged"), damaged)
-            write_atomically(self.path, journal.without(bad))
+            write_atomically(self.path, without(journal.data, bad))
         else:
             end_line(self.path)  # only the newline of the last record was lost
         self._is_newest_known = False

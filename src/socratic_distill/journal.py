@@ -3,63 +3,17 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
 from socratic_distill.errors import JournalError
+from socratic_distill.journal_lines import lines
 from socratic_distill.records import CheckpointRecord, parse_line, salvage
 
-# A line as this library and tinker-cookbook write it: a flat object of plain ASCII, its name first. Such a line is a
-# record, and is known for one ten times faster than by parsing it; every other line is parsed. First come, in our
-# order, our most common keys, since an optional pair is matched faster than one of a repeated choice.
-_TEXT = rb'"[ !#-\[\]-~]*+"'
-_COUNT = rb"-?(?:0|[1-9]\d{0,17}+)"
-_COMMON = {b"batch": _COUNT, b"state_path": _TEXT, b"sampler_path": _TEXT, b"version": _COUNT, b"kind": _TEXT}
-_COMMON |= dict.fromkeys((b"created_at", b"expires_at", b"config_digest"), _TEXT)
-_ANY = (
-    rb'(?:state_path|sampler_path)": (?:%b|null)' % _TEXT,
-    rb'(?:batch|epoch)": (?:%b|null)' % _COUNT,
-    rb'final": (?:true|false|null)',
-    rb'(?!(?:name|state_path|sampler_path|batch|epoch|final)")[ !#-\[\]-~]*+": (?:%b|%b|true|false|null)'
-    % (_TEXT, _COUNT),
-)
-_RECORD = b"".join(
-    [
-        rb'\{"name": ' + _TEXT,
-        *(rb'(?:, "%b": %b|)' % pair for pair in _COMMON.items()),
-        rb'(?:, "(?:%b))*' % b"|".join(_ANY),
-        rb"\}(?:\n|\Z)",
-    ]
-)
-_FIRST_LINE = re.compile(_RECORD)
-_BEFORE_ANOTHER_LINE = re.compile(rb"\n(?!" + _RECORD + rb")")
-_BLANK_LINES = re.compile(rb"^\s*\n|^\s+\Z", re.MULTILINE)
 _LATER_EPOCH = re.compile(rb'"epoch"\s*+:\s*+(?!0\b|null)')
 _BLOCK_BYTES = 1 << 20
 _FEW = 4
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line that is not blank.
-
-    Attributes:
-        number: from 1.
-        offset: of its first byte in the file.
-        bad: the bytes that are no record; empty for a good line.
-        good: the records, each with its bytes: one on a good line, on a bad one those that are whole.
-        reason: why the line is bad; empty for a good one.
-        torn: whether the line is the last one and lacks its newline.
-    """
-
-    number: int
-    offset: int
-    bad: bytes
-    good: list[tuple[bytes, CheckpointRecord]]
-    reason: str
-    torn: bool
 
 
 class Journal:
@@ -96,42 +50,9 @@ class Journal:
         except OSError as error:
             raise JournalError(f"{path} cannot be read: {error}; mend its permissions, or restore it") from error
 
-    def lines(self) -> Iterator[Line]:
-        """Every line that is not blank, from the top."""
-        offset, lines = 0, self.data.split(b"\n")
-        for number, raw in enumerate(lines, start=1):
-            if raw.strip():
-                yield _line(number, offset, raw, torn=number == len(lines))
-            offset += len(raw) + 1
-
-    def bad_lines(self) -> Iterator[Line]:
-        """The lines that are not one record each, from the top; few lines are parsed to find them."""
-        number, place = 1, 0
-        for offset in self._offsets_of_uncommon_lines():
-            number += self.data.count(b"\n", place, offset)
-            place = offset
-            stop = self.data.find(b"\n", offset)
-            raw = self.data[offset:stop] if stop >= 0 else self.data[offset:]
-            if raw.strip() and (line := _line(number, offset, raw, torn=stop < 0)).reason:
-                yield line
-
-    def without(self, lines: Iterable[Line]) -> bytes:
-        """The file with the last line ended, no blank ones, and of these bad lines the whole records alone.
-
-        Each record stands on a line of its own.
-        """
-        parts, place = [], 0
-        for line in lines:
-            parts += [self.data[place : line.offset], *(raw + b"\n" for raw, _ in line.good)]
-            stop = self.data.find(b"\n", line.offset)
-            place = stop + 1 if stop >= 0 else len(self.data)
-        parts.append(self.data[place:])
-        whole = _BLANK_LINES.sub(b"", b"".join(parts))
-        return whole + b"\n" if whole and not whole.endswith(b"\n") else whole
-
     def records(self) -> list[CheckpointRecord]:
         """All good records, oldest first."""
-        return [record for line in self.lines() for _, record in line.good]
+        return [record for line in lines(self.data) for _, record in line.good]
 
     def lineage(self) -> list[tuple[CheckpointRecord, bool]]:
         """All good records, oldest first, each with whether it is superseded."""
@@ -212,12 +133,6 @@ class Journal:
         """The paths that lines of the journal say were deleted."""
         records = self._records_at(chain(self._places_of(b'"deleted_path"'), self._places_of(b"\\")))
         return frozenset(one.deleted_path for one in records if one.deleted_path is not None)
-
-    def _offsets_of_uncommon_lines(self) -> Iterator[int]:
-        """Where the lines begin that have to be parsed to know whether they are records."""
-        if self.data and not _FIRST_LINE.match(self.data):
-            yield 0
-        yield from (newline.end() for newline in _BEFORE_ANOTHER_LINE.finditer(self.data))
 
     def _records_with(self, *keys: bytes) -> Iterator[CheckpointRecord]:
         """The records that have one of some quoted keys, and perhaps others, the last one first.
@@ -305,13 +220,6 @@ def _batch_above(batch: int) -> re.Pattern[bytes]:
     )
     longer = f"[1-9]\\d{{{len(digits)}}}"
     return re.compile(rf'"batch"\s*+:\s*+(?:{"|".join([longer, *same_length])})'.encode())
-
-
-def _line(number: int, offset: int, raw: bytes, torn: bool) -> Line:
-    try:
-        return Line(number, offset, b"", [(raw, parse_line(raw))], "", torn)
-    except ValueError as error:
-        return Line(number, offset, *salvage(raw), str(error), torn)
 
 
 def _records_of(line: bytes) -> list[CheckpointRecord]:

@@ -31,6 +31,7 @@ from socratic_distill.errors import (
     StartError,
 )
 from socratic_distill.journal import Journal
+from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.state_paths import resolve_state_path
 
@@ -213,7 +214,7 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
     """A run that holds states, or lost its journal, never silently begins anew."""
     journal, log_path = history.journal, history.log_path
     records = journal.records()
-    bad_lines = sum(bool(line.bad) and not line.torn for line in journal.lines())
+    unreadable = sum(bool(line.bad) and not line.torn for line in bad_lines(journal.data))
     states = [record for record, superseded in journal.lineage() if record.state_path and not superseded]
     if states:
         reasons = {one.state_path: _name_reason(one, journal, unusable, now) for one in states}
@@ -224,8 +225,8 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
         )
     # A run records sampler weights before its first metrics: metrics without any record, or with a
     # line that cannot be read where the state may have stood, mean that the journal was lost.
-    if history.has_metrics and (bad_lines or not records):
-        found = f"{bad_lines} unreadable lines" if bad_lines else "no records"
+    if history.has_metrics and (unreadable or not records):
+        found = f"{unreadable} unreadable lines" if unreadable else "no records"
         raise JournalError(
             f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {found} and no state to resume from. "
             "Restore the file with `python -m socratic_distill checkpoints LOG_PATH rebuild`, which asks the "

@@ -76,16 +76,18 @@ def run_one(contender: str, steps: int, staleness: int, answers_last: bool) -> F
 
 
 def run_all(steps: int, repeats: int, cookbook_python: str) -> list[dict[str, Any]]:
-    """Every contender `repeats` times, each in a fresh process; gives its run with the median CPU time."""
-    results = []
-    for contender in CONTENDERS:
-        print("running", *contender, file=sys.stderr, flush=True)
-        python = cookbook_python if contender[0] == "cookbook" else sys.executable
-        command = [python, __file__, "run", *contender, "--steps", str(steps)]
-        runs = sorted((json.loads(_output(command)) for _ in range(repeats)), key=_cpu)
-        assert all(run["traffic"] == runs[0]["traffic"] for run in runs), f"{contender} did not repeat itself"
-        results.append(runs[len(runs) // 2])
-    return results
+    """Every contender `repeats` times, each in a fresh process; gives its run with the median CPU time.
+
+    They take turns, since a machine may be slower at one time than at another.
+    """
+    runs: list[list[dict[str, Any]]] = [[] for _ in CONTENDERS]
+    for number in range(repeats):
+        for contender, done in zip(CONTENDERS, runs, strict=True):
+            print(f"round {number + 1} of {repeats}:", *contender, file=sys.stderr, flush=True)
+            python = cookbook_python if contender[0] == "cookbook" else sys.executable
+            done.append(json.loads(_output([python, __file__, "run", *contender, "--steps", str(steps)])))
+            assert done[-1]["traffic"] == done[0]["traffic"], f"{contender} did not repeat itself"
+    return [sorted(done, key=_cpu)[repeats // 2] for done in runs]
 
 
 def time_starts(cookbook_python: str) -> dict[str, tuple[float, float]]:

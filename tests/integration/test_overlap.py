@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import pytest
 from tests.conftest import read_rows
 
-from socratic_distill import RolloutError, SocraticConfig, load_checkpoints, load_seeds, train_async, trainer
+from socratic_distill import (
+    RolloutError,
+    ServiceError,
+    SocraticConfig,
+    load_checkpoints,
+    load_seeds,
+    train_async,
+    trainer,
+)
 from socratic_distill.journal import Journal
 from socratic_distill.randomness import stable_seed
 from socratic_distill.run import RunDirectory
@@ -241,6 +249,31 @@ def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_du
     names = [one.path.rsplit("/", 1)[1] for one in calls if one.path is not None]
     due = [f"{number:06d}" for number, saves in enumerate(behind, 1) for _ in saves]
     assert names == ["000000", *due, "final", "final"]
+
+
+def test_a_run_resumes_at_a_state_whose_weights_were_done_without(make_config, tmp_path):
+    config = virtual(make_config, max_staleness=3, save_every=1, max_steps=8)
+    server = tmp_path / "server"
+
+    async def fail():
+        service = VirtualServiceClient(QUICK, directory=server, faults=[Fault(STEP, nth=6, error=401)])
+        with pytest.raises(ServiceError):
+            await train_on(service, config)
+        return [one.path for one in trained(service) if one.path is not None]
+
+    saved = run_virtual(fail())
+    state = newest_state(config.log_path)
+    assert not any(f"/sampler_weights/{state.batch:06d}" in path for path in saved), "they were saved: nothing is shown"
+    resumed = run(config, QUICK, directory=server)
+    assert next(one.path for one in trained(resumed)).endswith(f"/sampler_weights/{state.batch:06d}")
+    played = rows(config.log_path)[1]
+    asked = [(step, one.id, number) for step in range(8) for one in picked(config, step) for number in range(2)]
+    assert [(row["step"], row["seed"], row["number"]) for row in played] == asked
+    assert max(row["step"] - turn["version"] for row in played for turn in row["turns"][1::2]) <= 3
+
+
+def picked(config, step):
+    return batch(load_seeds(config.seeds_file), seed=config.seed, step=step, size=GROUPS)
 
 
 def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_no_state_is_due(make_config):

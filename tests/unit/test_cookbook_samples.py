@@ -7,9 +7,16 @@ from unittest import mock
 
 import pytest
 
-from socratic_distill import CheckpointManager, NoUsableCheckpoint, Resume, load_checkpoints, resolve_start
-from socratic_distill import journal as journal_module
+from socratic_distill import (
+    CheckpointManager,
+    NoUsableCheckpoint,
+    Resume,
+    journal_lines,
+    load_checkpoints,
+    resolve_start,
+)
 from socratic_distill.journal import Journal
+from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import parse_line
 from socratic_distill.state_paths import resolve_state_path
 
@@ -122,8 +129,8 @@ def test_states_without_a_batch_are_named_rather_than_passed_over(run_of):
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_its_lines_are_known_for_records_without_being_parsed(path):
     nested = path.read_bytes().count(b": {")
-    with mock.patch.object(journal_module, "parse_line", side_effect=parse_line) as parse:
-        assert list(Journal.read(path).bad_lines()) == []
+    with mock.patch.object(journal_lines, "parse_line", side_effect=parse_line) as parse:
+        assert list(bad_lines(Journal.read(path).data)) == []
     assert parse.call_count == nested
 
 

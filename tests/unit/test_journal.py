@@ -15,10 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socratic_distill import CheckpointManager, CheckpointRecord, JournalError, StorageError, load_checkpoints
+from socratic_distill import (
+    CheckpointManager,
+    CheckpointRecord,
+    JournalError,
+    StorageError,
+    journal_lines,
+    load_checkpoints,
+)
 from socratic_distill import journal as journal_module
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.journal import Journal
+from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import parse_line
 from socratic_distill.start import FreshStart, History, Resume, decide_start, resolve_start
 
@@ -214,11 +222,11 @@ block_sizes = st.sampled_from([1, 20, 150, 1 << 20])
 def test_any_part_of_any_journal_holds_the_records_that_are_whole(written):
     journal = Journal(written.data)
     assert journal.records() == written.records
-    assert [line.bad for line in journal.lines() if line.bad] == written.bad
-    assert list(journal.bad_lines()) == [line for line in journal.lines() if line.reason]
+    assert [line.bad for line in journal_lines.lines(journal.data) if line.bad] == written.bad
+    assert list(bad_lines(journal.data)) == [line for line in journal_lines.lines(journal.data) if line.reason]
 
 
-@given(st.from_regex(journal_module._FIRST_LINE, fullmatch=True))
+@given(st.from_regex(journal_lines._FIRST_LINE, fullmatch=True))
 @reproducible
 def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line):
     parse_line(line.rstrip(b"\n"))
@@ -236,9 +244,9 @@ def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line)
 )  # fmt: skip
 def test_lines_that_look_much_like_records_are_found_bad_by_number_and_byte(line):
     first = record(20).to_line().encode()
-    (bad,) = Journal(first + b"\n" + line + b"\n" + first).bad_lines()
+    (bad,) = bad_lines(first + b"\n" + line + b"\n" + first)
     assert (bad.number, bad.offset, bad.torn) == (3, len(first) + 1, False) and bad.reason
-    (bad,) = Journal(line).bad_lines()
+    (bad,) = bad_lines(line)
     assert (bad.number, bad.offset, bad.torn) == (1, 0, True)
 
 
@@ -380,7 +388,10 @@ def test_start_of_a_run_with_a_long_journal_parses_few_lines(tmp_path):
     ]
     rows += [record(5000, name="final", final=True, kind="final", **common), marker(4980), deletion("/x")]
     manager.path.write_bytes(Journal.of(rows).data)
-    with mock.patch.object(journal_module, "parse_line", side_effect=parse_line) as parse:
+    with (
+        mock.patch.object(journal_module, "parse_line", side_effect=parse_line) as parse,
+        mock.patch.object(journal_lines, "parse_line", parse),
+    ):
         start = resolve_start(tmp_path)
         assert isinstance(start, Resume) and start.batch == 4980
         manager.mark_resumed(start.batch, start.record)
@@ -528,7 +539,7 @@ def test_first_append_sets_aside_what_is_damaged_and_loses_nothing_good(tmp_path
     # Behind the record itself the newest state may stand once more, for readers that take the last line.
     newest = plain_newest(written.records)
     assert [*again, last] == [added] or (again == [added] and newest and last.state_path == newest.state_path)
-    assert not any(line.bad or line.torn for line in journal.lines())
+    assert not any(line.bad or line.torn for line in journal_lines.lines(journal.data))
     assert (damaged.read_bytes() if damaged.exists() else b"") == b"".join(part + b"\n" for part in written.bad)
 
 
@@ -603,7 +614,7 @@ def test_mending_that_fails_anywhere_loses_nothing_and_the_next_append_mends(tmp
     assert [one for one in load_checkpoints(tmp_path) if one.batch != 60] == [record(20), record(40)]
     assert load_checkpoints(tmp_path)[-1] == record(60)
     assert set((tmp_path / "checkpoints.jsonl.damaged").read_bytes().split()) == {b"torn", b"[]"}
-    assert not any(line.bad for line in Journal.read(path).lines())
+    assert not any(line.bad for line in journal_lines.lines(Journal.read(path).data))
 
 
 def test_append_that_failed_half_way_is_mended_by_the_next(tmp_path, monkeypatch):

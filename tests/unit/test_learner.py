@@ -102,6 +102,15 @@ def test_a_step_shares_one_cycle_of_the_service(tmp_path):
     assert ledger[-1].call == SAVE and (ledger[-1].submitted, ledger[-1].started) == (0.2, 20.0)
 
 
+async def test_weights_that_nobody_plays_with_are_not_saved_and_count_as_a_version(bench):
+    one = bench(version=4)
+    update = one.learner.begin(7)
+    one.learner.add(update, WHOLE[0])
+    one.learner.step(update, to_play_with=False)
+    assert one.sent == [PASS, STEP] and update.sampler is None and one.learner.version == 5
+    await update.answer()
+
+
 async def test_the_step_is_adams_at_the_learning_rate_with_the_configured_loss(bench):
     one = bench()
     await one.send(*WHOLE).answer()

@@ -27,6 +27,13 @@ def test_server_run_whose_newline_alone_was_lost_is_kept(tmp_path):
     assert [run.id for run in server_runs_of(tmp_path)] == ["first", "second"]
 
 
+def test_dialogue_of_which_a_model_said_half_a_character_is_kept_with_the_others(tmp_path):
+    rows = [{"text": "whole \u2028 é"}, {"text": "half \ud83d", "logprob": -1.5e-7}, {"text": "whole"}]
+    RunDirectory(tmp_path).log_step({"step": 0}, rows)
+    lines = (tmp_path / "dialogues.jsonl").read_text(encoding="ascii").splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
 def test_ending_a_line_changes_nothing_where_none_is_open(tmp_path):
     end_line(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
