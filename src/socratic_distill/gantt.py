@@ -142,14 +142,18 @@ def _ticks(first: float, last: float) -> list[float]:
 
 def _rows_of(path: Path, step: int | None) -> Iterator[Row]:
     """The rows of a step, or the last row; whole lines alone, since the run may be under way."""
-    prefix, last = None if step is None else f'{{"step": {step},', None
+    last = None
+    # A row is read if it may be of the step: rows are long, and most of them of other steps.
+    may_be = re.compile(rf'"step"\s*:\s*{step}\b')
     with path.open(encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n") and (prefix is None or line.startswith(prefix)):
-                if prefix is not None:
-                    yield json.loads(line)
+            if not line.endswith("\n"):
+                break
+            if step is None:
                 last = line
-    if prefix is None and last is not None:
+            elif may_be.search(line) and (row := json.loads(line)).get("step") == step:
+                yield row
+    if last is not None:
         yield json.loads(last)
 
 

@@ -113,6 +113,18 @@ def test_every_request_of_the_step_is_drawn(run, capsys):
     assert {row["seed"] for row in of_step} == {"s0", MARKUP}
 
 
+def test_rows_that_another_json_writer_wrote_are_drawn_alike(run, capsys):
+    main(["timeline", str(run), "--step", "1"])
+    path = printed(capsys)
+    before = path.read_bytes()
+    for name in ("metrics.jsonl", "dialogues.jsonl"):
+        rows = [json.loads(line) for line in (run / name).read_text().splitlines()]
+        lines = [json.dumps(dict(reversed(row.items())), separators=(" , ", " : ")) + "\n" for row in rows]
+        (run / name).write_text("".join(lines))
+    main(["timeline", str(run), "--step", "1"])
+    assert printed(capsys).read_bytes() == before
+
+
 def test_the_bars_that_stand_out_cover_the_step_as_the_metrics_say(run, capsys):
     for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
         main(["timeline", str(run), "--step", str(row["step"])])
