@@ -24,17 +24,29 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class Codec:
     """A tokenizer that remembers: a dialogue's context grows by one text a turn, and the rest was encoded before.
 
+    Texts are cut before special tokens, which every tokenizer looks for before anything else: so the system prompt
+    that a group shares, and what tutor and teacher both read, are encoded once.
+
     Args:
         tokenizer: with the surface of a Hugging Face one.
-        memory: texts whose tokens are remembered, and replies whose text is.
+        memory: pieces of text whose tokens are remembered, and replies whose text is.
     """
 
     def __init__(self, tokenizer: Any, memory: int = 1024) -> None:
         self.tokenizer = tokenizer
-        self.encode = lru_cache(memory)(self._encode)
         self.decode = lru_cache(memory)(self._decode)
+        self._encode = lru_cache(memory)(self._encode_piece)
+        self._cuts = _cuts(tokenizer)
 
-    def _encode(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str) -> list[int]:
+        """The text's tokens, none added to them."""
+        head, *rest = self._cuts.split(text)
+        tokens = list(self._encode(head)) if head else []
+        for special, piece in zip(rest[::2], rest[1::2], strict=True):
+            tokens += self._encode(special + piece)
+        return tokens
+
+    def _encode_piece(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _decode(self, tokens: tuple[int, ...]) -> str:
@@ -70,7 +82,7 @@ class Renderer:
                 f"the chat template of {self.model_name!r} does not keep every reply of a dialogue once and in "
                 f"order (kept {marks} of {len(replies)}); multi-turn dialogues need a template that does"
             )
-        tokens = list(self.codec.encode(parts[0]))
+        tokens = self.codec.encode(parts[0])
         for reply, text in zip(replies, parts[2::2], strict=True):
             tokens += reply
             tokens += self.codec.encode(text)
@@ -114,7 +126,7 @@ class Renderer:
     @cached_property
     def _think_close_token(self) -> int | None:
         tokens = self.codec.encode(_THINK_CLOSE)
-        is_one = len(tokens) == 1 and self.tokenizer.decode(list(tokens)).strip() == _THINK_CLOSE
+        is_one = len(tokens) == 1 and self.tokenizer.decode(tokens).strip() == _THINK_CLOSE
         return tokens[0] if is_one else None
 
     def _find_end_token(self) -> int:
@@ -154,6 +166,15 @@ class Renderer:
                 f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {error}; "
                 "use a chat model whose template takes system, user and assistant messages"
             ) from error
+
+
+def _cuts(tokenizer: Any) -> re.Pattern[str]:
+    """Finds the special tokens before which a text may be cut: those that do not look at what is before them."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    names = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    names -= {token.content for token in added if token.lstrip or token.single_word}
+    # The longest first, as tokenizers match them; `(?!)` matches nowhere.
+    return re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True))) or '(?!)'})")
 
 
 def check_same_tokens(tutor: Renderer, teacher: Renderer) -> None:

@@ -86,7 +86,7 @@ async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any
 
 
 class _Codecs:
-    """One codec for each tokenizer, with room for the texts of all dialogues in play in the views of three models."""
+    """One codec for each tokenizer, with room for the messages of all dialogues in play, and for their prompts."""
 
     def __init__(self, config: SocraticConfig) -> None:
         self._memory = 3 * config.max_concurrent_dialogues * (config.max_turns + 1)

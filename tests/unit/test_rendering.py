@@ -32,6 +32,7 @@ class CharacterTokenizer:
 
     eos_token_id = 0
     all_special_ids = (0, 1, 2, 3, 4)
+    all_special_tokens = SPECIAL[:5]
 
     def __init__(self, template):
         def refuse(message):
