@@ -1,4 +1,4 @@
-"""Sampling and scoring requests: what one holds, and how a batch of them is carried out."""
+"""Sampling and scoring requests: what one holds, and how a batch of them is carried out and answered."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import tinker
-import torch
 from tinker import types
-from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
+from tinker.types.topk_logprobs import TopkLogprobs
 
-from socratic_distill.errors import LocalEngineError
+from socratic_distill.local.draws import Row
+from socratic_distill.local.failures import explain
 from socratic_distill.local.lora import BaseModel
-from socratic_distill.local.sampling import Row, sample_rows, score_prompts
+from socratic_distill.local.sampling import Work, carry_out
 from socratic_distill.local.scheduler import Job
+from socratic_distill.local.scoring import Question, Scores
 from socratic_distill.service_errors import status_error
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     """One sampling or scoring request.
 
@@ -26,56 +27,56 @@ class Request:
         base: the model.
         adapter: the adapter to switch on; None for the base alone.
         prompt: tokens, `[P]`.
+        question: what is asked about the prompt.
         count: replies wanted.
         params: how they are sampled; None asks for the prompt's log-probabilities alone.
         seed: seed of the replies.
-        score: whether the prompt's log-probabilities are wanted.
-        top: number of likeliest tokens wanted at each prompt position.
-        last_n: prompt positions scored, from the end; None scores all.
+        top: number of likeliest tokens wanted at each position of a reply.
+        targets: the targets as they came, for their layout.
         owner: the client that asked, kept alive until the answer.
     """
 
     base: BaseModel
     adapter: str | None
     prompt: tuple[int, ...]
+    question: Question
     count: int = 0
     params: tinker.SamplingParams | None = None
     seed: int = 0
-    score: bool = False
     top: int = 0
-    last_n: int | None = None
+    targets: tinker.TensorData | None = None
     owner: Any = None
 
-    def rows(self) -> list[Row]:
-        """The replies to sample."""
+    def work(self) -> Work:
+        """What there is to do."""
+        return Work(self.prompt, [self._row(index) for index in range(self.count)], self.question)
+
+    def _row(self, index: int) -> Row:
+        assert self.params is not None
         params = self.params
-        if params is None:
-            return []
         room = self.base.max_context - len(self.prompt)
         stop_tokens, stop_texts = _stops(params.stop, self.base.tokenizer)
-        return [
-            Row(
-                prompt=self.prompt,
-                max_tokens=room if params.max_tokens is None else params.max_tokens,
-                temperature=params.temperature,
-                top_p=params.top_p,
-                top_k=params.top_k,
-                stop_tokens=stop_tokens,
-                stop_texts=stop_texts,
-                seed=self.seed,
-                index=index,
-            )
-            for index in range(self.count)
-        ]
+        return Row(
+            max_tokens=room if params.max_tokens is None else params.max_tokens,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            stop_tokens=stop_tokens,
+            stop_texts=stop_texts,
+            seed=self.seed,
+            index=index,
+            top=self.top,
+        )
 
 
 def check_request(request: Request) -> None:
     """Refuses what the model cannot answer.
 
     Raises:
-        tinker.BadRequestError: an empty prompt, ids outside the vocabulary, or no room for prompt and reply.
+        tinker.BadRequestError: an empty prompt, ids outside the vocabulary, no room for prompt and reply, parameters
+            that nobody can sample with, or a question that does not fit the prompt.
     """
-    size, limit = len(request.prompt), request.base.max_context
+    size, limit, vocabulary = len(request.prompt), request.base.max_context, request.base.vocabulary
     wanted = (request.params.max_tokens if request.params else 0) or 0
     if not size:
         raise status_error(400, "the prompt is empty")
@@ -83,14 +84,50 @@ def check_request(request: Request) -> None:
         raise status_error(
             400, f"a prompt of {size} tokens and a reply of {wanted} do not fit a context of {limit} tokens"
         )
-    vocabulary = request.base.vocabulary
     if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
         raise status_error(400, f"the prompt holds token ids outside [0, {vocabulary})")
-    if request.last_n is not None and not 1 <= request.last_n <= size:
-        raise status_error(400, f"prompt_logprobs_last_n={request.last_n} of a prompt of {size} tokens")
+    _check_params(request)
+    _check_question(request.question, vocabulary)
 
 
-def carry_out(jobs: Sequence[Job]) -> None:
+def _check_params(request: Request) -> None:
+    params = request.params
+    if params is None:
+        return
+    if request.count < 1:
+        raise status_error(400, f"num_samples is {request.count}; ask for at least 1")
+    if params.max_tokens is not None and params.max_tokens < 1:
+        raise status_error(400, f"max_tokens is {params.max_tokens}; allow at least 1")
+    if params.temperature < 0 or not 0 < params.top_p <= 1 or (params.top_k < 1 and params.top_k != -1):
+        raise status_error(
+            400,
+            f"temperature {params.temperature}, top_p {params.top_p} and top_k {params.top_k} were given; "
+            "expected at least 0, above 0 and at most 1, -1 or at least 1",
+        )
+
+
+def _check_question(question: Question, vocabulary: int) -> None:
+    size, last_n, targets = question.size, question.last_n, question.targets
+    if last_n is not None and not question.logprobs:
+        raise status_error(400, "prompt_logprobs_last_n needs include_prompt_logprobs")
+    if last_n is not None and not 1 <= last_n <= size - 1:
+        raise status_error(
+            400, f"prompt_logprobs_last_n is {last_n} of {size} prompt tokens; give 1 to {size - 1}: the first has none"
+        )
+    if targets is None:
+        return
+    if targets.ndim != 2 or len(targets) != size - 1:
+        raise status_error(
+            400, f"target_prompt_logprobs has the shape {list(targets.shape)}; a prompt of {size} tokens takes "
+            f"[{size - 1}, K]"
+        )  # fmt: skip
+    if not (targets >= 0).any():
+        raise status_error(400, "target_prompt_logprobs names no token id; give at least one, and -1 elsewhere")
+    if targets.min() < -1 or targets.max() >= vocabulary:
+        raise status_error(400, f"target_prompt_logprobs holds ids outside [-1, {vocabulary})")
+
+
+def run_batch(jobs: Sequence[Job]) -> None:
     """Carries out a batch, one adapter after another in a fixed order, and completes its futures."""
     by_weights: dict[tuple[str, int], list[Job]] = defaultdict(list)
     for job in jobs:
@@ -98,7 +135,7 @@ def carry_out(jobs: Sequence[Job]) -> None:
         by_weights[request.base.name, _number(request.adapter)].append(job)
     for key in sorted(by_weights):
         try:
-            _carry_out_on_one(by_weights[key])
+            _run_on_one(by_weights[key])
         except Exception as error:  # of these weights alone; the others' requests go on
             failure = explain(error, _describe(by_weights[key]))
             if failure is not error:
@@ -108,41 +145,63 @@ def carry_out(jobs: Sequence[Job]) -> None:
                     job.future.set_exception(failure)
 
 
-def _carry_out_on_one(jobs: Sequence[Job]) -> None:
+def _run_on_one(jobs: Sequence[Job]) -> None:
     first: Request = jobs[0].work
-    replies = [(job, job.work.rows()) for job in jobs]
-    sample_rows(first.base, first.adapter, [row for _, rows in replies for row in rows])
-    scored = [job for job in jobs if job.work.score]
-    top = max((job.work.top for job in scored), default=0)
-    answers = score_prompts(first.base, first.adapter, [job.work.prompt for job in scored], top)
-    scores = dict(zip(map(id, scored), answers, strict=True))
-    for job, rows in replies:
-        job.future.set_result(_answer(job.work, rows, scores.get(id(job))))
+    works = [job.work.work() for job in jobs]
+    carry_out(first.base, first.adapter, works)
+    for job, work in zip(jobs, works, strict=True):
+        job.future.set_result(_answer(job.work, work))
 
 
-def _answer(request: Request, rows: Sequence[Row], scores: Any) -> Any:
-    values = likeliest = None
-    if scores is not None:
-        values, ids, logprobs = scores[0], scores[1][:, : request.top], scores[2][:, : request.top]
-        if request.last_n is not None:  # as the SDK has it: of the prompt's length, empty before the last n
-            values[: -request.last_n], ids[: -request.last_n] = np.nan, 0
-            logprobs[: -request.last_n] = MASK_LOGPROB
-        likeliest = TopkLogprobs(ids, logprobs) if request.top else None
+def _answer(request: Request, work: Work) -> Any:
+    question, scores = request.question, work.scores or Scores.blank(request.question)
     if request.params is None:
-        assert values is not None
-        return [None if np.isnan(value) else float(value) for value in values]
+        return [None if np.isnan(value) else float(value) for value in scores.logprobs]
     return tinker.SampleResponse(
-        sequences=[
-            types.SampledSequence(
-                stop_reason="stop" if row.stopped else "length",
-                sequence_id=f"{request.seed}-{row.index}",
-                tokens_np=np.asarray(row.tokens, dtype=np.int32),
-                logprobs_np=np.asarray(row.logprobs, dtype=np.float32),
-            )
-            for row in rows
-        ],
-        prompt_logprobs_np=values,
-        topk_prompt_logprobs_np=likeliest,
+        sequences=[_sequence(request, row) for row in work.rows],
+        prompt_logprobs_np=_single(scores.logprobs) if question.logprobs else None,
+        topk_prompt_logprobs_np=TopkLogprobs(scores.top_ids, _single(scores.top_logprobs)) if question.top else None,
+        target_prompt_logprobs=None if request.targets is None else _like(request.targets, _single(scores.targets)),
+        prompt_alt_tokens=types.PromptAltTokens(
+            tokens=tinker.TensorData.from_numpy(scores.drawn),
+            logprobs=tinker.TensorData.from_numpy(_single(scores.drawn_logprobs)),
+        )
+        if question.alternatives
+        else None,
+    )
+
+
+def _sequence(request: Request, row: Row) -> types.SampledSequence:
+    likeliest = None
+    if request.top:
+        ids, logprobs = zip(*row.likeliest, strict=True)
+        likeliest = TopkLogprobs(np.stack(ids), _single(np.stack(logprobs)))
+    return types.SampledSequence(
+        stop_reason="stop" if row.stopped else "length",
+        sequence_id=f"{request.seed}-{row.index}",
+        tokens_np=np.asarray(row.tokens, dtype=np.int32),
+        logprobs_np=np.asarray(row.logprobs, dtype=np.float32),
+        topk_logprobs_np=likeliest,
+    )
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """In the precision of the SDK's answers."""
+    return values.astype(np.float32)
+
+
+def _like(asked: tinker.TensorData, found: np.ndarray) -> tinker.TensorData:
+    """Log-probabilities `[P - 1, K]` in the layout that their targets came in."""
+    if asked.sparse_crow_indices is None:
+        return tinker.TensorData.from_numpy(found)
+    assert asked.sparse_col_indices is not None
+    rows = np.repeat(np.arange(len(found)), np.diff(asked.sparse_crow_indices))
+    return tinker.TensorData(
+        data=found[rows, np.asarray(asked.sparse_col_indices)],
+        dtype="float32",
+        shape=list(found.shape),
+        sparse_crow_indices=asked.sparse_crow_indices,
+        sparse_col_indices=asked.sparse_col_indices,
     )
 
 
@@ -162,10 +221,3 @@ def _number(adapter: str | None) -> int:
 def _describe(jobs: Sequence[Job]) -> str:
     longest = max(len(job.work.prompt) for job in jobs)
     return f"{len(jobs)} requests with prompts of up to {longest} tokens"
-
-
-def explain(error: Exception, what: str) -> Exception:
-    """The error that a user meets when torch fails: memory and batch named; others as they are."""
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
-        return LocalEngineError(f"out of memory on {what}; lower groups_per_batch, num_envs or max_tokens")
-    return LocalEngineError(f"torch failed on {what}: {error}") if isinstance(error, RuntimeError) else error

@@ -5,16 +5,27 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.local.layers import AdapterLinear, BaseLinear, quicken
+from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
+from socratic_distill.local.prefixes import PrefixMemory
+from socratic_distill.local.probe import cache_shape, keeps_bits
+from socratic_distill.local.slots import Pass
 
 # As Tinker's service scales its adapters.
 LORA_ALPHA = 32
+# Blocks of prompts that are read together, where that does not change their bits.
+_BLOCK_ROWS = 4
+# Bounds the logits held at a time: positions x vocabulary, 64 MiB in fp32.
+_LOGITS_BUDGET = 2**24
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,23 @@ class BaseModel:
     Args:
         name: as the user wrote it.
         trust_remote_code: whether code among the model's files may run.
+        machine: where and how precisely to compute.
+
+    Raises:
+        LocalEngineError: the model cannot be had, or is of a kind that the engine does not run.
     """
 
-    def __init__(self, name: str, trust_remote_code: bool) -> None:
+    def __init__(self, name: str, trust_remote_code: bool, machine: Machine) -> None:
         self.name = name
-        self.model, self.tokenizer = load_base_model(name, trust_remote_code)
+        self.machine = machine
+        self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
+        self.shape = cache_shape(self.model, name)
+        self.prefixes = PrefixMemory()
+        quicken(self.model)
+        self._layers: list[torch.nn.Module] = []
+        if machine.gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+            self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
         # Taken down before the first adapter, which puts peft's layers in their places.
         self._linear = [path for path, module in self.model.named_modules() if isinstance(module, torch.nn.Linear)]
         self._peft: PeftModel | None = None
@@ -54,6 +77,29 @@ class BaseModel:
     def vocabulary(self) -> int:
         """Number of token ids that the model knows."""
         return self.model.get_input_embeddings().num_embeddings
+
+    @cached_property
+    def block_rows(self) -> int:
+        """Blocks of prompts that are read together."""
+        return _BLOCK_ROWS if keeps_bits(self.model, self.shape, _BLOCK_ROWS) else 1
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """While gradients are taken: with gradient checkpointing, activations are computed again, not kept.
+
+        Of transformers' training mode this takes that part alone; dropout stays off.
+        """
+        for layer in self._layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                layer.training = False
+
+    def room(self, width: int, limit: int) -> int:
+        """Sequences of `width` positions whose keys and values fit `limit` bytes; one always does."""
+        return max(1, limit // (self.shape.position_bytes * width))
 
     def add_adapter(self, shape: LoraShape, seed: int | None) -> str:
         """Adds an adapter that changes nothing yet (its B is zero); gives its name."""
@@ -86,6 +132,7 @@ class BaseModel:
     def drop_adapter(self, adapter: str) -> None:
         """Frees an adapter; the last one stays, since peft's layers cannot be without any."""
         assert self._peft is not None
+        self.prefixes.forget(adapter)
         others = [name for name in self._peft.peft_config if name != adapter]
         if others and adapter in self._peft.peft_config:
             self._peft.set_adapter(others[-1])  # peft keeps naming a deleted adapter as the active one
@@ -112,20 +159,21 @@ class BaseModel:
         }
 
     @contextmanager
-    def using(self, adapter: str | None) -> Iterator[Any]:
+    def using(self, adapter: str | None) -> Iterator["Weights"]:
         """The model with one adapter on, or with none."""
         if self._peft is None:
-            yield self.model
+            yield Weights(self, None)
         elif adapter is None:
             with self._peft.disable_adapter():
-                yield self.model
+                yield Weights(self, None)
         else:
             self._peft.set_adapter(adapter)
-            yield self.model
+            yield Weights(self, adapter)
 
     def _add(self, config: LoraConfig, seed: int | None) -> str:
         adapter = f"adapter{next(self._numbers)}"
         config.base_model_name_or_path = None  # peft fills in where this base was loaded from
+        config._register_custom_module({BaseLinear: AdapterLinear})
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # Unmerged, an adapter on a tied output layer leaves the embedding alone: nothing to warn of.
             warnings.filterwarnings("ignore", message=".*tie.*")
@@ -146,3 +194,42 @@ class BaseModel:
         if not targets:
             raise LocalEngineError(f"model {self.name!r} has no linear layer in any of {parts} to train")
         return sorted(targets)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A base model with one adapter on, or with none, while `BaseModel.using` says so."""
+
+    base: BaseModel
+    adapter: str | None
+
+    @property
+    def chunk(self) -> int:
+        """Positions whose logits are held at a time."""
+        return max(1, _LOGITS_BUDGET // self.base.vocabulary)
+
+    def read(self, tokens: torch.Tensor, here: Pass) -> torch.Tensor:
+        """Reads tokens `[B, n]` into the slots of a pass; gives the last layer's outputs, `[B, n, H]`."""
+        return self.outputs(tokens, here.mask(), here.positions, here)
+
+    def outputs(
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """The last layer's outputs `[B, n, H]` of tokens `[B, n]`; without a mask, causal."""
+        answer = self.base.model.get_decoder()(
+            input_ids=tokens.to(self.base.machine.device),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return answer.last_hidden_state
+
+    def logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Logits of outputs `[N, H]`, in fp32 or wider, `[N, V]`."""
+        logits = self.base.model.get_output_embeddings()(outputs)
+        return logits if logits.dtype == torch.float64 else logits.float()

@@ -50,6 +50,14 @@ def loss_sum(
     return -(clipped.detach() * logprobs * advantages).sum()
 
 
+def looked_at(loss_fn: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Positions at which the loss looks at the model, `[N]`: elsewhere weights, or advantage and logprob, are 0."""
+    if loss_fn == "cross_entropy":
+        marks = inputs["weights"] != 0
+        return marks.any(dim=1) if marks.ndim == 2 else marks
+    return (inputs["advantages"] != 0) | (inputs["logprobs"] != 0)
+
+
 def check_request(
     data: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any], max_context: int, vocabulary: int
 ) -> None:

@@ -3,20 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from socratic_distill.errors import LocalEngineError
+from socratic_distill.local import gguf_files
+from socratic_distill.local.machine import Machine
 from socratic_distill.tiny import MODEL_DIR
 
 TINY = "tiny"
 
 
-def load_base_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
-    """Loads a causal language model in fp32, frozen and in evaluation mode, and its tokenizer.
+def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tuple[Any, Any]:
+    """Loads a causal language model, frozen and in evaluation mode, and its tokenizer.
 
     Args:
         name: "tiny", a directory, a `.gguf` file, or a name on the model hub.
         trust_remote_code: whether Python code that the model's files bring along may run.
+        machine: where it goes, and in which precision.
 
     Raises:
         LocalEngineError: there is no such model, or it cannot be loaded.
@@ -25,13 +26,16 @@ def load_base_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     source, options = _source(name)
+    file = Path(source) / options["gguf_file"] if "gguf_file" in options else None
+    if file is not None and (kept := gguf_files.cached_directory(file, machine.dtype)):
+        source, options, file = str(kept), {}, None
     options["trust_remote_code"] = trust_remote_code
     logging.disable_progress_bar()  # a bar for each model would tear the run's own display
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        if "gguf_file" in options:
-            _split_as_trained(tokenizer, name)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+        if file is not None:
+            gguf_files.split_as_trained(tokenizer, file)
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=machine.dtype, **options)
     except Exception as error:  # transformers raises many kinds, for one cause: the model cannot be had
         raise LocalEngineError(
             f"model {name!r} cannot be loaded as {_describe(source, options)}: {error}. Give 'tiny', a directory "
@@ -39,7 +43,9 @@ def load_base_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
         ) from error
     finally:
         logging.enable_progress_bar()
-    return model.requires_grad_(False).eval(), tokenizer
+    if file is not None:
+        gguf_files.keep(file, machine.dtype, model, tokenizer)
+    return model.requires_grad_(False).eval().to(machine.device), tokenizer
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -51,21 +57,6 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
             raise LocalEngineError(f"model {name!r}: there is no such file")
         return str(path.parent), {"gguf_file": path.name}
     return name, {}
-
-
-def _split_as_trained(tokenizer: Any, path: str) -> None:
-    """Splits text before byte-pair encoding as the GGUF file says; transformers takes GPT-2's way for all.
-
-    "smollm" makes every digit a piece of its own first, so that white space before a number is split otherwise.
-    """
-    from gguf import GGUFReader
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-
-    field = GGUFReader(path).fields.get("tokenizer.ggml.pre")
-    if field is not None and field.contents() == "smollm":
-        tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-            [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-        )
 
 
 def _describe(source: str, options: dict[str, Any]) -> str:

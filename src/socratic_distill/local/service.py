@@ -14,9 +14,11 @@ from tinker import types
 
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.futures import ServiceFuture
-from socratic_distill.local.batches import Request, carry_out, check_request
+from socratic_distill.local.batches import Request, check_request, run_batch
 from socratic_distill.local.lora import BaseModel, LoraShape
+from socratic_distill.local.machine import Machine
 from socratic_distill.local.scheduler import Job, Scheduler
+from socratic_distill.local.scoring import Question
 from socratic_distill.local.store import Saved, Store
 from socratic_distill.local.training import AdapterTrainer
 
@@ -27,13 +29,28 @@ class LocalServiceClient:
     Args:
         store: directory that states and sampler weights are kept in.
         trust_remote_code: whether Python code that a model's files bring along may run.
+        device: "cpu", "cuda", or "auto": the GPU where there is one.
+        dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 on a GPU that has it, else
+            fp32. Adapters and moments are fp32 at least.
+        gradient_checkpointing: computes activations twice when training instead of keeping them: less memory, slower.
+
+    Raises:
+        LocalEngineError: the device or the dtype is unknown, or is not there.
     """
 
-    def __init__(self, store: str | Path, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self,
+        store: str | Path,
+        trust_remote_code: bool = False,
+        device: str = "auto",
+        dtype: Any = "auto",
+        gradient_checkpointing: bool = False,
+    ) -> None:
         self.store = Store(Path(store))
         self.models: dict[str, BaseModel] = {}
+        self._machine = Machine.choose(device, dtype, gradient_checkpointing)
         self._trust_remote_code = trust_remote_code
-        self._scheduler = Scheduler(carry_out)
+        self._scheduler = Scheduler(run_batch)
         self._unseeded = itertools.count()
 
     def create_lora_training_client(
@@ -126,7 +143,7 @@ class LocalServiceClient:
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:
-            self.models[name] = BaseModel(name, self._trust_remote_code)
+            self.models[name] = BaseModel(name, self._trust_remote_code, self._machine)
         return self.models[name]
 
 
@@ -297,24 +314,32 @@ class LocalSamplingClient:
         """Samples replies; the same request on the same weights gives the same ones.
 
         Without a seed in sampling_params, requests draw one after another from a fixed row of seeds.
-        Raises tinker.BadRequestError, through the future, for a prompt that leaves no room for a reply.
+        Raises tinker.BadRequestError, through the future, for a prompt that leaves no room for a reply, and for
+        questions that do not fit the prompt.
         """
-        if topk_sample_logprobs or target_prompt_logprobs is not None or prompt_alt_tokens_k:
-            raise LocalEngineError(
-                "the local engine has no topk_sample_logprobs, target_prompt_logprobs or prompt_alt_tokens_k"
-            )
-        seed = sampling_params.seed
+        tokens = tuple(prompt.to_ints())
+        seed = self._service.next_seed() if sampling_params.seed is None else sampling_params.seed
+        question = Question(
+            size=len(tokens),
+            logprobs=include_prompt_logprobs,
+            top=topk_prompt_logprobs,
+            last_n=prompt_logprobs_last_n,
+            targets=None if target_prompt_logprobs is None else target_prompt_logprobs.to_numpy(pad_value=-1),
+            alternatives=prompt_alt_tokens_k,
+            temperature=sampling_params.temperature,
+            seed=seed,
+        )
         return self._submit(
             Request(
                 base=self._base,
                 adapter=self._adapter,
-                prompt=tuple(prompt.to_ints()),
+                prompt=tokens,
+                question=question,
                 count=num_samples,
                 params=sampling_params,
-                seed=self._service.next_seed() if seed is None else seed,
-                score=include_prompt_logprobs or topk_prompt_logprobs > 0,
-                top=topk_prompt_logprobs,
-                last_n=prompt_logprobs_last_n,
+                seed=seed,
+                top=topk_sample_logprobs,
+                targets=target_prompt_logprobs,
             )
         )
 
@@ -322,15 +347,9 @@ class LocalSamplingClient:
         self, prompt: tinker.ModelInput, prompt_logprobs_last_n: int | None = None
     ) -> ServiceFuture[list[float | None]]:
         """Log-probability of each prompt token after those before it, nats, `[P]`; the first is None."""
-        return self._submit(
-            Request(
-                base=self._base,
-                adapter=self._adapter,
-                prompt=tuple(prompt.to_ints()),
-                score=True,
-                last_n=prompt_logprobs_last_n,
-            )
-        )
+        tokens = tuple(prompt.to_ints())
+        question = Question(size=len(tokens), logprobs=True, last_n=prompt_logprobs_last_n)
+        return self._submit(Request(self._base, self._adapter, tokens, question))
 
     def get_tokenizer(self) -> Any:
         """The base model's tokenizer."""

@@ -1,20 +1,17 @@
 """Gradients and optimizer steps of one adapter."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tinker
 import torch
 
-from socratic_distill.local.batches import explain
-from socratic_distill.local.lora import BaseModel
-from socratic_distill.local.losses import check_request, loss_sum
-from socratic_distill.local.sampling import in_budget, pad_right
-
-# Bound the padded tokens of a forward and backward pass, and the logits, of which it holds about four copies.
-_TOKEN_BUDGET = 4096
-_LOGITS_BUDGET = 2**25
+from socratic_distill.local.failures import explain
+from socratic_distill.local.lora import BaseModel, Weights
+from socratic_distill.local.losses import check_request, looked_at, loss_sum
+from socratic_distill.local.shared import parts, read_sequences
 
 
 class AdapterTrainer:
@@ -56,23 +53,19 @@ class AdapterTrainer:
     def _run(
         self, data: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any], backward: bool
     ) -> tinker.ForwardBackwardOutput:
-        total, outputs = 0.0, []
-        with self.base.using(self.adapter) as model:
+        total, outputs = 0.0, [np.zeros(0, np.float32)] * len(data)
+        sequences = [datum.model_input.to_ints() for datum in data]
+        with self.base.using(self.adapter) as weights, self.base.recomputing(), torch.set_grad_enabled(backward):
             self._train_only_own()
-            budget = min(_TOKEN_BUDGET, _LOGITS_BUDGET // self.base.vocabulary)
-            for part in in_budget(data, _lengths(data), budget):
-                with torch.set_grad_enabled(backward):
-                    losses, logprobs = _forward(model, part, loss_fn, options)
-                    loss = torch.stack(losses).sum()
-                if backward:
-                    loss.backward()
-                total += loss.item()
-                outputs += [
-                    {"logprobs": tinker.TensorData.from_numpy(one.detach().numpy().astype(np.float32))}
-                    for one in logprobs
-                ]
+            for places in parts(sequences, self.base.machine):
+                losses = [_Loss.of(data[i], loss_fn, options, everywhere=not backward) for i in places]
+                total += _pass(weights, [sequences[i] for i in places], losses, backward)
+                for i, loss in zip(places, losses, strict=True):
+                    outputs[i] = loss.logprobs()
         return tinker.ForwardBackwardOutput(
-            loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics={"loss:sum": total}
+            loss_fn_output_type="ArrayRecord",
+            loss_fn_outputs=[{"logprobs": tinker.TensorData.from_numpy(one)} for one in outputs],
+            metrics={"loss:sum": total},
         )
 
     def step(self, params: tinker.AdamParams) -> None:
@@ -109,21 +102,83 @@ class AdapterTrainer:
             parameter.requires_grad_(f".{self.adapter}." in name)
 
 
-def _forward(
-    model: Any, part: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any]
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Loss and log-probabilities of the targets, one each a datum."""
-    tokens, mask = pad_right([datum.model_input.to_ints() for datum in part])
-    every = torch.log_softmax(model(input_ids=tokens, attention_mask=mask).logits.float(), dim=-1)  # [B, N, V]
-    losses, logprobs = [], []
-    for i, datum in enumerate(part):
-        inputs = {name: torch.from_numpy(value.to_numpy()) for name, value in datum.loss_fn_inputs.items()}
+@dataclass(eq=False)
+class _Loss:
+    """The loss of one datum, at the positions that it looks at.
+
+    Attributes:
+        name: of the loss.
+        options: its own settings.
+        shape: of the targets, `[N]` or `[N, K]`.
+        places: M positions of the datum.
+        targets: `[M]` or `[M, K]`.
+        inputs: the other inputs there, likewise.
+        found: log-probabilities of the targets, likewise, once there.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    shape: tuple[int, ...]
+    places: torch.Tensor
+    targets: torch.Tensor
+    inputs: dict[str, torch.Tensor]
+    found: list[torch.Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, datum: tinker.Datum, name: str, options: Mapping[str, Any], everywhere: bool) -> "_Loss":
+        """The loss of a datum; `everywhere` looks at all positions, whatever their weights."""
+        inputs = {key: torch.from_numpy(value.to_numpy()) for key, value in datum.loss_fn_inputs.items()}
         targets = inputs.pop("target_tokens")
-        places = targets if targets.ndim == 2 else targets[:, None]  # [N, K]
-        picked = every[i, : datum.model_input.length].gather(1, places).reshape(targets.shape)
-        logprobs.append(picked)
-        losses.append(loss_sum(loss_fn, picked, inputs, options))
-    return losses, logprobs
+        size = len(targets)
+        places = torch.arange(size) if everywhere else looked_at(name, inputs).nonzero()[:, 0]
+        kept = {key: value[places] for key, value in inputs.items()}
+        return cls(name, options, tuple(targets.shape), places, targets[places], kept)
+
+    def add(self, start: int, logprobs: torch.Tensor) -> torch.Tensor:
+        """The loss at some of the positions, from all tokens' log-probabilities there, `[n, V]`."""
+        stop, device = start + len(logprobs), logprobs.device
+        targets = self.targets[start:stop].to(device)
+        wide = targets if targets.ndim == 2 else targets[:, None]  # [n, K]
+        picked = logprobs.gather(1, wide).reshape(targets.shape)
+        self.found.append(picked.detach().float().cpu())
+        inputs = {key: value[start:stop].to(device) for key, value in self.inputs.items()}
+        return loss_sum(self.name, picked, inputs, self.options)
+
+    def logprobs(self) -> np.ndarray:
+        """Log-probabilities of all targets, nats, 0 where the loss does not look; of the targets' shape."""
+        whole = torch.zeros(self.shape, dtype=torch.float32)
+        if self.found:
+            whole[self.places] = torch.cat(self.found)
+        return whole.numpy()
+
+
+def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Loss], backward: bool) -> float:
+    """The summed loss of some data, and its gradient.
+
+    The output layer sees only the positions that the losses look at, a bounded number at a time, forwards and at once
+    backwards; then the gradient goes through the layers below in one piece.
+    """
+    outputs = read_sequences(weights, sequences)
+    picked = torch.cat([one[loss.places.to(one.device)] for one, loss in zip(outputs, losses, strict=True)])
+    below = picked.detach().requires_grad_(backward)
+    owners = [(loss, i) for loss in losses for i in range(len(loss.places))]
+    total = 0.0
+    for start in range(0, len(owners), weights.chunk):
+        part = owners[start : start + weights.chunk]
+        logprobs = torch.log_softmax(weights.logits(below[start : start + len(part)]), dim=-1)
+        pieces, at = [], 0
+        while at < len(part):
+            loss, first = part[at]
+            count = min(len(loss.places) - first, len(part) - at)
+            pieces.append(loss.add(first, logprobs[at : at + count]))
+            at += count
+        loss_here = torch.stack(pieces).sum()
+        if backward:
+            loss_here.backward()
+        total += loss_here.item()
+    if backward and below.grad is not None and picked.requires_grad:
+        picked.backward(below.grad)
+    return total
 
 
 def _lengths(data: Sequence[tinker.Datum]) -> list[int]:

@@ -31,8 +31,9 @@ from socratic_distill.local.losses import loss_sum
 
 
 def test_batched_sampling_gives_the_log_probabilities_of_a_plain_forward(service):
-    client = trained(service).save_weights_and_get_sampling_client().result()
-    model = open_peft(trained(service).save_weights_for_sampler("a").result().path)
+    training = trained(service)
+    client = training.save_weights_and_get_sampling_client().result()
+    model = open_peft(training.save_weights_for_sampler("a").result().path)
     futures = [ask(client, prompt, seed=i, stop=[]) for i, prompt in enumerate(PROMPTS)]
     for prompt, future in zip(PROMPTS, futures, strict=True):
         (sequence,) = future.result().sequences

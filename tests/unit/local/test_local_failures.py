@@ -1,6 +1,7 @@
 """The local engine where something goes wrong: loops that die, data that do not fit, damaged files."""
 
 import asyncio
+import dataclasses
 import shutil
 
 import pytest
@@ -19,7 +20,7 @@ from engine_data import (
 )
 
 from socratic_distill import LocalEngineError
-from socratic_distill.local import LocalRestClient, LocalServiceClient, batches, sampling, training
+from socratic_distill.local import LocalRestClient, LocalServiceClient, batches, lora, training
 
 
 def test_service_serves_a_new_loop_after_one_that_died(service):
@@ -78,28 +79,34 @@ def test_failed_pass_leaves_the_gradients_as_they_were(service, monkeypatch):
     client = service.create_lora_training_client("tiny", rank=2).result()
     client.forward_backward([entropy_datum(PROMPTS[0])], "cross_entropy").result()
     before = {name: p.grad.clone() for name, p in client._trainer._parameters.items()}
-    forward, calls = training._forward, []
+    passes, calls = training._pass, []
 
     def second_fails(*args):
         calls.append(args)
         if len(calls) == 2:
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
-        return forward(*args)
+        return passes(*args)
 
-    monkeypatch.setattr(training, "_forward", second_fails)
-    monkeypatch.setattr(training, "_TOKEN_BUDGET", 8)
+    monkeypatch.setattr(training, "_pass", second_fails)
+    one_a_pass(service)
     with pytest.raises(LocalEngineError, match="out of memory on 2 data"):
         client.forward_backward([entropy_datum(p) for p in PROMPTS[1:]], "cross_entropy").result()
     assert len(calls) == 2
     assert all(torch.equal(p.grad, before[name]) for name, p in client._trainer._parameters.items())
 
 
-def test_parts_of_a_batch_add_up_to_the_whole(service, monkeypatch):
+def one_a_pass(service):
+    base = service.models["tiny"]
+    base.machine = dataclasses.replace(base.machine, pass_tokens=1, pass_cost=0)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(service):
     data = [entropy_datum(prompt) for prompt in PROMPTS]
     gradients = []
-    for budget in (4096, 1):
-        monkeypatch.setattr(training, "_TOKEN_BUDGET", budget)
+    for apart in (False, True):
         client = trained(service, steps=0)
+        if apart:
+            one_a_pass(service)
         client.forward_backward(data, "cross_entropy").result()
         gradients.append({name: p.grad for name, p in client._trainer._parameters.items()})
     for name, whole in gradients[0].items():
@@ -109,14 +116,14 @@ def test_parts_of_a_batch_add_up_to_the_whole(service, monkeypatch):
 def test_failure_on_some_weights_leaves_the_others_requests_alone(service, monkeypatch):
     base = service.create_sampling_client(base_model="tiny").result()
     tuned = trained(service).save_weights_and_get_sampling_client().result()
-    sample = batches.sample_rows
+    sample = batches.carry_out
 
-    def fails_on_base(model, adapter, rows):
+    def fails_on_base(model, adapter, works):
         if adapter is None:
             raise MemoryError
-        sample(model, adapter, rows)
+        sample(model, adapter, works)
 
-    monkeypatch.setattr(batches, "sample_rows", fails_on_base)
+    monkeypatch.setattr(batches, "carry_out", fails_on_base)
     first, second = ask(base, PROMPTS[0]), ask(tuned, PROMPTS[0])
     with pytest.raises(LocalEngineError, match="out of memory on 1 requests"):
         first.result()
@@ -137,7 +144,7 @@ def test_scores_do_not_depend_on_the_budget(service, monkeypatch):
         return await asyncio.gather(*(client.compute_logprobs(prompt).result_async() for prompt in prompts))
 
     together = asyncio.run(scores())
-    monkeypatch.setattr(sampling, "_LOGITS_BUDGET", 257)
+    monkeypatch.setattr(lora, "_LOGITS_BUDGET", 257)
     for one, other in zip(together, asyncio.run(scores()), strict=True):
         np.testing.assert_allclose(one[1:], other[1:], atol=1e-4)
 

@@ -1,0 +1,116 @@
+"""Reads prompts into slots: what is remembered is copied, whole blocks are read in one fixed way, the rest together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from socratic_distill.local.lora import Weights
+from socratic_distill.local.prefixes import BLOCK, START, Block, Key
+from socratic_distill.local.slots import Pass, Slots
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Tokens to read.
+
+    Attributes:
+        tokens: `[P]`.
+        first: the first position whose output is wanted.
+    """
+
+    tokens: tuple[int, ...]
+    first: int
+
+    @property
+    def shared(self) -> int:
+        """Positions in whole blocks before the first wanted output: they can come from memory."""
+        return self.first // BLOCK * BLOCK
+
+    @property
+    def own(self) -> int:
+        """Positions that are read for this prompt alone."""
+        return len(self.tokens) - self.shared
+
+
+def prefill(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt]) -> Iterator[tuple[int, torch.Tensor]]:
+    """Reads prompts into the slots from `low` on.
+
+    Yields:
+        For each prompt, in no order: its place among the prompts, and the outputs from `first` on, `[P - first, H]`.
+    """
+    _fill_blocks(weights, slots, low, prompts)
+    machine = weights.base.machine
+    for part in alike([prompt.own for prompt in prompts], machine.pass_tokens, machine.pass_cost):
+        shared = [prompts[i].shared for i in part]
+        for i, outputs in zip(part, _read_rest(weights, slots, low, part, prompts, shared), strict=True):
+            yield i, outputs[prompts[i].first - prompts[i].shared :]
+
+
+def _read_rest(
+    weights: Weights, slots: Slots, low: int, part: Sequence[int], prompts: Sequence[Prompt], starts: Sequence[int]
+) -> list[torch.Tensor]:
+    """Outputs of what follows the blocks, `[own, H]` each; a long rest is read piece by piece."""
+    own = [prompts[i].tokens[start:] for i, start in zip(part, starts, strict=True)]
+    rows, width = [low + i for i in part], max(map(len, own))
+    pieces = []
+    for offset in range(0, width, weights.base.machine.pass_tokens):
+        count = min(weights.base.machine.pass_tokens, width - offset)
+        tokens = torch.zeros((len(part), count), dtype=torch.long)
+        for k, row in enumerate(own):
+            piece = row[offset : offset + count]
+            tokens[k, : len(piece)] = torch.tensor(piece)
+        pieces.append(weights.read(tokens, Pass(slots, rows, [start + offset for start in starts], count)))
+    outputs = torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
+    return [outputs[k, : len(row)] for k, row in enumerate(own)]
+
+
+def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt]) -> None:
+    """Fills the whole blocks, those of one place in their prompts together; what several share is read once."""
+    memory, before = weights.base.prefixes, [START] * len(prompts)
+    for number in range(max(prompt.shared for prompt in prompts) // BLOCK):
+        start = number * BLOCK
+        wanted: dict[Key, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            if start < prompt.shared:
+                key = (weights.adapter, before[i], prompt.tokens[start : start + BLOCK])
+                wanted.setdefault(key, []).append(i)
+        blocks = {key: memory.find(key) for key in wanted}
+        missing = [key for key, block in blocks.items() if block is None]
+        for at in range(0, len(missing), weights.base.block_rows):
+            part = missing[at : at + weights.base.block_rows]
+            _read_blocks(weights, slots, [low + wanted[key][0] for key in part], start, part)
+            for key in part:
+                blocks[key] = memory.add(key, slots.read(low + wanted[key][0], start, start + BLOCK))
+        for key, block in blocks.items():
+            assert isinstance(block, Block)
+            for i in wanted[key]:
+                slots.write(low + i, start, block.stretch)
+                before[i] = block.number
+
+
+def _read_blocks(weights: Weights, slots: Slots, rows: Sequence[int], start: int, keys: Sequence[Key]) -> None:
+    tokens = torch.tensor([key[2] for key in keys])
+    weights.read(tokens, Pass(slots, rows, [start] * len(rows), BLOCK))
+
+
+def alike(lengths: Sequence[int], budget: int, cost: int) -> Iterator[list[int]]:
+    """Groups sequences for padded passes: the same lengths together, others where padding is cheaper than a pass.
+
+    Args:
+        lengths: of the sequences, tokens.
+        budget: most tokens of a pass, padding included; a longer sequence stands alone.
+        cost: what a pass of its own costs, in tokens.
+
+    Yields:
+        Places in `lengths`.
+    """
+    part: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        padding = len(part) * (lengths[place] - lengths[part[-1]]) if part else 0
+        if part and (padding > cost or (len(part) + 1) * lengths[place] > budget):
+            yield part
+            part = []
+        part.append(place)
+    if part:
+        yield part

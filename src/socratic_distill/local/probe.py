@@ -1,0 +1,72 @@
+"""What the engine must know of a model before it trusts it, found by trying."""
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from socratic_distill.errors import LocalEngineError
+from socratic_distill.local.prefixes import BLOCK
+from socratic_distill.local.slots import CacheShape, Pass, Slots
+
+
+def cache_shape(model: Any, name: str) -> CacheShape:
+    """What the model keeps of each position.
+
+    Raises:
+        LocalEngineError: it keeps something else than keys and values of all positions alike, or computes its
+            logits in more steps than an output layer.
+    """
+    cache = DynamicCache(config=model.config)
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        outputs = model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state
+        logits = model(input_ids=tokens, use_cache=False).logits
+        own = model.get_output_embeddings()(outputs)
+    kinds = {type(layer).__name__ for layer in cache.layers}
+    if kinds != {"DynamicLayer"}:
+        raise LocalEngineError(
+            f"model {name!r} has layers of other kinds than full attention ({', '.join(sorted(kinds))}), which the "
+            "local engine does not run; use Tinker or a self-hosted server for it (base_url)"
+        )
+    if not torch.allclose(own.float(), logits.float(), rtol=1e-2, atol=1e-2):
+        raise LocalEngineError(
+            f"model {name!r} changes its logits behind the output layer (soft caps, scales), which the local engine "
+            "does not do; use Tinker or a self-hosted server for it (base_url)"
+        )
+    layers: list[Any] = list(cache.layers)
+    found = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
+    if len(found) != 1:
+        raise LocalEngineError(f"model {name!r} has layers of different shapes, which the local engine does not run")
+    ((_, heads, _, key), (_, _, _, value)) = found.pop()
+    return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, model.device)
+
+
+def keeps_bits(model: Any, shape: CacheShape, rows: int) -> bool:
+    """Whether a block of tokens gives the same bits alone and beside `rows` - 1 others, on this machine."""
+    vocabulary = model.get_input_embeddings().num_embeddings
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary, (rows, 2 * BLOCK), generator=generator).to(model.device)
+
+    def read(part: torch.Tensor) -> Slots:
+        slots = Slots(shape, len(part), 2 * BLOCK)
+        for start in (0, BLOCK):
+            here = Pass(slots, range(len(part)), [start] * len(part), BLOCK)
+            model.get_decoder()(
+                input_ids=part[:, start : start + BLOCK],
+                attention_mask=here.mask(),
+                position_ids=here.positions,
+                past_key_values=here,
+                use_cache=True,
+            )
+        return slots
+
+    with torch.inference_mode():
+        together = read(tokens)
+        for count in range(1, rows):  # any number of neighbours, and any place among them
+            some = read(tokens[:count])
+            if not torch.equal(some.keys, together.keys[:, :count]):
+                return False
+            if not torch.equal(some.values, together.values[:, :count]):
+                return False
+    return True

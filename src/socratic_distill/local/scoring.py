@@ -1,0 +1,140 @@
+"""What is asked about a prompt's own tokens, and the answers, from the model's outputs there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tinker.types.topk_logprobs import MASK_LOGPROB
+
+from socratic_distill.local.draws import choose, likeliest, stream
+from socratic_distill.local.lora import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked about the tokens of a prompt of P tokens; of the first nothing can be.
+
+    Attributes:
+        size: P.
+        logprobs: whether the log-probability of each token is wanted.
+        top: number of likeliest tokens wanted at each.
+        last_n: `logprobs` and `top` at the last n alone; None for all.
+        targets: ids whose log-probabilities are wanted, -1 where none is, `[P - 1, K]`.
+        alternatives: number of tokens to draw at each.
+        temperature: of those draws.
+        seed: of those draws.
+    """
+
+    size: int
+    logprobs: bool = False
+    top: int = 0
+    last_n: int | None = None
+    targets: np.ndarray | None = None
+    alternatives: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether anything is wanted."""
+        return self.logprobs or self.top > 0 or self.targets is not None or self.alternatives > 0
+
+    @property
+    def first_scored(self) -> int:
+        """The first token with `logprobs` and `top`."""
+        return 1 if self.last_n is None else self.size - self.last_n
+
+    @property
+    def first(self) -> int:
+        """The first position whose output is needed: it foretells the first token asked about."""
+        needed = [self.size]
+        if self.logprobs or self.top:
+            needed.append(self.first_scored)
+        if self.alternatives:
+            needed.append(1)
+        if self.targets is not None:
+            named = np.flatnonzero((self.targets >= 0).any(axis=1))
+            needed += [int(named[0]) + 1] if len(named) else []
+        return min(needed) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The answers; what was not asked for has width 0.
+
+    Attributes:
+        logprobs: nats, NaN where not scored, `[P]`.
+        top_ids: `[P, top]`, 0 where not scored.
+        top_logprobs: `[P, top]`, -99999 where not scored.
+        targets: log-probabilities of the targets, 0 where there is none, `[P - 1, K]`.
+        drawn: alternative tokens, `[P - 1, alternatives]`.
+        drawn_logprobs: their log-probabilities at temperature 1, `[P - 1, alternatives]`.
+    """
+
+    logprobs: np.ndarray
+    top_ids: np.ndarray
+    top_logprobs: np.ndarray
+    targets: np.ndarray
+    drawn: np.ndarray
+    drawn_logprobs: np.ndarray
+
+    @classmethod
+    def blank(cls, question: Question) -> "Scores":
+        """No answer yet."""
+        size, rows, top = question.size, question.size - 1, question.top
+        return cls(
+            np.full(size, np.nan),
+            np.zeros((size, top), np.int32),
+            np.full((size, top), MASK_LOGPROB),
+            np.zeros((rows, 0 if question.targets is None else question.targets.shape[1])),
+            np.zeros((rows, question.alternatives), np.int64),
+            np.zeros((rows, question.alternatives)),
+        )
+
+
+def answer(weights: Weights, tokens: tuple[int, ...], question: Question, outputs: torch.Tensor) -> Scores:
+    """Answers a question, a bounded number of positions at a time.
+
+    Args:
+        weights: what read the prompt.
+        tokens: the prompt, `[P]`.
+        question: what is asked.
+        outputs: outputs from `question.first` on, `[P - first, H]`; the last foretells no token of the prompt.
+    """
+    scores = Scores.blank(question)
+    numbers = None
+    if question.alternatives:
+        drawn = stream(question.seed, 0, "alternatives").random((question.size - 1, question.alternatives))
+        numbers = torch.from_numpy(drawn).to(outputs.device)
+    for start in range(question.first, question.size - 1, weights.chunk):
+        stop = min(start + weights.chunk, question.size - 1)
+        logits = weights.logits(outputs[start - question.first : stop - question.first])
+        logprobs = torch.log_softmax(logits, dim=-1)  # row i foretells token i + 1
+        _score(question, tokens, scores, start, logprobs)
+        if question.targets is not None:
+            wanted = torch.from_numpy(question.targets[start:stop]).to(logprobs.device)
+            found = logprobs.gather(1, wanted.clamp(min=0)).masked_fill(wanted < 0, 0.0)
+            scores.targets[start:stop] = found.cpu().numpy()
+        if numbers is not None:
+            if question.temperature == 0:
+                chosen = logits.argmax(-1, keepdim=True).expand(-1, question.alternatives)
+            else:
+                chosen = choose(torch.softmax(logits / question.temperature, -1), numbers[start:stop])
+            scores.drawn[start:stop] = chosen.cpu().numpy()
+            scores.drawn_logprobs[start:stop] = logprobs.gather(1, chosen).cpu().numpy()
+    return scores
+
+
+def _score(question: Question, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor) -> None:
+    """Fills in log-probabilities and likeliest tokens from the first scored one on."""
+    skipped = max(0, question.first_scored - 1 - start)
+    if skipped >= len(logprobs) or not (question.logprobs or question.top):
+        return
+    logprobs, begin = logprobs[skipped:], start + skipped + 1
+    end = begin + len(logprobs)
+    own = torch.tensor(tokens[begin:end], device=logprobs.device)
+    scores.logprobs[begin:end] = logprobs.gather(1, own[:, None])[:, 0].cpu().numpy()
+    if question.top:
+        ids, values = likeliest(logprobs, question.top)
+        scores.top_ids[begin:end, : ids.shape[1]] = ids
+        scores.top_logprobs[begin:end, : ids.shape[1]] = values
