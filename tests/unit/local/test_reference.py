@@ -1,8 +1,8 @@
 """The engine against plain transformers, peft and autograd, on two architectures and in three precisions."""
 
-import dataclasses
 import shutil
 import warnings
+from typing import Any
 
 import pytest
 
@@ -103,7 +103,7 @@ def own(logprobs, tokens):
     return logprobs.gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
 
 
-def ask(client, prompt, count=1, **options):
+def ask(client: Any, prompt, count=1, **options) -> Any:
     params = {"max_tokens": 12, "seed": 0, "stop": []} | options.pop("params", {})
     return client.sample(tinker.ModelInput.from_ints(prompt), count, tinker.SamplingParams(**params), **options)
 
@@ -186,7 +186,9 @@ def test_losses_and_gradients_are_those_of_autograd(model_path, tmp_path, monkey
     actual = {f"base_model.model.{n}": p.grad for n, p in client._trainer._parameters.items()}
     assert actual.keys() == expected.keys()
     for tensor, gradient in expected.items():
-        assert (actual[tensor] - gradient).norm() <= bound * gradient.norm(), tensor
+        found = actual[tensor]
+        assert gradient is not None and found is not None
+        assert (found - gradient).norm() <= bound * gradient.norm(), tensor
 
 
 def test_trainers_log_probabilities_are_the_samplers(model_path, tmp_path):
@@ -262,6 +264,7 @@ def test_what_is_remembered_changes_no_bit(model_path, tmp_path):
     prefixes = service.models[model_path].prefixes
     assert len(prefixes._blocks) == 4, "two of the stem, its sibling's second rest, and one of each lone prompt"
     again = answers()
+    assert sampler._adapter is not None
     prefixes.forget(sampler._adapter)
     assert not prefixes._blocks and not prefixes._bytes
     assert first == again == answers()
@@ -366,7 +369,7 @@ def test_a_reply_ends_with_its_stop_text_however_its_tokens_split_it(tmp_path):
 def test_models_of_other_kinds_are_refused(tmp_path):
     from transformers import Gemma2Config, MistralConfig
 
-    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+    sizes: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
     for config, problem in (
         (MistralConfig(**sizes, sliding_window=8), "other kinds than full attention"),
@@ -398,10 +401,11 @@ def test_forgotten_blocks_make_room(model_path, tmp_path):
 def test_devices_and_precisions_that_are_not_there_are_refused(tmp_path):
     from socratic_distill import LocalEngineError
 
-    for options in ({"device": "abacus"}, {"dtype": "int3"}):
+    wrong: list[dict[str, Any]] = [{"device": "abacus"}, {"dtype": "int3"}]
+    for options in wrong:
         with pytest.raises(LocalEngineError, match="is unknown"):
             LocalServiceClient(tmp_path, **options)
     if not torch.cuda.is_available():
         with pytest.raises(LocalEngineError, match="finds no GPU"):
             LocalServiceClient(tmp_path, device="cuda")
-    assert dataclasses.is_dataclass(LocalServiceClient(tmp_path)._machine)
+    assert LocalServiceClient(tmp_path, device="cpu")._machine.dtype == torch.float32
