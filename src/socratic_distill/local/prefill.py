@@ -41,28 +41,30 @@ def prefill(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt])
     """
     _fill_blocks(weights, slots, low, prompts)
     machine = weights.base.machine
-    for part in alike([prompt.own for prompt in prompts], machine.pass_tokens, machine.pass_cost):
-        shared = [prompts[i].shared for i in part]
-        for i, outputs in zip(part, _read_rest(weights, slots, low, part, prompts, shared), strict=True):
-            yield i, outputs[prompts[i].first - prompts[i].shared :]
+    for start in sorted({prompt.shared for prompt in prompts}):  # of one start, no padding goes beyond the slots
+        places = [i for i, prompt in enumerate(prompts) if prompt.shared == start]
+        for part in alike([prompts[i].own for i in places], machine.pass_tokens, machine.pass_cost):
+            chosen = [places[k] for k in part]
+            outputs = _read_rest(weights, slots, start, [low + i for i in chosen], [prompts[i] for i in chosen])
+            for i, own in zip(chosen, outputs, strict=True):
+                yield i, own[prompts[i].first - start :]
 
 
 def _read_rest(
-    weights: Weights, slots: Slots, low: int, part: Sequence[int], prompts: Sequence[Prompt], starts: Sequence[int]
+    weights: Weights, slots: Slots, start: int, rows: Sequence[int], prompts: Sequence[Prompt]
 ) -> list[torch.Tensor]:
     """Outputs of what follows the blocks, `[own, H]` each; a long rest is read piece by piece."""
-    own = [prompts[i].tokens[start:] for i, start in zip(part, starts, strict=True)]
-    rows, width = [low + i for i in part], max(map(len, own))
+    width, limit = max(prompt.own for prompt in prompts), weights.base.machine.pass_tokens
+    tokens = torch.zeros((len(prompts), width), dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        tokens[i, : prompt.own] = torch.tensor(prompt.tokens[start:])
     pieces = []
-    for offset in range(0, width, weights.base.machine.pass_tokens):
-        count = min(weights.base.machine.pass_tokens, width - offset)
-        tokens = torch.zeros((len(part), count), dtype=torch.long)
-        for k, row in enumerate(own):
-            piece = row[offset : offset + count]
-            tokens[k, : len(piece)] = torch.tensor(piece)
-        pieces.append(weights.read(tokens, Pass(slots, rows, [start + offset for start in starts], count)))
-    outputs = torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
-    return [outputs[k, : len(row)] for k, row in enumerate(own)]
+    for offset in range(0, width, limit):
+        piece = tokens[:, offset : offset + limit]
+        here = Pass(slots, rows, [start + offset] * len(rows), piece.shape[1])
+        pieces.append(weights.read(piece, here))
+    outputs = torch.cat(pieces, dim=1)
+    return [outputs[i, : prompt.own] for i, prompt in enumerate(prompts)]
 
 
 def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt]) -> None:

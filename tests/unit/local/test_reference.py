@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,35 @@ def test_samples_and_scores_are_those_of_a_plain_forward(model_path, tmp_path, m
             if work.scores is not None:
                 worst = max(worst, np.abs(expected[: len(work.tokens) - 1] - work.scores.logprobs[1:]).max())
     assert worst <= bound
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pass_tokens", [1024, 50])
+def test_prompts_of_all_lengths_go_together(model_path, tmp_path, seed, pass_tokens):
+    service, client = open_service(model_path, tmp_path)
+    plain, base = open_plain(model_path, client, "float32"), service.models[model_path]
+    base.machine = replace(base.machine, pass_tokens=pass_tokens)
+    sampler = client.save_weights_and_get_sampling_client().result()
+    random = np.random.default_rng(seed)
+    # The first two: the longer has the shorter rest, which padding must not carry beyond its slot.
+    prompts = [tokens_of(50, 358), tokens_of(51, 305)]
+    prompts += [[*STEM[: random.integers(150)], *tokens_of(i, random.integers(2, 200))] for i in range(22)]
+    asked = [40, 40] + [int(random.integers(1, len(prompt))) for prompt in prompts[2:]]
+    rows = [[make_row(int(random.integers(1, 6)), seed=i)] if i % 3 == 2 else [] for i in range(24)]
+    works = [
+        sampling.Work(tuple(prompt), row, sampling.Question(size=len(prompt), logprobs=True, last_n=last_n))
+        for prompt, row, last_n in zip(prompts, rows, asked, strict=True)
+    ]
+    sampling.carry_out(base, sampler._adapter, works)
+    for work, last_n in zip(works, asked, strict=True):
+        with torch.no_grad():
+            whole = [*work.tokens, *(work.rows[0].tokens if work.rows else [])]
+            expected = own(plain_logprobs(plain, whole), whole).numpy()
+        size = len(work.tokens)
+        assert work.scores is not None and np.isnan(work.scores.logprobs[:-last_n]).all()
+        np.testing.assert_allclose(work.scores.logprobs[-last_n:], expected[size - 1 - last_n : size - 1], atol=5e-5)
+        for row in work.rows:
+            np.testing.assert_allclose(row.logprobs, expected[size - 1 :], atol=5e-5)
 
 
 def make_row(max_tokens, seed, index=0, **options):
