@@ -1,4 +1,4 @@
-"""The SDK's own errors, as the in-process services raise them."""
+"""The SDK's own errors, as the in-process services raise them, and what both refuse alike."""
 
 import httpx
 import tinker
@@ -23,3 +23,21 @@ def status_error(status: int, message: str) -> tinker.APIStatusError:
     default = tinker.InternalServerError if status >= 500 else tinker.APIStatusError
     response = httpx.Response(status, request=REQUEST)
     return _ERRORS.get(status, default)(message, response=response, body={"detail": message})
+
+
+def check_params(params: tinker.SamplingParams, count: int) -> None:
+    """Refuses what nobody can sample with.
+
+    Raises:
+        tinker.BadRequestError: no samples, or a parameter out of range.
+    """
+    if count < 1:
+        raise status_error(400, f"num_samples is {count}; ask for at least 1")
+    if params.max_tokens is not None and params.max_tokens < 1:
+        raise status_error(400, f"max_tokens is {params.max_tokens}; allow at least 1")
+    if params.temperature < 0 or not 0 < params.top_p <= 1 or (params.top_k < 1 and params.top_k != -1):
+        raise status_error(
+            400,
+            f"temperature {params.temperature}, top_p {params.top_p} and top_k {params.top_k} were given; "
+            "expected at least 0, above 0 and at most 1, -1 or at least 1",
+        )

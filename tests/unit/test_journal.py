@@ -229,7 +229,7 @@ def test_any_part_of_any_journal_holds_the_records_that_are_whole(written):
 @given(st.from_regex(journal_lines._FIRST_LINE, fullmatch=True))
 @reproducible
 def test_lines_that_are_taken_for_records_without_being_parsed_are_records(line):
-    parse_line(line.rstrip(b"\n"))
+    assert parse_line(line.rstrip(b"\n")).name == json.loads(line)["name"]
 
 
 @pytest.mark.parametrize(

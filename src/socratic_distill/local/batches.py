@@ -16,7 +16,7 @@ from socratic_distill.local.lora import BaseModel
 from socratic_distill.local.sampling import Work, carry_out
 from socratic_distill.local.scheduler import Job
 from socratic_distill.local.scoring import Question, Scores
-from socratic_distill.service_errors import status_error
+from socratic_distill.service_errors import check_params, status_error
 
 
 @dataclass(eq=False)
@@ -86,24 +86,9 @@ def check_request(request: Request) -> None:
         )
     if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
         raise status_error(400, f"the prompt holds token ids outside [0, {vocabulary})")
-    _check_params(request)
+    if request.params is not None:
+        check_params(request.params, request.count)
     _check_question(request.question, vocabulary)
-
-
-def _check_params(request: Request) -> None:
-    params = request.params
-    if params is None:
-        return
-    if request.count < 1:
-        raise status_error(400, f"num_samples is {request.count}; ask for at least 1")
-    if params.max_tokens is not None and params.max_tokens < 1:
-        raise status_error(400, f"max_tokens is {params.max_tokens}; allow at least 1")
-    if params.temperature < 0 or not 0 < params.top_p <= 1 or (params.top_k < 1 and params.top_k != -1):
-        raise status_error(
-            400,
-            f"temperature {params.temperature}, top_p {params.top_p} and top_k {params.top_k} were given; "
-            "expected at least 0, above 0 and at most 1, -1 or at least 1",
-        )
 
 
 def _check_question(question: Question, vocabulary: int) -> None:

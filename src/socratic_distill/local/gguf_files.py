@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 _log = logging.getLogger(__name__)
 # Part of a directory's name: a change of what is written here must not find what was written before.
@@ -39,7 +40,7 @@ def keep(path: Path, dtype: torch.dtype, model: Any, tokenizer: Any) -> None:
         tokenizer.save_pretrained(partial)
         os.rename(partial, directory)
         _log.info("%s is kept dequantised in %s", path, directory)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if not directory.is_dir():  # else another process was quicker
             _log.warning("%s is not kept dequantised in %s: %s", path, directory, error)
     finally:

@@ -18,10 +18,12 @@ class BaseLinear(nn.Linear):
         """`[..., out]` of `[..., in]`."""
         if not _has_few_rows(input):
             return nn.functional.linear(input, self.weight, self.bias)
-        columns = self.weight @ input.reshape(-1, input.shape[-1]).T  # [out, N]
-        if self.bias is not None:
-            columns += self.bias[:, None]
-        return columns.T.reshape(*input.shape[:-1], -1)
+        return self.columns(input.reshape(-1, input.shape[-1])).T.reshape(*input.shape[:-1], -1)
+
+    def columns(self, rows: torch.Tensor) -> torch.Tensor:
+        """`[out, N]` of `[N, in]`."""
+        columns = self.weight @ rows.T
+        return columns if self.bias is None else columns.add_(self.bias[:, None])
 
 
 class AdapterLinear(LoraLinear):
@@ -37,10 +39,8 @@ class AdapterLinear(LoraLinear):
         base: Any = self.base_layer
         rows = x.reshape(-1, x.shape[-1])
         if _has_few_rows(x):
-            columns = base.weight @ rows.T
+            columns = base.columns(rows)
             columns.addmm_(up.to(x.dtype), down.to(x.dtype) @ rows.T, alpha=scaling)
-            if base.bias is not None:
-                columns += base.bias[:, None]
             return columns.T.reshape(*x.shape[:-1], -1)
         result = base(rows)
         if down.dtype == x.dtype:

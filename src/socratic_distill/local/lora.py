@@ -81,7 +81,8 @@ class BaseModel:
     @cached_property
     def block_rows(self) -> int:
         """Blocks of prompts that are read together."""
-        return _BLOCK_ROWS if keeps_bits(self.model, self.shape, _BLOCK_ROWS) else 1
+        alike = keeps_bits(Weights(self, None).read, self.shape, self.vocabulary, _BLOCK_ROWS)
+        return _BLOCK_ROWS if alike else 1
 
     @contextmanager
     def recomputing(self) -> Iterator[None]:

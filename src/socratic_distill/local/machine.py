@@ -7,7 +7,7 @@ import torch
 
 from socratic_distill.errors import LocalEngineError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Machine:
             raise LocalEngineError(f"device={device!r} is unknown; give 'auto', 'cpu' or 'cuda'") from error
         if chosen.type == "cuda" and not cuda:
             raise LocalEngineError(f"device={device!r}, but torch finds no GPU here; give 'auto' or 'cpu'")
-        if dtype != "auto" and dtype not in DTYPES:
-            raise LocalEngineError(f"dtype={dtype!r} is unknown; give 'auto' or one of {', '.join(DTYPES)}")
+        if dtype != "auto" and dtype not in _DTYPES:
+            raise LocalEngineError(f"dtype={dtype!r} is unknown; give 'auto' or one of {', '.join(_DTYPES)}")
         fast_bf16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
-        precision = (torch.bfloat16 if fast_bf16 else torch.float32) if dtype == "auto" else DTYPES[dtype]
+        precision = (torch.bfloat16 if fast_bf16 else torch.float32) if dtype == "auto" else _DTYPES[dtype]
         tokens, cost = (16384, 1024) if chosen.type == "cuda" else (1024, 32)
         return cls(chosen, precision, gradient_checkpointing, tokens, cost)

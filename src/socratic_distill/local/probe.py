@@ -1,5 +1,6 @@
 """What the engine must know of a model before it trusts it, found by trying."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,29 +43,27 @@ def cache_shape(model: Any, name: str) -> CacheShape:
     return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, model.device)
 
 
-def keeps_bits(model: Any, shape: CacheShape, rows: int) -> bool:
-    """Whether a block of tokens gives the same bits alone and beside `rows` - 1 others, on this machine."""
-    vocabulary = model.get_input_embeddings().num_embeddings
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(vocabulary, (rows, 2 * BLOCK), generator=generator).to(model.device)
+def keeps_bits(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheShape, words: int, rows: int) -> bool:
+    """Whether a block of tokens gives the same bits alone and beside `rows` - 1 others, on this machine.
 
-    def read(part: torch.Tensor) -> Slots:
+    Args:
+        read: reads tokens `[B, n]` into the slots of a pass.
+        shape: what is kept of each position.
+        words: size of the vocabulary.
+        rows: most blocks that are to be read together.
+    """
+    tokens = torch.randint(words, (rows, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
+
+    def slots_of(part: torch.Tensor) -> Slots:
         slots = Slots(shape, len(part), 2 * BLOCK)
         for start in (0, BLOCK):
-            here = Pass(slots, range(len(part)), [start] * len(part), BLOCK)
-            model.get_decoder()(
-                input_ids=part[:, start : start + BLOCK],
-                attention_mask=here.mask(),
-                position_ids=here.positions,
-                past_key_values=here,
-                use_cache=True,
-            )
+            read(part[:, start : start + BLOCK], Pass(slots, range(len(part)), [start] * len(part), BLOCK))
         return slots
 
     with torch.inference_mode():
-        together = read(tokens)
+        together = slots_of(tokens)
         for count in range(1, rows):  # any number of neighbours, and any place among them
-            some = read(tokens[:count])
+            some = slots_of(tokens[:count])
             if not torch.equal(some.keys, together.keys[:, :count]):
                 return False
             if not torch.equal(some.values, together.values[:, :count]):

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from socratic_distill.local.scoring import Question, Scores, answer
 from socratic_distill.local.slots import Pass, Slots
 
 _MAX_ROWS = 128
-# Keys and values of the replies that go on together, on a GPU or not.
+# Keys and values of what is read together.
 _SLOT_BYTES = 2**30
 
 
@@ -32,7 +32,7 @@ class Work:
     tokens: tuple[int, ...]
     rows: list[Row]
     question: Question
-    scores: Scores | None = field(default=None)
+    scores: Scores | None = None
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -42,8 +42,7 @@ class Work:
     @property
     def prompt(self) -> Prompt:
         """The tokens to read, from the first output wanted on."""
-        last = len(self.tokens) - 1
-        return Prompt(self.tokens, min(self.question.first, last) if self.question.is_asking else last)
+        return Prompt(self.tokens, self.question.first)
 
     @property
     def width(self) -> int:
@@ -81,14 +80,14 @@ def _runs(works: Sequence[Work], base: BaseModel) -> list[list[Work]]:
 
 def _begin(weights: Weights, slots: Slots, low: int, works: Sequence[Work]) -> None:
     """Reads prompts into the slots from `low` on, answers their questions, draws the first tokens."""
-    lasts: list[torch.Tensor | None] = [None] * len(works)
+    lasts: dict[int, torch.Tensor] = {}
     for i, outputs in prefill(weights, slots, low, [work.prompt for work in works]):
         work = works[i]
         lasts[i] = outputs[-1]
         if work.question.is_asking:
             work.scores = answer(weights, work.tokens, work.question, outputs)
     rows = [row for work in works for row in work.rows]
-    states = [last for work, last in zip(works, lasts, strict=True) for _ in work.rows if last is not None]
+    states = [lasts[i] for i, work in enumerate(works) for _ in work.rows]
     for start in range(0, len(rows), weights.chunk):
         stop = start + weights.chunk
         draw(weights.logits(torch.stack(states[start:stop])), rows[start:stop], weights.base.tokenizer)

@@ -46,7 +46,7 @@ class Question:
 
     @property
     def first(self) -> int:
-        """The first position whose output is needed: it foretells the first token asked about."""
+        """The first position whose output is needed: it foretells the first token asked about, or what follows."""
         needed = [self.size]
         if self.logprobs or self.top:
             needed.append(self.first_scored)

@@ -7,7 +7,7 @@ import tinker
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
-from socratic_distill.service_errors import status_error
+from socratic_distill.service_errors import check_params, status_error
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel, last_of
 
@@ -149,24 +149,6 @@ def check_tokens(tokens: Sequence[int], vocabulary: int, max_context_length: int
     wrong = next((token for token in tokens if not 0 <= token < vocabulary), None)
     if wrong is not None:
         raise status_error(400, f"token id {wrong} is outside the vocabulary of {vocabulary}")
-
-
-def check_params(params: tinker.SamplingParams, count: int) -> None:
-    """Refuses what nobody can sample with.
-
-    Raises:
-        tinker.BadRequestError: no samples, or a parameter out of range.
-    """
-    if count < 1:
-        raise status_error(400, f"num_samples is {count}; ask for at least 1")
-    if params.max_tokens is not None and params.max_tokens < 1:
-        raise status_error(400, f"max_tokens is {params.max_tokens}; allow at least 1")
-    if params.temperature < 0 or not 0 < params.top_p <= 1 or (params.top_k < 1 and params.top_k != -1):
-        raise status_error(
-            400,
-            f"temperature {params.temperature}, top_p {params.top_p} and top_k {params.top_k} were given; "
-            "expected at least 0, above 0 and at most 1, -1 or at least 1",
-        )
 
 
 def _draw(logprobs: Floats, params: tinker.SamplingParams, uniform: float) -> int:

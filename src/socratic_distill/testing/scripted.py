@@ -9,7 +9,8 @@ import tinker
 from numpy.typing import NDArray
 from tinker.types import SampledSequence, SampleResponse
 
-from socratic_distill.testing.sampling import Sampler, check_params
+from socratic_distill.service_errors import check_params
+from socratic_distill.testing.sampling import Sampler
 from socratic_distill.testing.tokenizer import FOLLOWERS, ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel
 from socratic_distill.testing.weights import Weights

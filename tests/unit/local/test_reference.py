@@ -292,7 +292,7 @@ def test_what_is_remembered_changes_no_bit(model_path, tmp_path):
 
     first = answers()
     prefixes = service.models[model_path].prefixes
-    assert len(prefixes._blocks) == 4, "two of the stem, its sibling's second rest, and one of each lone prompt"
+    assert len(prefixes._blocks) == 4, "two of the stem, one behind them, and one of a prompt of its own"
     again = answers()
     assert sampler._adapter is not None
     prefixes.forget(sampler._adapter)
