@@ -27,31 +27,56 @@ class BaseLinear(nn.Linear):
 
 
 class AdapterLinear(LoraLinear):
-    """The same under LoRA, x Wᵀ + s x Aᵀ Bᵀ, added up in place: peft's own makes four temporary copies."""
+    """The same under LoRA, x Wᵀ + s x Aᵀ Bᵀ, added up in place: peft's own makes four temporary copies.
+
+    A and B are kept in fp32 or wider; the products round them to the base's precision, as under autocast.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rounded: tuple[Any, torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """`[..., out]` of `[..., in]`."""
         active = [] if self.disable_adapters else [name for name in self.active_adapters if name in self.lora_A]
-        if not active:
-            return self.base_layer(x)
-        (name,) = active
-        down, up, scaling = self._weight(self.lora_A[name]), self._weight(self.lora_B[name]), self.scaling[name]
         base: Any = self.base_layer
-        rows = x.reshape(-1, x.shape[-1])
+        if not active:
+            return base(x)
+        (name,) = active
+        rows, scaling = x.reshape(-1, x.shape[-1]), self.scaling[name]
+        factors: list[Any] = [module[name].weight for module in (self.lora_A, self.lora_B)]
+        down, up = factors
+        if torch.is_grad_enabled():
+            result: Any = _Adapted.apply(rows, base.weight, base.bias, down, up, scaling)
+            return result.reshape(*x.shape[:-1], -1)
+        key = (name, x.dtype, down._version, up._version)
+        if self._rounded is None or self._rounded[0] != key:  # once for many passes
+            self._rounded = (key, down.to(x.dtype), up.to(x.dtype))
+        down, up = self._rounded[1:]
         if _has_few_rows(x):
-            columns = base.columns(rows)
-            columns.addmm_(up.to(x.dtype), down.to(x.dtype) @ rows.T, alpha=scaling)
+            columns = base.columns(rows).addmm_(up, down @ rows.T, alpha=scaling)
             return columns.T.reshape(*x.shape[:-1], -1)
-        result = base(rows)
-        if down.dtype == x.dtype:
-            result.addmm_(rows @ down.T, up.T, alpha=scaling)
-        else:  # adapters are more precise than what they adapt
-            result = torch.add(result, (rows.to(down.dtype) @ down.T @ up.T).to(x.dtype), alpha=scaling)
-        return result.reshape(*x.shape[:-1], -1)
+        return base(rows).addmm_(rows @ down.T, up.T, alpha=scaling).reshape(*x.shape[:-1], -1)
+
+
+class _Adapted(torch.autograd.Function):
+    """The product with its gradient in one node: autograd's own would be eight, with a copy at each."""
 
     @staticmethod
-    def _weight(module: Any) -> torch.Tensor:
-        return module.weight
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, down: Any, up: Any, scaling: float) -> torch.Tensor:
+        inner = x @ down.to(x.dtype).T
+        ctx.save_for_backward(x, inner, weight, down, up)
+        ctx.scaling = scaling
+        return nn.functional.linear(x, weight, bias).addmm_(inner, up.to(x.dtype).T, alpha=scaling)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,), (x, inner, weight, down, up) = gradients, ctx.saved_tensors
+        of_inner = (gradient @ up.to(x.dtype)).mul_(ctx.scaling)
+        of_up = (gradient.T @ inner).to(up.dtype).mul_(ctx.scaling)
+        of_down = (of_inner.T @ x).to(down.dtype)
+        of_x = (gradient @ weight).addmm_(of_inner, down.to(x.dtype)) if ctx.needs_input_grad[0] else None
+        return of_x, None, None, of_down, of_up, None
 
 
 def quicken(model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.local.attention import quicken_attention
 from socratic_distill.local.layers import AdapterLinear, BaseLinear, quicken
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
@@ -59,6 +60,7 @@ class BaseModel:
         self.shape = cache_shape(self.model, name)
         self.prefixes = PrefixMemory()
         quicken(self.model)
+        quicken_attention(self.model, machine)
         self._layers: list[torch.nn.Module] = []
         if machine.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})

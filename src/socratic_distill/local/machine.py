@@ -16,14 +16,17 @@ class Machine:
 
     Attributes:
         device: where the model lives.
-        dtype: of the base weights and of the activations; adapters and moments are fp32 or wider.
+        dtype: of the base weights and of the activations, None where the model's own decides; adapters and moments
+            are fp32 or wider.
+        fast_bf16: whether it multiplies bf16 natively.
         gradient_checkpointing: whether training computes activations twice instead of keeping them.
         pass_tokens: padded tokens of one pass; more would not be faster, and need more memory.
         pass_cost: what a pass of its own costs, in tokens: padding up to that is cheaper.
     """
 
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype | None
+    fast_bf16: bool
     gradient_checkpointing: bool
     pass_tokens: int
     pass_cost: int
@@ -35,7 +38,7 @@ class Machine:
         dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto",
         gradient_checkpointing: bool = False,
     ) -> "Machine":
-        """Takes the GPU where there is one, and bf16 where that is fast.
+        """Takes the GPU where there is one.
 
         Raises:
             LocalEngineError: the device or the dtype is unknown, or is not there.
@@ -49,7 +52,28 @@ class Machine:
             raise LocalEngineError(f"device={device!r}, but torch finds no GPU here; give 'auto' or 'cpu'")
         if dtype != "auto" and dtype not in _DTYPES:
             raise LocalEngineError(f"dtype={dtype!r} is unknown; give 'auto' or one of {', '.join(_DTYPES)}")
-        fast_bf16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
-        precision = (torch.bfloat16 if fast_bf16 else torch.float32) if dtype == "auto" else _DTYPES[dtype]
-        tokens, cost = (16384, 1024) if chosen.type == "cuda" else (1024, 32)
-        return cls(chosen, precision, gradient_checkpointing, tokens, cost)
+        on_gpu = chosen.type == "cuda"
+        return cls(
+            device=chosen,
+            dtype=None if dtype == "auto" else _DTYPES[dtype],
+            fast_bf16=torch.cuda.is_bf16_supported() if on_gpu else _cpu_multiplies_bf16(),
+            gradient_checkpointing=gradient_checkpointing,
+            pass_tokens=16384 if on_gpu else 1024,
+            pass_cost=1024 if on_gpu else 32,
+        )
+
+    def precision(self, stored: torch.dtype | None) -> torch.dtype:
+        """What a model is computed in whose weights are stored so: bf16 where that is fast and loses little.
+
+        Args:
+            stored: None is unknown, and taken for fp32.
+        """
+        if self.dtype is not None:
+            return self.dtype
+        halved = stored in (torch.bfloat16, torch.float16)
+        return torch.bfloat16 if self.fast_bf16 and halved else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
@@ -22,20 +24,25 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     Raises:
         LocalEngineError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     source, options = _source(name)
     file = Path(source) / options["gguf_file"] if "gguf_file" in options else None
-    if file is not None and (kept := gguf_files.cached_directory(file, machine.dtype)):
+    dtype = machine.precision(torch.bfloat16)  # what a GGUF file holds is coarser than bf16
+    is_gguf = file is not None
+    if file is not None and (kept := gguf_files.cached_directory(file, dtype)):
         source, options, file = str(kept), {}, None
     options["trust_remote_code"] = trust_remote_code
     logging.disable_progress_bar()  # a bar for each model would tear the run's own display
     try:
+        if not is_gguf:
+            config: Any = AutoConfig.from_pretrained(source, **options)
+            dtype = machine.precision(config.dtype)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if file is not None:
             gguf_files.split_as_trained(tokenizer, file)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=machine.dtype, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
     except Exception as error:  # transformers raises many kinds, for one cause: the model cannot be had
         raise LocalEngineError(
             f"model {name!r} cannot be loaded as {_describe(source, options)}: {error}. Give 'tiny', a directory "
@@ -44,7 +51,7 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     finally:
         logging.enable_progress_bar()
     if file is not None:
-        gguf_files.keep(file, machine.dtype, model, tokenizer)
+        gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
 
 

@@ -30,8 +30,9 @@ class LocalServiceClient:
         store: directory that states and sampler weights are kept in.
         trust_remote_code: whether Python code that a model's files bring along may run.
         device: "cpu", "cuda", or "auto": the GPU where there is one.
-        dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 on a GPU that has it, else
-            fp32. Adapters and moments are fp32 at least.
+        dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 for models that are stored in
+            16 bits or fewer, on a GPU or CPU that multiplies it natively, else fp32. Adapters and moments are fp32 at
+            least.
         gradient_checkpointing: computes activations twice when training instead of keeping them: less memory, slower.
 
     Raises:

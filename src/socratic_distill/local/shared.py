@@ -25,8 +25,9 @@ def read_sequences(weights: Weights, sequences: Sequence[Tokens]) -> list[torch.
     rest = _padded([tokens[common:] for tokens in sequences])
     count, device = rest.shape[1], first.device
     positions = torch.arange(common, common + count, device=device)
-    visible = positions[:, None] >= torch.arange(common + count, device=device)
-    outputs = weights.outputs(rest, visible[None, None], positions[None], _Continued(beginning))
+    hidden = torch.arange(common + count, device=device) > positions[:, None]
+    mask = torch.zeros(hidden.shape, dtype=first.dtype, device=device).masked_fill_(hidden, float("-inf"))
+    outputs = weights.outputs(rest, mask[None, None], positions[None], _Continued(beginning))
     return [torch.cat([first, outputs[i, : len(tokens) - common]]) for i, tokens in enumerate(sequences)]
 
 

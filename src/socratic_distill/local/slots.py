@@ -78,7 +78,10 @@ class Pass:
 
     def __init__(self, slots: Slots, rows: Sequence[int], starts: Sequence[int], count: int) -> None:
         device = slots.keys.device
-        self.width = max(starts) + count
+        self._present = max(starts)
+        self.width = self._present + count
+        if count == 1 and 4 * self.width >= 3 * slots.keys.shape[3]:
+            self.width = slots.keys.shape[3]  # whole slots need not be copied for the products
         neighbours = list(rows) == list(range(rows[0], rows[0] + len(rows)))
         self._slots = slots
         self._rows: Any = slice(rows[0], rows[0] + len(rows)) if neighbours else torch.tensor(rows, device=device)
@@ -104,4 +107,4 @@ class Pass:
 
     def get_seq_length(self, layer: int = 0) -> int:
         """Positions there are already, in the longest sequence."""
-        return self.width - self.positions.shape[1]
+        return self._present

@@ -1,5 +1,6 @@
 """The engine against plain transformers, peft and autograd, on two architectures and in three precisions."""
 
+import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -18,8 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen3
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
-from socratic_distill.local import LocalServiceClient, lora, sampling
+from socratic_distill.local import LocalServiceClient, attention, lora, sampling
 from socratic_distill.local.losses import loss_sum
+from socratic_distill.local.machine import Machine
+from socratic_distill.local.models import load_base_model
 from socratic_distill.tiny import MODEL_DIR
 
 # float64 proves the formulas, fp32 is what runs; the bounds are on log-probabilities and on losses and gradients.
@@ -248,6 +251,23 @@ def test_bf16_agrees_with_itself_and_keeps_adapters_in_fp32(model_path, tmp_path
     assert {t.dtype for t in client._trainer.optimizer_tensors().values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("few", [0, 2**40])
+def test_both_ways_of_attending_are_torchs_own(few, monkeypatch):
+    monkeypatch.setattr(attention, "_FEW_SCORES", few)
+    torch.manual_seed(0)
+    module = torch.nn.Module()
+    module.num_key_value_groups = 3  # pyright: ignore[reportArgumentType]
+    mask = torch.full((2, 1, 4, 7), 0.0).masked_fill_(torch.rand(2, 1, 4, 7) < 0.3, float("-inf"))
+    mask[..., 0] = 0.0  # every position sees something
+    for shared_mask, width in ((mask, 7), (mask[:1], 7), (None, 4)):
+        query, key, value = (torch.randn(2, n, m, 8, dtype=torch.float64) for n, m in ((6, 4), (2, width), (2, width)))
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, shared_mask, is_causal=shared_mask is None, scale=0.3, enable_gqa=True
+        )
+        found, _ = attention.attend(module, query, key, value, shared_mask, scaling=0.3)
+        assert torch.allclose(found, expected.transpose(1, 2), atol=1e-12)
+
+
 def test_recomputed_activations_give_the_same_gradients(model_path, tmp_path):
     gradients = []
     for recompute in (False, True):
@@ -438,4 +458,23 @@ def test_devices_and_precisions_that_are_not_there_are_refused(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(LocalEngineError, match="finds no GPU"):
             LocalServiceClient(tmp_path, device="cuda")
-    assert LocalServiceClient(tmp_path, device="cpu")._machine.dtype == torch.float32
+
+
+def test_bf16_is_chosen_where_it_is_fast_and_the_weights_are_no_finer():
+    fast = replace(Machine.choose("cpu"), fast_bf16=True)
+    slow = replace(fast, fast_bf16=False)
+    for stored in (torch.bfloat16, torch.float16):
+        assert (fast.precision(stored), slow.precision(stored)) == (torch.bfloat16, torch.float32)
+    for stored in (torch.float32, None):
+        assert fast.precision(stored) == torch.float32
+    assert replace(fast, dtype=torch.float64).precision(torch.bfloat16) == torch.float64
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_models_own_precision_decides(model_path, tmp_path, stored):
+    shutil.copytree(model_path, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    (tmp_path / "model/config.json").write_text(json.dumps(config | {"dtype": stored}))
+    machine = replace(Machine.choose("cpu"), fast_bf16=True)
+    model, _ = load_base_model(str(tmp_path / "model"), False, machine)
+    assert model.dtype == getattr(torch, stored)
