@@ -10,7 +10,7 @@ from transformers.masking_utils import sdpa_mask
 from socratic_distill.local.machine import Machine
 
 # Scores, rows x heads x queries x keys, up to which products are faster. It also bounds what training keeps of them.
-_FEW_SCORES = 2**21
+_FEW_SCORES = 2**22
 _NAME = "socratic_distill"
 
 

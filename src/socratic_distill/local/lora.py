@@ -25,8 +25,8 @@ from socratic_distill.local.slots import Pass
 LORA_ALPHA = 32
 # Blocks of prompts that are read together, where that does not change their bits.
 _BLOCK_ROWS = 4
-# Bounds the logits held at a time: positions x vocabulary, 64 MiB in fp32.
-_LOGITS_BUDGET = 2**24
+# Bounds the logits held at a time: positions x vocabulary, 16 MiB in fp32.
+_LOGITS_BUDGET = 2**22
 
 
 @dataclass(frozen=True)

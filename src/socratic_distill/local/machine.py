@@ -59,7 +59,7 @@ class Machine:
             fast_bf16=torch.cuda.is_bf16_supported() if on_gpu else _cpu_multiplies_bf16(),
             gradient_checkpointing=gradient_checkpointing,
             pass_tokens=16384 if on_gpu else 1024,
-            pass_cost=1024 if on_gpu else 32,
+            pass_cost=1024 if on_gpu else 64,
         )
 
     def precision(self, stored: torch.dtype | None) -> torch.dtype:

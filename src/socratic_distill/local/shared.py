@@ -8,9 +8,6 @@ import torch
 from socratic_distill.local.lora import Weights
 from socratic_distill.local.machine import Machine
 
-# A common beginning below this is not worth a pass of its own.
-_WORTH = 16
-
 Tokens = list[int]
 
 
@@ -40,30 +37,36 @@ def parts(sequences: Sequence[Tokens], machine: Machine) -> list[list[int]]:
     found: list[list[int]] = []
     for place in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
         if found:
-            joined = _cost([sequences[i] for i in [*found[-1], place]], machine)
-            apart = _cost([sequences[i] for i in found[-1]], machine) + len(sequences[place])
-            if joined <= min(apart + machine.pass_cost, machine.pass_tokens):
+            last = [sequences[i] for i in found[-1]]
+            joined = [*last, sequences[place]]
+            apart = _cost(last, machine) + _cost([sequences[place]], machine)
+            if _tokens(joined, machine) <= machine.pass_tokens and _cost(joined, machine) <= apart:
                 found[-1].append(place)
                 continue
         found.append([place])
     return found
 
 
-def _cost(sequences: Sequence[Tokens], machine: Machine) -> int:
-    """Tokens that one pass over the sequences reads, padding included."""
+def _tokens(sequences: Sequence[Tokens], machine: Machine) -> int:
+    """Tokens that are read of some sequences together, padding included."""
     common = _shared(sequences, machine)
     return common + len(sequences) * (max(map(len, sequences)) - common)
 
 
+def _cost(sequences: Sequence[Tokens], machine: Machine) -> int:
+    """The same, and what the passes cost, of which a common beginning needs two."""
+    return _tokens(sequences, machine) + machine.pass_cost * (2 if _shared(sequences, machine) else 1)
+
+
 def _shared(sequences: Sequence[Tokens], machine: Machine) -> int:
-    """Length of the common beginning that is read once; each sequence keeps a token of its own."""
+    """Length of the common beginning that is worth a pass of its own; each sequence keeps a token of its own."""
     # Layers that are computed again take no cache, and so no beginning.
     if len(sequences) == 1 or machine.gradient_checkpointing:
         return 0
     low, high = min(sequences), max(sequences)  # what these two have in common, all between them have
     common = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     common = min(common, min(map(len, sequences)) - 1)
-    return common if common >= _WORTH else 0
+    return common if (len(sequences) - 1) * common > machine.pass_cost else 0
 
 
 def _padded(sequences: Sequence[Tokens]) -> torch.Tensor:

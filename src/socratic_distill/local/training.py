@@ -138,14 +138,12 @@ class _Loss:
         return cls(name, options, tuple(targets.shape), places, targets[places], kept)
 
     def add(self, start: int, logprobs: torch.Tensor) -> torch.Tensor:
-        """The loss at some of the positions, from all tokens' log-probabilities there, `[n, V]`."""
+        """The loss at some of the positions, from log-probabilities of the targets there, `[n, K or more]`."""
         stop, device = start + len(logprobs), logprobs.device
-        targets = self.targets[start:stop].to(device)
-        wide = targets if targets.ndim == 2 else targets[:, None]  # [n, K]
-        picked = logprobs.gather(1, wide).reshape(targets.shape)
-        self.found.append(picked.detach().float().cpu())
+        found = logprobs[:, : self.shape[1]] if len(self.shape) == 2 else logprobs[:, 0]
+        self.found.append(found.detach().float().cpu())
         inputs = {key: value[start:stop].to(device) for key, value in self.inputs.items()}
-        return loss_sum(self.name, picked, inputs, self.options)
+        return loss_sum(self.name, found, inputs, self.options)
 
     def logprobs(self) -> np.ndarray:
         """Log-probabilities of all targets, nats, 0 where the loss does not look; of the targets' shape."""
@@ -164,11 +162,13 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
     outputs = read_sequences(weights, sequences)
     picked = torch.cat([one[loss.places.to(one.device)] for one, loss in zip(outputs, losses, strict=True)])
     below = picked.detach().requires_grad_(backward)
+    targets = _side_by_side([loss.targets for loss in losses]).to(below.device)
     owners = [(loss, i) for loss in losses for i in range(len(loss.places))]
     total = 0.0
     for start in range(0, len(owners), weights.chunk):
         part = owners[start : start + weights.chunk]
-        logprobs = torch.log_softmax(weights.logits(below[start : start + len(part)]), dim=-1)
+        stop = start + len(part)
+        logprobs: Any = _LogProbs.apply(weights.logits(below[start:stop]), targets[start:stop])
         pieces, at = [], 0
         while at < len(part):
             loss, first = part[at]
@@ -182,6 +182,32 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
     if backward and below.grad is not None and picked.requires_grad:
         picked.backward(below.grad)
     return total
+
+
+class _LogProbs(torch.autograd.Function):
+    """Log-probabilities `[n, K]` of targets `[n, K]`, from logits `[n, V]`.
+
+    The gradient is written over what was kept for it: of the widest tensors of all there is one, not four.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        everyone = torch.log_softmax(logits, dim=-1)
+        ctx.save_for_backward(everyone, targets)
+        return everyone.gather(1, targets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,), (everyone, targets) = gradients, ctx.saved_tensors
+        whole = everyone.exp_().mul_(-gradient.sum(dim=1, keepdim=True))
+        return whole.scatter_add_(1, targets, gradient), None
+
+
+def _side_by_side(targets: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Targets of all data, `[N, widest K]`; narrower ones are filled up with token 0, which nobody looks at."""
+    wide = [one if one.ndim == 2 else one[:, None] for one in targets]
+    width = max(one.shape[1] for one in wide)
+    return torch.cat([torch.nn.functional.pad(one, (0, width - one.shape[1])) for one in wide])
 
 
 def _lengths(data: Sequence[tinker.Datum]) -> list[int]:
