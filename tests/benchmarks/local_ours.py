@@ -22,7 +22,7 @@ from local_workload import LEARNING_RATE, NEW_TOKENS, RANK, Job
 
 from socratic_distill.dialogue import Message
 from socratic_distill.local import LocalServiceClient, sampling
-from socratic_distill.local.lora import BaseModel, Weights
+from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.objective import shift_targets
 from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.sequences import TokenSequence, merge_turns
@@ -80,7 +80,8 @@ class Contender:
                 ]
                 passed = self.trainer.forward_backward(data, "importance_sampling")
                 stepped = self.trainer.optim_step(tinker.AdamParams(learning_rate=LEARNING_RATE))
-                passed.result(), stepped.result()
+                passed.result()
+                stepped.result()
         self.step.tokens = sum(len(reply.tokens) for dialogue in turns for _, reply in dialogue)
         self.step.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return self.step
@@ -155,7 +156,7 @@ def machine_rates(base: BaseModel) -> dict[str, float]:
         if parameter.ndim == 2 and parameter is not head and parameter is not base.model.get_input_embeddings().weight:
             size["lora" if "lora_" in name else "base"] += parameter.numel()
     # Every tutor that is sampled from is an adapter of its own beside the trained one.
-    size["lora"] //= len(base._peft.peft_config) if base._peft else 1
+    size["lora"] //= len(base.adapters)
     a, b = (torch.randn(_MATRIX, _MATRIX, dtype=torch.float32).to(dtype) for _ in range(2))
     block = torch.ones(_READ_BYTES // 4)
     return {

@@ -1,4 +1,4 @@
-"""What `local.py` has both contenders do, as JSON: prompts of the packaged seeds, and what the student goes on to say."""
+"""What `local.py` has both contenders do: prompts of the packaged seeds, and what the student goes on to say."""
 
 import json
 import re
@@ -66,10 +66,9 @@ def make_job(model: str, steps: int, openings: int, group: int, turns: int) -> J
         return _SYSTEM.format(question), mistake
 
     others = [seed.initial_error or "" for seed in seeds[openings:]]
-    lines = [
-        [others[(dialogue + 7 * turn) % len(others)] for turn in range(turns - 1)] for dialogue in range(openings * group)
-    ]
-    return Job(model, [[opening(seed, step) for seed in seeds[:openings]] for step in range(steps)], group, turns, lines)
+    lines = [[others[(i + 7 * turn) % len(others)] for turn in range(turns - 1)] for i in range(openings * group)]
+    all_steps = [[opening(seed, step) for seed in seeds[:openings]] for step in range(steps)]
+    return Job(model, all_steps, group, turns, lines)
 
 
 def save_for_peer(job: Job, path: Path, settings: dict[str, Any]) -> None:

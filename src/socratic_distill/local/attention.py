@@ -9,8 +9,9 @@ from transformers.masking_utils import sdpa_mask
 
 from socratic_distill.local.machine import Machine
 
-# Scores, rows x heads x queries x keys, up to which products are faster. It also bounds what training keeps of them.
-_FEW_SCORES = 2**22
+# Queries x keys up to which products are faster; it also bounds what training keeps of the scores. Neither rows nor
+# heads count: a prompt is to be read in one way, alone and beside others.
+_FEW_SCORES = 2**17
 _NAME = "socratic_distill"
 
 
@@ -37,7 +38,7 @@ def attend(
     rows, heads, count, size = query.shape
     shared, width = key.shape[1:3]
     unusual = options.get("softcap") is not None or options.get("position_bias") is not None
-    if unusual or rows * heads * count * width > _FEW_SCORES:
+    if unusual or count * width > _FEW_SCORES:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     # The heads that share keys and values go through one product, and nothing is repeated.
     together = (rows * shared, heads // shared * count)

@@ -10,9 +10,9 @@ import tinker
 from tinker import types
 from tinker.types.topk_logprobs import TopkLogprobs
 
+from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
-from socratic_distill.local.lora import BaseModel
 from socratic_distill.local.sampling import Work, carry_out
 from socratic_distill.local.scheduler import Job
 from socratic_distill.local.scoring import Question, Scores

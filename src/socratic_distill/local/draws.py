@@ -89,7 +89,7 @@ def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any) -> list[int]
     """The next token of every row, from logits `[B, V]`; each row takes its own."""
     logprobs = torch.log_softmax(logits, dim=-1)
     numbers = torch.tensor([row.next_draw() for row in rows], dtype=torch.float64, device=logits.device)
-    chosen = choose(distribution(logits, rows), numbers[:, None])[:, 0]
+    chosen = choose(distribution(logits, logprobs, rows), numbers[:, None])[:, 0]
     picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
     for i, row in enumerate(rows):
         if row.top:
@@ -101,10 +101,14 @@ def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any) -> list[int]
     return tokens
 
 
-def distribution(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+def distribution(logits: torch.Tensor, logprobs: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     """What the rows draw from, up to a factor for each, `[B, V]`."""
-    heat = torch.tensor([row.temperature or 1.0 for row in rows], dtype=logits.dtype, device=logits.device)
-    weights = torch.softmax(logits / heat[:, None], dim=-1)
+    heats = [row.temperature or 1.0 for row in rows]
+    if all(heat == 1.0 for heat in heats):
+        weights = logprobs.exp()
+    else:
+        heat = torch.tensor(heats, dtype=logits.dtype, device=logits.device)
+        weights = torch.softmax(logits / heat[:, None], dim=-1)
     for i, row in enumerate(rows):
         if row.temperature == 0:
             weights[i] = torch.nn.functional.one_hot(logits[i].argmax(), logits.shape[1])

@@ -30,19 +30,22 @@ class AdapterLinear(LoraLinear):
     """The same under LoRA, x Wᵀ + s x Aᵀ Bᵀ, added up in place: peft's own makes four temporary copies.
 
     A and B are kept in fp32 or wider; the products round them to the base's precision, as under autocast.
+
+    Attributes:
+        active: the adapter that is on, if any.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.active: str | None = None
         self._rounded: tuple[Any, torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """`[..., out]` of `[..., in]`."""
-        active = [] if self.disable_adapters else [name for name in self.active_adapters if name in self.lora_A]
         base: Any = self.base_layer
-        if not active:
+        name = self.active
+        if name is None or name not in self.lora_A:  # an adapter may be on some of the layers alone
             return base(x)
-        (name,) = active
         rows, scaling = x.reshape(-1, x.shape[-1]), self.scaling[name]
         factors: list[Any] = [module[name].weight for module in (self.lora_A, self.lora_B)]
         down, up = factors

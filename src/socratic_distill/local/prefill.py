@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from socratic_distill.local.lora import Weights
+from socratic_distill.local.base_model import Weights
 from socratic_distill.local.prefixes import BLOCK, START, Block, Key
 from socratic_distill.local.slots import Pass, Slots
 
@@ -79,8 +79,7 @@ def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Pro
                 wanted.setdefault(key, []).append(i)
         blocks = {key: memory.find(key) for key in wanted}
         missing = [key for key, block in blocks.items() if block is None]
-        for at in range(0, len(missing), weights.base.block_rows):
-            part = missing[at : at + weights.base.block_rows]
+        for part in _in_powers(missing, weights.block_rows):
             _read_blocks(weights, slots, [low + wanted[key][0] for key in part], start, part)
             for key in part:
                 blocks[key] = memory.add(key, slots.read(low + wanted[key][0], start, start + BLOCK))
@@ -94,6 +93,16 @@ def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Pro
 def _read_blocks(weights: Weights, slots: Slots, rows: Sequence[int], start: int, keys: Sequence[Key]) -> None:
     tokens = torch.tensor([key[2] for key in keys])
     weights.read(tokens, Pass(slots, rows, [start] * len(rows), BLOCK))
+
+
+def _in_powers(keys: Sequence[Key], most: int) -> Iterator[Sequence[Key]]:
+    """Keys in groups of so many, or half, a quarter, …: as they were tried."""
+    at = 0
+    while at < len(keys):
+        while most > len(keys) - at:
+            most //= 2
+        yield keys[at : at + most]
+        at += most
 
 
 def alike(lengths: Sequence[int], budget: int, cost: int) -> Iterator[list[int]]:

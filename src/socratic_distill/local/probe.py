@@ -10,6 +10,10 @@ from socratic_distill.errors import LocalEngineError
 from socratic_distill.local.prefixes import BLOCK
 from socratic_distill.local.slots import CacheShape, Pass, Slots
 
+# More would not be faster. Rows are tried at the edges of every number of them, and between.
+_MOST_ROWS = 16
+_TRIED = (0, 1, 2, 3, 5, 7, 10, 15)
+
 
 def cache_shape(model: Any, name: str) -> CacheShape:
     """What the model keeps of each position.
@@ -43,16 +47,18 @@ def cache_shape(model: Any, name: str) -> CacheShape:
     return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, model.device)
 
 
-def keeps_bits(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheShape, words: int, rows: int) -> bool:
-    """Whether a block of tokens gives the same bits alone and beside `rows` - 1 others, on this machine.
+def alike_rows(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheShape, words: int) -> int:
+    """How many blocks of tokens may be read together: each then gives the same bits as alone, on this machine.
 
     Args:
         read: reads tokens `[B, n]` into the slots of a pass.
         shape: what is kept of each position.
         words: size of the vocabulary.
-        rows: most blocks that are to be read together.
+
+    Returns:
+        A power of two; with it, all smaller ones were tried.
     """
-    tokens = torch.randint(words, (rows, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(words, (_MOST_ROWS, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
 
     def slots_of(part: torch.Tensor) -> Slots:
         slots = Slots(shape, len(part), 2 * BLOCK)
@@ -61,11 +67,13 @@ def keeps_bits(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheS
         return slots
 
     with torch.inference_mode():
-        together = slots_of(tokens)
-        for count in range(1, rows):  # any number of neighbours, and any place among them
-            some = slots_of(tokens[:count])
-            if not torch.equal(some.keys, together.keys[:, :count]):
-                return False
-            if not torch.equal(some.values, together.values[:, :count]):
-                return False
-    return True
+        alone = {row: slots_of(tokens[row : row + 1]) for row in _TRIED}
+        count = 1
+        while count < _MOST_ROWS:
+            together = slots_of(tokens[: 2 * count])
+            for row in (row for row in _TRIED if row < 2 * count):
+                for name in ("keys", "values"):
+                    if not torch.equal(getattr(together, name)[:, row], getattr(alone[row], name)[:, 0]):
+                        return count
+            count *= 2
+    return count

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.draws import Row, draw
-from socratic_distill.local.lora import BaseModel, Weights
 from socratic_distill.local.prefill import Prompt, prefill
 from socratic_distill.local.scoring import Question, Scores, answer
 from socratic_distill.local.slots import Pass, Slots
@@ -56,7 +56,8 @@ def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> No
 
     Works are ordered by what they are, so that neither batches nor bits depend on who came first.
     """
-    with torch.inference_mode(), base.using(adapter) as weights:
+    weights = base.using(adapter)
+    with torch.inference_mode():
         ordered = sorted(works, key=lambda work: work.order)
         # A prompt that is only scored, or answered with one token, keeps no slot.
         brief = [work for work in ordered if all(row.max_tokens <= 1 for row in work.rows)]

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from tinker.types.topk_logprobs import MASK_LOGPROB
 
+from socratic_distill.local.base_model import Weights
 from socratic_distill.local.draws import choose, likeliest, stream
-from socratic_distill.local.lora import Weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ from tinker import types
 
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.futures import ServiceFuture
+from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, check_request, run_batch
-from socratic_distill.local.lora import BaseModel, LoraShape
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.scoring import Question
@@ -70,7 +71,7 @@ class LocalServiceClient:
         def create() -> LocalTrainingClient:
             base = self._base(base_model)
             shape = LoraShape(rank, train_mlp, train_attn, train_unembed)
-            trainer = AdapterTrainer(base, base.add_adapter(shape, seed))
+            trainer = AdapterTrainer(base, base.adapters.add(shape, seed))
             return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())
 
         return self.run(create)
@@ -140,7 +141,7 @@ class LocalServiceClient:
         base = self._base(saved.facts["base_model"])
         config = LoraConfig.from_pretrained(str(saved.path))
         assert isinstance(config, LoraConfig)
-        return base, base.load_adapter(config, saved.adapter)
+        return base, base.adapters.load(config, saved.adapter)
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:
@@ -232,9 +233,7 @@ class LocalTrainingClient:
             if kind != "snapshot":
                 raise LocalEngineError(f"kind={kind!r}; the local engine samples from snapshots only")
             base = self._trainer.base
-            config = LoraConfig(**_plain(base.adapter_config(self._trainer.adapter)))
-            adapter = base.load_adapter(config, base.adapter_tensors(self._trainer.adapter))
-            return LocalSamplingClient(self._service, base, adapter)
+            return LocalSamplingClient(self._service, base, base.adapters.copy(self._trainer.adapter))
 
         return self._service.run(snapshot)
 
@@ -281,8 +280,8 @@ class LocalTrainingClient:
                 kind,
                 name,
                 {**facts, "user_metadata": user_metadata},
-                base.adapter_tensors(adapter),
-                base.adapter_config(adapter),
+                base.adapters.tensors(adapter),
+                base.adapters.config(adapter),
                 optimizer,
                 ttl_seconds,
                 overwrite,
@@ -373,9 +372,3 @@ class LocalSamplingClient:
 def _drop_with(client: Any, service: LocalServiceClient, base: BaseModel, adapter: str) -> None:
     """Frees an adapter on the worker once its client is gone."""
     weakref.finalize(client, service.run, lambda: base.drop_adapter(adapter)).atexit = False
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """The settings of an adapter that a twin of it needs."""
-    names = ("r", "lora_alpha", "lora_dropout", "bias", "task_type", "target_modules")
-    return {name: getattr(config, name) for name in names}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from socratic_distill.local.lora import Weights
+from socratic_distill.local.base_model import Weights
 from socratic_distill.local.machine import Machine
 
 Tokens = list[int]

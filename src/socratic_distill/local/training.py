@@ -8,8 +8,8 @@ import numpy as np
 import tinker
 import torch
 
+from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.failures import explain
-from socratic_distill.local.lora import BaseModel, Weights
 from socratic_distill.local.losses import check_request, looked_at, loss_sum
 from socratic_distill.local.shared import parts, read_sequences
 
@@ -26,7 +26,7 @@ class AdapterTrainer:
         self.base = base
         self.adapter = adapter
         self.steps = 0
-        self._parameters = base.parameters(adapter)
+        self._parameters = base.adapters.parameters(adapter)
         self._optimizer = torch.optim.AdamW(self._parameters.values(), foreach=False)
 
     def run(
@@ -55,8 +55,9 @@ class AdapterTrainer:
     ) -> tinker.ForwardBackwardOutput:
         total, outputs = 0.0, [np.zeros(0, np.float32)] * len(data)
         sequences = [datum.model_input.to_ints() for datum in data]
-        with self.base.using(self.adapter) as weights, self.base.recomputing(), torch.set_grad_enabled(backward):
-            self._train_only_own()
+        weights = self.base.using(self.adapter)
+        self.base.adapters.train_only(self.adapter)
+        with self.base.recomputing(), torch.set_grad_enabled(backward):
             for places in parts(sequences, self.base.machine):
                 losses = [_Loss.of(data[i], loss_fn, options, everywhere=not backward) for i in places]
                 total += _pass(weights, [sequences[i] for i in places], losses, backward)
@@ -99,10 +100,6 @@ class AdapterTrainer:
             place = value.device if key == "step" else parameter.device
             self._optimizer.state[parameter][key] = value.to(place, copy=True)
         self.steps = steps
-
-    def _train_only_own(self) -> None:
-        for name, parameter in self.base.model.named_parameters():
-            parameter.requires_grad_(f".{self.adapter}." in name)
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ from engine_data import (
 )
 
 from socratic_distill import LocalEngineError
-from socratic_distill.local import LocalRestClient, LocalServiceClient, batches, lora, training
+from socratic_distill.local import LocalRestClient, LocalServiceClient, base_model, batches, training
 
 
 def test_service_serves_a_new_loop_after_one_that_died(service):
@@ -144,7 +144,7 @@ def test_scores_do_not_depend_on_the_budget(service, monkeypatch):
         return await asyncio.gather(*(client.compute_logprobs(prompt).result_async() for prompt in prompts))
 
     together = asyncio.run(scores())
-    monkeypatch.setattr(lora, "_LOGITS_BUDGET", 257)
+    monkeypatch.setattr(base_model, "_LOGITS_BUDGET", 257)
     for one, other in zip(together, asyncio.run(scores()), strict=True):
         np.testing.assert_allclose(one[1:], other[1:], atol=1e-4)
 

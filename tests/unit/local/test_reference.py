@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen3
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
-from socratic_distill.local import LocalServiceClient, attention, lora, sampling
+from socratic_distill.local import LocalServiceClient, attention, base_model, sampling
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
@@ -206,7 +206,7 @@ def plain_loss(plain, one, loss_fn):
 @pytest.mark.parametrize("loss_fn", ["cross_entropy", "soft", "importance_sampling", "ppo", "cispo"])
 @pytest.mark.parametrize(("dtype", "_", "bound"), PRECISIONS)
 def test_losses_and_gradients_are_those_of_autograd(model_path, tmp_path, monkeypatch, dtype, _, bound, loss_fn):
-    monkeypatch.setattr(lora, "_LOGITS_BUDGET", 50 * VOCABULARY)  # the output layer in several pieces
+    monkeypatch.setattr(base_model, "_LOGITS_BUDGET", 50 * VOCABULARY)  # the output layer in several pieces
     _, client = open_service(model_path, tmp_path, dtype)
     plain = open_plain(model_path, client, dtype, is_trainable=True)
     data = [datum(prompt, loss_fn, seed=i) for i, prompt in enumerate(PROMPTS)]
@@ -251,7 +251,7 @@ def test_bf16_agrees_with_itself_and_keeps_adapters_in_fp32(model_path, tmp_path
     assert {t.dtype for t in client._trainer.optimizer_tensors().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("few", [0, 2**40])
+@pytest.mark.parametrize("few", [0, 2**17])
 def test_both_ways_of_attending_are_torchs_own(few, monkeypatch):
     monkeypatch.setattr(attention, "_FEW_SCORES", few)
     torch.manual_seed(0)

@@ -1,0 +1,155 @@
+"""LoRA adapters on a base model, through peft: one per training client and per set of sampler weights."""
+
+import itertools
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.local.layers import AdapterLinear, BaseLinear
+
+# As Tinker's service scales its adapters.
+LORA_ALPHA = 32
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Size and place of an adapter: its rank, and which modules carry it."""
+
+    rank: int
+    train_mlp: bool = True
+    train_attn: bool = True
+    train_unembed: bool = True
+
+
+class Adapters:
+    """The adapters of one model, by names that are never used twice at a time.
+
+    Args:
+        model: with `BaseLinear` layers.
+        model_name: as the user wrote it.
+    """
+
+    def __init__(self, model: Any, model_name: str) -> None:
+        self._model = model
+        self._model_name = model_name
+        self._linear = [path for path, module in model.named_modules() if isinstance(module, BaseLinear)]
+        self._peft: PeftModel | None = None
+        self._layers: list[AdapterLinear] = []
+        self._numbers = itertools.count(1)
+        # A dropped adapter, kept for the next copy: making one takes peft half a second on 210 layers.
+        self._spare: str | None = None
+
+    def __len__(self) -> int:
+        return 0 if self._peft is None else len(self._peft.peft_config)
+
+    def add(self, shape: LoraShape, seed: int | None) -> str:
+        """Adds an adapter that changes nothing yet (its B is zero); gives its name."""
+        config = LoraConfig(
+            r=shape.rank,
+            lora_alpha=LORA_ALPHA,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+            target_modules=self._targets(shape),
+        )
+        return self._add(config, seed)
+
+    def load(self, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> str:
+        """Adds an adapter with saved weights; gives its name.
+
+        Raises:
+            DamagedWeights: they do not fit the model.
+        """
+        config.inference_mode = False
+        name = self._add(config, seed=0)
+        assert self._peft is not None
+        own = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
+            self.drop(name)
+            raise DamagedWeights(f"the saved adapter does not fit model {self._model_name!r}: other modules or shapes")
+        set_peft_model_state_dict(self._peft, tensors, adapter_name=name)
+        return name
+
+    def copy(self, adapter: str) -> str:
+        """Adds an adapter with another one's weights as they are now; gives its name."""
+        theirs, name = self.parameters(adapter), self._spare
+        if name is not None and {k: p.shape for k, p in self.parameters(name).items()} == {
+            k: p.shape for k, p in theirs.items()
+        }:
+            self._spare = None
+        else:
+            config = self.config(adapter)
+            names = ("r", "lora_alpha", "lora_dropout", "bias", "task_type", "target_modules")
+            name = self._add(LoraConfig(**{key: getattr(config, key) for key in names}), seed=0)
+        with torch.no_grad():
+            for key, parameter in self.parameters(name).items():
+                parameter.copy_(theirs[key])
+        return name
+
+    def drop(self, adapter: str) -> None:
+        """Frees an adapter, or the one that was dropped before it: the newest is kept for the next copy."""
+        assert self._peft is not None
+        if self._spare is not None:
+            self._peft.set_adapter(adapter)  # peft would go on to name a deleted adapter as the active one
+            self._peft.delete_adapter(self._spare)
+        self._spare = adapter
+
+    def switch(self, adapter: str | None) -> None:
+        """Puts one adapter on, or none."""
+        for layer in self._layers:
+            layer.active = adapter
+
+    def tensors(self, adapter: str) -> dict[str, torch.Tensor]:
+        """An adapter's weights under PEFT's own names, detached copies."""
+        assert self._peft is not None
+        state = get_peft_model_state_dict(self._peft, adapter_name=adapter, save_embedding_layers=False)
+        return {name: tensor.detach().clone().contiguous() for name, tensor in sorted(state.items())}
+
+    def config(self, adapter: str) -> Any:
+        """An adapter's peft config."""
+        assert self._peft is not None
+        return self._peft.peft_config[adapter]
+
+    def parameters(self, adapter: str) -> dict[str, torch.nn.Parameter]:
+        """An adapter's parameters by name, the adapter's own name left out of it, in a fixed order."""
+        mark = f".{adapter}."
+        return {
+            name.replace(mark, "."): parameter
+            for name, parameter in sorted(self._model.named_parameters())
+            if mark in name
+        }
+
+    def train_only(self, adapter: str) -> None:
+        """Lets gradients flow to one adapter's parameters, and to no others."""
+        for name, parameter in self._model.named_parameters():
+            parameter.requires_grad_(f".{adapter}." in name)
+
+    def _add(self, config: LoraConfig, seed: int | None) -> str:
+        adapter = f"adapter{next(self._numbers)}"
+        config.base_model_name_or_path = None  # peft fills in where this base was loaded from
+        config._register_custom_module({BaseLinear: AdapterLinear})
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Unmerged, an adapter on a tied output layer leaves the embedding alone: nothing to warn of.
+            warnings.filterwarnings("ignore", message=".*tie.*")
+            # peft asks transformers for an attribute that transformers is about to rename.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            torch.manual_seed(0 if seed is None else seed)
+            if self._peft is None:
+                self._peft = get_peft_model(self._model, config, adapter_name=adapter)  # pyright: ignore
+            else:
+                self._peft.add_adapter(adapter, config)
+        self._layers = [module for module in self._model.modules() if isinstance(module, AdapterLinear)]
+        return adapter
+
+    def _targets(self, shape: LoraShape) -> list[str]:
+        """Names of the linear modules that carry the adapter."""
+        wanted = {"attn": shape.train_attn, "mlp": shape.train_mlp, "lm_head": shape.train_unembed}
+        parts = [part for part, on in wanted.items() if on]
+        targets = {path.rpartition(".")[2] for path in self._linear if any(part in path for part in parts)}
+        if not targets:
+            raise LocalEngineError(f"model {self._model_name!r} has no linear layer in any of {parts} to train")
+        return sorted(targets)

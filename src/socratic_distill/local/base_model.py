@@ -1,0 +1,151 @@
+"""A base model, and passes over it with one adapter on, or with none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from socratic_distill.local.adapters import Adapters
+from socratic_distill.local.attention import quicken_attention
+from socratic_distill.local.layers import quicken
+from socratic_distill.local.machine import Machine
+from socratic_distill.local.models import load_base_model
+from socratic_distill.local.prefixes import PrefixMemory
+from socratic_distill.local.probe import alike_rows, cache_shape
+from socratic_distill.local.slots import Pass
+
+# Bounds the logits held at a time: positions x vocabulary, 16 MiB in fp32.
+_LOGITS_BUDGET = 2**22
+
+
+class BaseModel:
+    """One base model; its weights are held once, whoever uses it.
+
+    Only the scheduler's worker thread may call the methods that switch or run adapters.
+
+    Args:
+        name: as the user wrote it.
+        trust_remote_code: whether code among the model's files may run.
+        machine: where and how precisely to compute.
+
+    Raises:
+        LocalEngineError: the model cannot be had, or is of a kind that the engine does not run.
+    """
+
+    def __init__(self, name: str, trust_remote_code: bool, machine: Machine) -> None:
+        self.name = name
+        self.machine = machine
+        self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
+        self.shape = cache_shape(self.model, name)
+        self.prefixes = PrefixMemory()
+        self.block_rows: dict[bool, int] = {}
+        quicken(self.model)
+        quicken_attention(self.model, machine)
+        self._layers: list[torch.nn.Module] = []
+        if machine.gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+            self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        self.adapters = Adapters(self.model, name)
+
+    @property
+    def max_context(self) -> int:
+        """Longest context, in tokens."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the model knows."""
+        return self.model.get_input_embeddings().num_embeddings
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """While gradients are taken: with gradient checkpointing, activations are computed again, not kept.
+
+        Of transformers' training mode this takes that part alone; dropout stays off.
+        """
+        for layer in self._layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                layer.training = False
+
+    @contextmanager
+    def few_layers(self) -> Iterator[None]:
+        """While only a model's first layers are run, where it says which they are: enough to try something."""
+        decoder = self.model.get_decoder()
+        layers = getattr(decoder, "layers", None)
+        if not isinstance(layers, torch.nn.ModuleList):
+            yield
+            return
+        decoder.layers = layers[:2]
+        try:
+            yield
+        finally:
+            decoder.layers = layers
+
+    def room(self, width: int, limit: int) -> int:
+        """Sequences of `width` positions whose keys and values fit `limit` bytes; one always does."""
+        return max(1, limit // (self.shape.position_bytes * width))
+
+    def drop_adapter(self, adapter: str) -> None:
+        """Frees an adapter, and what was remembered of prompts read with it."""
+        self.prefixes.forget(adapter)
+        self.adapters.drop(adapter)
+
+    def using(self, adapter: str | None) -> "Weights":
+        """The model with one adapter on, or with none, until the next call of this."""
+        self.adapters.switch(adapter)
+        return Weights(self, adapter)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A base model with one adapter on, or with none, while `BaseModel.using` says so."""
+
+    base: BaseModel
+    adapter: str | None
+
+    @property
+    def block_rows(self) -> int:
+        """Most blocks of prompts that are read together; found by trying, once with an adapter and once without."""
+        known, plain = self.base.block_rows, self.adapter is None
+        if plain not in known:
+            with self.base.few_layers():
+                known[plain] = alike_rows(self.read, self.base.shape, self.base.vocabulary)
+        return known[plain]
+
+    @property
+    def chunk(self) -> int:
+        """Positions whose logits are held at a time."""
+        return max(1, _LOGITS_BUDGET // self.base.vocabulary)
+
+    def read(self, tokens: torch.Tensor, here: Pass) -> torch.Tensor:
+        """Reads tokens `[B, n]` into the slots of a pass; gives the last layer's outputs, `[B, n, H]`."""
+        return self.outputs(tokens, here.mask(), here.positions, here)
+
+    def outputs(
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """The last layer's outputs `[B, n, H]` of tokens `[B, n]`; without a mask, causal."""
+        answer = self.base.model.get_decoder()(
+            input_ids=tokens.to(self.base.machine.device),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return answer.last_hidden_state
+
+    def logits(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Logits of outputs `[N, H]`, in fp32 or wider, `[N, V]`."""
+        logits = self.base.model.get_output_embeddings()(outputs)
+        return logits if logits.dtype == torch.float64 else logits.float()
