@@ -6,11 +6,12 @@ READY := $(VENV)/.ready
 LIGHT := .venv-light
 INTEROP := .venv-interop
 BENCH := .venv-bench
+BENCH_LOCAL := .venv-bench-local
 # One process a core, but not more than pay.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench bench-local fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -20,6 +21,7 @@ help:
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
+	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
 
@@ -77,6 +79,16 @@ bench: $(BENCH)/.ready
 	$(BENCH)/bin/python tests/benchmarks/scale.py --docs
 	$(BENCH)/bin/python tests/benchmarks/journal.py
 
+# TRL in an environment of its own; torch first, as above.
+$(BENCH_LOCAL)/.ready: constraints.txt
+	$(PYTHON) -m venv $(BENCH_LOCAL)
+	$(BENCH_LOCAL)/bin/python $(INSTALL) torch
+	$(BENCH_LOCAL)/bin/python $(INSTALL) trl==1.16.0 peft
+	@touch $@
+
+bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
+	$(BIN)/python tests/benchmarks/local.py --peer-python $(BENCH_LOCAL)/bin/python --docs
+
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
 
@@ -107,4 +119,4 @@ tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(BENCH) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(BENCH) $(BENCH_LOCAL) runs .pytest_cache .ruff_cache .hypothesis

@@ -50,7 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument("--step", type=int, help="which one; left out, the last")
     timeline.add_argument("--out", type=Path, help="file to write; left out, timeline-<step>.svg in the directory")
     timeline.set_defaults(command=_timeline)
+    export = commands.add_parser("export", help="write the tutor of a local run as a plain transformers model")
+    export.add_argument("source", type=Path, help="directory of the run, or of saved weights")
+    export.add_argument("--merge", type=Path, required=True, metavar="OUT", help="directory to write")
+    export.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of what is written; auto: as the base model is stored",
+    )
+    export.add_argument("--trust-remote-code", action="store_true", help="let code among the model's files run")
+    export.set_defaults(command=_export)
     return parser
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from socratic_distill.export import export_merged
+
+    merged = export_merged(parsed.source, parsed.merge, parsed.dtype, parsed.trust_remote_code)
+    print(f"{merged}, merged into its base model, is in {parsed.merge}")
+    return 0
 
 
 def _chat(parsed: argparse.Namespace) -> int:

@@ -152,7 +152,7 @@ def main() -> None:
         bench = Bench(options.peer_python, plain_model(), Path(scratch))
         settings = bench.best_settings()
         results = {what: bench.race(what, options.steps, settings) for what in list(ROWS)[: options.rows]}
-    publish("local", report(results, settings), options.docs)
+    publish("local", report(results, settings), options.docs, target="bench-local")
 
 
 def plain_model() -> str:

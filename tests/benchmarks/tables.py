@@ -17,12 +17,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(lines)
 
 
-def publish(name: str, text: str, write: bool) -> None:
-    """Prints a text; where asked to, puts it between the document's marks of that name."""
+def publish(name: str, text: str, write: bool, target: str = "bench") -> None:
+    """Prints a text; where asked to, puts it between the document's marks of that name and make target."""
     print(f"\n{text}", flush=True)
     if not write:
         return
-    opening, closing = f"<!-- {name}: written by `make bench` -->\n", f"<!-- end of {name} -->\n"
+    opening, closing = f"<!-- {name}: written by `make {target}` -->\n", f"<!-- end of {name} -->\n"
     before, found, rest = DOCUMENT.read_text(encoding="utf-8").partition(opening)
     _, ended, after = rest.partition(closing)
     assert found and ended, f"{DOCUMENT} has no place for {name}"

@@ -2,6 +2,8 @@
 
 import itertools
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,17 @@ class LoraShape:
     train_mlp: bool = True
     train_attn: bool = True
     train_unembed: bool = True
+
+
+@contextmanager
+def peft_quiet() -> Iterator[None]:
+    """While peft does what it warns of for no reason."""
+    with warnings.catch_warnings():
+        # Unmerged, an adapter on a tied output layer leaves the embedding alone; for merging, the layer is untied.
+        warnings.filterwarnings("ignore", message=".*tie.*")
+        # peft asks transformers for an attribute that transformers is about to rename.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 class Adapters:
@@ -132,11 +145,7 @@ class Adapters:
         adapter = f"adapter{next(self._numbers)}"
         config.base_model_name_or_path = None  # peft fills in where this base was loaded from
         config._register_custom_module({BaseLinear: AdapterLinear})
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # Unmerged, an adapter on a tied output layer leaves the embedding alone: nothing to warn of.
-            warnings.filterwarnings("ignore", message=".*tie.*")
-            # peft asks transformers for an attribute that transformers is about to rename.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with torch.random.fork_rng(devices=[]), peft_quiet():
             torch.manual_seed(0 if seed is None else seed)
             if self._peft is None:
                 self._peft = get_peft_model(self._model, config, adapter_name=adapter)  # pyright: ignore

@@ -11,6 +11,8 @@ from socratic_distill.local.machine import Machine
 from socratic_distill.tiny import MODEL_DIR
 
 TINY = "tiny"
+# What GGUF files hold is coarser than this.
+_OF_GGUF = torch.bfloat16
 
 
 def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tuple[Any, Any]:
@@ -24,12 +26,12 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     Raises:
         LocalEngineError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     source, options = _source(name)
     file = Path(source) / options["gguf_file"] if "gguf_file" in options else None
-    dtype = machine.precision(torch.bfloat16)  # what a GGUF file holds is coarser than bf16
+    dtype = machine.precision(_OF_GGUF)
     is_gguf = file is not None
     if file is not None and (kept := gguf_files.cached_directory(file, dtype)):
         source, options, file = str(kept), {}, None
@@ -37,8 +39,7 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     logging.disable_progress_bar()  # a bar for each model would tear the run's own display
     try:
         if not is_gguf:
-            config: Any = AutoConfig.from_pretrained(source, **options)
-            dtype = machine.precision(config.dtype)
+            dtype = machine.precision(_dtype(source, options))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if file is not None:
             gguf_files.split_as_trained(tokenizer, file)
@@ -53,6 +54,21 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     if file is not None:
         gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
+
+
+def stored_precision(name: str, trust_remote_code: bool) -> torch.dtype:
+    """What a model's weights are stored in, as far as torch has it; fp32 where its files do not say."""
+    source, options = _source(name)
+    if "gguf_file" in options:
+        return _OF_GGUF
+    return _dtype(source, {**options, "trust_remote_code": trust_remote_code}) or torch.float32
+
+
+def _dtype(source: str, options: dict[str, Any]) -> torch.dtype | None:
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(source, **options)
+    return config.dtype
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from socratic_distill.futures import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, check_request, run_batch
+from socratic_distill.local.custom import CustomLoss, run_custom
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.scoring import Question
@@ -161,6 +162,7 @@ class LocalTrainingClient:
         self._service = service
         self._trainer = trainer
         self._shape = shape
+        self._failure: BaseException | None = None
         _drop_with(self, service, trainer.base, trainer.adapter)
 
     def forward(
@@ -181,6 +183,28 @@ class LocalTrainingClient:
         """Loss and log-probabilities; gradients add up until the next `optim_step`."""
         return self._pass(data, loss_fn, loss_fn_config, backward=True)
 
+    def forward_backward_custom(
+        self, data: Sequence[tinker.Datum], loss_fn: CustomLoss, *, loss_type_input: Any = None
+    ) -> ServiceFuture[tinker.ForwardBackwardOutput]:
+        """As `forward_backward`, with a loss of the caller's: `loss_fn(data, logprobs)` gives a loss and metrics.
+
+        It runs on the engine's own thread. As with the SDK, a client refuses all further calls once it has failed.
+        """
+        if not data:
+            raise ValueError("data is empty; give at least one datum")
+        if any("target_tokens" not in datum.loss_fn_inputs for datum in data):
+            raise ValueError("every datum needs target_tokens among its loss_fn_inputs")
+        kept = list(data)
+
+        def run() -> tinker.ForwardBackwardOutput:
+            try:
+                return run_custom(self._trainer, kept, loss_fn)
+            except BaseException as error:
+                self._failure = error
+                raise
+
+        return self._run(run)
+
     def optim_step(
         self, optim_params: Any = None, *, adam_params: tinker.AdamParams | None = None
     ) -> ServiceFuture[tinker.types.OptimStepResponse]:
@@ -191,7 +215,7 @@ class LocalTrainingClient:
             self._trainer.step(params)
             return types.OptimStepResponse()
 
-        return self._service.run(step)
+        return self._run(step)
 
     def save_state(
         self,
@@ -207,7 +231,7 @@ class LocalTrainingClient:
             path = self._save("weights", name, tensors, ttl_seconds, overwrite, user_metadata)
             return types.SaveWeightsResponse(path=path)
 
-        return self._service.run(save)
+        return self._run(save)
 
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None, user_metadata: dict[str, str] | None = None
@@ -218,7 +242,7 @@ class LocalTrainingClient:
             path = self._save("sampler_weights", name, {}, ttl_seconds, False, user_metadata)
             return types.SaveWeightsForSamplerResponse(path=path)
 
-        return self._service.run(save)
+        return self._run(save)
 
     def save_weights_and_get_sampling_client(
         self,
@@ -235,7 +259,7 @@ class LocalTrainingClient:
             base = self._trainer.base
             return LocalSamplingClient(self._service, base, base.adapters.copy(self._trainer.adapter))
 
-        return self._service.run(snapshot)
+        return self._run(snapshot)
 
     def get_info(self) -> types.GetInfoResponse:
         """Base model, rank and server run."""
@@ -261,7 +285,20 @@ class LocalTrainingClient:
         if not data:
             raise ValueError("data is empty; give at least one datum")
         kept = list(data)  # as it is now, whatever the caller does with the list
-        return self._service.run(lambda: self._trainer.run(kept, loss_fn, options or {}, backward))
+        return self._run(lambda: self._trainer.run(kept, loss_fn, options or {}, backward))
+
+    def _run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
+        """Carries a call out on the worker, unless the client is lost by then."""
+
+        def run() -> Any:
+            if self._failure is not None:
+                raise RuntimeError(
+                    "a custom loss of this training client failed, and it takes no further calls; open a new client "
+                    "from the last state"
+                ) from self._failure
+            return call()
+
+        return self._service.run(run)
 
     def _save(
         self,

@@ -1,0 +1,63 @@
+"""An adapter and its base model merged into a plain transformers model."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+
+from socratic_distill.errors import ConfigError, DamagedWeights
+from socratic_distill.local.adapters import peft_quiet
+from socratic_distill.local.machine import Machine
+from socratic_distill.local.models import load_base_model, stored_precision
+
+WeightType = Literal["auto", "float32", "bfloat16"]
+
+
+def merge(directory: Path, out: Path, dtype: WeightType, trust_remote_code: bool) -> None:
+    """Merges saved weights into their base model, and writes it with its tokenizer.
+
+    Added up in fp32. On a model whose output layer is its embedding, an adapter on the output layer is merged into a
+    copy of it, and the written model is tied no more: the embedding stays as it was.
+
+    Args:
+        directory: of weights that the local engine saved.
+        out: directory to write; it must not be there yet.
+        dtype: of what is written; "auto" is as the base model is stored. In bf16, changes below 1/256 of a weight are
+            rounded away.
+        trust_remote_code: as for the engine.
+
+    Raises:
+        ConfigError: `out` is there.
+        DamagedWeights: the weights do not fit their base model.
+        LocalEngineError: the base model cannot be had.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} is there already; give a directory that is not")
+    name = json.loads((directory / "state.json").read_text())["base_model"]
+    model, tokenizer = load_base_model(name, trust_remote_code, Machine.choose("cpu", "float32"))
+    if "lm_head" in json.loads((directory / "adapter_config.json").read_text())["target_modules"]:
+        _untie(model)
+    try:
+        with peft_quiet():
+            merged: Any = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+    except Exception as error:  # peft and safetensors raise many kinds
+        raise DamagedWeights(f"the weights in {directory} cannot be put on {name!r}: {error}") from error
+    kept = stored_precision(name, trust_remote_code) if dtype == "auto" else getattr(torch, dtype)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    merged.to(kept).save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    os.rename(partial, out)
+
+
+def _untie(model: Any) -> None:
+    """Gives the output layer weights of its own, where they are the embedding's."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head.weight is embedding.weight:
+        head.weight = torch.nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
