@@ -43,7 +43,7 @@ def test_its_gradient_is_that_of_the_same_loss_built_in(service):
     assert own.metrics["loss:sum"] == pytest.approx(built_in.metrics["loss:sum"], abs=2e-4)  # a sum of terms that cancel
     assert own.metrics["seen"] == 3
     for mine, theirs in zip(own.loss_fn_outputs, built_in.loss_fn_outputs, strict=True):
-        np.testing.assert_allclose(mine["logprobs"].to_numpy(), theirs["logprobs"].to_numpy(), atol=1e-6)
+        np.testing.assert_allclose(mine["logprobs"].to_numpy(), theirs["logprobs"].to_numpy(), atol=5e-5)
 
 
 def test_it_sees_several_targets_a_position_and_inputs_of_its_own(service):
