@@ -17,7 +17,7 @@ help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
 	@echo "make test         the default tests, with and without torch"
 	@echo "make check        lint and types"
-	@echo "make smollm2      three steps on the real SmolLM2-135M-Instruct"
+	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"

@@ -40,7 +40,9 @@ def test_its_gradient_is_that_of_the_same_loss_built_in(service):
     own = client.forward_backward_custom(data, policy_loss).result()
     for name, gradient in gradients(client).items():
         assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm(), name
-    assert own.metrics["loss:sum"] == pytest.approx(built_in.metrics["loss:sum"], abs=2e-4)  # a sum of terms that cancel
+    assert own.metrics["loss:sum"] == pytest.approx(
+        built_in.metrics["loss:sum"], abs=2e-4
+    )  # a sum of terms that cancel
     assert own.metrics["seen"] == 3
     for mine, theirs in zip(own.loss_fn_outputs, built_in.loss_fn_outputs, strict=True):
         np.testing.assert_allclose(mine["logprobs"].to_numpy(), theirs["logprobs"].to_numpy(), atol=5e-5)
