@@ -88,6 +88,7 @@ $(BENCH_LOCAL)/.ready: constraints.txt
 
 bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 	$(BIN)/python tests/benchmarks/local.py --peer-python $(BENCH_LOCAL)/bin/python --docs
+	$(BIN)/python tests/benchmarks/local_exactness.py --docs
 
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py

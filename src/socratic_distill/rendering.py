@@ -70,6 +70,11 @@ class Renderer:
         self.tokenizer = codec.tokenizer
         self.model_name = model_name
         self._enable_thinking = enable_thinking
+        if getattr(codec.tokenizer, "chat_template", True) in (None, ""):
+            raise RenderingError(
+                f"the model {model_name!r} has no chat template, so it was hardly trained to talk; use its chat or "
+                "instruct variant, or put a chat_template.jinja beside its tokenizer"
+            )
         self.end_token = self._find_end_token()
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:

@@ -74,13 +74,15 @@ def engine_classes(request: pytest.FixtureRequest) -> dict[type, type]:
     if request.param == "fake":
         return FAKES
     import_local()
-    service = importlib.import_module("socratic_distill.local.service")
-    rest = importlib.import_module("socratic_distill.local.rest")
+    modules = {
+        tinker.ServiceClient: "service",
+        tinker.TrainingClient: "training_client",
+        tinker.SamplingClient: "sampling_client",
+        tinker.RestClient: "rest",
+    }
     return {
-        tinker.ServiceClient: service.LocalServiceClient,
-        tinker.TrainingClient: service.LocalTrainingClient,
-        tinker.SamplingClient: service.LocalSamplingClient,
-        tinker.RestClient: rest.LocalRestClient,
+        sdk: getattr(importlib.import_module(f"socratic_distill.local.{module}"), f"Local{sdk.__name__}")
+        for sdk, module in modules.items()
     }
 
 

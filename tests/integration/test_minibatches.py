@@ -141,7 +141,7 @@ def test_on_the_local_engine_the_gradient_is_the_same_within_float_tolerance(tmp
     pytest.importorskip("peft")
     from safetensors.torch import load_file
 
-    from socratic_distill.local.service import LocalTrainingClient
+    from socratic_distill.local.training_client import LocalTrainingClient
 
     passes = record(monkeypatch, LocalTrainingClient)
     before = tiny_config(tmp_path / "before")

@@ -51,9 +51,27 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
         ) from error
     finally:
         logging.enable_progress_bar()
+    _check_vocabulary(name, model, tokenizer)
     if file is not None:
         gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
+
+
+def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
+    """Refuses a tokenizer that spells texts with ids that the model has no weights for.
+
+    A model may have more rows than its tokenizer has tokens; padding or other marks that are in no text may lie
+    beyond its rows.
+    """
+    rows = model.get_input_embeddings().num_embeddings
+    marks = set(tokenizer.all_special_tokens)
+    beyond = [token for token, number in tokenizer.get_vocab().items() if number >= rows and token not in marks]
+    if beyond:
+        raise LocalEngineError(
+            f"the tokenizer of model {name!r} does not belong to its weights: {len(beyond)} of its tokens, such as "
+            f"{min(beyond)!r}, have ids of {rows} or more, and the model knows {rows}. Put the model's own tokenizer "
+            "beside it"
+        )
 
 
 def stored_precision(name: str, trust_remote_code: bool) -> torch.dtype:

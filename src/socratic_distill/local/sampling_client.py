@@ -1,0 +1,93 @@
+"""The sampling client: requests to sample and to score, on fixed weights."""
+
+from typing import TYPE_CHECKING, Any
+
+import tinker
+
+from socratic_distill.futures import ServiceFuture
+from socratic_distill.local.base_model import BaseModel
+from socratic_distill.local.batches import Request, check_request
+from socratic_distill.local.scoring import Question
+
+if TYPE_CHECKING:
+    from socratic_distill.local.service import LocalServiceClient
+
+
+class LocalSamplingClient:
+    """A Tinker sampling client on the weights that it was made from."""
+
+    def __init__(self, service: "LocalServiceClient", base: BaseModel, adapter: str | None) -> None:
+        self._service = service
+        self._base = base
+        self._adapter = adapter
+        if adapter is not None:
+            service.drop_with(self, base, adapter)
+
+    def sample(
+        self,
+        prompt: tinker.ModelInput,
+        num_samples: int,
+        sampling_params: tinker.SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+        topk_sample_logprobs: int = 0,
+        target_prompt_logprobs: Any = None,
+        prompt_alt_tokens_k: int = 0,
+        prompt_logprobs_last_n: int | None = None,
+    ) -> ServiceFuture[tinker.SampleResponse]:
+        """Samples replies; the same request on the same weights gives the same ones.
+
+        Without a seed in sampling_params, requests draw one after another from a fixed row of seeds.
+        Raises tinker.BadRequestError, through the future, for a prompt that leaves no room for a reply, and for
+        questions that do not fit the prompt.
+        """
+        tokens = tuple(prompt.to_ints())
+        seed = self._service.next_seed() if sampling_params.seed is None else sampling_params.seed
+        question = Question(
+            size=len(tokens),
+            logprobs=include_prompt_logprobs,
+            top=topk_prompt_logprobs,
+            last_n=prompt_logprobs_last_n,
+            targets=None if target_prompt_logprobs is None else target_prompt_logprobs.to_numpy(pad_value=-1),
+            alternatives=prompt_alt_tokens_k,
+            temperature=sampling_params.temperature,
+            seed=seed,
+        )
+        return self._submit(
+            Request(
+                base=self._base,
+                adapter=self._adapter,
+                prompt=tokens,
+                question=question,
+                count=num_samples,
+                params=sampling_params,
+                seed=seed,
+                top=topk_sample_logprobs,
+                targets=target_prompt_logprobs,
+            )
+        )
+
+    def compute_logprobs(
+        self, prompt: tinker.ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> ServiceFuture[list[float | None]]:
+        """Log-probability of each prompt token after those before it, nats, `[P]`; the first is None."""
+        tokens = tuple(prompt.to_ints())
+        question = Question(size=len(tokens), logprobs=True, last_n=prompt_logprobs_last_n)
+        return self._submit(Request(self._base, self._adapter, tokens, question))
+
+    def get_tokenizer(self) -> Any:
+        """The base model's tokenizer."""
+        return self._base.tokenizer
+
+    def get_base_model(self) -> str:
+        """The base model's name."""
+        return self._base.name
+
+    def _submit(self, request: Request) -> ServiceFuture[Any]:
+        try:
+            check_request(request)
+        except tinker.TinkerError as error:
+            return ServiceFuture.failed(error)
+        # The request keeps this client, and so its adapter, until it is answered.
+        request.owner = self
+        return self._service.batch(request)

@@ -1,0 +1,88 @@
+"""Models as users bring them: what is missing or odd about their tokenizers is handled, or refused plainly."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+import torch
+from tests.conftest import read_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from socratic_distill import LocalEngineError, RenderingError, build_socratic_config, train
+from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
+
+
+def save_model(directory, rows=None, **changes):
+    """A random Llama with `rows` embeddings and the packaged tokenizer, some of its attributes changed."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    tokenizer.save_pretrained(directory)
+    sizes: dict[str, Any] = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 1024,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=rows or len(tokenizer), **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    return str(directory)
+
+
+def run(model, log_path):
+    """One step; the rows of its dialogues."""
+    config = build_socratic_config(
+        tutor_model_name=model,
+        student_model_name=model,
+        teacher_model_name=model,
+        learning_rate=1e-3,
+        max_tokens=10,
+        log_path=log_path,
+        base_url="local",
+        seeds_file=TRAIN_SEEDS,
+        groups_per_batch=2,
+        num_envs=2,
+        max_turns=2,
+        max_steps=1,
+        display="off",
+    )
+    assert train(config).status == "completed"
+    return read_rows(log_path / "dialogues.jsonl")
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path):
+    model = save_model(tmp_path / "model", chat_template=None)
+    with pytest.raises(RenderingError, match=r"has no chat template.*instruct variant, or put a chat_template\.jinja"):
+        run(model, tmp_path / "run")
+
+
+def test_a_tokenizer_without_a_pad_token_serves(tmp_path):
+    dialogues = run(save_model(tmp_path / "model", pad_token=None), tmp_path / "run")
+    assert [one["error"] for one in dialogues] == [None] * 4
+
+
+def test_ids_beyond_the_tokenizer_are_trained_on_and_say_nothing(tmp_path):
+    known = len(AutoTokenizer.from_pretrained(MODEL_DIR))
+    dialogues = run(save_model(tmp_path / "model", rows=2000), tmp_path / "run")
+    assert [one["error"] for one in dialogues] == [None] * 4
+    replies = [turn for one in dialogues for turn in one["turns"] if turn["role"] == "tutor"]
+    assert any(token >= known for turn in replies for token in turn["tokens"])
+    assert all(len(turn["teacher_logprobs"]) == len(turn["tokens"]) for turn in replies)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    model = save_model(tmp_path / "model", rows=100)
+    with pytest.raises(LocalEngineError, match=r"does not belong to its weights: 157 of its tokens.*knows 100"):
+        run(model, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "<|a mark of its own|>"})
+    model = save_model(tmp_path / "model", rows=rows)
+    tokenizer.save_pretrained(model)
+    assert [one["error"] for one in run(model, tmp_path / "run")] == [None] * 4
