@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from socratic_distill.builder import build_socratic_config
     from socratic_distill.checkpoints import CheckpointManager, load_checkpoints
-    from socratic_distill.config import SocraticConfig, build_socratic_config
+    from socratic_distill.config import SocraticConfig
     from socratic_distill.errors import (
         CheckpointConflict,
         CheckpointNotFound,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         LocalExtraMissing,
         ModelMismatch,
         NoUsableCheckpoint,
+        RecordingError,
         RenderingError,
         RolloutError,
         RunInterrupted,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         StorageError,
         TeacherError,
         TrainingError,
+        UnsupportedFeature,
     )
     from socratic_distill.evaluation import Evaluation, evaluate, evaluate_async
     from socratic_distill.records import CheckpointRecord
@@ -40,12 +43,14 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "CheckpointConflict CheckpointNotFound ConfigDrift ConfigError DamagedWeights EventLoopRunning JournalError "
-    "LocalEngineError LocalExtraMissing ModelMismatch NoUsableCheckpoint RenderingError RolloutError RunInterrupted "
-    "RunLocked SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError TrainingError"
+    "LocalEngineError LocalExtraMissing ModelMismatch NoUsableCheckpoint RecordingError RenderingError RolloutError "
+    "RunInterrupted RunLocked SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError "
+    "TrainingError UnsupportedFeature"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
-    "config": "SocraticConfig build_socratic_config",
+    "builder": "build_socratic_config",
+    "config": "SocraticConfig",
     "errors": _ERRORS,
     "evaluation": "Evaluation evaluate evaluate_async",
     "records": "CheckpointRecord",
@@ -73,6 +78,7 @@ __all__ = [
     "LocalExtraMissing",
     "ModelMismatch",
     "NoUsableCheckpoint",
+    "RecordingError",
     "RenderingError",
     "Resume",
     "RolloutError",
@@ -89,6 +95,7 @@ __all__ = [
     "TeacherError",
     "TrainResult",
     "TrainingError",
+    "UnsupportedFeature",
     "build_socratic_config",
     "evaluate",
     "evaluate_async",

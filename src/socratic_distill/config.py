@@ -5,22 +5,31 @@ Building a config reads nothing but whether the seeds files exist; no network, n
 
 import difflib
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from socratic_distill.consistency import check_parts
 from socratic_distill.errors import ConfigError
+from socratic_distill.settings import (
+    Count,
+    Name,
+    Objective,
+    PathText,
+    Positive,
+    Recordings,
+    Reward,
+    SampledReverseKL,
+    Schedule,
+    Share,
+    Teacher,
+)
 
-PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path)), Field(min_length=1)]
-Name = Annotated[str, Field(min_length=1, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
 HOUR, DAY = 3600, 24 * 3600
 # The service's range of lifetimes.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
-Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
-
-SeedsFiles = Sequence[tuple[str | os.PathLike[str], int | None]]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 
@@ -37,9 +46,7 @@ class SocraticConfig(BaseModel):
     tutor_model_name: Name = Field(description="Base model of the tutor, the model that is trained.")
     student_model_name: Name = Field(description="Model that plays the student. Frozen.")
     teacher_model_name: Name = Field(description="Model that scores the tutor's tokens. Frozen.")
-    learning_rate: Annotated[float, Field(gt=0.0, strict=True)] = Field(
-        description="Adam learning rate, constant over the run."
-    )
+    learning_rate: Positive = Field(description="Adam learning rate, at its highest where lr_schedule changes it.")
     max_tokens: Count = Field(description="Longest tutor reply, in tokens.")
     log_path: PathText = Field(description="Directory of the run; the same directory resumes the run.")
 
@@ -71,14 +78,52 @@ class SocraticConfig(BaseModel):
         False, description="Let the local engine run Python code that a model's files bring along."
     )
 
-    kl_penalty_coef: Annotated[float, Field(ge=0.0, strict=True)] = Field(
-        1.0, description="Factor on the per-token advantage, teacher less tutor log-probability."
+    objective: Objective = Field(
+        SampledReverseKL(), description="The divergence between tutor and teacher that training lowers."
     )
+    kl_penalty_coef: NotNegative = Field(1.0, description="Factor on the divergence, beside the rewards.")
     kl_discount_factor: Share = Field(
-        0.0, description="Weight of the next token's advantage in this token's; 0 looks at each token alone."
+        0.0,
+        description="Weight of the next token's advantage in this token's; 0 looks at each token alone. Of "
+        "sampled_reverse_kl alone.",
     )
     loss_fn: Literal["importance_sampling", "ppo", "cispo"] = Field(
         "importance_sampling", description="The service's loss on (log-probabilities, advantages)."
+    )
+    rewards: tuple[Reward, ...] = Field(
+        (), description="Task rewards of a dialogue, added up by weight; its advantage is what it has over its group."
+    )
+    reward_coef: NotNegative = Field(
+        1.0, description="Factor on the rewards' advantage of every token, beside kl_penalty_coef."
+    )
+    cut_replies: Literal["keep", "mask", "penalize"] = Field(
+        "keep",
+        description="Replies cut at max_tokens: trained on as others, not trained on, or with cut_penalty less "
+        "advantage.",
+    )
+    cut_penalty: Positive = Field(1.0, description="What 'penalize' takes from each token's advantage.")
+    train_thinking: bool = Field(True, description="Train on the tutor's <think> part too.")
+    skip_first_tokens: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="Tokens at the beginning of each tutor turn that are not trained on."
+    )
+    recordings: Recordings | None = Field(
+        None, description="Recorded dialogues to learn from. None: only those that the tutor plays."
+    )
+    teacher_checkpoint_path: PathText | None = Field(
+        None, description="Sampler weights that the teacher scores with. None: teacher_model_name as it is."
+    )
+    teacher_lag_steps: Count | None = Field(
+        None,
+        description="Score with the tutor's own weights, taken over every so many batches. None: frozen weights. Needs "
+        "teacher_model_name to be tutor_model_name.",
+    )
+    teachers: tuple[Teacher, ...] = Field(
+        (), description="Several teachers. Empty: one, described by the teacher_… fields."
+    )
+    teacher_average: Literal["log_mean", "mixture"] | None = Field(
+        None,
+        description="How the scores of a seed's teachers become one: weighted mean of the log-probabilities, or log of "
+        "the weighted mean of probabilities. None: each seed has one teacher.",
     )
     teacher_sees_answer: bool = Field(
         False, description="Add the seed's answer and mistake to the teacher's system prompt."
@@ -109,6 +154,31 @@ class SocraticConfig(BaseModel):
     )
     teacher_prompt_file: PathText | None = Field(
         None, description="Text file with the teacher's system prompt. None: the packaged Socratic one."
+    )
+
+    system_role: Literal["require", "merge"] = Field(
+        "require",
+        description="A chat template without a system role: refused, or the system prompt put before the first user "
+        "message.",
+    )
+
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="The learning rate's way from learning_rate to 0 at the run's last step."
+    )
+    lr_warmup_steps: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="First steps, in which the learning rate rises evenly to learning_rate."
+    )
+    adam_beta1: Beta = Field(0.9, description="Adam's decay of the first moment.")
+    adam_beta2: Beta = Field(0.95, description="Adam's decay of the second moment.")
+    adam_eps: Positive = Field(1e-12, description="Adam's epsilon.")
+    weight_decay: NotNegative = Field(0.0, description="AdamW's decoupled weight decay.")
+    grad_clip_norm: NotNegative = Field(0.0, description="Largest norm of a step's gradient; 0 clips nothing.")
+    num_substeps: Count = Field(
+        1,
+        description="Optimizer steps on a batch, each on an equal run of its groups; the sampler is saved at the end.",
+    )
+    max_turns_schedule: Schedule | None = Field(
+        None, description="Most tutor turns by step, rounded down, for short dialogues first. None: max_turns always."
     )
 
     epochs: Count = Field(1, description="Passes over the seeds, where max_steps is None.")
@@ -194,92 +264,13 @@ class SocraticConfig(BaseModel):
         known = {*type(self).model_fields, "seeds"}
         if unknown := [name for name in self.allow_config_changes if name not in known]:
             raise ValueError(f"allow_config_changes names {unknown}; expected names of config fields, or 'seeds'")
-        paths = [self.seeds_file, *(path for path, _ in self.seeds_files or ())]
-        for path in filter(None, paths):
-            if not os.path.isfile(path):
-                raise ValueError(f"seeds file {path!r} does not exist (looked in {os.getcwd()})")
+        paths = [("seeds file", self.seeds_file), *(("seeds file", path) for path, _ in self.seeds_files or ())]
+        paths += [("recordings file", path) for path in (self.recordings.files if self.recordings else ())]
+        for what, path in paths:
+            if path is not None and not os.path.isfile(path):
+                raise ValueError(f"{what} {path!r} does not exist (looked in {os.getcwd()})")
+        check_parts(self)
         return self
-
-
-class SocraticOptions(TypedDict, total=False):
-    """The optional fields of `SocraticConfig` that `build_socratic_config` takes as keywords."""
-
-    load_checkpoint_path: str | os.PathLike[str] | None
-    trust_remote_code: bool
-    kl_penalty_coef: float
-    kl_discount_factor: float
-    loss_fn: Literal["importance_sampling", "ppo", "cispo"]
-    teacher_sees_answer: bool
-    lora_rank: int
-    temperature: float
-    student_max_tokens: int | None
-    max_context_tokens: int | None
-    tutor_enable_thinking: bool
-    student_enable_thinking: bool
-    teacher_enable_thinking: bool
-    tutor_prompt_file: str | os.PathLike[str] | None
-    student_prompt_file: str | os.PathLike[str] | None
-    teacher_prompt_file: str | os.PathLike[str] | None
-    epochs: int
-    max_steps: int | None
-    save_every: int | None
-    save_every_seconds: float | None
-    rolling_save_every: int | None
-    sampler_ttl_seconds: int | None
-    periodic_ttl_seconds: int | None
-    rolling_ttl_seconds: int | None
-    max_failed_saves: int
-    max_recoveries: int
-    allow_config_changes: Sequence[str]
-    max_staleness: int
-    groups_per_minibatch: int
-    seed: int
-    max_concurrent_dialogues: int
-    max_failed_fraction: float
-    display: Literal["auto", "plain", "off"]
-
-
-def build_socratic_config(
-    tutor_model_name: str,
-    student_model_name: str,
-    teacher_model_name: str,
-    learning_rate: float,
-    max_tokens: int,
-    log_path: str | os.PathLike[str],
-    student_profile: str = DEFAULT_PROFILE,
-    groups_per_batch: int = 8,
-    num_envs: int = 4,
-    max_turns: int = 20,
-    seeds_file: str | os.PathLike[str] | None = None,
-    seeds_limit: int | None = None,
-    seeds_files: SeedsFiles | None = None,
-    base_url: str | None = None,
-    **kwargs: Unpack[SocraticOptions],
-) -> SocraticConfig:
-    """Builds the config of a run; every argument is a field of `SocraticConfig`, described there.
-
-    Args:
-        tutor_model_name: base model of the tutor, the model that is trained.
-        student_model_name: model that plays the student.
-        teacher_model_name: model that scores the tutor's tokens.
-        learning_rate: Adam learning rate, > 0.
-        max_tokens: longest tutor reply, in tokens.
-        log_path: directory of the run; the same directory resumes the run.
-        student_profile: who the student is, for seeds without a profile of their own.
-        groups_per_batch: seeds in a batch.
-        num_envs: dialogues on each seed of a batch.
-        max_turns: most tutor turns in a dialogue.
-        seeds_file: JSONL file of seeds; None takes seeds_files, or the built-in problems.
-        seeds_limit: number of seeds taken from seeds_file; None takes all.
-        seeds_files: several (path, limit), read in order.
-        base_url: None for Tinker, "local", or the http(s) URL of a server of the same API.
-        **kwargs: any other field of `SocraticConfig`.
-
-    Raises:
-        ConfigError: a field is unknown, or its value cannot be meant.
-    """
-    named = {name: value for name, value in locals().items() if name != "kwargs"}
-    return SocraticConfig(**named, **kwargs)  # pyright: ignore[reportArgumentType]
 
 
 def _refuse_unknown(data: dict[str, Any], known: Any) -> None:

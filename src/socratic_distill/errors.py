@@ -2,6 +2,7 @@
 
 SocraticError
 ├── ConfigError (ValueError)       a config that cannot be meant; raised when it is built
+│   ├── RecordingError             a recordings file: names file, line and reason
 │   └── SeedError                  a seeds file: names file, line and reason
 ├── StartError                     what the run should begin from cannot be used
 │   ├── CheckpointConflict         log_path began elsewhere than load_checkpoint_path says
@@ -18,7 +19,8 @@ SocraticError
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
 │   ├── SaveError                  max_failed_saves saves in a row failed
-│   └── TrainingError              clients were lost, more than max_recoveries times in a row
+│   ├── TrainingError              clients were lost, more than max_recoveries times in a row
+│   └── UnsupportedFeature         the service lacks what the objective needs
 ├── LocalEngineError               the engine in this process: model files, memory, weights
 │   ├── DamagedWeights             saved weights whose files cannot be read, or that do not fit the model
 │   └── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
@@ -36,6 +38,10 @@ class ConfigError(SocraticError, ValueError):
 
 class SeedError(ConfigError):
     """A seeds file cannot be used; the message names file, line and reason."""
+
+
+class RecordingError(ConfigError):
+    """A recordings file cannot be used; the message names file, line and reason."""
 
 
 class StartError(SocraticError):
@@ -113,6 +119,10 @@ class SaveError(ServiceError):
 
 class TrainingError(ServiceError):
     """The connection or the training client was lost, more than `max_recoveries` times in a row."""
+
+
+class UnsupportedFeature(ServiceError):
+    """The service lacks a feature that the objective needs; the message says which objectives work there."""
 
 
 class LocalEngineError(SocraticError):

@@ -25,7 +25,12 @@ OTHER: dict[str, Any] = {
     "rolling_save_every": 1, "sampler_ttl_seconds": 7200, "periodic_ttl_seconds": 7200, "rolling_ttl_seconds": 3600,
     "max_failed_saves": 5, "max_recoveries": 5, "allow_config_changes": ("lora_rank",), "seed": 1,
     "max_concurrent_dialogues": 5, "max_failed_fraction": 0.5, "display": "plain", "max_staleness": 2,
-    "groups_per_minibatch": 2,
+    "groups_per_minibatch": 2, "objective": {"kind": "forward_kl"}, "rewards": [{"kind": "solved"}],
+    "reward_coef": 0.5, "cut_replies": "mask", "cut_penalty": 2.0, "train_thinking": False, "skip_first_tokens": 1,
+    "teacher_checkpoint_path": "tinker://a/sampler_weights/b", "teachers": [{"name": "one"}], "system_role": "merge",
+    "lr_schedule": "cosine", "lr_warmup_steps": 2, "adam_beta1": 0.8, "adam_beta2": 0.99, "adam_eps": 1e-8,
+    "weight_decay": 0.1, "grad_clip_norm": 1.0, "num_substeps": 3, "teacher_lag_steps": 4,
+    "max_turns_schedule": {"start": 1.0, "end": 2.0, "steps": 4},
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
 # Three fields, one content: the meaning holds it as "seeds".
@@ -52,6 +57,11 @@ def other_value(tmp_path: Path):
         if name == "seeds_files":
             other.write_text('{"question": "1 + 1?", "expected_answer": "2"}\n')
             return {"seeds_file": None, name: [(other, None)]}
+        if name == "recordings":
+            other.write_text('{"messages": []}\n')
+            return {name: {"files": [other]}}
+        if name == "teacher_average":
+            return {name: "mixture", "teachers": [{"name": "one"}, {"name": "two"}]}
         return {name: OTHER[name]}
 
     return value
@@ -66,7 +76,9 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     before, now = meaning_of(make_config()), meaning_of(make_config(**other_value(name)))
     stored = {"seeds"} if name in SEED_FIELDS else {name}
     # What the teacher is told is part of its prompt; the tutor's longest reply is the student's too, by default.
-    stored |= {"teacher_sees_answer": {"teacher_prompt_file"}, "max_tokens": {"student_max_tokens"}}.get(name, set())
+    also = {"teacher_sees_answer": {"teacher_prompt_file"}, "max_tokens": {"student_max_tokens"}}
+    also |= {"teacher_average": {"teachers"}}  # which needs two of them
+    stored |= also.get(name, set())
     found = changes(before, now, ())
     assert {one.field for one in found} == stored
     assert all(one.before == before[one.field] and one.now == now[one.field] for one in found)

@@ -1,0 +1,109 @@
+"""Settings that do not go together. Pure; `config.py` asks it whenever a config is built."""
+
+from typing import TYPE_CHECKING
+
+from socratic_distill.models import full_model_name
+from socratic_distill.settings import Divergence, Mixture, Objective, Supervised
+
+if TYPE_CHECKING:
+    from socratic_distill.config import SocraticConfig
+
+
+def divergences(objective: Objective | Supervised) -> tuple[Divergence, ...]:
+    """The divergences that an objective adds up."""
+    if isinstance(objective, Mixture):
+        return tuple(part.objective for part in objective.parts)
+    return () if isinstance(objective, Supervised) else (objective,)
+
+
+def check_parts(config: "SocraticConfig") -> None:
+    """Refuses settings that contradict each other, or of which one would have no effect.
+
+    Raises:
+        ValueError: says which, and what to change.
+    """
+    _check_objective(config)
+    _check_teachers(config)
+    _check_schedules(config)
+
+
+def _check_objective(config: "SocraticConfig") -> None:
+    played = {one.kind: one for one in divergences(config.objective)}
+    sampled = played.get("sampled_reverse_kl")
+    kinds = ", ".join(played)
+    if sampled is None and config.kl_discount_factor:
+        raise ValueError(
+            f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it is of 'sampled_reverse_kl'"
+        )
+    has_advantages = sampled is not None or config.rewards or config.cut_replies == "penalize"
+    if not has_advantages and config.loss_fn != "importance_sampling":
+        raise ValueError(
+            f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which is trained by cross_entropy; leave it out, or "
+            "add rewards or 'sampled_reverse_kl'"
+        )
+    if config.num_envs == 1 and (sampled is not None and getattr(sampled, "baseline", "none") == "group"):
+        raise ValueError("baseline='group' compares the dialogues of a group; set num_envs to 2 or more")
+    if config.num_envs == 1 and config.rewards:
+        raise ValueError("rewards count by what a dialogue has over its group; set num_envs to 2 or more")
+    if config.recordings is not None and config.recordings.on_policy_fraction == 1.0:
+        raise ValueError("recordings.on_policy_fraction=1.0 uses no recording; lower it, or leave recordings out")
+
+
+def _check_teachers(config: "SocraticConfig") -> None:
+    names = [one.name for one in config.teachers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"teachers holds the name {twice[0]!r} more than once; give each its own")
+    if config.teachers and (config.teacher_checkpoint_path or config.teacher_lag_steps):
+        raise ValueError(
+            "teacher_checkpoint_path and teacher_lag_steps describe a single teacher; with teachers, set "
+            "checkpoint_path or lag_steps in one of them"
+        )
+    if config.teacher_checkpoint_path and config.teacher_lag_steps:
+        raise ValueError(
+            f"teacher_checkpoint_path={config.teacher_checkpoint_path!r} and teacher_lag_steps="
+            f"{config.teacher_lag_steps} are both set; a teacher scores with a checkpoint or with the tutor's weights"
+        )
+    if config.teacher_average is not None:
+        if len(names) < 2:
+            raise ValueError(f"teacher_average={config.teacher_average!r} needs two teachers or more in teachers")
+        candidates = [one.kind for one in _all_divergences(config) if one.kind in _OF_TEACHERS_CANDIDATES]
+        if candidates:
+            raise ValueError(
+                f"{candidates[0]!r} compares with one teacher's likeliest tokens, and averaged teachers differ in "
+                "them; take 'sampled_reverse_kl' or 'monte_carlo_kl', or route seeds to one teacher each"
+            )
+    tutor = full_model_name(config.tutor_model_name)
+    lagged = [(one.name, one.model_name) for one in config.teachers if one.lag_steps]
+    for name, model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
+        if (found := full_model_name(model or config.teacher_model_name)) != tutor:
+            raise ValueError(
+                f"teacher {name!r} is to score with the tutor's own weights, but its model is {found!r} and the "
+                f"tutor's {tutor!r}; name the same model"
+            )
+
+
+_OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
+
+
+def _all_divergences(config: "SocraticConfig") -> tuple[Divergence, ...]:
+    recorded = config.recordings.objective if config.recordings else Supervised()
+    return divergences(config.objective) + divergences(recorded)
+
+
+def _check_schedules(config: "SocraticConfig") -> None:
+    if config.groups_per_batch % config.num_substeps:
+        raise ValueError(
+            f"groups_per_batch={config.groups_per_batch} cannot be divided into num_substeps={config.num_substeps} "
+            "equal runs of groups; make it a multiple"
+        )
+    if (turns := config.max_turns_schedule) is not None and not (
+        min(turns.start, turns.end) >= 1 and max(turns.start, turns.end) <= config.max_turns
+    ):
+        raise ValueError(
+            f"max_turns_schedule goes from {turns.start:g} to {turns.end:g} turns; expected 1 to "
+            f"max_turns={config.max_turns}"
+        )
+    if config.max_steps is not None and config.lr_warmup_steps >= config.max_steps:
+        raise ValueError(
+            f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of max_steps={config.max_steps}; lower it"
+        )

@@ -1,0 +1,229 @@
+"""The parts of a config that have a shape of their own: objectives, rewards, teachers, recordings, schedules.
+
+Each is frozen and checked when it is built, and can be given as a plain dict; where there are several kinds, `kind`
+tells which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. What an objective computes is in `divergences.py` and
+`advantages.py`, beside its formula.
+"""
+
+import os
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path)), Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+# More than this is beyond what services offer, and what a step's memory holds.
+Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
+
+
+class Setting(BaseModel):
+    """What all parts have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Schedule(Setting):
+    """A number that goes from `start` at step 0 to `end` at step `steps`, and stays there."""
+
+    start: Annotated[float, Field(ge=0.0, strict=True)] = Field(description="Value at step 0.")
+    end: Annotated[float, Field(ge=0.0, strict=True)] = Field(description="Value from step `steps` on.")
+    steps: Count = Field(description="Steps that the way takes.")
+    shape: Literal["linear", "cosine"] = Field(default="linear", description="'cosine' begins and ends slowly.")
+
+
+class SampledReverseKL(Setting):
+    """KL(tutor || teacher), estimated by the tokens that the tutor sampled. The default.
+
+    One scoring request a dialogue, no feature that a server may lack, no extra training cycle. The factor, the discount
+    and the loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
+    """
+
+    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+    advantage_clip: Positive | None = Field(
+        default=None,
+        description="Bound on a token's |log p_teacher - log p_tutor|, nats, before any discount. None: no bound.",
+    )
+    baseline: Literal["none", "group"] = Field(
+        default="none",
+        description="'group' subtracts from a token's advantage the mean over the tokens of the group's other "
+        "dialogues: less variance, the same expectation. Needs num_envs >= 2.",
+    )
+    normalize_length: bool = Field(
+        default=False,
+        description="Divide a dialogue's advantages by its number of trained tokens, so that long dialogues weigh no "
+        "more than short ones. Asks for a learning rate larger by about that number.",
+    )
+
+
+class ForwardKL(Setting):
+    """KL(teacher || tutor) over the teacher's k likeliest tokens at every position, as soft targets."""
+
+    kind: Literal["forward_kl"] = "forward_kl"
+    k: Candidates = Field(default=16, description="Tokens of the teacher at each position.")
+    tail: Literal["renormalize", "drop", "bucket"] = Field(
+        default="renormalize",
+        description="The teacher's mass beyond its k tokens: 'renormalize' gives it to them in proportion, 'drop' "
+        "leaves it out, 'bucket' compares it with the tutor's mass there, which costs a training cycle a step.",
+    )
+
+
+class ReverseKL(Setting):
+    """KL(tutor || teacher) over the k likeliest tokens of both and a bucket for the rest. One more training cycle."""
+
+    kind: Literal["reverse_kl"] = "reverse_kl"
+    k: Candidates = Field(default=16, description="Tokens of the tutor, and of the teacher, at each position.")
+
+
+class JensenShannon(Setting):
+    """Generalised Jensen-Shannon divergence on the same tokens as `ReverseKL`. One more training cycle."""
+
+    kind: Literal["jensen_shannon"] = "jensen_shannon"
+    k: Candidates = Field(default=16, description="Tokens of the tutor, and of the teacher, at each position.")
+    beta: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = Field(
+        default=0.5,
+        description="Share of the teacher in the mixture; towards 0 the gradient's direction is forward KL's, "
+        "towards 1 reverse KL's.",
+    )
+
+
+class MonteCarloKL(Setting):
+    """KL(tutor || teacher) over the whole vocabulary, from k drawn tokens a position. One more training cycle."""
+
+    kind: Literal["monte_carlo_kl"] = "monte_carlo_kl"
+    k: Annotated[int, Field(ge=2, le=1024, strict=True)] = Field(
+        default=8,
+        description="Tokens drawn from the tutor at each position; each one's baseline is the mean of the others.",
+    )
+
+
+class Supervised(Setting):
+    """Cross-entropy on the tutor's turns as they are recorded; the teacher is not asked. For recordings alone."""
+
+    kind: Literal["supervised"] = "supervised"
+
+
+Divergence = Annotated[
+    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL, Field(discriminator="kind")
+]
+
+
+class Weighted(Setting):
+    """One part of a mixture."""
+
+    objective: Divergence = Field(description="The divergence.")
+    weight: Annotated[float, Field(ge=0.0, strict=True)] | Schedule = Field(
+        default=1.0, description="Factor on it, or its way over the steps."
+    )
+
+
+class Mixture(Setting):
+    """Several divergences at once, added up; no two of one kind."""
+
+    kind: Literal["mixture"] = "mixture"
+    parts: Annotated[tuple[Weighted, ...], Field(min_length=1)] = Field(description="What is added up.")
+
+    @model_validator(mode="after")
+    def _check_kinds(self) -> Self:
+        kinds = [part.objective.kind for part in self.parts]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"the mixture holds {', '.join(twice)} more than once; add their weights up")
+        return self
+
+
+Objective = Annotated[
+    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture, Field(discriminator="kind")
+]
+RecordedObjective = Annotated[
+    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture | Supervised,
+    Field(discriminator="kind"),
+]
+
+
+class OutcomeReward(Setting):
+    """A reward that the dialogue's outcome gives, from 0 to 1."""
+
+    kind: Literal["solved", "not_telling", "few_turns"] = Field(
+        description="'solved': 1 where the student reached the answer. 'not_telling': 1 where no tutor turn held it. "
+        "'few_turns': 1 for no tutor turn, 0 for max_turns of them."
+    )
+    weight: Annotated[float, Field(strict=True)] = Field(default=1.0, description="Factor on it among the rewards.")
+
+
+class FunctionReward(Setting):
+    """A reward of one's own."""
+
+    kind: Literal["function"] = "function"
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = Field(
+        description="'module:name' of a function that takes a `socratic_distill.dialogue.Dialogue` and gives a finite "
+        "number; '__main__:name' is one of the running script."
+    )
+    weight: Annotated[float, Field(strict=True)] = Field(default=1.0, description="Factor on it among the rewards.")
+
+
+Reward = Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]
+
+_TEACHER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Teacher(Setting):
+    """One of several teachers."""
+
+    name: Annotated[str, Field(pattern=f"^{_TEACHER_NAME.pattern}$")] = Field(
+        description="Its name, in metrics and messages."
+    )
+    model_name: Name | None = Field(default=None, description="Base model. None: the config's teacher_model_name.")
+    checkpoint_path: PathText | None = Field(
+        default=None,
+        description="Sampler weights to score with. None: the base model's, or the tutor's own where lag_steps.",
+    )
+    lag_steps: Count | None = Field(
+        default=None,
+        description="Score with the tutor's own weights, taken over every so many batches. None: frozen weights.",
+    )
+    prompt_file: PathText | None = Field(
+        default=None, description="Text file with its system prompt. None: the config's teacher_prompt_file."
+    )
+    sees_answer: bool | None = Field(
+        default=None, description="Add answer and mistake to its system prompt. None: as teacher_sees_answer."
+    )
+    enable_thinking: bool | None = Field(
+        default=None, description="Render its context as if it were to think first. None: as teacher_enable_thinking."
+    )
+    seeds_files: tuple[PathText, ...] = Field(
+        default=(),
+        description="Seeds files whose seeds it teaches, written as in the config. Empty: all, if no tags either.",
+    )
+    tags: tuple[Name, ...] = Field(
+        default=(), description="Tags of seeds that it teaches. Empty: all, if no seeds_files."
+    )
+    weight: Positive = Field(default=1.0, description="Its weight where several teachers' scores are averaged.")
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.lag_steps is not None and self.checkpoint_path is not None:
+            raise ValueError(
+                f"teacher {self.name!r} has lag_steps={self.lag_steps} and checkpoint_path={self.checkpoint_path!r}; "
+                "it scores with the tutor's own weights or with a checkpoint's: keep one"
+            )
+        return self
+
+
+class Recordings(Setting):
+    """Recorded dialogues to learn from, alone or beside those that the tutor plays."""
+
+    files: Annotated[tuple[PathText, ...], Field(min_length=1)] = Field(
+        description="JSONL files of MathDial conversations, of a run's dialogues, or of OpenAI-style messages."
+    )
+    objective: RecordedObjective = Field(
+        default=Supervised(),
+        description="What is learned from them; 'sampled_reverse_kl' takes a run's dialogues alone.",
+    )
+    on_policy_fraction: Share = Field(
+        default=0.0,
+        description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda of GKD); the others "
+        "are recorded.",
+    )
