@@ -67,7 +67,7 @@ def chat(
 async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
     name = full_model_name(config.tutor_model_name)
-    renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking)
+    renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking, config.system_role)
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
 
 

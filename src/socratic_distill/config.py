@@ -288,7 +288,7 @@ def _explain(error: ValidationError) -> str:
         field = ".".join(str(part) for part in problem["loc"])
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
-            lines.append(f"{field} is missing: {SocraticConfig.model_fields[field].description}")
+            lines.append(f"{field} is missing: {SocraticConfig.model_fields[str(problem['loc'][0])].description}")
         elif field:
             lines.append(f"{field}={problem['input']!r}: {reason[0].lower() + reason[1:]}")
         else:

@@ -12,7 +12,7 @@ from socratic_distill.seeds import Seed
 
 Role = Literal["student", "tutor"]
 StopReason = Literal["stop", "length"]
-Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", "context", "failed"]
+Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", "context", "recorded", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Turn:
         logprobs: the speaker's log-probability of each of `tokens`, nats, `[T]`.
         version: optimizer steps behind the weights that sampled it; 0 for a frozen model.
         stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit.
+        thought: how many of `tokens`, from the first on, are the `<think>` part.
+        likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty where not asked for.
         use: what its prompt cost; nothing where an earlier turn's request covers it.
         span: when it was asked for and answered, seconds on the loop's clock. Turns that differ in it are equal.
     """
@@ -60,6 +62,8 @@ class Turn:
     logprobs: tuple[float, ...]
     version: int
     stop_reason: StopReason
+    thought: int = 0
+    likeliest: tuple[tuple[int, ...], ...] = ()
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
@@ -84,6 +88,7 @@ class Dialogue:
         turns: student and tutor in turn, the student first.
         ending: why it ended; None while it goes on.
         error: what went wrong where ending is "failed".
+        recording: id of the recording that it is; None for one that was played.
     """
 
     seed: Seed
@@ -92,6 +97,7 @@ class Dialogue:
     turns: tuple[Turn, ...] = ()
     ending: Ending | None = None
     error: str | None = None
+    recording: str | None = None
 
     @property
     def speaker(self) -> Role:
@@ -119,8 +125,7 @@ class Dialogue:
         The student answers the tutor's last turn too, so that what it led to is seen.
         """
         assert self.ending is None, f"the dialogue ended already: {self.ending}"
-        assert turn.role == self.speaker, f"it is the {self.speaker}'s turn, not the {turn.role}'s"
-        after = replace(self, turns=(*self.turns, turn))
+        after = self.with_turn(turn)
         if turn.role == "tutor":
             return after
         if solves(turn.text, self.seed.expected_answer):
@@ -128,6 +133,11 @@ class Dialogue:
                 return after.end("solved_at_start")
             return after.end("solved_after_tell" if after.told else "solved")
         return after.end("max_turns") if len(after.tutor_turns) >= max_turns else after
+
+    def with_turn(self, turn: Turn) -> "Dialogue":
+        """The dialogue with one more turn, whatever that means for it."""
+        assert turn.role == self.speaker, f"it is the {self.speaker}'s turn, not the {turn.role}'s"
+        return replace(self, turns=(*self.turns, turn))
 
     def end(self, ending: Ending, error: str | None = None) -> "Dialogue":
         """The dialogue, ended for this reason."""
@@ -151,10 +161,10 @@ def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
     return [Message("system", prompts.for_tutor(dialogue.seed)), *_talk(dialogue.turns, viewer="tutor")]
 
 
-def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str) -> list[Message]:
-    """What the teacher sees: its own prompt, and the talk from the tutor's side."""
+def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
+    """What a teacher sees: its own prompt, and the talk from the tutor's side."""
     return [
-        Message("system", prompts.for_teacher(dialogue.seed, profile)),
+        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
         *_talk(dialogue.turns, viewer="tutor"),
     ]
 

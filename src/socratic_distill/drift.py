@@ -1,20 +1,28 @@
-"""What a config means, and how it differs from what a run has meant so far. Pure.
+"""What a config means, and how it differs from what a run has meant so far. Pure, but for the files that it reads.
 
-The fingerprint covers what decides the run's results: models as resolved, rank, seeds and prompts by content,
-objective, batch shape, seed. Everything else (where files lie, how fast it learns, how long it runs, what it
+The fingerprint covers what decides the run's results: models as resolved, rank, seeds, prompts and recordings by
+content, objective, batch shape, seed. Everything else (where files lie, how fast it learns, how long it runs, what it
 saves) may change from one start to the next. `_MAY_CHANGE` and `_MEANING` together name every config field.
+
+Of several teachers, `teachers` holds what each has of its own; what it takes from the config's `teacher_…` fields is
+held by those, so that a change is named after the field that it was made in.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from socratic_distill.config import SocraticConfig
+from socratic_distill.errors import RecordingError
 from socratic_distill.models import full_model_name
-from socratic_distill.prompts import Prompts
+from socratic_distill.prompts import Prompts, teacher_prompt
 from socratic_distill.seeds import Seed
+from socratic_distill.settings import Recordings
+from socratic_distill.teachers import plan_teachers, teachers_of
 
 Fingerprint = dict[str, str]
 
@@ -49,23 +57,87 @@ class Change:
     now: str
 
 
-def fingerprint(config: SocraticConfig, seeds: Sequence[Seed], prompts: Prompts) -> Fingerprint:
+def fingerprint(
+    config: SocraticConfig, seeds: Sequence[Seed], prompts: Prompts, recorded: Sequence[Seed] = ()
+) -> Fingerprint:
     """What the config means, field by field, as text.
 
     Args:
         config: the config.
-        seeds: the seeds that it names, read; their ids do not count, so that a file may be renamed.
+        seeds: the seeds that it names, read; ids and files do not count, so that a file may be renamed.
         prompts: the prompts that it names, read.
+        recorded: the seeds of its recordings, which count through the teachers that they have.
+
+    Raises:
+        ConfigError: the teacher's prompt file or a recordings file cannot be read.
     """
-    meaning = {name: str(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
+    meaning = {name: _text(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
     for name in ("tutor_model_name", "student_model_name", "teacher_model_name"):
         meaning[name] = full_model_name(getattr(config, name))
     meaning["student_max_tokens"] = str(config.student_max_tokens or config.max_tokens)
     meaning["tutor_prompt_file"] = _digest([prompts.tutor])
     meaning["student_prompt_file"] = _digest([prompts.student, prompts.student_attempt, prompts.student_opening])
-    meaning["teacher_prompt_file"] = _digest([prompts.teacher])
-    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([astuple(seed)[1:] for seed in seeds])}"
+    meaning["teacher_prompt_file"] = _digest([teacher_prompt(config)])
+    meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], prompts, meaning))
+    if config.recordings is not None:
+        meaning["recordings"] = _recordings(config.recordings)
+    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
     return meaning
+
+
+def _teachers(
+    config: SocraticConfig, seeds: Sequence[Seed], prompts: Prompts, meaning: Fingerprint
+) -> list[dict[str, Any]]:
+    """What each of several teachers has of its own, without what is as the config's `teacher_…` fields say."""
+    if not config.teachers:
+        return []
+    plans = plan_teachers(config)
+    takers = [teachers_of(seed, plans, config.teacher_average) for seed in seeds]
+    teachers = []
+    for plan in plans:
+        prompt = _digest([prompts.teachers[plan.name]])
+        taught = [place for place, names in enumerate(takers) if plan.name in names]
+        own = {
+            "model_name": None if plan.model_name == meaning["teacher_model_name"] else plan.model_name,
+            "checkpoint_path": plan.checkpoint_path,
+            "lag_steps": plan.lag_steps,
+            "prompt": None if prompt == meaning["teacher_prompt_file"] else prompt,
+            "enable_thinking": None if plan.enable_thinking == config.teacher_enable_thinking else plan.enable_thinking,
+            "weight": None if plan.weight == 1.0 else plan.weight,
+            "seeds": None if len(taught) == len(seeds) else f"{len(taught)} seeds, {_digest(taught)}",
+        }
+        teachers.append({"name": plan.name} | {name: value for name, value in own.items() if value is not None})
+    return teachers
+
+
+def _recordings(recordings: Recordings) -> str:
+    """The settings, and the files by content."""
+    settings = recordings.model_dump(mode="json") | {"files": [_file_digest(path) for path in recordings.files]}
+    return json.dumps(settings)
+
+
+def _file_digest(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return "sha256 " + hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise RecordingError(
+            f"recordings file {path!r} cannot be read ({error.strerror}); expected a JSONL file"
+        ) from error
+
+
+def _content(seed: Seed) -> list[Any]:
+    shared = [seed.question, seed.expected_answer, seed.initial_error, seed.student_profile]
+    return [*shared, sorted(seed.fields), sorted(seed.tags)]
+
+
+def _text(value: Any) -> str:
+    """A field's value; its parts as JSON, which says no more than they hold."""
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value)
 
 
 def digest(meaning: Fingerprint) -> str:

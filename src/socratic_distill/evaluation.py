@@ -7,6 +7,7 @@ from typing import Any
 from socratic_distill.blocking import run_blocking
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
+from socratic_distill.guards import check_room
 from socratic_distill.metrics import dialogue_metrics
 from socratic_distill.models import full_model_name
 from socratic_distill.rollout import check_failures, play_batch
@@ -102,8 +103,13 @@ async def evaluate_async(
     else:
         name = full_model_name(model or config.tutor_model_name)
         tutor = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
-    stage = await open_stage(config, service, tutor)
+    stage = await open_stage(config, service, tutor, seeds)
+    if any(one.lag_steps for one in stage.panel.members.values()):  # measured against the base, which stands still
+        name = full_model_name(config.tutor_model_name)
+        base = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
+        stage.panel.keep_tutor(0, base, oldest=0)
     cast = stage.cast(tutor, version=0)
+    check_room(cast, seeds)
     concurrency = config.max_concurrent_dialogues
     dialogues = await play_batch(seeds, _EVALUATION_STEP, 1, cast, concurrency)
     scored = await score_batch(dialogues, cast, stage.scorer, concurrency)

@@ -71,6 +71,15 @@ class Journal:
             limit = _lower(limit, record)
         return found[::-1]
 
+    def sampler_paths(self, batch: int) -> list[str]:
+        """Sampler weights saved before a batch, in the current lineage, the newest first."""
+        found, limit = [], None
+        for record in self._records_with(b'"sampler_path"', b'"resumed_at"'):
+            if record.sampler_path and record.batch == batch and _within(record, limit):
+                found.append(record.sampler_path)
+            limit = _lower(limit, record)
+        return found
+
     def last_state_path(self) -> str | None:
         """The state of the last line that has one: what readers resume from that take the last line."""
         return next((one.state_path for one in self._records_with(b'"state_path"') if one.state_path), None)

@@ -1,7 +1,11 @@
-"""Training steps on the service, their requests submitted without waiting in between."""
+"""Training steps on the service, their requests submitted without waiting in between.
+
+One wait there is, for objectives that look at what the tutor says now: their weights follow from a pass forward, which
+goes out with the rest of the batch, so that it costs the step one cycle of the service.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,45 +17,60 @@ from socratic_distill.objective import TrainingExample
 from socratic_distill.saver import PendingSave, Saver
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Some examples, and the answer that is on its way to them."""
+
+    examples: list[TrainingExample]
+    answer: "asyncio.Future[Any]"
+
+
 @dataclass
 class Update:
-    """A training step on its way.
+    """The training on a batch on its way.
 
     Attributes:
         batch: the batch that it trains on.
-        version: optimizer steps behind the weights that it trains.
-        examples: what it trains on, in order.
-        sampler: the save of the new weights behind the step; None where no step is taken, or nobody plays with them.
+        version: optimizer steps behind the weights that it begins with.
+        reached: optimizer steps behind those that it has come to.
+        sampler: the save of the new weights behind the last step; None where there is none, or nobody plays with them.
     """
 
     batch: int
     version: int
-    examples: list[TrainingExample] = field(default_factory=list)
+    reached: int
     sampler: PendingSave | None = None
-    _passes: list[asyncio.Future[Any]] = field(default_factory=list)
-    _step: Awaitable[Any] | None = None
+    _forward: list[Pass] = field(default_factory=list)
+    _passes: list[Pass] = field(default_factory=list)
+    _steps: list[Awaitable[Any]] = field(default_factory=list)
+    _stepped: int = 0  # passes that a step was taken on
+
+    @property
+    def examples(self) -> list[TrainingExample]:
+        """What it trains on, in order."""
+        return [example for one in self._passes for example in one.examples]
 
     async def answer(self) -> tuple[list[np.ndarray], dict[str, float]]:
         """Waits for the service.
 
         Returns:
-            The trainer's log-probability of each target, nats, one array `[N - 1]` an example; and the service's
-            own metrics, such as `loss:sum`, sums over the passes; empty where it gives none.
+            The trainer's log-probability of each target, nats, one array `[N - 1]` or `[N - 1, 1 + K]` an example; and
+            the service's own metrics, such as `loss:sum`, sums over the passes; empty where it gives none.
 
         Raises:
             ServiceError: the service failed a call; the client is not to be used any more.
         """
         logprobs, metrics = list[np.ndarray](), dict[str, float]()
         try:
-            for request in self._passes:
-                output = await request
-                logprobs += [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]
+            for one in self._passes:
+                output = await one.answer
+                logprobs += _logprobs(output)
                 for name, value in output.metrics.items():
                     metrics[name] = metrics.get(name, 0.0) + value
-            if self._step is not None:
-                await self._step
+            for step in self._steps:
+                await step
         except Exception as error:
-            raise failure(f"the training step of batch {self.batch}", error) from error
+            raise self._failure(error) from error
         return logprobs, metrics
 
     def check(self) -> None:
@@ -60,10 +79,13 @@ class Update:
         Raises:
             ServiceError: the service failed a call; the client is not to be used any more.
         """
-        for request in self._passes:
-            if request.done() and (error := request.exception()) is not None:
+        for one in (*self._forward, *self._passes):
+            if one.answer.done() and (error := one.answer.exception()) is not None:
                 assert isinstance(error, Exception)
-                raise failure(f"the training step of batch {self.batch}", error) from error
+                raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> Exception:
+        return failure(f"the training step of batch {self.batch}", error)
 
 
 class Learner:
@@ -71,50 +93,60 @@ class Learner:
 
     Args:
         client: a Tinker training client.
-        saver: submits the save of the sampler weights behind each step.
-        learning_rate: Adam's.
-        loss_fn: the service's loss on (log-probabilities, advantages).
+        saver: submits the save of the sampler weights behind each batch.
+        adam: from a batch to keywords of tinker.AdamParams.
         version: optimizer steps behind the client's weights.
     """
 
-    def __init__(self, client: Any, saver: Saver, learning_rate: float, loss_fn: str, version: int) -> None:
+    def __init__(self, client: Any, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int) -> None:
         self._client = client
         self._saver = saver
-        self._learning_rate = learning_rate
-        self._loss_fn = loss_fn
+        self._adam = adam
         self.version = version
         self._unanswered: set[asyncio.Future[Any]] = set()
 
     def begin(self, batch: int) -> Update:
-        """A training step without examples yet."""
-        return Update(batch, self.version)
+        """The training on a batch, without examples yet."""
+        return Update(batch, self.version, self.version)
 
     def add(self, update: Update, examples: Sequence[TrainingExample]) -> None:
-        """Submits a pass forward and backward over more examples; its gradient adds to those before.
+        """Submits passes over more examples, one a loss; their gradients add to those before.
+
+        Examples that look at what the tutor says now are read forward alone; `settle` trains on them.
 
         Raises:
-            ServiceError: the request could not be submitted, or an earlier one failed; the client is not to be used
+            ServiceError: a request could not be submitted, or an earlier one failed; the client is not to be used
                 any more.
         """
         update.check()
-        if not examples:
-            return
-        update.examples += examples
-        try:
-            request = self._client.forward_backward([example.datum for example in examples], self._loss_fn)
-        except Exception as error:
-            raise failure(f"the training step of batch {update.batch}", error) from error
-        answer = asyncio.ensure_future(request)
-        answer.add_done_callback(take_note)
-        answer.add_done_callback(self._unanswered.discard)
-        self._unanswered.add(answer)
-        update._passes.append(answer)
+        ready = [one for one in examples if not one.soft]
+        for loss_fn in dict.fromkeys(one.loss_fn for one in ready):
+            self._train(update, [one for one in ready if one.loss_fn == loss_fn])
+        if waiting := [one for one in examples if one.soft]:
+            update._forward.append(self._submit(update, waiting, self._client.forward))
+
+    async def settle(self, update: Update) -> None:
+        """Trains on the examples that were read forward, in their order.
+
+        Raises:
+            ServiceError: a pass failed, or could not be submitted; the client is not to be used any more.
+        """
+        while update._forward:
+            one = update._forward[0]
+            try:
+                said = _logprobs(await one.answer)
+            except Exception as error:
+                raise update._failure(error) from error
+            del update._forward[0]
+            self._train(update, [each.reweighed(now) for each, now in zip(one.examples, said, strict=True)])
 
     def step(self, update: Update, to_play_with: bool = True) -> None:
-        """Submits the optimizer step and, behind it, the new weights' save; neither where there are no examples.
+        """Submits an optimizer step on what was added since the last one, and, behind it, the new weights' save.
+
+        Without examples no step is taken. Where the batch had some before, the save follows all the same.
 
         Args:
-            update: holds its whole batch.
+            update: holds its whole batch, or the part of it that this step is for.
             to_play_with: whether the weights are saved.
 
         Raises:
@@ -123,17 +155,36 @@ class Learner:
         from tinker import AdamParams
 
         update.check()
-        if not update.examples:
-            return
-        try:
-            update._step = self._client.optim_step(AdamParams(learning_rate=self._learning_rate))
-        except Exception as error:
-            raise failure(f"the training step of batch {update.batch}", error) from error
-        self.version += 1
-        if to_play_with:
+        if len(update._passes) > update._stepped:
+            try:
+                update._steps.append(self._client.optim_step(AdamParams(**self._adam(update.batch))))
+            except Exception as error:
+                raise update._failure(error) from error
+            update._stepped = len(update._passes)
+            self.version += 1
+            update.reached = self.version
+        if to_play_with and update._steps:
             update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
 
     def abandon(self) -> None:
         """Gives up the passes that are not answered: behind a lost request they never are."""
         for answer in self._unanswered:
             answer.cancel()
+
+    def _train(self, update: Update, examples: list[TrainingExample]) -> None:
+        update._passes.append(self._submit(update, examples, self._client.forward_backward))
+
+    def _submit(self, update: Update, examples: list[TrainingExample], call: Callable[..., Any]) -> Pass:
+        try:
+            request = call([example.datum for example in examples], examples[0].loss_fn)
+        except Exception as error:
+            raise update._failure(error) from error
+        answer = asyncio.ensure_future(request)
+        answer.add_done_callback(take_note)
+        answer.add_done_callback(self._unanswered.discard)
+        self._unanswered.add(answer)
+        return Pass(examples, answer)
+
+
+def _logprobs(output: Any) -> list[np.ndarray]:
+    return [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]

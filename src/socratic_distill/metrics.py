@@ -13,6 +13,7 @@ from socratic_distill.answers import answer_spans, contains_answer
 from socratic_distill.dialogue import NOTHING_SENT, Ending, Turn
 from socratic_distill.objective import TrainingExample
 from socratic_distill.teacher import ScoredDialogue
+from socratic_distill.teachers import SINGLE_TEACHER
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -20,20 +21,25 @@ Decode = Callable[[Sequence[int]], str]
 def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | int | None]:
     """Figures of a batch's dialogues; None where there is nothing to take a mean of.
 
+    Counts are of all dialogues; what the tutor did is told of those that it played, not of recorded ones.
+
     `teacher_kl` is the mean of log p_tutor - log p_teacher over the tutor's sampled tokens, nats a token:
     the sampled estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell
-    the expected answer alone, and `teacher_kl/other` over the rest.
+    the expected answer alone, `teacher_kl/other` over the rest, and, where there are several teachers,
+    `teacher_kl/teacher/<name>` over the dialogues that one scored.
     """
-    dialogues = [one.dialogue for one in scored]
-    endings = Counter(dialogue.ending for dialogue in dialogues)
+    played = [one for one in scored if one.dialogue.recording is None]
+    every, dialogues = [one.dialogue for one in scored], [one.dialogue for one in played]
+    endings = Counter(dialogue.ending for dialogue in every)
     tutor_turns = [turn for dialogue in dialogues for turn in dialogue.tutor_turns]
     firsts = [(d, d.tutor_turns[0]) for d in dialogues if d.tutor_turns]
     lengths = [len(turn.tokens) for turn in tutor_turns]
     return {
-        **_teacher_kl(scored, decode),
-        "dialogues": len(dialogues),
-        "turns/tutor": len(tutor_turns),
-        "tokens/tutor": sum(lengths),
+        **_teacher_kl(played, decode),
+        "dialogues": len(every),
+        "dialogues/recorded": len(every) - len(dialogues),
+        "turns/tutor": sum(len(d.tutor_turns) for d in every),
+        "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
         "tokens/student": sum(len(turn.tokens) for d in dialogues for turn in d.turns[::2]),
         **_prompt_tokens(scored),
         "reply_tokens/mean": _mean(lengths),
@@ -42,6 +48,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "first_reply/tells": _mean([contains_answer(turn.text, d.seed.expected_answer) for d, turn in firsts]),
         "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
         "solved": _mean([dialogue.solved for dialogue in dialogues]),
+        "reward": _mean([one.reward for one in played if one.reward is not None]),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
 
@@ -55,8 +62,9 @@ def update_metrics(
     service disagree on for the same weights.
     """
     drift = [
-        np.abs(now[example.mask] - example.sampled[example.mask])
+        np.abs((now if now.ndim == 1 else now[:, 0])[example.mask] - example.sampled[example.mask])
         for now, example in zip(logprobs, examples, strict=True)
+        if example.sampled is not None
     ]
     flat = np.concatenate(drift) if drift else np.zeros(0)
     return {
@@ -74,7 +82,7 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
         scored: the batch.
         version: of the weights that it trains.
     """
-    turns = [turn for one in scored if one.teacher for turn in one.dialogue.tutor_turns]
+    turns = [turn for one in scored if one.tutor for turn in one.dialogue.tutor_turns]
     tokens = sum(len(turn.tokens) for turn in turns)
     ages = [version - turn.version for turn in turns]
     return {
@@ -90,7 +98,13 @@ def dialogue_row(scored: ScoredDialogue) -> dict[str, Any]:
         "step": dialogue.step,
         "seed": dialogue.seed.id,
         "number": dialogue.number,
+        "recording": dialogue.recording,
+        "question": dialogue.seed.question,
         "expected_answer": dialogue.seed.expected_answer,
+        "initial_error": dialogue.seed.initial_error,
+        "student_profile": dialogue.seed.student_profile,
+        "teachers": list(scored.teachers),
+        "reward": scored.reward,
         "ending": dialogue.ending,
         "error": dialogue.error,
         "turns": [_turn_row(turn, i, scored) for i, turn in enumerate(dialogue.turns)],
@@ -110,17 +124,21 @@ def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarra
 
 def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | None]:
     gaps, spells = [], []
+    by_teacher: dict[str, list[np.ndarray]] = {}
     for one in scored:
         turns = zip(one.tutor, one.teacher, one.dialogue.tutor_turns, strict=True) if one.teacher else ()
         for tutor, teacher, turn in turns:
             gaps.append(tutor - teacher)
             spells.append(answer_mask(turn.tokens, one.dialogue.seed.expected_answer, decode))
+            by_teacher.setdefault("+".join(one.teachers), []).append(gaps[-1])
     gap = np.concatenate(gaps) if gaps else np.zeros(0)
     spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)
+    several = {f"teacher_kl/teacher/{name}": _mean(np.concatenate(each)) for name, each in sorted(by_teacher.items())}
     return {
         "teacher_kl": _mean(gap),
         "teacher_kl/answer": _mean(gap[spell]),
         "teacher_kl/other": _mean(gap[~spell]),
+        **({} if by_teacher.keys() <= {SINGLE_TEACHER, ""} else several),
     }
 
 
@@ -141,8 +159,9 @@ def _turn_row(turn: Turn, place: int, scored: ScoredDialogue) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if turn.role == "tutor":
         row |= {"version": turn.version, "tokens": list(turn.tokens), "tutor_logprobs": list(turn.logprobs)}
-        if scored.teacher:
+        if scored.tutor:
             row["tutor_logprobs"] = scored.tutor[place // 2].tolist()
+        if scored.teacher:
             row["teacher_logprobs"] = scored.teacher[place // 2].tolist()
     return row
 

@@ -1,25 +1,33 @@
-"""Scores to training data: the advantage of every tutor token, and the one place where targets shift.
+"""Scores to training data: which datum, with which loss and values.
 
-Sampled-token reverse KL (Thinking Machines, "On-Policy Distillation", 2025; Agarwal et al., "On-Policy
-Distillation of Language Models", 2024): the advantage of a token that the tutor sampled is
-
-    A_t = -coef * (log p_tutor(t) - log p_teacher(t)),  then  A_t <- sum_{s >= t} discount^(s - t) * A_s
-
-so that a step up along A is a step down along KL(tutor || teacher), on the tutor's own dialogues.
+What the tutor sampled is trained by a policy loss on advantages (`advantages.py`). Divergences over named tokens
+(`divergences.py`) are trained by cross_entropy on `[N, K]` targets: column 0 is the token that stands there, of weight
+0, and the others are the named ones. Where their weights depend on what the tutor says now, the example comes without
+them, and `reweighed` puts them in once a pass forward has told.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from socratic_distill.sequences import TokenSequence
-from socratic_distill.teacher import Floats, ScoredDialogue
+from socratic_distill.advantages import reverse_kl_advantages, signals
+from socratic_distill.config import SocraticConfig
+from socratic_distill.datums import make_datum, shift_targets, spread, with_weights
+from socratic_distill.masks import penalty, trained
+from socratic_distill.rewards import group_advantages
+from socratic_distill.schedules import value
+from socratic_distill.sequences import Floats, TokenSequence
+from socratic_distill.settings import Divergence, Mixture, Objective, SampledReverseKL, Supervised
+from socratic_distill.soft import Soft, soften, weights
+from socratic_distill.teacher import ScoredDialogue
 
 if TYPE_CHECKING:
     import tinker
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,74 +36,153 @@ class TrainingExample:
 
     Attributes:
         datum: for the service, N - 1 positions.
-        mask: True where the target is a tutor's token, `[N - 1]`.
-        sampled: the sampler's log-probability of each target, nats, 0 outside the mask, `[N - 1]`.
+        loss_fn: the service's loss on it.
+        mask: True where the target is a tutor's token that is trained on, `[N - 1]`.
+        sampled: the sampler's log-probability of each target, nats, 0 outside the mask, `[N - 1]`; None for text that
+            nobody sampled.
+        soft: what the weights follow from, once a pass forward has told what the tutor says now; empty where the datum
+            has its weights.
     """
 
     datum: "tinker.Datum"
-    mask: npt.NDArray[np.bool_]
-    sampled: npt.NDArray[np.float32]
+    loss_fn: str
+    mask: Mask
+    sampled: npt.NDArray[np.float32] | None
+    soft: tuple[Soft, ...] = field(default=())
+
+    def reweighed(self, now: npt.NDArray[np.floating]) -> "TrainingExample":
+        """The example with its weights.
+
+        Args:
+            now: the tutor's log-probabilities of the targets, nats, `[N - 1, 1 + K]`.
+        """
+        found = weights(self.soft, self.mask, now.astype(np.float64)[:, 1:])
+        return replace(self, datum=with_weights(self.datum, found), soft=())
 
 
-def advantages(scored: ScoredDialogue, coef: float, discount: float) -> list[Floats]:
-    """The advantage of every tutor token, nats times `coef`, one array `[T]` a tutor turn.
-
-    With a discount the sum runs over the tutor's later tokens of the whole dialogue, whichever datum
-    they end up in.
-    """
-    turns = [-coef * (tutor - teacher) for tutor, teacher in zip(scored.tutor, scored.teacher, strict=True)]
-    if discount == 0.0 or not turns:
-        return turns
-    flat = np.concatenate(turns)
-    for i in range(len(flat) - 2, -1, -1):
-        flat[i] += discount * flat[i + 1]
-    return np.split(flat, np.cumsum([len(turn) for turn in turns])[:-1])
-
-
-def make_examples(scored: ScoredDialogue, coef: float, discount: float) -> list[TrainingExample]:
-    """A dialogue's training examples: one for each of its sequences."""
-    by_turn = advantages(scored, coef, discount)
-    return [_make_example(sequence, scored.tutor, by_turn) for sequence in scored.sequences]
-
-
-def _make_example(sequence: TokenSequence, logprobs: Sequence[Floats], advantage: Sequence[Floats]) -> TrainingExample:
-    from tinker import Datum, ModelInput, TensorData
-
-    at_token = np.zeros((3, len(sequence.tokens)))  # [mask, log-probability, advantage] x N
-    for span in sequence.spans:
-        at_token[0, span.start : span.stop] = 1.0
-        at_token[1, span.start : span.stop] = logprobs[span.turn]
-        at_token[2, span.start : span.stop] = advantage[span.turn]
-    inputs, targets, (mask, sampled, weights) = shift_targets(sequence.tokens, at_token)
-    datum = Datum(
-        model_input=ModelInput.from_ints(inputs),
-        loss_fn_inputs={
-            "target_tokens": TensorData.from_numpy(np.asarray(targets, dtype=np.int64)),
-            "logprobs": TensorData.from_numpy(sampled.astype(np.float32)),
-            "advantages": TensorData.from_numpy(weights.astype(np.float32)),
-        },
-    )
-    return TrainingExample(datum, mask.astype(bool), sampled.astype(np.float32))
-
-
-def shift_targets(tokens: Sequence[int], at_token: Floats) -> tuple[list[int], list[int], Floats]:
-    """Aligns a sequence for next-token training: position i of the inputs predicts target i.
+def make_examples(
+    groups: Sequence[Sequence[ScoredDialogue]], config: SocraticConfig, step: int
+) -> list[TrainingExample]:
+    """The training examples of whole groups, in their order.
 
     Args:
-        tokens: the sequence, `[N]`.
-        at_token: values that belong to the tokens, `[K, N]`.
-
-    Returns:
-        Inputs `[N - 1]`, targets `[N - 1]`, and the values moved with their targets, `[K, N - 1]`.
-
-    A prompt 7 8 and a reply 9 4 with advantages 0.5 and -1:
-
-        tokens   7    8    9    4        inputs   7    8    9
-        values   0    0    0.5 -1   ->   targets  8    9    4
-                                         values   0    0.5 -1
-
-    >>> inputs, targets, values = shift_targets([7, 8, 9, 4], np.array([[0, 0, 0.5, -1]]))
-    >>> inputs, targets, values.tolist()
-    ([7, 8, 9], [8, 9, 4], [[0.0, 0.5, -1.0]])
+        groups: scored dialogues; those that failed, or have no tutor turn, give none.
+        config: objective, rewards and masks.
+        step: the batch, for what changes over the run.
     """
-    return list(tokens[:-1]), list(tokens[1:]), at_token[:, 1:]
+    return [example for group in groups for example in _of_group(group, config, step)]
+
+
+def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int) -> list[TrainingExample]:
+    masks = [[trained(turn, config) for turn in one.dialogue.tutor_turns] if one.sequences else [] for one in group]
+    policy = _policy_advantages(group, masks, config, step)
+    found = []
+    for one, mask, advantages in zip(group, masks, policy, strict=True):
+        parts = _parts(_objective(one, config), step)
+        for sequence in one.sequences:
+            whole = spread(sequence, mask).astype(bool)
+            if not whole.any():
+                continue
+            if isinstance(_objective(one, config), Supervised):
+                found.append(_supervised(sequence, whole))
+                continue
+            if advantages is not None:
+                found.append(_policy(sequence, whole, one.tutor, advantages, config.loss_fn))
+            soft = [soften(each, sequence, one, weight * config.kl_penalty_coef) for each, weight in parts]
+            if any(soft):
+                found.append(_softened(sequence, whole, one.tutor, tuple(each for each in soft if each is not None)))
+    return found
+
+
+def _objective(scored: ScoredDialogue, config: SocraticConfig) -> Objective | Supervised:
+    if scored.dialogue.recording is None:
+        return config.objective
+    assert config.recordings is not None, "a recorded dialogue in a run without recordings"
+    return config.recordings.objective
+
+
+def _parts(objective: Objective | Supervised, step: int) -> list[tuple[Divergence, float]]:
+    """The divergences and their factors at a step; those of factor 0 are left out."""
+    if isinstance(objective, Supervised):
+        return []
+    if not isinstance(objective, Mixture):
+        return [(objective, 1.0)]
+    weighted = [(part.objective, value(part.weight, step)) for part in objective.parts]
+    return [(one, weight) for one, weight in weighted if weight]
+
+
+# The tokens that were sampled
+
+
+def _policy_advantages(
+    group: Sequence[ScoredDialogue], masks: Sequence[list[Mask]], config: SocraticConfig, step: int
+) -> list[list[Floats] | None]:
+    """The advantages of each dialogue's tokens, one array `[T]` a turn; None where no loss looks at them."""
+    of_divergence = _divergence_advantages(group, masks, config, step)
+    rewards = group_advantages([one.reward for one in group])
+    found: list[list[Floats] | None] = []
+    for one, mask, advantages, reward in zip(group, masks, of_divergence, rewards, strict=True):
+        penalties = [penalty(turn, config) for turn in one.dialogue.tutor_turns]
+        is_played = one.dialogue.recording is None and bool(one.tutor)
+        if advantages is None and not (is_played and (reward or any(penalties))):
+            found.append(None)
+            continue
+        before = [np.zeros(len(each)) for each in mask] if advantages is None else advantages
+        extra = [config.reward_coef * reward - loss if is_played else 0.0 for loss in penalties]
+        found.append([np.where(m, a + more, 0.0) for m, a, more in zip(mask, before, extra, strict=True)])
+    return found
+
+
+def _divergence_advantages(
+    group: Sequence[ScoredDialogue], masks: Sequence[list[Mask]], config: SocraticConfig, step: int
+) -> list[list[Floats] | None]:
+    """Those of the sampled-token divergence, which compares the dialogues of a group."""
+    settings, weight = next(
+        (part for part in _parts(_objective(group[0], config), step) if isinstance(part[0], SampledReverseKL)),
+        (None, 0.0),
+    )
+    if not isinstance(settings, SampledReverseKL):
+        return [None] * len(group)
+    coef, clip = weight * config.kl_penalty_coef, settings.advantage_clip
+    there = [i for i, one in enumerate(group) if one.tutor]
+    flat = [signals(group[i].tutor, group[i].teacher, masks[i], coef, clip) for i in there]
+    joined = [np.concatenate(masks[i]) for i in there]
+    found: list[list[Floats] | None] = [None] * len(group)
+    for i, advantages in zip(
+        there, reverse_kl_advantages(settings, flat, joined, config.kl_discount_factor), strict=True
+    ):
+        found[i] = np.split(advantages, np.cumsum([len(mask) for mask in masks[i]])[:-1])
+    return found
+
+
+def _policy(
+    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: str
+) -> TrainingExample:
+    sampled = np.where(mask, spread(sequence, logprobs), 0.0)
+    inputs, targets, (kept, before, values) = shift_targets(
+        sequence.tokens, np.stack([mask, sampled, spread(sequence, advantages)])
+    )
+    floats = {"logprobs": before.astype(np.float32), "advantages": values.astype(np.float32)}
+    return TrainingExample(
+        make_datum(inputs, np.asarray(targets, np.int64), **floats), loss_fn, kept.astype(bool), floats["logprobs"]
+    )
+
+
+def _supervised(sequence: TokenSequence, mask: Mask) -> TrainingExample:
+    inputs, targets, (kept,) = shift_targets(sequence.tokens, mask[None].astype(np.float64))
+    datum = make_datum(inputs, np.asarray(targets, np.int64), weights=kept.astype(np.float32))
+    return TrainingExample(datum, "cross_entropy", kept.astype(bool), None)
+
+
+def _softened(
+    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], soft: tuple[Soft, ...]
+) -> TrainingExample:
+    """An example of cross_entropy on named tokens, with its weights if they are known by now."""
+    sampled = np.where(mask, spread(sequence, logprobs), 0.0) if logprobs else np.zeros(len(mask))
+    inputs, own, (kept, before) = shift_targets(sequence.tokens, np.stack([mask, sampled]))
+    # A token must stand in every slot; those that name none have weight 0.
+    targets = np.concatenate([np.asarray(own)[:, None], *(np.maximum(one.ids, 0) for one in soft)], axis=1)
+    datum = make_datum(inputs, targets, weights=np.zeros(targets.shape, np.float32))
+    drift = before.astype(np.float32) if logprobs else None
+    example = TrainingExample(datum, "cross_entropy", kept.astype(bool), drift, soft)
+    return example if any(one.needs_tutor for one in soft) else example.reweighed(np.zeros(targets.shape))

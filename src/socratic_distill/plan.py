@@ -4,14 +4,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from socratic_distill.batches import check_recordings, total_steps
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Change, Fingerprint, changes, fingerprint
 from socratic_distill.journal import Journal
-from socratic_distill.prompts import load_prompts
+from socratic_distill.prompts import check_prompts, load_prompts
+from socratic_distill.recordings import Recording, load_recordings
+from socratic_distill.rewards import RewardFunction, load_rewards
 from socratic_distill.run import RunDirectory, read_fingerprint
 from socratic_distill.saver import What
-from socratic_distill.seeds import Seed, load_seeds, steps_per_run
+from socratic_distill.seeds import Seed, load_seeds
+from socratic_distill.settings import Supervised
 from socratic_distill.start import Resume, Start, read_history, resolve
+from socratic_distill.teachers import plan_teachers, route
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Plan:
     Attributes:
         config: the run's config.
         seeds: its seeds.
+        recordings: recorded dialogues that it learns from.
+        reward: what a dialogue is worth; None without rewards.
         total: batches in the run.
         meaning: what the config means.
         drift: where that differs from what the run directory holds.
@@ -29,25 +36,48 @@ class Plan:
 
     config: SocraticConfig
     seeds: tuple[Seed, ...]
+    recordings: tuple[Recording, ...]
+    reward: RewardFunction | None
     total: int
     meaning: Fingerprint
     drift: Sequence[Change]
     failed_saves: Counter[What] = field(default_factory=Counter)
 
+    @property
+    def played_seeds(self) -> tuple[Seed, ...]:
+        """What dialogues are played on; none where all are recorded."""
+        recordings = self.config.recordings
+        return self.seeds if recordings is None or recordings.on_policy_fraction else ()
+
+    @property
+    def all_seeds(self) -> list[Seed]:
+        """What a teacher is asked about, played or recorded; a seed that is both counts once."""
+        is_asked = self.config.recordings is not None and not isinstance(self.config.recordings.objective, Supervised)
+        recorded = [each.seed for each in self.recordings] if is_asked else []
+        return list({one.id: one for one in (*recorded, *self.played_seeds)}.values())
+
 
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
-    """Reads seeds and prompts, and compares what the config means with what the run has meant so far.
+    """Reads seeds, recordings and prompts, and compares what the config means with what the run has meant so far.
 
     Raises:
         SeedError: the seeds cannot be read.
-        ConfigError: a prompt file cannot be used.
+        RecordingError: the recordings cannot be read, or not learned from with their objective.
+        ConfigError: a prompt file or a reward function cannot be used.
         StartError: `fingerprint.json` cannot be read.
     """
     seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
-    meaning = fingerprint(config, seeds, load_prompts(config))
+    recordings = load_recordings(config.recordings.files) if config.recordings else ()
+    prompts = load_prompts(config)
+    meaning = fingerprint(config, seeds, prompts, [one.seed for one in recordings])
     drift = changes(read_fingerprint(run.path), meaning, config.allow_config_changes)
-    total = config.max_steps or steps_per_run(len(seeds), config.epochs, config.groups_per_batch)
-    return Plan(config, seeds, total, meaning, drift)
+    total = total_steps(config, seeds, recordings)
+    check_recordings(config, seeds, recordings, total)
+    plan = Plan(config, seeds, recordings, load_rewards(config), total, meaning, drift)
+    if plan.all_seeds:  # else no teacher is asked
+        routes = route(plan_teachers(config), plan.all_seeds, config.teacher_average)
+        check_prompts(prompts, plan.all_seeds, config.student_profile, routes)
+    return plan
 
 
 def decide(plan: Plan, run: RunDirectory, unusable: Mapping[str, str] | None = None) -> Start:

@@ -6,9 +6,10 @@ in where the markers stood. Nothing is ever decoded and encoded again.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
@@ -18,7 +19,9 @@ from socratic_distill.errors import RenderingError
 # Private-use characters: no template trims or rewrites them, and no text that people write holds them.
 _MARKER = "\ue000{}\ue001"
 _MARKERS = re.compile("\ue000(\\d+)\ue001")
+_SYSTEM_MARKER = "\ue002\ue003"
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_REFUSALS = (ValueError, jinja2.TemplateError)
 
 
 class Codec:
@@ -60,12 +63,20 @@ class Renderer:
         codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
         model_name: for error messages.
         enable_thinking: handed to the chat template, which may ignore it.
+        system_role: a template without a system role is refused, or the system prompt is put before the first user
+            message's text, a blank line between.
 
     Raises:
         RenderingError: the tokenizer has no chat template, or one that cannot serve.
     """
 
-    def __init__(self, codec: Codec, model_name: str, enable_thinking: bool = False) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        model_name: str,
+        enable_thinking: bool = False,
+        system_role: Literal["require", "merge"] = "require",
+    ) -> None:
         self.codec = codec
         self.tokenizer = codec.tokenizer
         self.model_name = model_name
@@ -75,23 +86,49 @@ class Renderer:
                 f"the model {model_name!r} has no chat template, so it was hardly trained to talk; use its chat or "
                 "instruct variant, or put a chat_template.jinja beside its tokenizer"
             )
+        self._merges_system = False  # the template is tried as it is
         self.end_token = self._find_end_token()
+        fault = self._find_system_fault()
+        if fault is not None and system_role == "require":
+            raise RenderingError(
+                f"{fault}; set the config field system_role='merge', which puts the system prompt before the first "
+                "user message, or use a model whose template has a system role"
+            )
+        self._merges_system = fault is not None
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Tokens of the messages, ready for the viewer's next reply, `[P]`."""
+        head, *rest = self.frame(messages)
         replies = [message.tokens for message in messages if message.tokens is not None]
-        parts = _MARKERS.split(self._render(messages, add_generation_prompt=True))
-        marks = [int(mark) for mark in parts[1::2]]
-        if marks != list(range(len(replies))):
-            raise RenderingError(
-                f"the chat template of {self.model_name!r} does not keep every reply of a dialogue once and in "
-                f"order (kept {marks} of {len(replies)}); multi-turn dialogues need a template that does"
-            )
-        tokens = self.codec.encode(parts[0])
-        for reply, text in zip(replies, parts[2::2], strict=True):
+        tokens = self.codec.encode(head)
+        for reply, text in zip(replies, rest, strict=True):
             tokens += reply
             tokens += self.codec.encode(text)
         return tuple(tokens)
+
+    def frame(self, messages: Sequence[Message]) -> list[str]:
+        """The texts around the replies of tokens: before the first, between them, behind the last.
+
+        Raises:
+            RenderingError: the template cannot render the messages, or does not keep every reply once and in order.
+        """
+        parts = _MARKERS.split(self.text(messages))
+        kept = [int(mark) for mark in parts[1::2]]
+        count = sum(message.tokens is not None for message in messages)
+        if kept != list(range(count)):
+            raise RenderingError(
+                f"the chat template of {self.model_name!r} does not keep every reply of a dialogue once and in "
+                f"order (kept {kept} of {count}); multi-turn dialogues need a template that does"
+            )
+        return parts[::2]
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The messages as the template writes them, ready for the next reply; a marker for each reply of tokens.
+
+        Raises:
+            RenderingError: the template cannot render the messages.
+        """
+        return self._render(messages, add_generation_prompt=True)
 
     def visible_text(self, tokens: Sequence[int]) -> str:
         """What a reply says to the other side: decoded, without reasoning and special tokens.
@@ -99,12 +136,11 @@ class Renderer:
         A reply cut inside its reasoning says nothing.
         """
         text = self.codec.decode(tuple(tokens))
-        if _THINK_CLOSE in text:
-            text = text.rpartition(_THINK_CLOSE)[2]
-        elif self._opens_thinking:
-            text = ""
-        else:
-            text = text.partition(_THINK_OPEN)[0]
+        match self._reasoning(text):
+            case "closed":
+                text = text.rpartition(_THINK_CLOSE)[2]
+            case "cut":
+                text = "" if self._opens_thinking else text.partition(_THINK_OPEN)[0]
         return text.strip()
 
     def history(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -113,20 +149,59 @@ class Renderer:
         The end-of-turn token is left to the template; reasoning is dropped, as templates of thinking
         models do, where its closing mark is one token.
         """
-        kept = list(tokens)
-        if kept and kept[-1] == self.end_token:
-            kept.pop()
-        if self._think_close_token in kept:
-            start = len(kept) - kept[::-1].index(self._think_close_token)
-            while start < len(kept) and not self.tokenizer.decode([kept[start]]).strip():
-                start += 1
-            kept = kept[start:]
-        return tuple(kept)
+        said = self._without_end(tokens)
+        return said[self._behind_close(said) :]
+
+    def thought(self, tokens: Sequence[int]) -> int:
+        """How many of a reply's tokens, from the first on, are reasoning.
+
+        Its closing mark and the white space behind it count too, so that `tokens[thought:]` is `history` and the
+        end-of-turn token. All tokens of a reply cut inside its reasoning, and 0 without reasoning. A closing mark
+        of several tokens is counted here, though `history` keeps it.
+
+        Args:
+            tokens: the reply as sampled, `[T]`.
+        """
+        said = self._without_end(tokens)
+        if start := self._behind_close(said):
+            return start
+        text = self.codec.decode(tuple(tokens))
+        match self._reasoning(text):
+            case "closed":
+                marks = text.count(_THINK_CLOSE)
+                # The fewest tokens whose text holds every mark.
+                lengths = range(len(said))
+                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(said[:n]).count(_THINK_CLOSE))
+                return self._skip_blanks(said, start)
+            case "cut":
+                return len(tokens)
+            case "none":
+                return 0
+
+    def _reasoning(self, text: str) -> Literal["closed", "cut", "none"]:
+        """What became of the reasoning in a reply's text."""
+        if _THINK_CLOSE in text:
+            return "closed"
+        return "cut" if self._opens_thinking or _THINK_OPEN in text else "none"
+
+    def _without_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        ended = bool(tokens) and tokens[-1] == self.end_token
+        return tuple(tokens[:-1] if ended else tokens)
+
+    def _behind_close(self, said: tuple[int, ...]) -> int:
+        """Where what follows the last closing mark of one token begins; 0 without such a mark."""
+        if self._think_close_token not in said:
+            return 0
+        return self._skip_blanks(said, len(said) - said[::-1].index(self._think_close_token))
+
+    def _skip_blanks(self, said: tuple[int, ...], start: int) -> int:
+        while start < len(said) and not self.tokenizer.decode([said[start]]).strip():
+            start += 1
+        return start
 
     @cached_property
     def _opens_thinking(self) -> bool:
-        text = self._render([Message("user", "?")], add_generation_prompt=True).rstrip()
-        return text.endswith(_THINK_OPEN)
+        return self.text([Message("user", "?")]).rstrip().endswith(_THINK_OPEN)
 
     @cached_property
     def _think_close_token(self) -> int | None:
@@ -148,29 +223,53 @@ class Renderer:
             )
         return tokens[0]
 
+    def _find_system_fault(self) -> str | None:
+        """What the template does to a system message instead of writing it; None if it writes it."""
+        messages = [Message("system", _SYSTEM_MARKER), Message("user", "?")]
+        try:
+            text = self._write(messages, add_generation_prompt=True)
+        except _REFUSALS as error:
+            return self._refusal(messages, error)
+        return None if _SYSTEM_MARKER in text else f"the chat template of {self.model_name!r} drops the system message"
+
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        try:
+            return self._write(messages, add_generation_prompt)
+        except _REFUSALS as error:
+            raise RenderingError(
+                f"{self._refusal(messages, error)}; use a chat model whose template takes system, user and "
+                "assistant messages"
+            ) from error
+
+    def _refusal(self, messages: Sequence[Message], error: Exception) -> str:
+        roles = ", ".join(message.role for message in messages)
+        return f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {error}"
+
+    def _write(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         count = 0
         contents = []
-        for message in messages:
+        for message in _merge_system(messages) if self._merges_system else messages:
             if message.text is None:
                 content = _MARKER.format(count)
                 count += 1
             else:
                 content = message.text
             contents.append({"role": message.role, "content": content})
-        try:
-            return self.tokenizer.apply_chat_template(
-                contents,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                enable_thinking=self._enable_thinking,
-            )
-        except (ValueError, jinja2.TemplateError) as error:
-            roles = ", ".join(message.role for message in messages)
-            raise RenderingError(
-                f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {error}; "
-                "use a chat model whose template takes system, user and assistant messages"
-            ) from error
+        return self.tokenizer.apply_chat_template(
+            contents,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            enable_thinking=self._enable_thinking,
+        )
+
+
+def _merge_system(messages: Sequence[Message]) -> list[Message]:
+    """The system text before the first user message's, for a template without a system role."""
+    if messages[0].role != "system":
+        return list(messages)
+    system, user, *rest = messages
+    assert user.role == "user", f"a view is system, user, ..., not system, {user.role}"
+    return [Message("user", f"{system.text}\n\n{user.text}"), *rest]
 
 
 def _cuts(tokenizer: Any) -> re.Pattern[str]:
@@ -180,26 +279,3 @@ def _cuts(tokenizer: Any) -> re.Pattern[str]:
     names -= {token.content for token in added if token.lstrip or token.single_word}
     # The longest first, as tokenizers match them; `(?!)` matches nowhere.
     return re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True))) or '(?!)'})")
-
-
-def check_same_tokens(tutor: Renderer, teacher: Renderer) -> None:
-    """Refuses a teacher that would read the tutor's token ids as other text.
-
-    Raises:
-        RenderingError: a token of the tutor has another id at the teacher, or they end turns differently.
-    """
-    if tutor.tokenizer is not teacher.tokenizer:
-        ours, theirs = tutor.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
-        differing = [token for token, number in ours.items() if theirs.get(token) != number]
-        if differing:
-            examples = ", ".join(repr(token) for token in differing[:3])
-            raise RenderingError(
-                f"{len(differing)} tokens of the tutor {tutor.model_name!r} mean something else to the teacher "
-                f"{teacher.model_name!r}, among them {examples}; the teacher scores the tutor's token ids, so "
-                "choose two models of one family"
-            )
-    if tutor.end_token != teacher.end_token:
-        raise RenderingError(
-            f"the tutor {tutor.model_name!r} ends its turns with token {tutor.end_token}, the teacher "
-            f"{teacher.model_name!r} with {teacher.end_token}; choose two models with one way to end a turn"
-        )

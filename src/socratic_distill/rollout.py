@@ -17,6 +17,7 @@ from socratic_distill.dialogue import (
     tutor_view,
 )
 from socratic_distill.errors import RolloutError
+from socratic_distill.panel import Member, Panel, Wanted
 from socratic_distill.prompts import Prompts
 from socratic_distill.randomness import stable_seed
 from socratic_distill.rendering import Renderer
@@ -39,6 +40,7 @@ class Speaker:
         max_tokens: longest turn, in tokens.
         temperature: sampling temperature.
         version: optimizer steps behind the client's weights; 0 for a frozen model.
+        top: number of likeliest tokens asked for at each of a turn's places.
     """
 
     role: Role
@@ -47,6 +49,7 @@ class Speaker:
     max_tokens: int
     temperature: float
     version: int = 0
+    top: int = 0
 
     async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
         """Samples `count` turns on one prompt."""
@@ -60,7 +63,9 @@ class Speaker:
         )
         now = asyncio.get_running_loop().time
         began = now()
-        response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params)
+        # A server that lacks the feature may refuse its very name.
+        features = {"topk_sample_logprobs": self.top} if self.top else {}
+        response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
         use, span = PromptUse(len(prompt), response.prompt_cache_hit_tokens), (began, now())
         # The turns of one request share its prompt: the first one bears its cost.
         uses = [use, *[NOTHING_SENT] * (count - 1)]
@@ -82,9 +87,21 @@ class Speaker:
             logprobs=tuple(logprobs),
             version=self.version,
             stop_reason=sequence.stop_reason,
+            thought=self.renderer.thought(tokens),
+            likeliest=self._likeliest(sequence) if self.top else (),
             use=use,
             span=span,
         )
+
+    def _likeliest(self, sequence: "tinker.SampledSequence") -> tuple[tuple[int, ...], ...]:
+        rows = sequence.topk_logprobs
+        if rows is None or len(rows) != len(sequence.tokens) or not all(rows):
+            found = "none" if rows is None else str(len(rows))
+            raise RolloutError(
+                f"the service sampled {len(sequence.tokens)} tokens with {found} rows of likeliest tokens; the "
+                "objective needs topk_sample_logprobs"
+            )
+        return tuple(tuple(token for token, _ in row) for row in rows if row)
 
 
 @dataclass(frozen=True)
@@ -94,30 +111,44 @@ class Cast:
     Attributes:
         tutor: the tutor's side.
         student: the student's side.
-        teacher: renderer of the teacher, whose context must hold the dialogue too.
+        panel: the teachers, whose contexts must hold the dialogue too.
         prompts: the system prompts.
         profile: the student's profile for seeds without one.
-        max_turns: most tutor turns in a dialogue.
+        max_turns: most tutor turns in a dialogue of a batch, by its number.
         max_context: longest context, in tokens; None where no model's context is known.
         seed: the run's seed.
+        of_played: what the objective wants to know of the tokens of a dialogue that was played.
+        of_recorded: the same of a recorded one.
     """
 
     tutor: Speaker
     student: Speaker
-    teacher: Renderer
+    panel: Panel
     prompts: Prompts
     profile: str
-    max_turns: int
+    max_turns: Callable[[int], int]
     max_context: int | None
     seed: int
+    of_played: Wanted
+    of_recorded: Wanted
+
+    def wanted(self, dialogue: Dialogue) -> Wanted:
+        """What the objective wants to know of a dialogue's tokens."""
+        return self.of_played if dialogue.recording is None else self.of_recorded
 
     def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The tutor's context for its next turn, `[P]`."""
         return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
 
-    def teacher_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
-        """The teacher's context for the tutor's next turn, `[P]`."""
-        return self.teacher.prompt(teacher_view(dialogue, self.prompts, self.profile))
+    def teacher_prompt(self, dialogue: Dialogue, teacher: Member) -> tuple[int, ...]:
+        """A teacher's context for the tutor's next turn, `[P]`."""
+        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name))
+
+    def longest_teacher_prompt(self, dialogue: Dialogue) -> int:
+        """Tokens of the longest context that a teacher of the seed reads the tutor's next turn in; 0 if none does."""
+        if not self.wanted(dialogue).teacher:
+            return 0
+        return max(len(self.teacher_prompt(dialogue, one)) for one in self.panel.of(dialogue.seed))
 
     def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The student's context for its next turn, `[P]`."""
@@ -174,7 +205,7 @@ async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
         turns = await cast.student.speak(prompt, seed, count=len(group))
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
-    return [dialogue.add(turn, cast.max_turns) for dialogue, turn in zip(group, turns, strict=True)]
+    return [dialogue.add(turn, cast.max_turns(head.step)) for dialogue, turn in zip(group, turns, strict=True)]
 
 
 async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
@@ -194,7 +225,7 @@ async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
 
 def is_last_answer(dialogue: Dialogue, cast: Cast) -> bool:
     """Whether nothing is left but the student's answer to the tutor's last turn."""
-    return dialogue.speaker == "student" and len(dialogue.tutor_turns) >= cast.max_turns
+    return dialogue.speaker == "student" and len(dialogue.tutor_turns) >= cast.max_turns(dialogue.step)
 
 
 async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
@@ -211,7 +242,7 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
     """One more turn, or the end where no context has room for it."""
     if dialogue.speaker == "tutor":
         speaker, prompt = cast.tutor, cast.tutor_prompt(dialogue)
-        longest = max(len(prompt), len(cast.teacher_prompt(dialogue)))
+        longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
     else:
         speaker, prompt = cast.student, cast.student_prompt(dialogue)
         longest = len(prompt)
@@ -219,7 +250,7 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
         return dialogue.end("context")
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
     (turn,) = await speaker.speak(prompt, seed)
-    return dialogue.add(turn, cast.max_turns)
+    return dialogue.add(turn, cast.max_turns(dialogue.step))
 
 
 def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) -> None:

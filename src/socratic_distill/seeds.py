@@ -5,9 +5,14 @@ in, and every further line must be in the same:
 
 | format | keys |
 |---|---|
-| our own | `question`, `expected_answer`, optional `initial_error`, `id`, `student_profile`; no others |
-| MathDial | `question`, `ground_truth`, `student_incorrect_solution`, optional `qid`, `student_profile` |
-| GSM8K | `question`, `answer`, optional `initial_error`, `id`, `student_profile` |
+| our own | `question`, `expected_answer`, optional `initial_error`, `id`; no others |
+| MathDial | `question`, `ground_truth`, `student_incorrect_solution`, optional `qid` |
+| GSM8K | `question`, `answer`, optional `initial_error`, `id` |
+| all | optional `student_profile`, `fields`, `tags` |
+
+`fields` are private facts for the teachers' prompts, such as `{"hint": "Draw it.", "steps": 3}`: a prompt that says
+`{hint}` is filled with them. `tags`, such as `["algebra", "short"]` or a single text, decide which of several teachers
+takes the seed.
 
 The published formats come with further keys (a conversation, ratings), which are not used. Blank lines
 between seeds are allowed; every other line is a seed or an error.
@@ -20,19 +25,25 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from socratic_distill.answers import check_answer, final_answer
 from socratic_distill.errors import SeedError
 
 PathLike = str | os.PathLike[str]
+T = TypeVar("T")
+
+# What every seed gives to prompts, whatever its own fields are.
+SHARED_FIELDS = ("question", "expected_answer", "initial_error", "student_profile")
+# Lower-case words only, so that LaTeX such as \frac{1}{2} in a prompt stays as it is.
+FIELD_NAME = re.compile(r"[a-z_]+")
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
-_OWN_KEYS = ("question", "expected_answer", "initial_error", "id", "student_profile")
+_OWN_KEYS = ("question", "expected_answer", "initial_error", "id", "student_profile", "fields", "tags")
 _FORMATS = {  # in the order they are tried
     "our own": ("question", "expected_answer"),
     "MathDial": ("question", "ground_truth", "student_incorrect_solution"),
@@ -50,6 +61,9 @@ class Seed:
         expected_answer: its answer; the last number in it counts.
         initial_error: the student's mistaken solution; None lets the student make an attempt of its own.
         student_profile: who the student is; None takes the config's.
+        fields: private facts by name, for the teachers' prompts, sorted by name.
+        tags: what its teacher may be chosen by.
+        source: the seeds file, as it was given; None for a built-in seed. Seeds that differ in it are equal.
     """
 
     id: str
@@ -57,6 +71,9 @@ class Seed:
     expected_answer: str
     initial_error: str | None = None
     student_profile: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    source: str | None = field(default=None, compare=False)
 
 
 def load_seeds(
@@ -88,7 +105,7 @@ def load_seeds(
     if seeds_file is not None:
         return _read_all([(seeds_file, seeds_limit)])
     with as_file(files("socratic_distill") / "data" / "builtin_seeds.jsonl") as path:
-        return _read_all([(path, None)])
+        return tuple(replace(seed, source=None) for seed in _read_all([(path, None)]))
 
 
 def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...]:
@@ -99,7 +116,7 @@ def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...
     for path, limit in sources:
         if limit is not None and limit < 1:
             raise SeedError(f"{path}: the limit is {limit}; expected at least 1, or None for all seeds")
-        for place, seed in _read(Path(path), limit):
+        for place, seed in _read(path, limit):
             if seed.id in places:
                 raise SeedError(
                     f"{place}: id {seed.id!r} is taken by {places[seed.id]}; make the ids unique, and give a "
@@ -110,9 +127,9 @@ def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...
     return tuple(seeds)
 
 
-def _read(path: Path, limit: int | None) -> Iterator[tuple[str, Seed]]:
+def _read(source: PathLike, limit: int | None) -> Iterator[tuple[str, Seed]]:
     """The seeds of one file, each with the place that error messages name."""
-    count, file_format = 0, None
+    path, count, file_format = Path(source), 0, None
     for number, line in enumerate(_lines(path), start=1):
         if count == limit:
             return
@@ -123,6 +140,7 @@ def _read(path: Path, limit: int | None) -> Iterator[tuple[str, Seed]]:
             row = _load_object(line)
             file_format = _check_format(row, file_format)
             seed = _parse(row, file_format, path.stem, number)
+            seed = replace(seed, fields=_fields(row), tags=_tags(row), source=os.fspath(source))
         except ValueError as error:
             raise SeedError(f"{place}: {error}") from None
         count += 1
@@ -200,6 +218,34 @@ def _parse(row: dict[str, Any], file_format: str, stem: str, line: int) -> Seed:
     )
 
 
+def _fields(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    given = row.get("fields")
+    if given is None:
+        return ()
+    if not isinstance(given, dict):
+        raise ValueError(f'fields must be an object such as {{"hint": "..."}}, found {type(given).__name__}: {given!r}')
+    for name in given:
+        if not FIELD_NAME.fullmatch(name):
+            raise ValueError(f"fields has the name {name!r}; expected lower-case letters and underscores")
+        if name in SHARED_FIELDS:
+            raise ValueError(f"fields has the name {name!r}, which stands for the seed's own {name}; take another")
+    return tuple((name, _as_text(f"fields.{name}", given[name], numbers=True)) for name in sorted(given))
+
+
+def _tags(row: dict[str, Any]) -> tuple[str, ...]:
+    given = row.get("tags")
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        return (_as_text("tags", given),)
+    if not isinstance(given, list):
+        raise ValueError(f"tags must be a list of texts, or one text, found {type(given).__name__}: {given!r}")
+    tags = tuple(_as_text(f"tags[{index}]", tag) for index, tag in enumerate(given))
+    if twice := sorted({tag for tag in tags if tags.count(tag) > 1}):
+        raise ValueError(f"tags holds {twice[0]!r} more than once; keep one")
+    return tags
+
+
 def _own_answer(row: dict[str, Any]) -> str:
     if unknown := sorted(row.keys() - set(_OWN_KEYS)):
         raise ValueError(f"unknown keys {unknown}; known are {', '.join(_OWN_KEYS)}")
@@ -218,7 +264,10 @@ def _optional(row: dict[str, Any], key: str, numbers: bool = False) -> str | Non
 
 
 def _text(row: dict[str, Any], key: str, numbers: bool = False) -> str:
-    value = row[key]
+    return _as_text(key, row[key], numbers)
+
+
+def _as_text(key: str, value: Any, numbers: bool = False) -> str:
     if numbers and isinstance(value, int | float) and not isinstance(value, bool):
         return _plain(key, value)
     if not isinstance(value, str):
@@ -234,6 +283,8 @@ def _text(row: dict[str, Any], key: str, numbers: bool = False) -> str:
 
 def _plain(key: str, value: int | float) -> str:
     """A number without an exponent, as a person writes it."""
+    if isinstance(value, int):  # which may be too large for a float
+        return str(value)
     if not math.isfinite(value):
         raise ValueError(f"{key} is not a finite number: {value}")
     return str(int(value)) if value == int(value) else format(Decimal(repr(value)), "f")
@@ -244,8 +295,8 @@ def steps_per_run(count: int, epochs: int, size: int) -> int:
     return math.ceil(count * epochs / size)
 
 
-def batch(seeds: Sequence[Seed], *, seed: int, step: int, size: int) -> list[Seed]:
-    """The seeds of one batch, a pure function of its arguments.
+def batch(seeds: Sequence[T], *, seed: int, step: int, size: int) -> list[T]:
+    """The seeds of one batch, or whatever else there is a row of; a pure function of its arguments.
 
     The epochs, each a shuffle of all seeds by (seed, epoch), stand one behind the other; a batch is places
     `[step * size, (step + 1) * size)` of that row. So nothing is dropped or repeated within an epoch, every

@@ -96,6 +96,15 @@ async def open_sampling_client(client: Any, what: str, **model: str) -> Any:
         raise failure(f"opening {what}", error) from error
 
 
+async def open_tutor(service: Service, sampler_path: str) -> Any:
+    """A sampling client on some of the tutor's weights.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    return await open_sampling_client(service.client, f"the tutor's weights {sampler_path}", model_path=sampler_path)
+
+
 async def is_gone(rest: Any | None, path: str) -> bool:
     """Whether the service says that it lacks a checkpoint, in one cheap call; False where nobody can be asked.
 

@@ -8,7 +8,9 @@ from typing import Any
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
 from socratic_distill.errors import ServiceError, SocraticError
+from socratic_distill.guards import check_room
 from socratic_distill.interrupts import finish
+from socratic_distill.lag import restore_tutors
 from socratic_distill.learner import Learner, Update
 from socratic_distill.opening import open_training_client
 from socratic_distill.orphans import adopt_orphans
@@ -18,7 +20,8 @@ from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollout import Cast
 from socratic_distill.run import RunDirectory
 from socratic_distill.saver import SaveFacts, Saver
-from socratic_distill.service import Service, open_sampling_client
+from socratic_distill.schedules import adam
+from socratic_distill.service import Service, open_tutor
 from socratic_distill.stage import Stage, open_stage
 from socratic_distill.start import LoadCheckpoint, Origin, Resume, Start
 
@@ -78,7 +81,7 @@ class Session:
         while path is None:
             # To its end: a request that is cancelled leaves a hole in the client's row of requests.
             path = await finish(self.saver.confirm(self.saver.submit("sampler", self.batch, self.learner.version)))
-        return await self._open(path, self.learner.version)
+        return await self._open(path, self.learner.version, self.batch)
 
     async def recast(self, update: Update) -> Cast | None:
         """Everyone in later dialogues, the tutor with the weights behind an update.
@@ -90,13 +93,17 @@ class Session:
             ServiceError: the weights could not be saved or opened.
         """
         if not update.examples:
-            return self._cast
+            return self._keep(self._cast, update.batch + 1)
         if update.sampler is None:
             return None
-        path, version = await self.saver.confirm(update.sampler), update.version + 1
+        path, version = await self.saver.confirm(update.sampler), update.reached
         while path is None and self.learner.version == version:
             path = await self.saver.confirm(self.saver.submit("sampler", update.batch + 1, version))
-        return None if path is None else await self._open(path, version)
+        return None if path is None else await self._open(path, version, update.batch + 1)
+
+    def begin_step(self) -> None:
+        """From here on the weights are ahead of the rows on disk, until `save`."""
+        self._rows_written.clear()
 
     def step(self, update: Update, is_last: bool) -> None:
         """Takes the optimizer step of an update that holds its whole batch. Once its rows are on disk, `save` ends it.
@@ -109,7 +116,7 @@ class Session:
             ServiceError: an earlier save failed for good, or a request could not be submitted.
         """
         self.saver.check()
-        self._rows_written.clear()
+        self.begin_step()
         self.taken = update.batch + 1
         is_spared = self.max_staleness >= 3 and self._has_newest and self.saver.due(self.taken) is not None
         self._has_newest = not is_spared
@@ -127,11 +134,16 @@ class Session:
             self.saver.save_state_if_due(self.batch, self.learner.version)
         self._rows_written.set()
 
-    async def _open(self, sampler_path: str, version: int) -> Cast:
-        weights = f"the tutor's weights {sampler_path}"
-        tutor = await open_sampling_client(self.service.client, weights, model_path=sampler_path)
-        self._cast = self.stage.cast(tutor, version)
-        return self._cast
+    async def _open(self, sampler_path: str, version: int, batch: int) -> Cast:
+        """The cast whose tutor has the weights before a batch."""
+        self._cast = self.stage.cast(await open_tutor(self.service, sampler_path), version)
+        return self._keep(self._cast, batch)
+
+    def _keep(self, cast: Cast | None, batch: int) -> Cast:
+        """The cast, its tutor kept for teachers that lag behind it."""
+        assert cast is not None, "no step ends before the first cast"
+        self.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self.batch)
+        return cast
 
     async def save_final(self, run: RunDirectory) -> tuple[str, str]:
         """Saves the last state and sampler weights, as far as they are not recorded already; gives their paths."""
@@ -186,8 +198,10 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
     if service.rest is not None:
         await adopt_orphans(run.checkpoints, service.rest)
     start, training = await open_training_client(plan, run, service)
-    stage = await open_stage(config, service, training)
+    stage = await open_stage(config, service, training, plan.all_seeds)
     batch = start.batch if isinstance(start, Resume) else 0
+    check_room(stage.cast(None, version=0), plan.played_seeds)
+    await restore_tutors(stage.panel, run, service, batch)
     _tell(plan, start, display)
     run_id = _bring_in_line(plan, run, start)
     run.note_server_run(training.model_id, batch)
@@ -203,7 +217,7 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
         plan.failed_saves,
         record,
     )
-    learner = Learner(training, saver, config.learning_rate, config.loss_fn, _version(record))
+    learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
     return Session(start, service, learner, saver, stage, batch, taken=batch, max_staleness=config.max_staleness)
 
 

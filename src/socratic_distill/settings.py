@@ -11,7 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path)), Field(min_length=1)]
+
+def _path(value: object) -> object:
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError("expected a path, as a str or os.PathLike")
+    return os.fspath(value)
+
+
+PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]

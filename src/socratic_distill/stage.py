@@ -1,16 +1,22 @@
-"""The frozen side of a run: student, teacher, prompts and limits. The tutor steps onto it."""
+"""The frozen side of a run: student, teachers, prompts and limits. The tutor steps onto it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config import SocraticConfig
+from socratic_distill.guards import check_same_replies, check_same_tokens
 from socratic_distill.models import full_model_name
-from socratic_distill.prompts import Prompts, load_prompts
-from socratic_distill.rendering import Codec, Renderer, check_same_tokens
+from socratic_distill.panel import Member, Panel, Wanted
+from socratic_distill.prompts import Prompts, check_prompts, load_prompts
+from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.rollout import Cast, Speaker
+from socratic_distill.schedules import turns
+from socratic_distill.scoring import Scorer
+from socratic_distill.seeds import Seed
 from socratic_distill.service import Service, get_tokenizer, open_sampling_client, smallest_context
-from socratic_distill.teacher import Scorer
+from socratic_distill.settings import Supervised
+from socratic_distill.teachers import TeacherPlan, plan_teachers, teachers_of
 
 
 @dataclass(frozen=True)
@@ -19,14 +25,15 @@ class Stage:
 
     Attributes:
         config: the run's config.
-        scorer: scores tokens as the teacher would say them.
+        scorer: sends scoring requests.
+        panel: the teachers.
     """
 
     config: SocraticConfig
     scorer: Scorer
+    panel: Panel
     _student: Speaker
     _tutor_renderer: Renderer
-    _teacher_renderer: Renderer
     _prompts: Prompts
     _max_context: int | None
 
@@ -37,61 +44,90 @@ class Stage:
     def cast(self, tutor_client: Any, version: int) -> Cast:
         """The cast of a batch, with the tutor that this sampling client samples from."""
         config = self.config
+        played = Wanted.of(config.objective)
+        recorded = Wanted.of(config.recordings.objective if config.recordings else Supervised())
         return Cast(
-            tutor=Speaker("tutor", tutor_client, self._tutor_renderer, config.max_tokens, config.temperature, version),
+            tutor=Speaker(
+                "tutor",
+                tutor_client,
+                self._tutor_renderer,
+                config.max_tokens,
+                config.temperature,
+                version,
+                top=played.tutor_top,
+            ),
             student=self._student,
-            teacher=self._teacher_renderer,
+            panel=self.panel,
             prompts=self._prompts,
             profile=config.student_profile,
-            max_turns=config.max_turns,
+            # An evaluation, of step -1, plays dialogues in full.
+            max_turns=lambda step: config.max_turns if step < 0 else turns(config, step),
             max_context=self._max_context,
             seed=config.seed,
+            of_played=played,
+            of_recorded=recorded,
         )
 
 
-async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any) -> Stage:
-    """Opens student and teacher, and refuses models that cannot work together.
+async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any, seeds: Sequence[Seed]) -> Stage:
+    """Opens student and teachers, and refuses models and prompts that cannot work together.
 
     Args:
         config: which models, prompts and limits.
         service: where they are.
         tutor_client: a training or sampling client of the tutor, for its tokenizer.
+        seeds: all that dialogues are, or were, on.
 
     Raises:
-        ConfigError: a prompt file or a tokenizer cannot be used.
+        ConfigError: a prompt file or a tokenizer cannot be used, or a seed has no teacher.
         RenderingError: the models' tokens or templates do not fit.
         ServiceError: the service failed a call.
     """
-    prompts = load_prompts(config)
-    names = [config.tutor_model_name, config.student_model_name, config.teacher_model_name]
-    tutor_name, student_name, teacher_name = map(full_model_name, names)
-    opening = "the {}'s model {!r}"
+    plans, prompts = plan_teachers(config), load_prompts(config)
+    routes = {seed.id: teachers_of(seed, plans, config.teacher_average) for seed in seeds}
+    check_prompts(prompts, seeds, config.student_profile, routes)
+    tutor_name, student_name = map(full_model_name, (config.tutor_model_name, config.student_model_name))
     student = await open_sampling_client(
-        service.client, opening.format("student", student_name), base_model=student_name
-    )
-    teacher = await open_sampling_client(
-        service.client, opening.format("teacher", teacher_name), base_model=teacher_name
+        service.client, f"the student's model {student_name!r}", base_model=student_name
     )
     codecs = _Codecs(config)
-    tutor_renderer = Renderer(await codecs.of(tutor_client), tutor_name, config.tutor_enable_thinking)
-    student_renderer = Renderer(await codecs.of(student), student_name, config.student_enable_thinking)
-    teacher_renderer = Renderer(await codecs.of(teacher), teacher_name, config.teacher_enable_thinking)
-    check_same_tokens(tutor_renderer, teacher_renderer)
+    tutor_renderer = await codecs.renderer(tutor_client, tutor_name, config.tutor_enable_thinking)
+    student_renderer = await codecs.renderer(student, student_name, config.student_enable_thinking)
+    members = {one.name: await _open_teacher(one, service, codecs, tutor_client) for one in plans}
+    for member in members.values():
+        check_same_tokens(tutor_renderer, member.renderer)
+        check_same_replies(tutor_renderer, member.renderer)
     max_context = config.max_context_tokens
     if max_context is None:
-        max_context = await smallest_context(service.rest, {tutor_name, student_name, teacher_name})
+        names = {tutor_name, student_name, *(one.model_name for one in plans)}
+        max_context = await smallest_context(service.rest, names)
     student_tokens = config.student_max_tokens or config.max_tokens
     speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
-    return Stage(config, Scorer(teacher), speaker, tutor_renderer, teacher_renderer, prompts, max_context)
+    panel = Panel(members, routes, config.teacher_average, config.max_staleness)
+    return Stage(config, Scorer(), panel, speaker, tutor_renderer, prompts, max_context)
+
+
+async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:
+    """A teacher, with a client of its own unless it scores with the tutor's weights."""
+    client, model = None, {"base_model": plan.model_name}
+    if plan.checkpoint_path is not None:
+        model = {"model_path": plan.checkpoint_path}
+    if plan.lag_steps is None:
+        what = f"the teacher {plan.name!r}, {next(iter(model.values()))!r}"
+        client = await open_sampling_client(service.client, what, **model)
+    renderer = await codecs.renderer(client or tutor_client, plan.model_name, plan.enable_thinking)
+    return Member(plan.name, renderer, client, plan.lag_steps, plan.weight)
 
 
 class _Codecs:
     """One codec for each tokenizer, with room for the messages of all dialogues in play, and for their prompts."""
 
     def __init__(self, config: SocraticConfig) -> None:
+        self._config = config
         self._memory = 3 * config.max_concurrent_dialogues * (config.max_turns + 1)
         self._codecs: dict[int, Codec] = {}
 
-    async def of(self, client: Any) -> Codec:
+    async def renderer(self, client: Any, model_name: str, enable_thinking: bool) -> Renderer:
         tokenizer = await get_tokenizer(client)
-        return self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
+        codec = self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
+        return Renderer(codec, model_name, enable_thinking, self._config.system_role)

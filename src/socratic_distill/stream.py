@@ -3,19 +3,23 @@
 Batch s may be played once weights of batch s - max_staleness are there, and each turn uses the newest ones: no
 token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not wait
 for it: the students' openings of the next batch are sampled while the current one trains, a dialogue is scored when
-the tutor has had its last turn, and the student's answer to that turn is waited for only when its row is written.
+the tutor has had its last turn, and the student's answer to that turn is waited for only when its row is written,
+unless a reward depends on it. Recorded dialogues are scored when their batch may begin.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from socratic_distill.config import SocraticConfig
+from socratic_distill.batches import compose
 from socratic_distill.dialogue import Dialogue
+from socratic_distill.errors import RolloutError
 from socratic_distill.interrupts import take_note
-from socratic_distill.rollout import Cast, answer_last, gather_all, make_groups, open_group, play_tutor
-from socratic_distill.seeds import Seed, batch
+from socratic_distill.plan import Plan
+from socratic_distill.recordings import Recording
+from socratic_distill.replay import replay
+from socratic_distill.rollout import Cast, answer_last, describe, gather_all, make_groups, open_group, play_tutor
 from socratic_distill.stage import Stage
 from socratic_distill.teacher import ScoredDialogue, score_or_fail
 
@@ -41,18 +45,16 @@ class Stream:
     """The dialogues of a run, in order of step.
 
     Args:
-        config: how they are played.
-        seeds: the run's seeds.
+        plan: what they are on, and how they are played.
         stage: everyone but the tutor.
-        total: batches in the run.
     """
 
-    def __init__(self, config: SocraticConfig, seeds: Sequence[Seed], stage: Stage, total: int) -> None:
-        self._config = config
-        self._seeds = seeds
+    def __init__(self, plan: Plan, stage: Stage) -> None:
+        self._plan = plan
+        self._config = config = plan.config
         self._scorer = stage.scorer
         self._openers = stage.cast(None, version=0)
-        self._total = total
+        self._total = plan.total
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
         self._batches: dict[int, _Batch] = {}
         self._cast: Cast | None = None
@@ -69,11 +71,11 @@ class Stream:
         for ahead in self._ahead(step):
             self._batch(ahead).may_open.set()
 
-    async def minibatches(self, step: int, groups: int) -> AsyncIterator[list[ScoredDialogue]]:
-        """The scored dialogues of a batch, in fixed runs of whole groups, each as soon as it and those before are."""
+    async def minibatches(self, step: int, groups: int) -> AsyncIterator[list[list[ScoredDialogue]]]:
+        """The scored groups of a batch, in fixed runs of them, each as soon as it and those before are."""
         waiting = self._batch(step).scored
         for first in range(0, len(waiting), groups):
-            yield [await one for group in waiting[first : first + groups] for one in group]
+            yield [[await one for one in group] for group in waiting[first : first + groups]]
 
     async def ended(self, step: int) -> list[ScoredDialogue]:
         """The dialogues of a batch as they ended; the batch is forgotten."""
@@ -94,22 +96,32 @@ class Stream:
     def _batch(self, step: int) -> _Batch:
         """The batch, made now if it was not yet, to wait for its events."""
         if step not in self._batches:
-            config, loop = self._config, asyncio.get_running_loop()
-            chosen = batch(self._seeds, seed=config.seed, step=step, size=config.groups_per_batch)
-            groups = make_groups(chosen, step, config.num_envs)
-            made = _Batch(asyncio.Event(), asyncio.Event(), [[loop.create_future() for _ in one] for one in groups], [])
-            made.groups += [
-                loop.create_task(self._play_group(*one, made)) for one in zip(groups, made.scored, strict=True)
-            ]
+            loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
+            entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
+            played = iter(
+                make_groups([e for e in entries if not isinstance(e, Recording)], step, self._config.num_envs)
+            )
+            for entry in entries:
+                group = entry if isinstance(entry, Recording) else next(played)
+                scored = [loop.create_future() for _ in ([group] if isinstance(group, Recording) else group)]
+                made.scored.append(scored)
+                made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
                 future.add_done_callback(take_note)
             self._batches[step] = made
         return self._batches[step]
 
-    async def _play_group(
-        self, group: list[Dialogue], scored: list["asyncio.Future[ScoredDialogue]"], batch: _Batch
+    async def _run_group(
+        self,
+        group: "Recording | list[Dialogue]",
+        scored: list["asyncio.Future[ScoredDialogue]"],
+        batch: _Batch,
+        step: int,
     ) -> list[ScoredDialogue]:
         try:
+            if isinstance(group, Recording):
+                await batch.may_begin.wait()
+                return [await self._replay(group, step, scored[0])]
             await batch.may_open.wait()
             async with self._places:
                 opened = await open_group(group, self._openers)
@@ -126,9 +138,29 @@ class Stream:
             begun = self._newest_cast()
             # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
-            one = await score_or_fail(played, begun, self._scorer)
+            if self._plan.reward is not None:
+                played = await answer_last(played, begun)
+            one = self._rewarded(await score_or_fail(played, begun, self._scorer))
             scored.set_result(one)
             return replace(one, dialogue=await answer_last(one.dialogue, begun))
+
+    async def _replay(
+        self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
+    ) -> ScoredDialogue:
+        async with self._places:
+            cast = self._newest_cast()
+            one = await score_or_fail(replay(recording, step, cast), cast, self._scorer)
+            scored.set_result(one)
+            return one
+
+    def _rewarded(self, scored: ScoredDialogue) -> ScoredDialogue:
+        """The dialogue with what it is worth; one that its reward fails on has failed."""
+        if self._plan.reward is None or scored.dialogue.ending == "failed":
+            return scored
+        try:
+            return replace(scored, reward=self._plan.reward(scored.dialogue))
+        except RolloutError as error:
+            return ScoredDialogue(scored.dialogue.end("failed", error=describe(error)))
 
     def _newest_cast(self) -> Cast:
         assert self._cast is not None, "the stream has no cast before its first renewal"

@@ -1,21 +1,18 @@
-"""The teacher's view of a dialogue, and its scores of the tutor's tokens."""
+"""The teachers' view of a dialogue, and their scores of the tutor's tokens."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from socratic_distill.dialogue import NOTHING_SENT, Dialogue, PromptUse
-from socratic_distill.errors import TeacherError
+from socratic_distill.panel import Member, Wanted
+from socratic_distill.randomness import stable_seed
 from socratic_distill.rollout import Cast, describe, gather_all
-from socratic_distill.sequences import TokenSequence, merge_turns
-
-Floats = npt.NDArray[np.float64]
-_log = logging.getLogger(__name__)
+from socratic_distill.scoring import Ask, Named, Scorer, Scores
+from socratic_distill.sequences import Floats, Ids, TokenSequence, merge_turns
 
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare as one truth
@@ -25,9 +22,15 @@ class ScoredDialogue:
     Attributes:
         dialogue: the dialogue; where scoring failed, its ending is "failed".
         sequences: the tutor's turns as they are trained on.
-        tutor: the tutor's own log-probabilities, nats, one array `[T]` a tutor turn.
-        teacher: the teacher's log-probabilities of the same tokens, likewise.
-        use: what the teacher's prompts cost, and `tutor_use` what scoring under the tutor did.
+        tutor: the tutor's own log-probabilities, nats, one array `[T]` a tutor turn; none for recorded text, which the
+            tutor did not sample.
+        teacher: the teacher's log-probabilities of the same tokens, likewise; none where it was not asked.
+        teachers: names of the teachers whose scores these are.
+        top_of_tutor: the tutor's likeliest tokens at each place of each turn, with the teacher's log-probabilities.
+        top_of_teacher: the teacher's, with its log-probabilities.
+        draws: tokens drawn from the tutor, with its log-probabilities, and `of_draws` the teacher's, `[T, K]` a turn.
+        reward: what the dialogue is worth; None without rewards, or where it failed.
+        use: what the teachers' prompts cost, and `tutor_use` what scoring under the tutor did.
         span: when the scores were asked for and there, seconds on the loop's clock.
     """
 
@@ -35,55 +38,15 @@ class ScoredDialogue:
     sequences: tuple[TokenSequence, ...] = ()
     tutor: tuple[Floats, ...] = ()
     teacher: tuple[Floats, ...] = ()
+    teachers: tuple[str, ...] = ()
+    top_of_tutor: tuple[Named, ...] = ()
+    top_of_teacher: tuple[Named, ...] = ()
+    draws: tuple[Named, ...] = ()
+    of_draws: tuple[Floats, ...] = ()
+    reward: float | None = None
     use: PromptUse = NOTHING_SENT
     tutor_use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = (0.0, 0.0)
-
-
-class Scorer:
-    """Scores the tutor's tokens, as few positions of a prompt as the server can.
-
-    The prompt before the tutor's first token has no score that anybody wants; a server that honours
-    `prompt_logprobs_last_n` takes it from its cache. One that does not is noticed at the first answer.
-
-    Args:
-        teacher: sampling client of the teacher.
-    """
-
-    def __init__(self, teacher: Any) -> None:
-        self.teacher = teacher
-        self._takes_last_n = True
-
-    async def score(self, client: Any, sequence: TokenSequence, whose: str) -> tuple[list[Floats], PromptUse]:
-        """Log-probabilities of the spans' tokens under a client's model, one array a tutor turn, and their cost.
-
-        Raises:
-            TeacherError: scores are missing or do not fit the tokens.
-        """
-        last_n = len(sequence.tokens) - sequence.spans[0].start
-        try:
-            response = await self._ask(client, sequence, last_n if self._takes_last_n else None)
-        except Exception as error:
-            if "prompt_logprobs_last_n" not in str(error):
-                raise
-            if self._takes_last_n:
-                _log.info("the server does not honour prompt_logprobs_last_n: whole prompts are scored (%s)", error)
-            self._takes_last_n = False
-            response = await self._ask(client, sequence, None)
-        use = PromptUse(len(sequence.tokens), response.prompt_cache_hit_tokens)
-        return span_scores(sequence, response.prompt_logprobs, whose), use
-
-    def _ask(self, client: Any, sequence: TokenSequence, last_n: int | None) -> Awaitable[Any]:
-        """What `compute_logprobs` asks for too, but the answer tells what was cached."""
-        from tinker import ModelInput, SamplingParams
-
-        return client.sample(
-            ModelInput.from_ints(list(sequence.tokens)),
-            1,
-            SamplingParams(max_tokens=1),
-            include_prompt_logprobs=True,
-            prompt_logprobs_last_n=last_n,
-        )
 
 
 async def score_batch(
@@ -94,7 +57,7 @@ async def score_batch(
     Args:
         dialogues: as played.
         cast: who played them.
-        scorer: scores it.
+        scorer: sends the requests.
         concurrency: most dialogues scored at once.
     """
     places = asyncio.Semaphore(concurrency)
@@ -117,7 +80,7 @@ async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> Score
 
 
 async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
-    """Scores the tutor's tokens of one dialogue.
+    """Scores the tutor's tokens of one dialogue, and those that the objective wants named beside them.
 
     The tutor's own log-probabilities are the sampler's; away from temperature 1 they are scored again,
     since tempered ones do not compare with the teacher's.
@@ -125,66 +88,81 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     Raises:
         TeacherError: scores are missing or do not fit the tokens.
     """
-    turns = dialogue.tutor_turns
-    sequences = merge_turns((turn.prompt, turn.tokens) for turn in turns)
-    teacher_sequences = merge_turns(zip(teacher_prompts(dialogue, cast), (t.tokens for t in turns), strict=True))
-    asked = [(scorer.teacher, one, f"teacher, {_name(dialogue)}") for one in teacher_sequences]
-    is_tempered = cast.tutor.temperature != 1.0
-    if is_tempered:
-        asked += [(cast.tutor.client, one, f"tutor, {_name(dialogue)}") for one in sequences]
+    turns, wanted = dialogue.tutor_turns, cast.wanted(dialogue)
+    sequences = tuple(merge_turns((turn.prompt, turn.tokens) for turn in turns))
+    if not wanted.teacher:
+        return ScoredDialogue(dialogue, sequences)
     now = asyncio.get_running_loop().time
     began = now()
-    answers = await gather_all(scorer.score(*one) for one in asked)
-    span = (began, now())
-    teacher_scores, use = _joined(answers[: len(teacher_sequences)])
-    tutor_scores, tutor_use = [np.asarray(turn.logprobs, dtype=np.float64) for turn in turns], NOTHING_SENT
-    if is_tempered:
-        tutor_scores, tutor_use = _joined(answers[len(teacher_sequences) :])
-    return ScoredDialogue(dialogue, tuple(sequences), tuple(tutor_scores), tuple(teacher_scores), use, tutor_use, span)
+    of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
+    top = [one.ids for one in of_tutor.top] or [
+        np.asarray(turn.likeliest, np.int64) for turn in turns if turn.likeliest
+    ]
+    draws = [one.ids for one in of_tutor.draws]
+    ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
+    members = cast.panel.of(dialogue.seed)
+    answers = await gather_all(_ask_teacher(one, dialogue, cast, scorer, ask) for one in members)
+    width = top[0].shape[1] if top else 0
+    targets = cast.panel.joined([one.targets for one in answers], members)
+    sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
+    return ScoredDialogue(
+        dialogue,
+        sequences,
+        tutor=tuple(of_tutor.own) or sampled,
+        teacher=cast.panel.joined([one.own for one in answers], members),
+        teachers=tuple(one.name for one in members),
+        top_of_tutor=tuple(Named(ids, one[:, :width]) for ids, one in zip(top, targets, strict=True)) if top else (),
+        # Averaged teachers have no likeliest tokens of their own; the config refuses objectives that want them.
+        top_of_teacher=tuple(answers[0].top),
+        draws=tuple(of_tutor.draws),
+        of_draws=tuple(one[:, width:] for one in targets) if draws else (),
+        use=sum((one.use for one in answers), NOTHING_SENT),
+        tutor_use=of_tutor.use,
+        span=(began, now()),
+    )
 
 
-def teacher_prompts(dialogue: Dialogue, cast: Cast) -> list[tuple[int, ...]]:
-    """The teacher's context before each tutor turn, `[P]` each."""
+async def _ask_tutor(
+    dialogue: Dialogue, sequences: Sequence[TokenSequence], cast: Cast, scorer: Scorer, wanted: Wanted
+) -> Scores:
+    """What is asked of the tutor's own model: nothing as a rule."""
+    is_recorded = dialogue.recording is not None
+    is_tempered = cast.tutor.temperature != 1.0 and not is_recorded
+    top = wanted.tutor_top if is_recorded else 0  # what the tutor sampled came with its likeliest tokens
+    if not (is_tempered or top or wanted.draws):
+        return Scores()
+    seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")
+    ask = Ask(top=top, draws=wanted.draws, seed=seed)
+    found = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
+    return found if is_tempered else replace(found, own=[])
+
+
+async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask) -> Scores:
+    prompts = teacher_prompts(dialogue, cast, member)
+    sequences = merge_turns(zip(prompts, (turn.tokens for turn in dialogue.tutor_turns), strict=True))
+    client = cast.panel.client(member, dialogue.step)
+    return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
+
+
+async def _ask(client: Any, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask) -> Scores:
+    """The scores of some sequences, one request each, as one."""
+    found = Scores()
+    for one in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):
+        found.add(one)
+    return found
+
+
+def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> list[tuple[int, ...]]:
+    """A teacher's context before each tutor turn, `[P]` each."""
     openings = range(1, len(dialogue.turns), 2)
-    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i])) for i in openings]
+    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i]), member) for i in openings]
 
 
-def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, whose: str) -> list[Floats]:
-    """Cuts the tutor's spans out of a prompt's log-probabilities.
-
-    Args:
-        sequence: what was scored, `[N]` tokens.
-        values: entry i is the log-probability of token i given those before it, nats. `[N]` with None
-            first, as the SDK defines it, or `[N - 1]` without it, as some servers answer; None for no answer.
-        whose: whose scores they are, for error messages.
-
-    Raises:
-        TeacherError: another number of values, or None or NaN inside a span.
-    """
-    expected = len(sequence.tokens)
-    if values is None:
-        raise TeacherError(f"{whose}: no log-probabilities for {expected} tokens")
-    if len(values) == expected - 1:
-        values = [None, *values]
-    if len(values) != expected:
-        raise TeacherError(f"{whose}: {len(values)} log-probabilities for {expected} tokens")
-    scores = []
-    for span in sequence.spans:
-        cut = [float("nan") if value is None else value for value in values[span.start : span.stop]]
-        array = np.asarray(cut, dtype=np.float64)
-        if not np.isfinite(array).all():
-            position = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise TeacherError(
-                f"{whose}: the log-probability at token {position} of tutor turn {span.turn} is "
-                f"{values[span.start + position]}; every token of a tutor turn needs a finite one"
-            )
-        scores.append(array)
-    return scores
-
-
-def _joined(answers: Sequence[tuple[list[Floats], PromptUse]]) -> tuple[list[Floats], PromptUse]:
-    """The scores of sequences in order of turn, and what they cost together."""
-    return [array for scores, _ in answers for array in scores], sum((use for _, use in answers), NOTHING_SENT)
+def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:
+    """The ids that a teacher is to score at each place, `[T, K]` a turn; None for none."""
+    if top and draws:
+        return [np.concatenate(both, axis=1) for both in zip(top, draws, strict=True)]
+    return list(top or draws) or None
 
 
 def _name(dialogue: Dialogue) -> str:

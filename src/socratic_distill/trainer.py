@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from socratic_distill.config import SocraticConfig
-from socratic_distill.dialogue import Dialogue
 from socratic_distill.display import Display, open_display
 from socratic_distill.errors import NoUsableCheckpoint, ServiceError, SocraticError, TrainingError
 from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible
@@ -26,6 +25,7 @@ from socratic_distill.run import RunDirectory
 from socratic_distill.service import connect
 from socratic_distill.session import Session, open_session
 from socratic_distill.stream import Stream
+from socratic_distill.teacher import ScoredDialogue
 from socratic_distill.timeline import Stopwatch, span_row, time_metrics
 
 
@@ -123,7 +123,7 @@ class Loop:
         self._run = run
         self._display = display
         self._recoveries = recoveries
-        self._stream = Stream(plan.config, plan.seeds, session.stage, plan.total)
+        self._stream = Stream(plan, session.stage)
         self._clock = Stopwatch()
 
     async def train(self) -> TrainResult:
@@ -162,17 +162,32 @@ class Loop:
 
     async def _gather(self, step: int) -> Update:
         """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken."""
-        config, update = self._plan.config, self._session.learner.begin(step)
-        coef, discount = config.kl_penalty_coef, config.kl_discount_factor
-        dialogues: list[Dialogue] = []
-        async for minibatch in self._stream.minibatches(step, config.groups_per_minibatch):
-            examples = [example for one in minibatch for example in make_examples(one, coef, discount)]
-            await self._session.before_pass()
-            self._session.learner.add(update, examples)
-            dialogues += [one.dialogue for one in minibatch]
-        check_failures(dialogues, config.max_failed_fraction)
-        await self._session.between_steps()
+        config, session, update = self._plan.config, self._session, self._session.learner.begin(step)
+        is_whole = config.num_substeps > 1  # a step on a part of a batch that then fails could not be taken back
+        scored: list[list[ScoredDialogue]] = []
+        async for groups in self._stream.minibatches(step, config.groups_per_minibatch):
+            scored += groups
+            if not is_whole:
+                await session.before_pass()
+                session.learner.add(update, make_examples(groups, config, step))
+        check_failures([one.dialogue for group in scored for one in group], config.max_failed_fraction)
+        if not is_whole:
+            await session.learner.settle(update)
+        await session.between_steps()
+        if is_whole:
+            await self._take_substeps(update, scored)
         return update
+
+    async def _take_substeps(self, update: Update, scored: list[list[ScoredDialogue]]) -> None:
+        """An optimizer step on each equal run of a batch's groups; the last one is left to `Session.step`."""
+        config, learner = self._plan.config, self._session.learner
+        self._session.begin_step()
+        size = len(scored) // config.num_substeps
+        for first in range(0, len(scored), size):
+            if first:
+                learner.step(update, to_play_with=False)
+            learner.add(update, make_examples(scored[first : first + size], config, update.batch))
+            await learner.settle(update)
 
     async def _end(self, update: Update, before: "asyncio.Task[Any] | None") -> dict[str, Any]:
         """What follows an optimizer step, in order of step: rows, saves, and the new weights to play with."""

@@ -20,13 +20,13 @@ import tinker
 import torch
 from local_workload import LEARNING_RATE, NEW_TOKENS, RANK, Job
 
+from socratic_distill.datums import shift_targets
 from socratic_distill.dialogue import Message
 from socratic_distill.local import LocalServiceClient, sampling
 from socratic_distill.local.base_model import BaseModel, Weights
-from socratic_distill.objective import shift_targets
 from socratic_distill.rendering import Codec, Renderer
+from socratic_distill.scoring import Scorer
 from socratic_distill.sequences import TokenSequence, merge_turns
-from socratic_distill.teacher import Scorer
 
 # Tensors large enough to tell the machine's own rates.
 _MATRIX = 2048
@@ -57,7 +57,8 @@ class Contender:
         self.job = job
         self.service = service
         self.trainer = service.create_lora_training_client(job.model, RANK, seed=0, train_unembed=False).result()
-        self.teacher = Scorer(service.create_sampling_client(base_model=job.model).result())
+        self.teacher = service.create_sampling_client(base_model=job.model).result()
+        self.scorer = Scorer()
         self.renderer = Renderer(Codec(self.trainer.get_tokenizer()), job.model)
         (self.base,) = service.models.values()
         self.step = Step()
@@ -105,8 +106,8 @@ class Contender:
         return turns
 
     async def _score_all(self, sequences: list[list[TokenSequence]]) -> list[Any]:
-        answers = (self.teacher.score(self.teacher.teacher, sequence, "teacher") for (sequence,) in sequences)
-        return [scores for scores, _ in await asyncio.gather(*answers)]
+        answers = (self.scorer.score(self.teacher, sequence, "teacher") for (sequence,) in sequences)
+        return [scores.own for scores in await asyncio.gather(*answers)]
 
     @contextmanager
     def _timed(self, part: str) -> Any:

@@ -21,7 +21,8 @@ TRAINING = {
     "save_weights_and_get_sampling_client": "",
 }
 SAMPLING = {
-    "sample": "prompt num_samples sampling_params include_prompt_logprobs topk_prompt_logprobs",
+    "sample": "prompt num_samples sampling_params include_prompt_logprobs topk_prompt_logprobs topk_sample_logprobs "
+    "target_prompt_logprobs prompt_alt_tokens_k prompt_logprobs_last_n",
     "compute_logprobs": "prompt prompt_logprobs_last_n",
     "get_tokenizer": "",
     "get_base_model": "",

@@ -52,9 +52,10 @@ def dialogue_sizes(monkeypatch) -> list[int]:
     right = trainer.make_examples
 
     def make_examples(*parts):
-        examples = right(*parts)
-        sizes.append(len(examples))
-        return examples
+        groups, *rest = parts
+        for group in groups:
+            sizes.extend(len(right([[one]], *rest)) for one in group)
+        return right(*parts)
 
     monkeypatch.setattr(trainer, "make_examples", make_examples)
     return sizes

@@ -7,6 +7,7 @@ MathDial's test split and the first 200 of GSM8K's, as published.
 import json
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from socratic_distill import load_seeds
 from socratic_distill.answers import same_answer
+from socratic_distill.recordings import load_recordings
 
 pytestmark = pytest.mark.data
 
@@ -81,3 +83,26 @@ def test_answers_agree_with_the_last_step_of_the_working(name, key):
         step = re.sub(r"<<.*?>>", "", row[key]).strip().split("\n")[-2]
         results = {float(number) for number in re.findall(r"\d*\.?\d+", step.replace(",", ""))}
         assert float(seed.expected_answer) in results, (seed.id, step)
+
+
+def test_mathdial_conversations_load_fully():
+    path = published(MATHDIAL)
+    recordings = load_recordings([path])
+    assert [recording.seed for recording in recordings] == list(load_seeds(path))
+    for recording, row in zip(recordings, rows(path), strict=True):
+        sides = [part.startswith("Teacher: ") for part in row["conversation"].split("|EOM|")]
+        changes = sum(one != other for one, other in pairwise(sides))
+        # The solution is a turn before the first, which is the teacher's in every published row.
+        assert sides[0] and len(recording.turns) == 1 + 1 + changes, recording.id
+        assert [turn.role for turn in recording.turns] == ["student", "tutor"] * (len(recording.turns) // 2) + [
+            "student"
+        ] * (len(recording.turns) % 2), recording.id
+        assert recording.turns[0].text == row["student_incorrect_solution"].strip()
+
+
+def test_mathdial_conversations_keep_every_word_but_marks_and_moves():
+    path = published(MATHDIAL)
+    for recording, row in zip(load_recordings([path]), rows(path), strict=True):
+        bare = re.sub(r"Teacher: \((focus|probing|telling|generic)\)", "", row["conversation"])
+        bare = re.sub(r"(^|\|EOM\|)(Student|Mariana|DeAndre|Cody|Ronny): ", " ", bare).replace("|EOM|", " ")
+        assert " ".join(turn.text for turn in recording.turns[1:]).split() == bare.split(), recording.id

@@ -12,6 +12,7 @@ from socratic_distill import (
     CheckpointManager,
     CheckpointNotFound,
     CheckpointRecord,
+    ConfigError,
     EventLoopRunning,
     ModelMismatch,
     RenderingError,
@@ -219,19 +220,27 @@ def test_dialogue_without_room_ends_before_the_turn_and_says_so(make_config, tmp
 
 
 def test_context_is_the_services_smallest(make_config, tmp_path):
-    server = FakeServiceClient(max_context_length=20)
-    train(make_config(max_steps=1), service_client=server, rest_client=FakeRestClient(server))
+    server = FakeServiceClient(max_context_length=300)
+    train(make_config(max_steps=1, max_turns=20), service_client=server, rest_client=FakeRestClient(server))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert row["end/context"] == row["dialogues"] == 6
-    assert row["turns/tutor"] == 0 and row["teacher_kl"] is None
+    assert 0 < row["turns/tutor"] < 6 * 20
+
+
+def test_a_context_without_room_for_one_turn_is_refused_before_any_sampling(make_config, tmp_path):
+    server = FakeServiceClient(max_context_length=20)
+    with pytest.raises(ConfigError, match="the smallest context holds 20"):
+        train(make_config(max_steps=1), service_client=server, rest_client=FakeRestClient(server))
+    assert server.count("sample") == 0 and not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_empty_batch_is_a_step_without_an_update(make_config, tmp_path):
-    server = FakeServiceClient(max_context_length=20)
-    train(make_config(max_steps=2, save_every=1), service_client=server, rest_client=FakeRestClient(server))
+    server = FakeServiceClient()
+    config = make_config(max_steps=2, save_every=1, skip_first_tokens=99)  # more than a reply has
+    train(config, service_client=server, rest_client=FakeRestClient(server))
     assert server.count("optim_step") == 0
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
-    assert [row["version"] for row in rows] == [0, 0]
+    assert [(row["version"], row["datums"]) for row in rows] == [(0, 0), (0, 0)]
     assert [one.name for one in load_checkpoints(tmp_path / "run") if one.state_path] == ["000001", "final"]
 
 

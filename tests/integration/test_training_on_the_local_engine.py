@@ -25,7 +25,7 @@ from socratic_distill import (
     load_seeds,
     objective,
     open_service,
-    teacher,
+    scoring,
     train,
 )
 from socratic_distill.objective import make_examples
@@ -117,13 +117,14 @@ async def measure_signal(config):
     opened = open_service(config)
     service = Service(opened.client, opened.rest)
     training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
-    stage = await open_stage(config, service, training)
+    seeds = load_seeds(TRAIN_SEEDS, 8)
+    stage = await open_stage(config, service, training, seeds)
     cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
-    dialogues = await play_batch(load_seeds(TRAIN_SEEDS, 8), 0, 2, cast, 64)
+    dialogues = await play_batch(seeds, 0, 2, cast, 64)
     assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"
     scored = await score_batch(dialogues, cast, stage.scorer, 64)
     assert not [one.dialogue.error for one in scored if one.dialogue.ending == "failed"]
-    examples = [example for one in scored for example in make_examples(one, coef=1.0, discount=0.0)]
+    examples = make_examples([scored], config, step=0)
     output = await training.forward([example.datum for example in examples], "importance_sampling")
     advantage = drift = 0.0
     ends = 0
@@ -161,9 +162,9 @@ async def test_zero_signal_check_notices_targets_shifted_by_one(own_teacher, mon
 
 
 async def test_zero_signal_check_notices_scores_of_the_token_before(own_teacher, monkeypatch):
-    right = teacher.span_scores
+    right = scoring.span_scores
     monkeypatch.setattr(
-        teacher,
+        scoring,
         "span_scores",
         lambda sequence, values, whose: right(
             sequence, [here if before is None else before for before, here in pairwise([None, *values])], whose

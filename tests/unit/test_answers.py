@@ -121,6 +121,12 @@ def test_contains_answer_needs_a_number_to_look_for():
     assert not contains_answer("8", "eight")
 
 
+@pytest.mark.parametrize("text", ["", "8", "no number", "the 2nd"])
+def test_an_unknown_answer_is_nowhere_and_never_the_same(text):
+    assert answer_spans(text, "") == [] and not contains_answer(text, "")
+    assert not same_answer(text, "") and not same_answer("", text)
+
+
 @pytest.mark.parametrize(
     ("solution", "expected"),
     [

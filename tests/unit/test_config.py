@@ -77,9 +77,7 @@ def test_config_refuses_a_value_that_cannot_be_meant(field, value):
 def test_config_refuses_an_unknown_field_with_the_closest_name():
     with pytest.raises(ConfigError, match=r"'learning_rat'.*did you mean 'learning_rate'"):
         build_socratic_config(**with_field("learning_rat", 1.0))
-    with pytest.raises(
-        ConfigError, match="the fields are: adam_beta1, .*, base_url"
-    ):
+    with pytest.raises(ConfigError, match=r"the fields are: adam_beta1, .*, base_url"):
         SocraticConfig(**with_field("zzz", 1))
 
 

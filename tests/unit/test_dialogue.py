@@ -7,7 +7,7 @@ from socratic_distill.prompts import Prompts
 SEED = Seed("s", "What is 5 + 7?", "12", initial_error="5 + 7 = 11")
 PROMPTS = Prompts(
     "T {question}",
-    "Teach {question} {expected_answer}",
+    {"teacher": "Teach {question} {expected_answer}"},
     "S {question} {initial_error}",
     "A {question}",
     "Go.",
@@ -60,8 +60,8 @@ def test_each_side_sees_its_own_view():
         Message("assistant", tokens=(5,)),
         Message("user", "Hm."),
     ]
-    assert teacher_view(dialogue, PROMPTS, "p")[0] == Message("system", "Teach What is 5 + 7? 12")
-    assert teacher_view(dialogue, PROMPTS, "p")[1:] == tutor_view(dialogue, PROMPTS)[1:]
+    assert teacher_view(dialogue, PROMPTS, "p", "teacher")[0] == Message("system", "Teach What is 5 + 7? 12")
+    assert teacher_view(dialogue, PROMPTS, "p", "teacher")[1:] == tutor_view(dialogue, PROMPTS)[1:]
     assert student_view(dialogue, PROMPTS, "p") == [
         Message("system", "S What is 5 + 7? 5 + 7 = 11"),
         Message("user", "Go."),

@@ -9,6 +9,7 @@ import pytest
 from socratic_distill import Seed, SocraticConfig, load_seeds
 from socratic_distill import drift as drift_module
 from socratic_distill.drift import Change, changes, describe_drift, digest, fingerprint, free_changes
+from socratic_distill.errors import RecordingError
 from socratic_distill.prompts import load_prompts
 
 MEANING, MAY_CHANGE = drift_module._MEANING, drift_module._MAY_CHANGE
@@ -126,7 +127,14 @@ def test_seeds_are_compared_by_content_not_by_file_or_id(make_config, seeds_file
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("question", "other?"), ("expected_answer", "7"), ("initial_error", None), ("student_profile", "shy")],
+    [
+        ("question", "other?"),
+        ("expected_answer", "7"),
+        ("initial_error", None),
+        ("student_profile", "shy"),
+        ("fields", (("hint", "Draw it."),)),
+        ("tags", ("algebra",)),
+    ],
 )
 def test_any_part_of_any_seed_counts(make_config, field, value):
     config, seeds = make_config(), [Seed("a", "1 + 1?", "2", "3"), Seed("b", "2 + 2?", "4", "5")]
@@ -135,6 +143,13 @@ def test_any_part_of_any_seed_counts(make_config, field, value):
     found = changes(fingerprint(config, seeds, prompts), fingerprint(config, other, prompts), ())
     assert [one.field for one in found] == ["seeds"]
     assert found[0].before.startswith("2 seeds, ") and found[0].before != found[0].now
+
+
+def test_seeds_of_another_file_and_order_of_tags_are_the_same_meaning(make_config):
+    config, prompts = make_config(), load_prompts(make_config())
+    one = Seed("a", "1 + 1?", "2", fields=(("hint", "x"), ("steps", "1")), tags=("a", "b"), source="a.jsonl")
+    other = dataclasses.replace(one, id="b", source="b.jsonl", tags=("b", "a"), fields=one.fields[::-1])
+    assert fingerprint(config, [one], prompts) == fingerprint(config, [other], prompts)
 
 
 def test_prompts_are_compared_by_content_not_by_file(make_config, tmp_path):
@@ -148,9 +163,130 @@ def test_prompts_are_compared_by_content_not_by_file(make_config, tmp_path):
     assert [one.field for one in found] == ["tutor_prompt_file"]
 
 
+@pytest.fixture
+def taught(make_config, tmp_path):
+    """A builder of configs with three teachers; `changes` are of fields, `second` of the second teacher's."""
+    prompt, tagged, rest = tmp_path / "second.txt", tmp_path / "tagged.jsonl", tmp_path / "rest.jsonl"
+    prompt.write_text("Ask of {question}.")
+    row = {"question": "1 + 1?", "expected_answer": "2"}
+    tagged.write_text(json.dumps(row | {"tags": ["a"]}) + "\n" + json.dumps(row | {"tags": ["b"]}) + "\n")
+    rest.write_text(json.dumps(row) + "\n")
+
+    def make(*, second: dict[str, Any] | None = None, first: dict[str, Any] | None = None, **fields: Any):
+        own = {"name": "second", "tags": ["b"], "prompt_file": prompt} | (second or {})
+        teachers = [{"name": "first"} | (first or {}), own, {"name": "third", "seeds_files": [rest]}]
+        files = [(tagged, None), (rest, None)]
+        return make_config(**({"seeds_file": None, "seeds_files": files, "teachers": teachers} | fields))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"name": "other"},
+        {"model_name": "other"},
+        {"checkpoint_path": "tinker://a/sampler_weights/b"},
+        {"lag_steps": 2},
+        {"prompt_file": None},
+        {"sees_answer": True},
+        {"enable_thinking": True},
+        {"weight": 2.0},
+        {"tags": ["a"]},
+        {"tags": ["a", "b"]},
+    ],
+    ids=str,
+)
+def test_change_of_one_of_several_teachers_is_named_as_such_and_nothing_else(taught, second):
+    before = meaning_of(taught(teacher_average="mixture"))
+    found = changes(before, meaning_of(taught(teacher_average="mixture", second=second)), ())
+    assert [one.field for one in found] == ["teachers"]
+
+
+def test_change_of_what_several_teachers_share_is_named_where_it_was_made(taught, tmp_path):
+    shared = tmp_path / "shared.txt"
+    shared.write_text("Speak.")
+    before = meaning_of(taught())
+    for fields in ({"teacher_model_name": "other"}, {"teacher_enable_thinking": True}, {"teacher_prompt_file": shared}):
+        found = changes(before, meaning_of(taught(**fields)), ())
+        assert [one.field for one in found] == list(fields)
+
+
+def test_content_of_a_teachers_own_prompt_counts_and_its_path_does_not(taught, tmp_path):
+    before, copy = meaning_of(taught()), tmp_path / "copy.txt"
+    copy.write_text("Ask of {question}.\n")
+    assert meaning_of(taught(second={"prompt_file": copy})) == before
+    copy.write_text("Ask.")
+    found = changes(before, meaning_of(taught(second={"prompt_file": copy})), ())
+    assert [one.field for one in found] == ["teachers"]
+
+
+def test_teacher_that_spells_out_what_it_would_have_anyway_is_no_change(taught, make_config):
+    spelt_out = {"model_name": "Qwen/Qwen3-8B", "enable_thinking": False, "sees_answer": False, "weight": 1.0}
+    fields = {"teacher_model_name": "Qwen3-8B"}
+    assert meaning_of(taught(first=spelt_out, **fields)) == meaning_of(taught(**fields))
+
+
+def test_files_route_by_the_teachers_that_each_seed_gets(taught, tmp_path):
+    before = meaning_of(taught())
+    tagged, rest, renamed = tmp_path / "tagged.jsonl", tmp_path / "rest.jsonl", tmp_path / "renamed.jsonl"
+    renamed.write_bytes(rest.read_bytes())
+    second = {"name": "second", "tags": ["b"], "prompt_file": tmp_path / "second.txt"}
+
+    def routed(third: Path, *files: Path) -> dict[str, str]:
+        teachers = [{"name": "first"}, second, {"name": "third", "seeds_files": [third]}]
+        return meaning_of(taught(teachers=teachers, seeds_files=[(path, None) for path in files]))
+
+    assert routed(renamed, tagged, renamed) == before
+    lines = tagged.read_text().splitlines(keepends=True)
+    first, more = tmp_path / "first.jsonl", tmp_path / "more.jsonl"
+    first.write_text(lines[0])
+    more.write_text(lines[1])
+    assert [one.field for one in changes(before, routed(first, first, more, rest), ())] == ["teachers"]
+
+
+def test_recorded_seeds_count_through_their_teachers(taught):
+    config = taught()
+    seeds, prompts = load_seeds(seeds_files=config.seeds_files), load_prompts(config)
+    first, second = (Seed("r", "q", "1", tags=tags) for tags in ((), ("b",)))
+    before, now = (fingerprint(config, seeds, prompts, [one]) for one in (first, second))
+    assert [one.field for one in changes(before, now, ())] == ["teachers"]
+
+
+def test_recordings_are_compared_by_content_and_settings_not_by_path(make_config, tmp_path):
+    first, copy = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text('{"messages": []}\n')
+    copy.write_text('{"messages": []}\n')
+    before = meaning_of(make_config(recordings={"files": [first]}))
+    assert meaning_of(make_config(recordings={"files": [copy]})) == before
+    copy.write_text('{"messages": []}\n\n')
+    for other in ({"files": [copy]}, {"files": [first, copy]}, {"files": [first], "on_policy_fraction": 0.5},
+                  {"files": [first], "objective": {"kind": "forward_kl"}}):  # fmt: skip
+        found = changes(before, meaning_of(make_config(recordings=other)), ())
+        assert [one.field for one in found] == ["recordings"], other
+
+
+def test_recordings_file_that_is_gone_by_now_is_named(make_config, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"messages": []}\n')
+    config = make_config(recordings={"files": [path]})
+    path.unlink()
+    with pytest.raises(RecordingError, match=r"a\.jsonl' cannot be read \(No such file"):
+        meaning_of(config)
+
+
+def test_parts_of_a_config_are_stored_as_json(make_config):
+    config = make_config(objective={"kind": "forward_kl", "k": 4}, rewards=[{"kind": "solved"}, {"kind": "few_turns"}])
+    meaning = meaning_of(config)
+    assert json.loads(meaning["objective"]) == {"kind": "forward_kl", "k": 4, "tail": "renormalize"}
+    assert [reward["kind"] for reward in json.loads(meaning["rewards"])] == ["solved", "few_turns"]
+
+
 def test_default_spelt_out_is_no_change(make_config):
     before = meaning_of(make_config())
     assert meaning_of(make_config(student_max_tokens=12, lora_rank=32, temperature=1.0)) == before
+    objective = {"kind": "sampled_reverse_kl", "baseline": "none", "advantage_clip": None}
+    assert meaning_of(make_config(objective=objective)) == before
 
 
 def test_meaning_survives_its_file_and_the_digest_does_not_depend_on_the_order_of_fields(make_config):

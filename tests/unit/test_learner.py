@@ -34,7 +34,7 @@ def example(first: int, length: int = 3) -> TrainingExample:
             "advantages": TensorData.from_numpy(np.linspace(-1, 2, length).astype(np.float32)),
         },
     )
-    return TrainingExample(datum, np.ones(length, bool), sampled)
+    return TrainingExample(datum, "importance_sampling", np.ones(length, bool), sampled)
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
         facts = SaveFacts(run_id="run-1", config_digest="d1", began=0)
         plan = SavePlan(AnyOf(()), AnyOf(()), TTL)
         self.saver = Saver(self.client, CheckpointManager(path), None, plan, facts, 3, Counter())
-        self.learner = Learner(self.client, self.saver, RATE, "importance_sampling", version)
+        self.learner = Learner(self.client, self.saver, lambda _: {"learning_rate": RATE}, version)
 
     def send(self, *minibatches, batch=7):
         """Hands a whole step over."""

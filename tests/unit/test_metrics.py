@@ -62,8 +62,9 @@ def test_metrics_of_an_empty_batch_are_none_not_nan():
     assert row["teacher_kl"] is None and row["drift/max"] is None and row["datums"] == 0
 
 
-def test_drift_looks_at_the_tutors_tokens_alone():
-    (example,) = make_examples(scored("11.", "No.", "Hm."), coef=1.0, discount=0.0)
+def test_drift_looks_at_the_tutors_tokens_alone(make_config):
+    (example,) = make_examples([[scored("11.", "No.", "Hm.")]], make_config(), step=0)
+    assert example.sampled is not None
     now = np.where(example.mask, example.sampled + 0.5, 99.0)
     row = update_metrics([example], [now], {"loss:sum": 1.0})
     assert row["drift/max"] == pytest.approx(0.5) and row["service/loss:sum"] == 1.0

@@ -14,10 +14,12 @@ from tinker.types import SampledSequence, SampleResponse
 from socratic_distill import Seed, TeacherError, train_async
 from socratic_distill.dialogue import Dialogue, PromptUse, Turn
 from socratic_distill.metrics import dialogue_metrics
+from socratic_distill.panel import Member, Panel, Wanted
 from socratic_distill.rollout import Speaker
+from socratic_distill.scoring import Scorer
 from socratic_distill.sequences import merge_turns
 from socratic_distill.service_errors import status_error
-from socratic_distill.teacher import ScoredDialogue, Scorer, score
+from socratic_distill.teacher import ScoredDialogue, score
 from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
@@ -65,13 +67,13 @@ class Server:
 
 
 async def scores_of(scorer, client, sequence=SEQUENCE):
-    arrays, use = await scorer.score(client, sequence, "teacher")
-    return [array.tolist() for array in arrays], use
+    scores = await scorer.score(client, sequence, "teacher")
+    return [array.tolist() for array in scores.own], scores.use
 
 
 async def test_scores_are_asked_for_from_the_first_tutor_token_on():
     server = Server()
-    scorer = Scorer(server)
+    scorer = Scorer()
     assert await scores_of(scorer, server) == ([[-0.25, -0.375], [-0.625]], PromptUse(6, 0))
     assert await scores_of(scorer, server, OTHER) == ([[-0.875, -1.0]], PromptUse(9, 0))
     assert server.asked == [4, 2]
@@ -81,15 +83,15 @@ async def test_scores_are_asked_for_from_the_first_tutor_token_on():
 async def test_a_server_that_does_not_honour_it_is_noticed_once_and_never_asked_again(way):
     """Way "ignores" ends in the SDK's own RuntimeError, "refuses" in a 400 of the server."""
     server, honours = Server(way), Server()
-    scorer = Scorer(server)
+    scorer = Scorer()
     for sequence in (SEQUENCE, OTHER, SEQUENCE):
-        assert await scores_of(scorer, server, sequence) == await scores_of(Scorer(honours), honours, sequence)
+        assert await scores_of(scorer, server, sequence) == await scores_of(Scorer(), honours, sequence)
     assert server.asked == [4, None, None, None]
 
 
 async def test_requests_already_on_their_way_are_each_asked_once_more():
     server = Server("refuses")
-    scorer = Scorer(server)
+    scorer = Scorer()
     answers = await asyncio.gather(*(scores_of(scorer, server) for _ in range(5)))
     assert all(scores == [[-0.25, -0.375], [-0.625]] for scores, _ in answers)
     assert server.asked == [4] * 5 + [None] * 5
@@ -99,7 +101,7 @@ async def test_requests_already_on_their_way_are_each_asked_once_more():
 
 async def test_what_the_teachers_server_does_not_honour_the_tutor_is_not_asked_for():
     teacher, tutor = Server("ignores"), Server()
-    scorer = Scorer(teacher)
+    scorer = Scorer()
     await scores_of(scorer, teacher)
     await scores_of(scorer, tutor)
     assert tutor.asked == [None]
@@ -112,7 +114,7 @@ async def test_what_the_teachers_server_does_not_honour_the_tutor_is_not_asked_f
 )
 async def test_other_errors_pass_through_and_change_nothing(error):
     failing, server = Server(error), Server()
-    scorer = Scorer(failing)
+    scorer = Scorer()
     with pytest.raises(type(error)) as raised:
         await scorer.score(failing, SEQUENCE, "teacher")
     assert raised.value is error and failing.asked == [4]
@@ -130,7 +132,7 @@ async def test_an_error_of_the_second_request_passes_through():
 
     server = Failing("refuses")
     with pytest.raises(ConnectionError, match="gone"):
-        await Scorer(server).score(server, SEQUENCE, "teacher")
+        await Scorer().score(server, SEQUENCE, "teacher")
     assert server.asked == [4, None]
 
 
@@ -138,12 +140,12 @@ async def test_an_error_of_the_second_request_passes_through():
 async def test_an_answer_without_scores_is_refused(way):
     server = Server(way, scores=False)
     with pytest.raises(TeacherError, match="teacher, seed 's': no log-probabilities for 6 tokens"):
-        await Scorer(server).score(server, SEQUENCE, "teacher, seed 's'")
+        await Scorer().score(server, SEQUENCE, "teacher, seed 's'")
 
 
 async def test_what_the_server_had_cached_is_told_and_adds_up():
     server = Server(cached=2)
-    uses = [(await scores_of(Scorer(server), server, sequence))[1] for sequence in (SEQUENCE, OTHER)]
+    uses = [(await scores_of(Scorer(), server, sequence))[1] for sequence in (SEQUENCE, OTHER)]
     assert uses == [PromptUse(6, 2), PromptUse(9, 2)]
     assert sum(uses, PromptUse()) == PromptUse(15, 4)
 
@@ -153,10 +155,17 @@ async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
     """As under a template that drops reasoning from earlier turns: no prompt continues the one before."""
 
     class Apart:
-        def __init__(self, client):
-            self.tutor = Speaker("tutor", client, None, 9, temperature)  # pyright: ignore[reportArgumentType]
+        seed = 0
 
-        def teacher_prompt(self, dialogue):
+        def __init__(self, client, teacher):
+            self.tutor = Speaker("tutor", client, None, 9, temperature)  # pyright: ignore[reportArgumentType]
+            member = Member("teacher", None, teacher)  # pyright: ignore[reportArgumentType]
+            self.panel = Panel({"teacher": member}, {"s": ("teacher",)})
+
+        def wanted(self, dialogue):
+            return Wanted()
+
+        def teacher_prompt(self, dialogue, member):
             return (9,) * len(dialogue.turns) + (7,)
 
     turns = [
@@ -166,8 +175,8 @@ async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
         ]
     ]  # fmt: skip
     teacher, tutor = Server(cached=1), Server(cached=3)
-    cast: Any = Apart(tutor)
-    one = await score(Dialogue(Seed("s", "q", "12"), 0, 0, tuple(turns)), cast, Scorer(teacher))
+    cast: Any = Apart(tutor, teacher)
+    one = await score(Dialogue(Seed("s", "q", "12"), 0, 0, tuple(turns)), cast, Scorer())
     assert teacher.asked == [3, 1]
     assert one.use == PromptUse((2 + 3) + (4 + 1), 1 + 1)
     assert [array.tolist() for array in one.teacher] == [[-0.25, -0.375, -0.5], [-0.5]]

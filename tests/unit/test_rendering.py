@@ -1,74 +1,35 @@
 """Rendering by chat templates with the habits of published ones."""
 
-import re
-
-import jinja2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.chat_templates import (
+    DROPS_SYSTEM,
+    FORCED,
+    LAST_ONLY,
+    NO_END,
+    NO_SYSTEM,
+    PLAIN,
+    SPECIAL,
+    THINKING,
+    CharacterTokenizer,
+    ids,
+    make,
+)
 
 from socratic_distill import RenderingError
 from socratic_distill.dialogue import Message
-from socratic_distill.rendering import Codec, Renderer, check_same_tokens
 from socratic_distill.sequences import merge_turns
 
-SPECIAL = ["<s>", "<end>", "<user>", "<bot>", "<sys>", "<think>", "</think>"]
-PLAIN = (
-    "{% for m in messages %}{{ {'system': '<sys>', 'user': '<user>', 'assistant': '<bot>'}[m.role] }}"
-    "{{ m.content | trim }}<end>\n{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
-)
-# As a thinking model's: an empty <think> part opens a reply that is not to think, and history drops reasoning.
-THINKING = (
-    "{% for m in messages %}{{ {'system': '<sys>', 'user': '<user>', 'assistant': '<bot>'}[m.role] }}"
-    "{{ m.content.split('</think>')[-1] | trim }}<end>\n{% endfor %}"
-    "{% if add_generation_prompt %}<bot>{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
-)
-FORCED = PLAIN.replace("<bot>{% endif %}", "<bot><think>\n{% endif %}")
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
-NO_END = PLAIN.replace("<end>\n", "\n\n")
-LAST_ONLY = PLAIN.replace("{% for m in messages %}", "{% for m in messages[-2:] %}")
+TALK = [Message("system", "S"), Message("user", "u"), Message("assistant", tokens=(7,)), Message("user", "v")]
 
 
-class CharacterTokenizer:
-    """One token a character, one a special mark."""
-
-    eos_token_id = 0
-    all_special_ids = (0, 1, 2, 3, 4)
-    all_special_tokens = SPECIAL[:5]
-
-    def __init__(self, template):
-        def refuse(message):
-            raise jinja2.TemplateError(message)
-
-        environment = jinja2.Environment()
-        environment.globals["raise_exception"] = refuse
-        self._template = environment.from_string(template)
-
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt, enable_thinking):
-        assert tokenize is False
-        return self._template.render(
-            messages=messages, add_generation_prompt=add_generation_prompt, enable_thinking=enable_thinking
-        )
+class SpelledTokenizer(CharacterTokenizer):
+    """A model whose <think> marks are no tokens of their own."""
 
     def encode(self, text, add_special_tokens):
-        assert add_special_tokens is False
-        parts = re.split(f"({'|'.join(SPECIAL)})", text)
-        return [
-            n for part in parts for n in ([SPECIAL.index(part)] if part in SPECIAL else [100 + ord(c) for c in part])
-        ]
-
-    def decode(self, tokens, skip_special_tokens=False):
-        hidden = self.all_special_ids if skip_special_tokens else ()
-        return "".join(chr(t - 100) if t >= 100 else SPECIAL[t] for t in tokens if t not in hidden)
-
-    def get_vocab(self):
-        return {mark: i for i, mark in enumerate(SPECIAL)}
-
-
-def make(template=PLAIN, thinking=False):
-    return Renderer(Codec(CharacterTokenizer(template)), "model", enable_thinking=thinking)
-
-
-def ids(text):
-    return tuple(CharacterTokenizer(PLAIN).encode(text, add_special_tokens=False))
+        tokens = super().encode(text, add_special_tokens)
+        return [n for t in tokens for n in ([100 + ord(c) for c in SPECIAL[t]] if t in (5, 6) else [t])]
 
 
 def test_sampled_tokens_enter_later_context_unchanged():
@@ -123,6 +84,30 @@ def test_template_without_a_system_role_is_refused_and_named():
         make(NO_SYSTEM).prompt([Message("system", "S"), Message("user", "u")])
 
 
+@pytest.mark.parametrize(
+    ("template", "fault"), [(NO_SYSTEM, r"\(system, user\): no system"), (DROPS_SYSTEM, "drops the system message")]
+)
+def test_template_without_a_system_role_is_refused_at_once_with_both_ways_out(template, fault):
+    with pytest.raises(RenderingError, match=f"'model'.*{fault}; set the config field system_role='merge'.*or use a"):
+        make(template)
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, DROPS_SYSTEM])
+def test_merged_system_prompt_stands_before_the_first_user_message(template):
+    prompt = make(template, system_role="merge").prompt(TALK)
+    assert prompt == (*ids("<user>S\n\nu<end>\n<bot>"), 7, *ids("<end>\n<user>v<end>\n<bot>"))
+
+
+def test_merging_leaves_a_system_role_and_a_talk_without_a_system_prompt_alone():
+    assert make(system_role="merge").prompt(TALK) == make().prompt(TALK)
+    assert make(NO_SYSTEM, system_role="merge").prompt(TALK[1:]) == make().prompt(TALK[1:])
+
+
+def test_template_that_cannot_render_a_question_is_not_blamed_on_the_system_role():
+    with pytest.raises(RenderingError, match=r"cannot render the roles \(user, assistant\): never; use a chat model"):
+        make("{{ raise_exception('never') }}", system_role="merge")
+
+
 def test_template_without_a_special_end_token_is_refused():
     with pytest.raises(RenderingError, match="does not begin with a special token"):
         make(NO_END)
@@ -139,8 +124,42 @@ def test_template_that_loses_a_reply_is_refused():
         make(LAST_ONLY).prompt([*talk, Message("user", "w")])
 
 
-def test_teacher_that_ends_turns_otherwise_is_refused():
-    other = PLAIN.replace("<end>", "<s>")
-    with pytest.raises(RenderingError, match="ends its turns with token 1, the teacher"):
-        check_same_tokens(make(), make(other))
-    check_same_tokens(make(), make(THINKING))
+# Only the marks of reasoning, and what may stand behind them.
+@given(st.lists(st.sampled_from(["</think>", "<think>", "a", " ", "\n\n", "<user>"])), st.sampled_from(["", "<end>"]))
+@pytest.mark.parametrize("template", [PLAIN, THINKING, FORCED])
+def test_thought_and_history_and_the_end_token_make_the_whole_reply(template, pieces, end):
+    renderer = make(template, thinking=True)
+    reply = ids("".join(pieces) + end)
+    start = renderer.thought(reply)
+    if "</think>" in pieces:
+        assert reply[start:] == renderer.history(reply) + ids(end)
+        assert SPECIAL.index("</think>") in reply[:start]
+    else:
+        assert start == (len(reply) if template == FORCED or "<think>" in pieces else 0)
+
+
+@pytest.mark.parametrize(
+    ("template", "thought", "rest"),
+    [
+        (PLAIN, "", "Why? <end>"),
+        (PLAIN, "", ""),
+        (THINKING, "<think>it is 12</think>\n\n", "Why?<end>"),
+        (THINKING, "<think>it is 12</think>\n\n", "<end>"),
+        (THINKING, "<think>it is 12", ""),
+        (THINKING, "<think>it is 12<end>", ""),
+        (FORCED, "it is 12</think>\n", "Why?<end>"),
+        (FORCED, "it is 12, so", ""),
+    ],
+)
+def test_thought_is_the_reasoning_and_the_white_space_behind_it(template, thought, rest):
+    assert make(template, thinking=True).thought(ids(thought + rest)) == len(ids(thought))
+
+
+@pytest.mark.parametrize("rest", ["Why?", "Why?<end>", "<end>", ""])
+def test_thought_ends_behind_the_last_closing_mark_of_several_tokens(rest):
+    tokenizer = SpelledTokenizer(PLAIN)
+    thought = tokenizer.encode("<think>a</think> b</think>\n\n", add_special_tokens=False)
+    reply = thought + tokenizer.encode(rest, add_special_tokens=False)
+    renderer = make(tokenizer=SpelledTokenizer)
+    assert renderer.thought(reply) == len(thought)
+    assert renderer.visible_text(reply) == rest.removesuffix("<end>")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from socratic_distill import Seed, SeedError, load_seeds
 from socratic_distill.answers import contains_answer, last_number, same_answer
-from socratic_distill.seeds import batch, steps_per_run
+from socratic_distill.seeds import SHARED_FIELDS, batch, steps_per_run
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 OWN = {"question": "How many?", "expected_answer": "12"}
@@ -123,6 +123,75 @@ def test_load_seeds_takes_optional_keys_with_a_problem(write, row):
     assert seed == Seed("a", "How many?", "12", "6 + 6 = 11", "You are in second grade.")
 
 
+@pytest.mark.parametrize("row", [OWN, GSM8K, MATHDIAL], ids=["own", "gsm8k", "mathdial"])
+def test_load_seeds_takes_fields_and_tags_in_every_format(write, row):
+    (seed,) = load_seeds(write(row | {"fields": {"steps": 3, "hint": " Draw it. "}, "tags": ["short", "algebra"]}))
+    assert seed.fields == (("hint", "Draw it."), ("steps", "3"))
+    assert seed.tags == ("short", "algebra")
+    assert (seed.question, seed.expected_answer) == ("How many?", "12")
+
+
+def test_load_seeds_takes_a_single_tag_as_text_and_nothing_as_none(write):
+    single, none, empty = load_seeds(write(OWN | {"tags": "algebra"}, OWN, OWN | {"tags": [], "fields": {}}))
+    assert single.tags == ("algebra",)
+    assert (none.fields, none.tags) == (empty.fields, empty.tags) == ((), ())
+
+
+def test_load_seeds_keeps_the_file_as_it_was_given(write, monkeypatch):
+    path = write(OWN)
+    other = write(OWN, name="other.jsonl")
+    monkeypatch.chdir(path.parent)
+    seeds = load_seeds(seeds_files=[("./problems.jsonl", None), (other, None)])
+    assert [seed.source for seed in seeds] == ["./problems.jsonl", str(other)]
+    assert {seed.source for seed in load_seeds()} == {None}
+    assert load_seeds(path) == load_seeds("problems.jsonl"), "where a seed comes from is no part of what it is"
+
+
+def test_load_seeds_takes_whole_numbers_of_any_size(write):
+    large = 10**400
+    (seed,) = load_seeds(write(OWN | {"fields": {"size": large}}))
+    assert seed.fields == (("size", str(large)),)
+
+
+NAMES = st.text("abz_", min_size=1, max_size=6).filter(lambda name: name not in SHARED_FIELDS)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes it anew
+
+
+@ONE_FILE
+@given(
+    row=st.sampled_from([OWN, GSM8K, MATHDIAL]),
+    texts=st.dictionaries(NAMES, WORDS, max_size=4),
+    numbers=st.dictionaries(NAMES, NUMBERS, max_size=4),
+    tags=st.lists(WORDS.map(str.strip), unique=True, max_size=4),
+)
+def test_load_seeds_gives_fields_and_tags_back(write, row, texts, numbers, tags):
+    (seed,) = load_seeds(write(row | {"fields": numbers | texts, "tags": tags}))
+    found = dict(seed.fields)
+    assert list(found) == sorted(numbers | texts) and seed.tags == tuple(tags)
+    assert {name: found[name] for name in texts} == {name: text.strip() for name, text in texts.items()}
+    assert all(float(found[name]) == value for name, value in numbers.items() if name not in texts)
+
+
+@ONE_FILE
+@given(fields=JSON, tags=JSON)
+def test_load_seeds_takes_or_refuses_whatever_stands_in_fields_and_tags(write, fields, tags):
+    path = write(OWN | {"fields": fields, "tags": tags})
+    try:
+        (seed,) = load_seeds(path)
+    except SeedError as error:
+        assert str(error).startswith(f"{path}, line 1: ")
+    else:
+        assert all(value.strip() for _, value in seed.fields) and all(map(str.strip, seed.tags))
+        assert len(seed.fields) == (len(fields) if isinstance(fields, dict) else 0)
+
+
 def test_load_seeds_reads_gsm8k_answers_without_marks_of_the_answer(write):
     (seed,) = load_seeds(write({"question": "How many?", "answer": "That is $<<6+6=12>>12<<1>> <<2=2>>"}))
     assert seed.expected_answer == "12"
@@ -167,6 +236,20 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         (OWN | {"id": " "}, "id is empty"),
         (OWN | {"id": {}}, "id must be text or a number, found dict"),
         (OWN | {"student_profile": 7}, "student_profile must be text, found int"),
+        (OWN | {"fields": ["hint"]}, 'fields must be an object such as {"hint": "..."}, found list: [\'hint\']'),
+        (OWN | {"fields": {"Hint": "x"}}, "fields has the name 'Hint'; expected lower-case letters and underscores"),
+        (OWN | {"fields": {"": "x"}}, "fields has the name ''; expected lower-case"),
+        (OWN | {"fields": {"hint\n": "x"}}, "expected lower-case letters and underscores"),
+        (OWN | {"fields": {"question": "x"}}, "fields has the name 'question', which stands for the seed's own"),
+        (OWN | {"fields": {"hint": " "}}, "fields.hint is empty"),
+        (OWN | {"fields": {"hint": None}}, "fields.hint must be text or a number, found NoneType"),
+        (GSM8K | {"fields": {"hint": True}}, "fields.hint must be text or a number, found bool: True"),
+        (MATHDIAL | {"fields": {"hint": {"a": 1}}}, "fields.hint must be text or a number, found dict"),
+        ('{"question": "q", "expected_answer": "1", "fields": {"a": "1", "a": "2"}}', "a key stands twice"),
+        (OWN | {"tags": {"a": 1}}, "tags must be a list of texts, or one text, found dict"),
+        (OWN | {"tags": ["a", 2]}, "tags[1] must be text, found int: 2"),
+        (GSM8K | {"tags": ["a", "\t"]}, "tags[1] is empty"),
+        (MATHDIAL | {"tags": ["a", "b", "a "]}, "tags holds 'a' more than once"),
         (GSM8K | {"answer": "It is a lot.\n#### a lot"}, "exactly one number, 'a lot' holds 0"),
         (GSM8K | {"answer": 12}, "answer must be text, found int: 12"),
         (

@@ -15,6 +15,7 @@ from tests.conftest import read_rows
 
 from socratic_distill import SocraticConfig, load_seeds, stream, train_async, trainer
 from socratic_distill.dialogue import Dialogue
+from socratic_distill.plan import Plan
 from socratic_distill.randomness import stable_seed
 from socratic_distill.run import RunDirectory
 from socratic_distill.seeds import batch
@@ -112,7 +113,8 @@ class Hand:
     def __init__(self, config, service, training, stage, total):
         self.config = config
         self.service = service
-        self.stream = Stream(config, load_seeds(config.seeds_file), stage, total)
+        seeds = load_seeds(config.seeds_file)
+        self.stream = Stream(Plan(config, seeds, (), None, total, {}, ()), stage)
         self.complaints: list[dict[str, Any]] = []
         self._training = training
         self._stage = stage
@@ -126,7 +128,7 @@ class Hand:
         """The minibatches, each with the time that it came at, until the batch has ended."""
         got = []
         async for minibatch in self.stream.minibatches(step, groups):
-            got.append((now(), [one.dialogue for one in minibatch]))
+            got.append((now(), [one.dialogue for group in minibatch for one in group]))
         return got
 
     def asked(self, step: int) -> list[Asked]:
@@ -139,7 +141,8 @@ def by_hand(main, config, *, total=9, faults=()):
     async def play():
         service = VirtualServiceClient(CALM, faults=faults)
         training = await service.create_lora_training_client("tutor")
-        stage = await open_stage(config, Service(service, None), training)
+        seeds = load_seeds(config.seeds_file)
+        stage = await open_stage(config, Service(service, None), training, seeds)
         hand = Hand(config, service, training, stage, total)
         try:
             return await main(hand)

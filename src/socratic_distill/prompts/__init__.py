@@ -1,6 +1,7 @@
-"""The texts given to tutor, student and teacher, and how a seed is filled into them."""
+"""The texts given to tutor, student and teachers, and how a seed is filled into them."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -8,67 +9,135 @@ from pathlib import Path
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
-from socratic_distill.seeds import Seed
+from socratic_distill.seeds import FIELD_NAME, SHARED_FIELDS, Seed
+from socratic_distill.settings import Teacher
+from socratic_distill.teachers import SINGLE_TEACHER
 
-_FIELDS = ("question", "expected_answer", "initial_error", "student_profile")
-# Lower-case words only, so that LaTeX such as \frac{1}{2} stays as it is.
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
+_TUTOR_SEES = ("question",)
+# A student who knows the answer has nothing to learn.
+_STUDENT_SEES = ("question", "initial_error", "student_profile")
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The system prompts of a run, with `{question}`-like fields still open."""
+    """The system prompts of a run, with `{question}`-like fields still open.
+
+    Attributes:
+        tutor: the tutor's.
+        teachers: each teacher's, by its name; that of a config's only teacher is "teacher".
+        student: the student's, on a seed with a mistake.
+        student_attempt: the student's, on a seed without.
+        student_opening: what the student is asked first; it has no fields.
+    """
 
     tutor: str
-    teacher: str
+    teachers: Mapping[str, str]
     student: str
     student_attempt: str
     student_opening: str
 
     def for_tutor(self, seed: Seed) -> str:
-        """The tutor's system prompt on a seed: never the answer, never the mistake."""
-        return _fill(self.tutor, (("question", seed.question),))
+        """The tutor's system prompt on a seed: never the answer, the mistake or the seed's own fields."""
+        return _fill(self.tutor, _facts(seed, "", _TUTOR_SEES))
 
-    def for_teacher(self, seed: Seed, profile: str) -> str:
-        """The teacher's system prompt on a seed."""
-        return _fill(self.teacher, tuple(_facts(seed, profile).items()))
+    def for_teacher(self, seed: Seed, profile: str, teacher: str = SINGLE_TEACHER) -> str:
+        """A teacher's system prompt on a seed, which may hold the seed's own fields."""
+        return _fill(self.teachers[teacher], (*_facts(seed, profile, SHARED_FIELDS), *seed.fields))
 
     def for_student(self, seed: Seed, profile: str) -> str:
         """The student's system prompt: with its mistake, or to try on its own where the seed has none."""
         text = self.student if seed.initial_error else self.student_attempt
-        facts = _facts(seed, profile)
-        del facts["expected_answer"]  # a student who knows the answer has nothing to learn
-        return _fill(text, tuple(facts.items()))
+        return _fill(text, _facts(seed, profile, _STUDENT_SEES))
 
 
 def load_prompts(config: SocraticConfig) -> Prompts:
     """Reads the prompt files that the config names, the packaged ones elsewhere.
 
+    What the teachers' prompts use of the seeds' own fields is checked by `check_prompts`, once the seeds are read.
+
     Raises:
-        ConfigError: a file cannot be read, or uses a field that its reader may not see.
+        ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that it may not.
     """
-    teacher = _read(config.teacher_prompt_file, "teacher.txt")
-    if config.teacher_sees_answer:
-        teacher += "\n\n" + _read(None, "teacher_private.txt")
     own_student = config.student_prompt_file
+    teachers = {one.name: teacher_prompt(config, one) for one in config.teachers}
     prompts = Prompts(
         tutor=_read(config.tutor_prompt_file, "tutor.txt"),
-        teacher=teacher,
+        teachers=teachers or {SINGLE_TEACHER: teacher_prompt(config)},
         student=_read(own_student, "student.txt"),
         student_attempt=_read(own_student, "student_attempt.txt"),
         student_opening=_read(None, "student_opening.txt"),
     )
-    _try_all(prompts)
+    _check_public(prompts)
     return prompts
 
 
-def _try_all(prompts: Prompts) -> None:
-    """Fills every prompt once, so that a misspelt field is found before the first request."""
-    for error in (None, "mistake"):
-        seed = Seed(id="probe", question="question", expected_answer="1", initial_error=error)
-        prompts.for_tutor(seed)
-        prompts.for_teacher(seed, "profile")
-        prompts.for_student(seed, "profile")
+def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> str:
+    """A teacher's system prompt, its fields open.
+
+    Args:
+        config: the config, for what the teacher leaves open.
+        teacher: one of its teachers; None: the one that the config's `teacher_…` fields describe.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    own_file, own_sight = (teacher.prompt_file, teacher.sees_answer) if teacher else (None, None)
+    text = _read(own_file or config.teacher_prompt_file, "teacher.txt")
+    sees_answer = config.teacher_sees_answer if own_sight is None else own_sight
+    return f"{text}\n\n{_read(None, 'teacher_private.txt')}" if sees_answer else text
+
+
+def check_prompts(prompts: Prompts, seeds: Sequence[Seed], profile: str, routes: Mapping[str, Sequence[str]]) -> None:
+    """Looks for fields that a prompt uses and a seed lacks, before the first request.
+
+    Seeds with fields of the same names, and the same teachers, stand for each other: thousands of seeds take no longer
+    than a few.
+
+    Args:
+        prompts: the prompts.
+        seeds: all seeds of the run.
+        profile: the student's profile for seeds without one.
+        routes: by seed id the names of its teachers, as `teachers.route` gives them.
+
+    Raises:
+        ConfigError: a teacher's prompt uses a field that one of its seeds lacks, or another prompt one that its reader
+            must not see.
+    """
+    _check_public(prompts)
+    tried = set()
+    for seed in seeds:
+        kind = (tuple(name for name, _ in seed.fields), tuple(routes[seed.id]))
+        if kind not in tried:
+            tried.add(kind)
+            _try_teachers(prompts, seed, profile, routes[seed.id])
+
+
+def _try_teachers(prompts: Prompts, seed: Seed, profile: str, teachers: Iterable[str]) -> None:
+    for teacher in teachers:
+        try:
+            prompts.for_teacher(seed, profile, teacher)
+        except ConfigError as error:
+            raise ConfigError(
+                f"teacher {teacher!r} on seed {seed.id!r}: {error}. Correct the prompt, or add the field to the seed's "
+                '"fields"'
+            ) from None
+
+
+def _check_public(prompts: Prompts) -> None:
+    """Refuses what tutor and student must not see; a seed's own fields are for teachers alone."""
+    views = [(prompts.tutor, "tutor", _TUTOR_SEES)]
+    views += [(text, "student", _STUDENT_SEES) for text in (prompts.student, prompts.student_attempt)]
+    for template, reader, seen in views:
+        if refused := sorted(_names(template).difference(seen)):
+            raise ConfigError(
+                f"the {reader}'s prompt uses {{{refused[0]}}}, which is misspelt, or its reader must not see it; "
+                f"use one of {', '.join(seen)}"
+            )
+
+
+def _names(template: str) -> set[str]:
+    return set(_PLACEHOLDER.findall(template))
 
 
 def _read(path: str | None, packaged: str) -> str:
@@ -80,13 +149,14 @@ def _read(path: str | None, packaged: str) -> str:
         raise ConfigError(f"prompt file {path!r} cannot be read: {error}") from error
 
 
-def _facts(seed: Seed, profile: str) -> dict[str, str]:
-    return {
+def _facts(seed: Seed, profile: str, seen: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    facts = {
         "question": seed.question,
-        "expected_answer": seed.expected_answer,
+        "expected_answer": seed.expected_answer or "not known",
         "initial_error": seed.initial_error or "not known",
         "student_profile": seed.student_profile or profile,
     }
+    return tuple((name, facts[name]) for name in seen)
 
 
 @lru_cache(4096)  # each view of a dialogue begins with the same text
@@ -95,9 +165,11 @@ def _fill(template: str, given: tuple[tuple[str, str], ...]) -> str:
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
-        if name in facts:
-            return facts[name]
-        hidden = "its reader must not see it" if name in _FIELDS else "there is no such field"
-        raise ConfigError(f"a prompt uses {{{name}}}, but {hidden}; use one of {', '.join(sorted(facts))}")
+        if name not in facts:
+            raise ConfigError(
+                f"the prompt uses {{{name}}}, but there is no such field that its reader may see; "
+                f"there are {', '.join(facts)}"
+            )
+        return facts[name]
 
     return _PLACEHOLDER.sub(value, template)

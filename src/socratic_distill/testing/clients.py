@@ -22,7 +22,7 @@ from tinker.types import (
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.service_errors import status_error
 from socratic_distill.testing.losses import check_request, loss_inputs
-from socratic_distill.testing.sampling import Sampler, check_tokens
+from socratic_distill.testing.sampling import Question, Sampler, check_tokens
 from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.weights import Weights
@@ -227,7 +227,7 @@ class Reading:
     Attributes:
         prompt: the prompt.
         sampler: the weights that read it.
-        scored: whether the log-probabilities of its tokens are asked for.
+        scored: whether log-probabilities at its tokens are asked for.
         last_n: of how many of the last ones; None for all.
         path: the sampler weights' path; None for a base model or weights without one.
     """
@@ -268,46 +268,38 @@ class FakeSamplingClient:
         prompt_alt_tokens_k: int = 0,
         prompt_logprobs_last_n: int | None = None,
     ) -> ServiceFuture[SampleResponse]:
-        """Replies to the prompt, the stop token included, with untempered log-probabilities.
+        """Replies to the prompt, the stop token included, and scores of the prompt, with untempered log-probabilities.
 
-        Fails with `tinker.BadRequestError` for a prompt longer than the context, parameters out of range,
-        and for `topk_sample_logprobs`, `target_prompt_logprobs` and `prompt_alt_tokens_k`, which the fake
-        does not offer.
-
-        Raises:
-            ValueError: `prompt_logprobs_last_n` below 1 or without `include_prompt_logprobs`.
+        Fails with `tinker.BadRequestError` for a prompt longer than the context, parameters out of range, questions
+        that do not fit the prompt, and features that the service lacks.
         """
-        _check_last_n(prompt_logprobs_last_n, include_prompt_logprobs)
+        question = Question(
+            logprobs=include_prompt_logprobs,
+            top=topk_prompt_logprobs,
+            last_n=prompt_logprobs_last_n,
+            targets=target_prompt_logprobs,
+            draws=prompt_alt_tokens_k,
+            reply_top=topk_sample_logprobs,
+        )
 
         def sample() -> SampleResponse:
-            if topk_sample_logprobs or target_prompt_logprobs is not None or prompt_alt_tokens_k:
-                raise status_error(
-                    400,
-                    "the fake service does not offer topk_sample_logprobs, target_prompt_logprobs and "
-                    "prompt_alt_tokens_k; leave them out",
-                )
+            if lacking := [feature for feature in question.features if feature in self._service.lacks]:
+                raise status_error(400, f"{', '.join(lacking)}: not supported by this service")
             tokens = _tokens(prompt)
             number = self._service.next_sample()
-            answer = self._sampler.sample(tokens, num_samples, sampling_params, number, f"sample-{number}")
-            last_n = prompt_logprobs_last_n
-            return SampleResponse(
-                sequences=answer.sequences,
-                prompt_logprobs_np=self._sampler.score(tokens, last_n) if include_prompt_logprobs else None,
-                topk_prompt_logprobs_np=(
-                    self._sampler.top(tokens, topk_prompt_logprobs, last_n) if topk_prompt_logprobs else None
-                ),
-            )
+            return self._sampler.sample(tokens, num_samples, sampling_params, question, number)
 
-        scored = include_prompt_logprobs or topk_prompt_logprobs > 0
         return self._service.submit(
             "sample",
             sample,
-            read=Reading(prompt, self._sampler, scored, prompt_logprobs_last_n, self._path),
+            read=self._reading(prompt, question),
             base_model=self._base_model,
             prompt_tokens=prompt.length,
             num_samples=num_samples,
+            max_tokens=sampling_params.max_tokens,
             seed=sampling_params.seed,
             prompt_logprobs=include_prompt_logprobs,
+            features=question.features,
         )
 
     def compute_logprobs(
@@ -315,12 +307,9 @@ class FakeSamplingClient:
     ) -> ServiceFuture[list[float | None]]:
         """Log-probability of each prompt token, nats; None at entry 0 and before the last N asked for.
 
-        Fails with `tinker.BadRequestError` for a prompt longer than the context.
-
-        Raises:
-            ValueError: `prompt_logprobs_last_n` below 1.
+        Fails with `tinker.BadRequestError` for a prompt longer than the context, and for a `prompt_logprobs_last_n`
+        that does not fit it.
         """
-        _check_last_n(prompt_logprobs_last_n, True)
 
         def score() -> list[float | None]:
             scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
@@ -329,7 +318,7 @@ class FakeSamplingClient:
         return self._service.submit(
             "compute_logprobs",
             score,
-            read=Reading(prompt, self._sampler, True, prompt_logprobs_last_n, self._path),
+            read=self._reading(prompt, Question(logprobs=True, last_n=prompt_logprobs_last_n)),
             base_model=self._base_model,
             prompt_tokens=prompt.length,
         )
@@ -338,18 +327,13 @@ class FakeSamplingClient:
         """Goes on with other weights, as inflight clients do."""
         self._sampler = sampler
 
+    def _reading(self, prompt: tinker.ModelInput, question: Question) -> Reading:
+        scored, reach = question.is_about_the_prompt, question.reach(prompt.length)
+        return Reading(prompt, self._sampler, scored, reach, self._path)
+
 
 def _tokens(prompt: tinker.ModelInput) -> list[int]:
     try:
         return prompt.to_ints()
     except ValueError as error:
         raise status_error(400, f"the toy models read text alone: {error}") from error
-
-
-def _check_last_n(last_n: int | None, included: bool) -> None:
-    if last_n is None:
-        return
-    if last_n < 1:
-        raise ValueError(f"prompt_logprobs_last_n must be 1 or greater, got {last_n}")
-    if not included:
-        raise ValueError("prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")

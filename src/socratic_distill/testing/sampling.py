@@ -1,15 +1,99 @@
 """Sampling and scoring with a toy model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tinker
-from tinker.types import SampledSequence, SampleResponse
+from numpy.typing import NDArray
+from tinker.types import PromptAltTokens, SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
+from socratic_distill.features import Feature
 from socratic_distill.service_errors import check_params, status_error
 from socratic_distill.testing.tokenizer import ToyTokenizer
-from socratic_distill.testing.toy_model import Floats, ToyModel, last_of
+from socratic_distill.testing.toy_model import Floats, ToyModel, last_of, since
+
+# Tells the draws beside a prompt's tokens from those of the first reply.
+_BESIDE_PROMPT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a request asks beside its replies; of a prompt's P tokens nothing can be asked about the first.
+
+    Attributes:
+        logprobs: whether the log-probability of each prompt token is wanted.
+        top: number of likeliest tokens wanted at each prompt token.
+        last_n: `logprobs` and `top` at the last n alone; None for all.
+        targets: ids to score, row i at token i + 1, -1 for none, `[P - 1, K]`, dense or sparse.
+        draws: number of tokens to draw at each prompt token.
+        reply_top: number of likeliest tokens wanted at each token of the replies.
+    """
+
+    logprobs: bool = False
+    top: int = 0
+    last_n: int | None = None
+    targets: tinker.TensorData | None = None
+    draws: int = 0
+    reply_top: int = 0
+
+    @property
+    def is_about_the_prompt(self) -> bool:
+        """Whether any prompt token is to be scored."""
+        return self.logprobs or self.top > 0 or self.targets is not None or self.draws > 0
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The features that it takes of a service."""
+        asked: dict[Feature, bool] = {
+            "topk_prompt_logprobs": self.top > 0,
+            "topk_sample_logprobs": self.reply_top > 0,
+            "target_prompt_logprobs": self.targets is not None,
+            "prompt_alt_tokens_k": self.draws > 0,
+        }
+        return tuple(feature for feature, wanted in asked.items() if wanted)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64] | None:
+        """The targets, filled up with -1 without torch."""
+        if self.targets is None or self.targets.sparse_crow_indices is None:
+            return None if self.targets is None else self.targets.to_numpy()
+        full = np.full(self.targets.shape or (), -1, np.int64)
+        full[_cells(self.targets)] = self.targets.data
+        return full
+
+    def reach(self, size: int) -> int | None:
+        """How many of a prompt's last tokens are scored for it; None for all."""
+        if self.draws or ((self.logprobs or self.top) and self.last_n is None):
+            return None
+        first = size if self.ids is None else np.nonzero(self.ids >= 0)[0].min(initial=size - 1) + 1
+        return max(self.last_n or 0, size - int(first)) or None
+
+    def check(self, size: int, vocabulary: int) -> None:
+        """Refuses what does not fit a prompt of `size` tokens.
+
+        Raises:
+            tinker.BadRequestError: says what was given and what fits.
+        """
+        if self.last_n is not None and not self.logprobs:
+            raise status_error(400, "prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")
+        if self.last_n is not None and not 1 <= self.last_n < size:
+            raise status_error(
+                400, f"prompt_logprobs_last_n is {self.last_n} of {size} prompt tokens; give 1 to {size - 1}"
+            )
+        if self.ids is None:
+            return
+        if self.ids.ndim != 2 or len(self.ids) != size - 1:
+            raise status_error(
+                400, f"target_prompt_logprobs has shape {list(self.ids.shape)}, expected was [{size - 1}, K]"
+            )
+        if not (self.ids >= 0).any():
+            raise status_error(400, "target_prompt_logprobs names no token id; give one at least, -1 elsewhere")
+        if self.ids.min() < -1 or self.ids.max() >= vocabulary:
+            raise status_error(400, f"target_prompt_logprobs holds ids outside the vocabulary of {vocabulary}")
 
 
 class Sampler:
@@ -33,64 +117,90 @@ class Sampler:
 
         NaN at entry 0, and before the last `last_n` tokens where that is given.
         """
-        self._check_prompt(prompt)
-        if last_n is not None and last_n >= len(prompt):
-            raise status_error(
-                400,
-                f"prompt_logprobs_last_n is {last_n} of {len(prompt)} prompt tokens; the first has no score",
-            )
-        scores = np.full(len(prompt), np.nan, np.float32)
-        if len(prompt) > 1:
-            every = self._model.log_probabilities(self._model.contexts(prompt[:-1]), self._table)
-            scores[1:] = every[np.arange(len(prompt) - 1), np.asarray(prompt[1:])]
-        if last_n is not None:
-            scores[:-last_n] = np.nan
-        return scores
-
-    def top(self, prompt: Sequence[int], count: int, last_n: int | None) -> TopkLogprobs:
-        """The `count` likeliest tokens at each prompt position, the likeliest first, `[P, count]`."""
-        ids = np.zeros((len(prompt), count), np.int32)
-        logprobs = np.full((len(prompt), count), MASK_LOGPROB, np.float32)
-        if len(prompt) > 1:
-            every = self._model.log_probabilities(self._model.contexts(prompt[:-1]), self._table)
-            order = np.argsort(-every, axis=1, kind="stable")[:, :count]
-            ids[1:, : order.shape[1]] = order
-            logprobs[1:, : order.shape[1]] = np.take_along_axis(every, order, axis=1)
-        if last_n is not None:
-            ids[:-last_n], logprobs[:-last_n] = 0, MASK_LOGPROB
-        return TopkLogprobs(ids, logprobs)
+        question = Question(logprobs=True, last_n=last_n)
+        self._check(prompt, question)
+        return self._answers(prompt, question, 1.0, 0)["prompt_logprobs_np"]
 
     def sample(
-        self, prompt: Sequence[int], count: int, params: tinker.SamplingParams, seed: int, request: str
+        self, prompt: Sequence[int], count: int, params: tinker.SamplingParams, question: Question, number: int
     ) -> SampleResponse:
-        """`count` replies to the prompt; reply i depends on the prompt, the params, the seed and i alone.
+        """`count` replies to the prompt, and what is asked beside them.
+
+        Reply i, and what is drawn beside the prompt, depend on prompt, params and seed alone.
 
         Args:
-            prompt: token ids.
+            prompt: token ids, `[P]`.
             count: replies.
             params: how to sample.
-            seed: used where `params.seed` is None.
-            request: makes the sequence ids distinct.
+            question: what is asked beside the replies.
+            number: of the request; makes the sequence ids distinct, and is the seed where `params.seed` is None.
         """
-        self._check_prompt(prompt)
+        self._check(prompt, question)
         check_params(params, count)
-        seed = seed if params.seed is None else params.seed
+        seed = number if params.seed is None else params.seed
         room = self._max_context_length - len(prompt)
         limit = room if params.max_tokens is None else min(params.max_tokens, room)
+        replies = self._replies(prompt, count, limit, params, seed)
+        return SampleResponse(
+            sequences=[self._sequence(prompt, *reply, f"sample-{number}:{i}", question.reply_top)
+                       for i, reply in enumerate(replies)],
+            **self._answers(prompt, question, params.temperature, seed),
+        )  # fmt: skip
+
+    def _sequence(
+        self, prompt: Sequence[int], tokens: Any, logprobs: Any, ended: bool, name: str, top: int
+    ) -> SampledSequence:
+        likeliest = None
+        if top:
+            likeliest = _likeliest(self._every([*prompt, *map(int, tokens)], len(prompt)), top)
+        return SampledSequence(
+            stop_reason="stop" if ended else "length",
+            sequence_id=name,
+            tokens_np=np.asarray(tokens, np.int32),
+            logprobs_np=np.asarray(logprobs, np.float32),
+            topk_logprobs_np=likeliest,
+        )
+
+    def _answers(self, prompt: Sequence[int], question: Question, temperature: float, seed: int) -> dict[str, Any]:
+        """What is asked about the prompt, by field of the response."""
+        if not question.is_about_the_prompt:
+            return {}
+        answers: dict[str, Any] = {}
+        size = len(prompt)
+        begin = size - (question.reach(size) or size - 1)
+        first = 1 if question.last_n is None else size - question.last_n  # with logprobs and top; not before begin
+        own = np.asarray(prompt[begin:], np.int64)[:, None]
+        targets = np.empty((size - 1, 0), np.int64) if question.ids is None else question.ids
+        ids = np.concatenate([own, np.maximum(targets[begin - 1 :], 0)], axis=1)
+        every = self._every(prompt, begin) if question.top or question.draws else None
+        found = self._named(prompt, begin, ids) if every is None else np.take_along_axis(every, ids, axis=1)
+        if question.logprobs:
+            answers["prompt_logprobs_np"] = np.full(size, np.nan, np.float32)
+            answers["prompt_logprobs_np"][first:] = found[first - begin :, 0]
+        if question.targets is not None:
+            scores = np.zeros(targets.shape, np.float32)
+            scores[begin - 1 :] = np.where(targets[begin - 1 :] < 0, 0.0, found[:, 1:])
+            answers["target_prompt_logprobs"] = _in_layout(question.targets, scores)
+        if every is not None and question.top:
+            answers["topk_prompt_logprobs_np"] = _likeliest(every[first - begin :], question.top, first)
+        if every is not None and question.draws:
+            answers["prompt_alt_tokens"] = _alternatives(every, question.draws, temperature, seed)
+        return answers
+
+    def _every(self, tokens: Sequence[int], begin: int) -> Floats:
+        """Log-probabilities of all that could stand at token `begin` and each later one, nats, `[N - begin, V]`."""
+        return self._model.log_probabilities(since(self._model.contexts(tokens[:-1]), begin - 1), self._table)
+
+    def _named(self, tokens: Sequence[int], begin: int, ids: NDArray[np.int64]) -> Floats:
+        """Those of some alone, `[N - begin, K]`."""
+        return np.take_along_axis(self._every(tokens, begin), ids, axis=1)
+
+    def _replies(
+        self, prompt: Sequence[int], count: int, limit: int, params: tinker.SamplingParams, seed: int
+    ) -> list[tuple[Any, Any, bool]]:
+        """Tokens and their untempered log-probabilities, and whether an end was reached."""
         is_end = self._end_test(params.stop)
-        sequences = []
-        for number in range(count):
-            random = np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), number]))
-            tokens, logprobs, ended = self._reply(prompt, limit, params, is_end, random)
-            sequences.append(
-                SampledSequence(
-                    stop_reason="stop" if ended else "length",
-                    sequence_id=f"{request}:{number}",
-                    tokens_np=np.asarray(tokens, np.int32),
-                    logprobs_np=np.asarray(logprobs, np.float32),
-                )
-            )
-        return SampleResponse(sequences=sequences)
+        return [self._reply(prompt, limit, params, is_end, _random(seed, number)) for number in range(count)]
 
     def _reply(
         self,
@@ -100,7 +210,6 @@ class Sampler:
         is_end: Callable[[list[int]], bool],
         random: np.random.Generator,
     ) -> tuple[list[int], list[float], bool]:
-        """Tokens, their untempered log-probabilities, and whether an end was reached."""
         tokens: list[int] = []
         logprobs: list[float] = []
         context = last_of(self._model.contexts(prompt))
@@ -132,8 +241,9 @@ class Sampler:
 
         return is_end
 
-    def _check_prompt(self, prompt: Sequence[int]) -> None:
+    def _check(self, prompt: Sequence[int], question: Question) -> None:
         check_tokens(prompt, self._model.size, self._max_context_length)
+        question.check(len(prompt), self._model.size)
 
 
 def check_tokens(tokens: Sequence[int], vocabulary: int, max_context_length: int) -> None:
@@ -172,3 +282,51 @@ def _cut(chances: Floats, top_k: int, top_p: float) -> Floats:
     kept = np.zeros_like(chances)
     kept[order] = chances[order]
     return kept
+
+
+def _likeliest(every: Floats, count: int, blank: int = 0) -> TopkLogprobs:
+    """The `count` likeliest tokens at each of N places, the likeliest first, `[blank + N, count]`.
+
+    Masked in the `blank` rows before them, and where the vocabulary has fewer.
+    """
+    ids = np.zeros((blank + len(every), count), np.int32)
+    logprobs = np.full(ids.shape, MASK_LOGPROB, np.float32)
+    order = np.argsort(-every, axis=1, kind="stable")[:, :count]
+    ids[blank:, : order.shape[1]] = order
+    logprobs[blank:, : order.shape[1]] = np.take_along_axis(every, order, axis=1)
+    return TopkLogprobs(ids, logprobs)
+
+
+def _alternatives(every: Floats, count: int, temperature: float, seed: int) -> PromptAltTokens:
+    """Tokens drawn at each of N places, with their untempered log-probabilities, `[N, count]`."""
+    numbers = _random(seed, 0, _BESIDE_PROMPT).random((len(every), count))
+    if temperature == 0:
+        tokens = np.repeat(every.argmax(axis=1)[:, None], count, axis=1)
+    else:
+        scaled = every.astype(np.float64) / temperature
+        reached = np.exp(scaled - scaled.max(axis=1, keepdims=True)).cumsum(axis=1)
+        # One rising sequence of all rows, each in an interval of its own: one search finds every draw.
+        row, size = np.arange(len(every))[:, None], every.shape[1]
+        steps = (row + reached / reached[:, -1:]).ravel()
+        tokens = np.minimum(np.searchsorted(steps, row + numbers, side="right") - row * size, size - 1)
+    logprobs = np.take_along_axis(every, tokens, axis=1).astype(np.float32)
+    return PromptAltTokens(tinker.TensorData.from_numpy(tokens), tinker.TensorData.from_numpy(logprobs))
+
+
+def _random(seed: int, *which: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), *which]))
+
+
+def _cells(tensor: tinker.TensorData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of a sparse tensor's values."""
+    counts = np.diff(tensor.sparse_crow_indices or [0])
+    return np.repeat(np.arange(len(counts)), counts), np.asarray(tensor.sparse_col_indices, np.int64)
+
+
+def _in_layout(asked: tinker.TensorData, found: Floats) -> tinker.TensorData:
+    """Values `[P - 1, K]` in the layout of the tensor that asked for them."""
+    if asked.sparse_crow_indices is None:
+        return tinker.TensorData.from_numpy(found)
+    return tinker.TensorData(
+        found[_cells(asked)], "float32", asked.shape, asked.sparse_crow_indices, asked.sparse_col_indices
+    )

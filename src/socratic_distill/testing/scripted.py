@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import tinker
 from numpy.typing import NDArray
-from tinker.types import SampledSequence, SampleResponse
 
-from socratic_distill.service_errors import check_params
 from socratic_distill.testing.sampling import Sampler
 from socratic_distill.testing.tokenizer import FOLLOWERS, ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel
@@ -35,44 +33,30 @@ class ScriptedSampler(Sampler):
         self._end = tokenizer.eos_token_id
         self._location, self._spread = math.log(mean) - spread**2 / 2, spread
         self._salt = sum(model.name.encode()) % 97
-        self._room = max_context_length
 
-    def score(self, prompt: Sequence[int], last_n: int | None) -> Floats:
-        """As the toy's, in O(P)."""
-        self._check_prompt(prompt)
-        tokens = np.asarray(prompt, np.int64)
-        scores = np.full(len(prompt), np.nan, np.float32)
-        scores[1:] = scripted_logprobs(tokens[:-1], tokens[1:], self._salt)
-        if last_n is not None:
-            scores[:-last_n] = np.nan
-        return scores
+    def _every(self, tokens: Sequence[int], begin: int) -> Floats:
+        """The scripted ones: no distribution, but one value for a token however it is asked for."""
+        return self._named(tokens, begin, np.arange(self._model.size)[None])
 
-    def sample(
-        self, prompt: Sequence[int], count: int, params: tinker.SamplingParams, seed: int, request: str
-    ) -> SampleResponse:
-        """As the toy's, whatever the temperature."""
-        self._check_prompt(prompt)
-        check_params(params, count)
-        seed = seed if params.seed is None else params.seed
-        limit = self._room - len(prompt)
-        limit = limit if params.max_tokens is None else min(limit, params.max_tokens)
+    def _named(self, tokens: Sequence[int], begin: int, ids: NDArray[np.int64]) -> Floats:
+        """As `_every`, in O(N K)."""
+        before = np.asarray(tokens[begin - 1 : -1], np.int64)[:, None]
+        return scripted_logprobs(before, ids, self._salt)
+
+    def _replies(
+        self, prompt: Sequence[int], count: int, limit: int, params: tinker.SamplingParams, seed: int
+    ) -> list[tuple[Any, Any, bool]]:
+        """As the toy's, whatever temperature and stop."""
         random = np.random.Generator(np.random.PCG64([abs(seed), len(prompt)]))
         wanted = np.maximum(np.exp(random.normal(self._location, self._spread, count)).astype(int), 2)
-        sequences = []
+        replies = []
         for number, length in enumerate(np.minimum(wanted, limit)):
             tokens = self._words[random.integers(len(self._words), size=length)]
             if ended := bool(wanted[number] <= limit):
                 tokens[-1] = self._end
             before = np.concatenate(([prompt[-1]], tokens[:-1]))
-            sequences.append(
-                SampledSequence(
-                    stop_reason="stop" if ended else "length",
-                    sequence_id=f"{request}:{number}",
-                    tokens_np=tokens,
-                    logprobs_np=scripted_logprobs(before, tokens, self._salt),
-                )
-            )
-        return SampleResponse(sequences=sequences)
+            replies.append((tokens, scripted_logprobs(before, tokens, self._salt), ended))
+        return replies
 
 
 class ScriptedWeights(Weights):

@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+from socratic_distill.errors import ConfigError
+from socratic_distill.features import Feature
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.testing.checkpoints import Checkpoints
 from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient, Reading
@@ -70,7 +72,13 @@ class FakeServiceClient:
         faults: calls that fail.
         models: names of the models that are offered; None offers every name.
         max_context_length: tokens of prompt and reply together.
+        lacks: scoring features that it does not have, as some servers: "topk_prompt_logprobs",
+            "topk_sample_logprobs", "target_prompt_logprobs" or "prompt_alt_tokens_k". A sampling request that
+            uses one is answered with 400, which names it.
         now: gives the time in seconds since the epoch, for expiry.
+
+    Raises:
+        ConfigError: `lacks` names what is no such feature.
 
     Attributes:
         calls: every call so far, in order.
@@ -83,12 +91,16 @@ class FakeServiceClient:
         faults: Sequence[Fault] = (),
         models: Sequence[str] | None = None,
         max_context_length: int = 32768,
+        lacks: Sequence[Feature] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
+        if unknown := sorted(set(lacks) - set(get_args(Feature))):
+            raise ConfigError(f"lacks names {unknown}; the features are {', '.join(get_args(Feature))}")
         store: Store = MemoryStore() if directory is None else DirectoryStore(Path(directory))
         self.calls: list[CallRecord] = []
         self.models = None if models is None else tuple(models)
         self.max_context_length = max_context_length
+        self.lacks = frozenset(lacks)
         self.now = now
         self.tokenizer = ToyTokenizer()
         self.checkpoints = Checkpoints(store, now)

@@ -147,16 +147,21 @@ class ToyModel:
         return logits
 
 
+def since(contexts: Contexts, first: int) -> Contexts:
+    """The contexts from the one at `first` on, `[N - first]`."""
+    return Contexts(
+        contexts.last[first:],
+        contexts.before[first:],
+        contexts.beginning[first:],
+        contexts.whole[first:],
+        contexts.position[first:],
+        contexts.spoken[first:],
+    )
+
+
 def last_of(contexts: Contexts) -> Contexts:
     """The last context alone, as N = 1."""
-    return Contexts(
-        contexts.last[-1:],
-        contexts.before[-1:],
-        contexts.beginning[-1:],
-        contexts.whole[-1:],
-        contexts.position[-1:],
-        contexts.spoken[-1:],
-    )
+    return since(contexts, len(contexts.last) - 1)
 
 
 def _mix(values: Hashes) -> Hashes:

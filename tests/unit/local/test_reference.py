@@ -443,7 +443,7 @@ def test_a_reply_ends_with_its_stop_text_however_its_tokens_split_it(tmp_path):
 def test_models_of_other_kinds_are_refused(tmp_path):
     from transformers import Gemma2Config, MistralConfig
 
-    sizes: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+    sizes: dict[str, Any] = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
     for config, problem in (
         (MistralConfig(**sizes, sliding_window=8), "other kinds than full attention"),

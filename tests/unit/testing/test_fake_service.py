@@ -280,6 +280,77 @@ def test_training_run_tells_its_newest_checkpoints():
     assert (run.last_sampler_checkpoint, run.user_metadata) == (None, {"who": "me"})
 
 
+# Scoring features
+
+QUESTIONS = {
+    "topk_prompt_logprobs": 2,
+    "topk_sample_logprobs": 2,
+    "target_prompt_logprobs": TensorData([6, 7], "int64", [2, 2], [0, 1, 2], [0, 1]),
+    "prompt_alt_tokens_k": 2,
+}
+
+
+def ask(service, **question):
+    sampler = service.create_sampling_client(base_model="m").result()
+    return sampler.sample(ModelInput.from_ints([5, 6, 7]), 1, SamplingParams(max_tokens=2, seed=1), **question).result()
+
+
+@pytest.mark.parametrize("feature", QUESTIONS)
+def test_a_lacking_feature_is_refused_by_name_and_the_others_are_not(feature):
+    service = FakeServiceClient(lacks=[feature])
+    for name, value in QUESTIONS.items():
+        if name != feature:
+            ask(service, **{name: value})
+    with pytest.raises(tinker.BadRequestError, match=feature) as caught:
+        ask(service, **QUESTIONS)
+    assert not any(name in str(caught.value) for name in QUESTIONS if name != feature)
+    ask(service, include_prompt_logprobs=True)
+
+
+def test_a_refused_question_uses_up_no_seed():
+    plain, lacking = FakeServiceClient(), FakeServiceClient(lacks=list(QUESTIONS))
+    with pytest.raises(tinker.BadRequestError):
+        ask(lacking, prompt_alt_tokens_k=1)
+    replies = []
+    for service in (plain, lacking):
+        sampler = service.create_sampling_client(base_model="m").result()
+        answer = sampler.sample(ModelInput.from_ints([1]), 1, SamplingParams(max_tokens=9)).result()
+        replies.append(answer.sequences[0].tokens)
+    assert replies[0] == replies[1]
+
+
+def test_a_feature_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="prompt_logprobs_last_n.*topk_prompt_logprobs") as caught:
+        FakeServiceClient(lacks=["prompt_logprobs_last_n"])  # pyright: ignore[reportArgumentType]
+    assert isinstance(caught.value, ValueError)
+
+
+def test_the_record_tells_what_a_sample_asked_for():
+    service = FakeServiceClient()
+    ask(service, **QUESTIONS)
+    ask(service, include_prompt_logprobs=True)
+    everything, nothing = (record.arguments for record in service.calls if record.call == "sample")
+    assert everything["features"] == tuple(QUESTIONS) and nothing["features"] == ()
+    assert (everything["prompt_tokens"], everything["max_tokens"]) == (3, 2)
+
+
+def test_sparse_targets_are_scored_where_torch_is_absent():
+    code = """
+import sys
+sys.modules["torch"] = None
+from tinker import ModelInput, SamplingParams, TensorData
+from socratic_distill.testing import FakeServiceClient
+sampler = FakeServiceClient().create_sampling_client(base_model="m").result()
+targets = TensorData([7], "int64", [2, 3], [0, 0, 1], [2])
+answer = sampler.sample(
+    ModelInput.from_ints([5, 6, 7]), 1, SamplingParams(max_tokens=1), True, target_prompt_logprobs=targets
+).result()
+assert answer.target_prompt_logprobs.data == [answer.prompt_logprobs[2]]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # Models
 
 

@@ -96,7 +96,7 @@ def test_scoring_takes_its_whole_prompt_known_or_not():
     assert [one.cached_tokens for one in service.ledger[1:]] == [0] * 4
 
 
-@pytest.mark.parametrize(("last_n", "cached"), [(20, 96), (100, 64), (164, 0)])
+@pytest.mark.parametrize(("last_n", "cached"), [(20, 96), (100, 64), (163, 1)])
 def test_scoring_the_last_tokens_takes_what_is_known_before_them_from_the_cache(last_n, cached):
     async def main(service):
         client = await service.create_sampling_client(base_model="teacher")
@@ -191,6 +191,76 @@ def test_a_reply_ends_its_turn_or_is_cut_at_the_limit():
         assert (one.stop_reason == "stop") == (one.tokens[-1] == end)
         assert len(one.tokens) == 80 or one.stop_reason == "stop"
         assert len(one.logprobs or []) == len(one.tokens) <= 80
+
+
+# Scoring features
+
+
+def test_scripted_scores_are_the_same_however_they_are_asked_for():
+    tokens = prompt(12).to_ints()
+    ids = np.stack([tokens[1:], tokens[:-1]], axis=1)
+
+    async def main(service):
+        client = await service.create_sampling_client(base_model="teacher")
+        options = {"include_prompt_logprobs": True, "topk_prompt_logprobs": 500, "topk_sample_logprobs": 500}
+        options |= {"target_prompt_logprobs": TensorData.from_numpy(ids), "prompt_alt_tokens_k": 3}
+        answer = await client.sample(prompt(12), 1, sampling(3), **options)
+        other = ModelInput.from_ints([*tokens[:-1], tokens[-2]])
+        return answer, await client.compute_logprobs(prompt(12)), await client.compute_logprobs(other)
+
+    _, (answer, scores, others) = on_service(main)
+    assert answer.prompt_logprobs == scores
+    targets, drawn = answer.target_prompt_logprobs.to_numpy(), answer.prompt_alt_tokens
+    assert targets[:, 0].tolist() == scores[1:]
+    assert targets[-1, 1] == others[-1]
+    for row, token, score in zip(answer.topk_prompt_logprobs[1:], tokens[1:], scores[1:], strict=True):
+        assert dict(row)[token] == score and row[0][1] == max(dict(row).values())
+    for row, chosen, logprobs in zip(
+        answer.topk_prompt_logprobs[1:], drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True
+    ):
+        assert [dict(row)[token] for token in chosen] == logprobs
+    (reply,) = answer.sequences
+    for row, token, score in zip(reply.topk_logprobs, reply.tokens, reply.logprobs, strict=True):
+        assert dict(row)[token] == score
+
+
+@pytest.mark.parametrize(
+    ("question", "cached"),
+    [
+        ({"prompt_alt_tokens_k": 2}, 0),
+        ({"topk_prompt_logprobs": 2}, 0),
+        ({"targets": 90}, 90),  # row 89
+        ({"targets": 90, "include_prompt_logprobs": True, "prompt_logprobs_last_n": 20}, 80),
+        ({"targets": 50, "include_prompt_logprobs": True, "prompt_logprobs_last_n": 20}, 50),
+        ({"targets": 90, "include_prompt_logprobs": True, "prompt_alt_tokens_k": 2, "prompt_logprobs_last_n": 20}, 0),
+        ({"topk_sample_logprobs": 2}, 96),
+    ],
+)
+def test_what_stands_before_the_first_scored_token_comes_from_the_cache(question, cached):
+    options = dict(question)
+    if "targets" in options:
+        ids = np.full((99, 1), -1)
+        ids[options.pop("targets") - 1 :] = 5
+        options["target_prompt_logprobs"] = TensorData.from_numpy(ids)
+
+    async def main(service):
+        client = await service.create_sampling_client(base_model="teacher")
+        await client.compute_logprobs(prompt(100))  # 96 tokens in whole blocks
+        await client.sample(prompt(100), 1, sampling(3, 1), **options)
+
+    service, _ = on_service(main)
+    assert service.ledger[-1].cached_tokens == cached
+    assert seconds(service.ledger[-1]) == pytest.approx((100 - cached) * 200e-6 + 8e-3)
+
+
+def test_a_lacking_feature_is_refused_on_virtual_time_too():
+    async def main(service):
+        client = await service.create_sampling_client(base_model="teacher")
+        with pytest.raises(tinker.BadRequestError, match="prompt_alt_tokens_k"):
+            await client.sample(prompt(100), 1, sampling(3, 1), prompt_alt_tokens_k=2)
+        return now()
+
+    assert on_service(main, lacks=["prompt_alt_tokens_k"])[1] > 0.4
 
 
 # Training

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from socratic_distill import TeacherError
+from socratic_distill.scoring import span_scores
 from socratic_distill.sequences import merge_turns
-from socratic_distill.teacher import span_scores
 
 (SEQUENCE,) = merge_turns([([1, 2], [3, 4]), ([1, 2, 3, 4, 5], [6])])
 VALUES = [None, -0.1, -0.2, -0.3, -0.4, -0.5]
