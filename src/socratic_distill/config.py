@@ -3,7 +3,6 @@
 Building a config reads nothing but whether the seeds files exist; no network, no models.
 """
 
-import difflib
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -24,6 +23,7 @@ from socratic_distill.settings import (
     Share,
     Teacher,
 )
+from socratic_distill.validation import explain, refuse_unknown
 
 HOUR, DAY = 3600, 24 * 3600
 # The service's range of lifetimes.
@@ -240,11 +240,11 @@ class SocraticConfig(BaseModel):
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
         def __init__(self, **data: Any) -> None:
-            _refuse_unknown(data, known=type(self).model_fields)
+            refuse_unknown(data, type(self).model_fields, "config")
             try:
                 super().__init__(**data)
             except ValidationError as error:
-                raise ConfigError(_explain(error)) from None
+                raise ConfigError(explain(error, type(self))) from None
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
@@ -271,26 +271,3 @@ class SocraticConfig(BaseModel):
                 raise ValueError(f"{what} {path!r} does not exist (looked in {os.getcwd()})")
         check_parts(self)
         return self
-
-
-def _refuse_unknown(data: dict[str, Any], known: Any) -> None:
-    for name in data:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the fields are: {', '.join(sorted(known))}"
-            raise ConfigError(f"unknown config field {name!r}; {hint}")
-
-
-def _explain(error: ValidationError) -> str:
-    """One line a problem: the field, what was given, what was expected."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing":
-            lines.append(f"{field} is missing: {SocraticConfig.model_fields[str(problem['loc'][0])].description}")
-        elif field:
-            lines.append(f"{field}={problem['input']!r}: {reason[0].lower() + reason[1:]}")
-        else:
-            lines.append(reason)
-    return "; ".join(lines)

@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING
 
 from socratic_distill.models import full_model_name
-from socratic_distill.settings import Divergence, Mixture, Objective, Supervised
+from socratic_distill.settings import Divergence, Mixture, Objective, SampledReverseKL, Supervised
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
+
+# What compares with one teacher's own likeliest tokens.
+_OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
 
 
 def divergences(objective: Objective | Supervised) -> tuple[Divergence, ...]:
@@ -28,25 +31,50 @@ def check_parts(config: "SocraticConfig") -> None:
 
 
 def _check_objective(config: "SocraticConfig") -> None:
-    played = {one.kind: one for one in divergences(config.objective)}
-    sampled = played.get("sampled_reverse_kl")
-    kinds = ", ".join(played)
-    if sampled is None and config.kl_discount_factor:
+    recordings = config.recordings
+    is_played = recordings is None or recordings.on_policy_fraction > 0
+    active = _active(config)
+    sampled = [one for one in active if isinstance(one, SampledReverseKL)]
+    kinds = ", ".join(dict.fromkeys(one.kind for one in active)) or "supervised"
+    if not sampled and config.kl_discount_factor:
         raise ValueError(
             f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it is of 'sampled_reverse_kl'"
         )
-    has_advantages = sampled is not None or config.rewards or config.cut_replies == "penalize"
+    has_advantages = sampled or config.rewards or config.cut_replies == "penalize"
     if not has_advantages and config.loss_fn != "importance_sampling":
         raise ValueError(
             f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which is trained by cross_entropy; leave it out, or "
             "add rewards or 'sampled_reverse_kl'"
         )
-    if config.num_envs == 1 and (sampled is not None and getattr(sampled, "baseline", "none") == "group"):
+    if not is_played and (config.rewards or config.objective != SampledReverseKL()):
+        raise ValueError(
+            "recordings.on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect; set "
+            "recordings.objective, or a higher on_policy_fraction"
+        )
+    if recordings is not None and recordings.on_policy_fraction == 1.0:
+        raise ValueError("recordings.on_policy_fraction=1.0 uses no recording; lower it, or leave recordings out")
+    _check_groups(config)
+
+
+def _check_groups(config: "SocraticConfig") -> None:
+    of_recorded = divergences(config.recordings.objective) if config.recordings else ()
+    if any(_has_baseline(one) for one in of_recorded):
+        raise ValueError("baseline='group' compares the dialogues of a group, and a recording is a group of its own")
+    if config.num_envs == 1 and any(map(_has_baseline, divergences(config.objective))):
         raise ValueError("baseline='group' compares the dialogues of a group; set num_envs to 2 or more")
     if config.num_envs == 1 and config.rewards:
         raise ValueError("rewards count by what a dialogue has over its group; set num_envs to 2 or more")
-    if config.recordings is not None and config.recordings.on_policy_fraction == 1.0:
-        raise ValueError("recordings.on_policy_fraction=1.0 uses no recording; lower it, or leave recordings out")
+
+
+def _has_baseline(one: Divergence) -> bool:
+    return isinstance(one, SampledReverseKL) and one.baseline == "group"
+
+
+def _active(config: "SocraticConfig") -> tuple[Divergence, ...]:
+    """The divergences that something is learned from."""
+    recordings = config.recordings
+    played = divergences(config.objective) if recordings is None or recordings.on_policy_fraction else ()
+    return played + (divergences(recordings.objective) if recordings else ())
 
 
 def _check_teachers(config: "SocraticConfig") -> None:
@@ -66,12 +94,14 @@ def _check_teachers(config: "SocraticConfig") -> None:
     if config.teacher_average is not None:
         if len(names) < 2:
             raise ValueError(f"teacher_average={config.teacher_average!r} needs two teachers or more in teachers")
-        candidates = [one.kind for one in _all_divergences(config) if one.kind in _OF_TEACHERS_CANDIDATES]
+        candidates = [one.kind for one in _active(config) if one.kind in _OF_TEACHERS_CANDIDATES]
         if candidates:
             raise ValueError(
                 f"{candidates[0]!r} compares with one teacher's likeliest tokens, and averaged teachers differ in "
                 "them; take 'sampled_reverse_kl' or 'monte_carlo_kl', or route seeds to one teacher each"
             )
+    elif weighted := [one.name for one in config.teachers if one.weight != 1.0]:
+        raise ValueError(f"teacher {weighted[0]!r} has a weight, but no teacher_average to weigh it in; set one")
     tutor = full_model_name(config.tutor_model_name)
     lagged = [(one.name, one.model_name) for one in config.teachers if one.lag_steps]
     for name, model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
@@ -80,14 +110,6 @@ def _check_teachers(config: "SocraticConfig") -> None:
                 f"teacher {name!r} is to score with the tutor's own weights, but its model is {found!r} and the "
                 f"tutor's {tutor!r}; name the same model"
             )
-
-
-_OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
-
-
-def _all_divergences(config: "SocraticConfig") -> tuple[Divergence, ...]:
-    recorded = config.recordings.objective if config.recordings else Supervised()
-    return divergences(config.objective) + divergences(recorded)
 
 
 def _check_schedules(config: "SocraticConfig") -> None:

@@ -10,6 +10,7 @@ from socratic_distill.errors import ConfigError
 from socratic_distill.guards import check_room
 from socratic_distill.metrics import dialogue_metrics
 from socratic_distill.models import full_model_name
+from socratic_distill.panel import Wanted
 from socratic_distill.rollout import check_failures, play_batch
 from socratic_distill.seeds import Seed, load_seeds
 from socratic_distill.service import connect, open_sampling_client
@@ -108,7 +109,7 @@ async def evaluate_async(
         name = full_model_name(config.tutor_model_name)
         base = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
         stage.panel.keep_tutor(0, base, oldest=0)
-    cast = stage.cast(tutor, version=0)
+    cast = stage.cast(tutor, version=0, wanted=Wanted())
     check_room(cast, seeds)
     concurrency = config.max_concurrent_dialogues
     dialogues = await play_batch(seeds, _EVALUATION_STEP, 1, cast, concurrency)

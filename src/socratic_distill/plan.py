@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from socratic_distill.batches import check_recordings, total_steps
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Change, Fingerprint, changes, fingerprint
+from socratic_distill.errors import ConfigError
 from socratic_distill.journal import Journal
 from socratic_distill.prompts import check_prompts, load_prompts
 from socratic_distill.recordings import Recording, load_recordings
@@ -72,6 +73,10 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     meaning = fingerprint(config, seeds, prompts, [one.seed for one in recordings])
     drift = changes(read_fingerprint(run.path), meaning, config.allow_config_changes)
     total = total_steps(config, seeds, recordings)
+    if config.lr_warmup_steps >= total:
+        raise ConfigError(
+            f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
+        )
     check_recordings(config, seeds, recordings, total)
     plan = Plan(config, seeds, recordings, load_rewards(config), total, meaning, drift)
     if plan.all_seeds:  # else no teacher is asked

@@ -27,9 +27,10 @@ from typing import Any, Literal
 
 from socratic_distill.answers import check_answer
 from socratic_distill.dialogue import Role, StopReason
-from socratic_distill.errors import RecordingError, SeedError
+from socratic_distill.errors import RecordingError
+from socratic_distill.jsonl import lines, load_object, optional, text
 from socratic_distill.randomness import stable_seed
-from socratic_distill.seeds import PathLike, Seed, _fields, _lines, _load_object, _optional, _parse, _tags, _text, batch
+from socratic_distill.seeds import PathLike, Seed, batch, parse_seed, private_fields, tags_of
 
 Kind = Literal["mathdial", "run", "messages"]
 
@@ -136,15 +137,15 @@ def _renamed(recording: Recording, taken: dict[str, str]) -> Recording:
 def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
     """The recordings of one file: the place that error messages name, whether the row has an id of its own."""
     path, kind, count, skipped = Path(source), None, 0, 0
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(lines(path, "recording", RecordingError), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"
         try:
-            row = _object(line)
+            row = load_object(line, "recording")
             kind = _check_kind(row, kind)
             recording = _PARSERS[kind](row, path.stem, number)
-            fields, tags = _fields(row), _tags(row)
+            fields, tags = private_fields(row), tags_of(row)
             if recording and not recording.tutor_turns:
                 raise ValueError("there is no turn of the tutor (Teacher, assistant) to learn from; leave the row out")
         except (ValueError, OverflowError) as error:
@@ -164,22 +165,6 @@ def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
         raise RecordingError(f"{path}: the file holds no recordings; expected {expected}")
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return _lines(path)
-    except SeedError as error:  # it says what it expected: a file of seeds
-        reason = str(error).removeprefix(str(path)).replace("seed", "recording")
-        raise RecordingError(f"{path}{reason}") from None
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        return _load_object(line)
-    except ValueError as error:
-        reason = str(error).replace("seeds files", "recordings files").replace("not a seed", "not a recording")
-        raise ValueError(reason) from None
-
-
 def _check_kind(row: dict[str, Any], kind: Kind | None) -> Kind:
     """The kind of a line, which must be the file's (None: this is its first line)."""
     found: Kind | None = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
@@ -192,9 +177,9 @@ def _check_kind(row: dict[str, Any], kind: Kind | None) -> Kind:
 
 
 def _mathdial(row: dict[str, Any], stem: str, line: int) -> Recording:
-    seed = _parse(row, "MathDial", stem, line)
+    seed = parse_seed(row, "MathDial", stem, line)
     opening = RecordedTurn("student", seed.initial_error or "")
-    return Recording(seed.id, "mathdial", seed, _in_turn([opening, *parse_conversation(_text(row, "conversation"))]))
+    return Recording(seed.id, "mathdial", seed, _in_turn([opening, *parse_conversation(text(row, "conversation"))]))
 
 
 def parse_conversation(conversation: str) -> tuple[RecordedTurn, ...]:
@@ -243,11 +228,11 @@ def _run(row: dict[str, Any], stem: str, line: int) -> Recording | None:
         if not isinstance(row.get(key), str):
             raise ValueError(f"{key} is not there as text; early versions did not write it, add it from the seeds")
     seed = Seed(
-        id=_text(row, "seed"),
-        question=_text(row, "question"),
+        id=text(row, "seed"),
+        question=text(row, "question"),
         expected_answer=row["expected_answer"],
-        initial_error=_optional(row, "initial_error"),
-        student_profile=_optional(row, "student_profile"),
+        initial_error=optional(row, "initial_error"),
+        student_profile=optional(row, "student_profile"),
     )
     step, number = _count(row, "step"), _count(row, "number")
     turns = tuple(_run_turn(turn, place) for place, turn in enumerate(row["turns"]))
@@ -306,19 +291,19 @@ def _messages(row: dict[str, Any], stem: str, line: int) -> Recording:
         raise ValueError(f"messages must be a list, found {_short(row['messages'])}")
     said = (_message(message, number) for number, message in enumerate(row["messages"], start=1))
     heard = [turn for turn in said if turn and turn.text]
-    error = _optional(row, "initial_error")
+    error = optional(row, "initial_error")
     if heard and heard[0].role == "tutor":
         if error is None or row.get("question") is None:
             advice = "put a user's message before it, or give question and initial_error, with which the student begins"
             raise ValueError(f"the assistant speaks first, but the student must; {advice}")
         heard.insert(0, RecordedTurn("student", error))
-    name = _optional(row, "id", numbers=True) or f"{stem}:{line}"
+    name = optional(row, "id", numbers=True) or f"{stem}:{line}"
     seed = Seed(
         id=name,
-        question=_optional(row, "question") or next((turn.text for turn in heard), ""),
+        question=optional(row, "question") or next((turn.text for turn in heard), ""),
         expected_answer=_answer(row),
         initial_error=error,
-        student_profile=_optional(row, "student_profile"),
+        student_profile=optional(row, "student_profile"),
     )
     return Recording(name, "messages", seed, _in_turn(heard))
 
@@ -326,7 +311,7 @@ def _messages(row: dict[str, Any], stem: str, line: int) -> Recording:
 def _answer(row: dict[str, Any]) -> str:
     if row.get("expected_answer") in (None, ""):
         return ""
-    answer = _text(row, "expected_answer", numbers=True)
+    answer = text(row, "expected_answer", numbers=True)
     check_answer(answer)
     return answer
 
@@ -365,7 +350,7 @@ def _content(message: dict[str, Any]) -> str:
 def _trimmed(row: dict[str, Any], key: str) -> str:
     """Text that may be empty, unlike that of seeds."""
     value = row.get(key)
-    return "" if isinstance(value, str) and not value.strip() else _text({key: value}, key)
+    return "" if isinstance(value, str) and not value.strip() else text({key: value}, key)
 
 
 _PARSERS = {"mathdial": _mathdial, "run": _run, "messages": _messages}

@@ -20,19 +20,18 @@ between seeds are allowed; every other line is a seed or an error.
 
 import functools
 import hashlib
-import json
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
 from socratic_distill.answers import check_answer, final_answer
 from socratic_distill.errors import SeedError
+from socratic_distill.jsonl import as_text, lines, load_object, optional, text
 
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
@@ -130,59 +129,23 @@ def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...
 def _read(source: PathLike, limit: int | None) -> Iterator[tuple[str, Seed]]:
     """The seeds of one file, each with the place that error messages name."""
     path, count, file_format = Path(source), 0, None
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(path, "seed", SeedError), start=1):
         if count == limit:
             return
         if not line.strip():
             continue
         place = f"{path}, line {number}"
         try:
-            row = _load_object(line)
+            row = load_object(line, "seed")
             file_format = _check_format(row, file_format)
-            seed = _parse(row, file_format, path.stem, number)
-            seed = replace(seed, fields=_fields(row), tags=_tags(row), source=os.fspath(source))
+            seed = parse_seed(row, file_format, path.stem, number)
+            seed = replace(seed, fields=private_fields(row), tags=tags_of(row), source=os.fspath(source))
         except ValueError as error:
             raise SeedError(f"{place}: {error}") from None
         count += 1
         yield place, seed
     if not count:
         raise SeedError(f"{path}: the file holds no seeds; expected one JSON object a line")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SeedError(f"{path}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise SeedError(f"{path}: cannot be read ({reason}); expected a JSONL file of seeds") from None
-
-
-def _load_object(line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
-    except json.JSONDecodeError as error:
-        hint = "seeds files are JSONL, one whole object a line, not one JSON document"
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno}); {hint}") from None
-    except RecursionError:
-        raise ValueError("not a seed (nested too deeply); expected one flat JSON object a line") from None
-    if not isinstance(value, dict):
-        found = type(value).__name__
-        raise ValueError(f"expected a JSON object, found a {found}; seeds files are JSONL, one object a line")
-    return value
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise ValueError(f"a key stands twice in one object: {sorted(key for key, _ in pairs)}")
-    return row
 
 
 def _check_format(row: dict[str, Any], file_format: str | None) -> str:
@@ -199,26 +162,32 @@ def _check_format(row: dict[str, Any], file_format: str | None) -> str:
     return found
 
 
-def _parse(row: dict[str, Any], file_format: str, stem: str, line: int) -> Seed:
+def parse_seed(row: dict[str, Any], file_format: str, stem: str, line: int) -> Seed:
+    """A row as a seed, without `fields`, `tags` and `source`.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
     if file_format == "MathDial":
         return Seed(
-            id=f"{_optional(row, 'qid', numbers=True) or stem}:{line}",
-            question=_text(row, "question"),
-            expected_answer=final_answer(_text(row, "ground_truth")),
-            initial_error=_text(row, "student_incorrect_solution"),
-            student_profile=_optional(row, "student_profile"),
+            id=f"{optional(row, 'qid', numbers=True) or stem}:{line}",
+            question=text(row, "question"),
+            expected_answer=final_answer(text(row, "ground_truth")),
+            initial_error=text(row, "student_incorrect_solution"),
+            student_profile=optional(row, "student_profile"),
         )
     own = file_format == "our own"
     return Seed(
-        id=_optional(row, "id", numbers=True) or f"{stem}:{line}",
-        question=_text(row, "question"),
+        id=optional(row, "id", numbers=True) or f"{stem}:{line}",
+        question=text(row, "question"),
         expected_answer=_own_answer(row) if own else _gsm8k_answer(row),
-        initial_error=_optional(row, "initial_error"),
-        student_profile=_optional(row, "student_profile"),
+        initial_error=optional(row, "initial_error"),
+        student_profile=optional(row, "student_profile"),
     )
 
 
-def _fields(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def private_fields(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """A row's private facts, sorted by name."""
     given = row.get("fields")
     if given is None:
         return ()
@@ -229,18 +198,19 @@ def _fields(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"fields has the name {name!r}; expected lower-case letters and underscores")
         if name in SHARED_FIELDS:
             raise ValueError(f"fields has the name {name!r}, which stands for the seed's own {name}; take another")
-    return tuple((name, _as_text(f"fields.{name}", given[name], numbers=True)) for name in sorted(given))
+    return tuple((name, as_text(f"fields.{name}", given[name], numbers=True)) for name in sorted(given))
 
 
-def _tags(row: dict[str, Any]) -> tuple[str, ...]:
+def tags_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row's tags."""
     given = row.get("tags")
     if given is None:
         return ()
     if isinstance(given, str):
-        return (_as_text("tags", given),)
+        return (as_text("tags", given),)
     if not isinstance(given, list):
         raise ValueError(f"tags must be a list of texts, or one text, found {type(given).__name__}: {given!r}")
-    tags = tuple(_as_text(f"tags[{index}]", tag) for index, tag in enumerate(given))
+    tags = tuple(as_text(f"tags[{index}]", tag) for index, tag in enumerate(given))
     if twice := sorted({tag for tag in tags if tags.count(tag) > 1}):
         raise ValueError(f"tags holds {twice[0]!r} more than once; keep one")
     return tags
@@ -249,45 +219,14 @@ def _tags(row: dict[str, Any]) -> tuple[str, ...]:
 def _own_answer(row: dict[str, Any]) -> str:
     if unknown := sorted(row.keys() - set(_OWN_KEYS)):
         raise ValueError(f"unknown keys {unknown}; known are {', '.join(_OWN_KEYS)}")
-    answer = _text(row, "expected_answer", numbers=True)
+    answer = text(row, "expected_answer", numbers=True)
     check_answer(answer)
     return answer
 
 
 def _gsm8k_answer(row: dict[str, Any]) -> str:
     """The calculator marks `<<9*2=18>>` are no part of the text."""
-    return final_answer(_CALCULATOR_MARK.sub("", _text(row, "answer")))
-
-
-def _optional(row: dict[str, Any], key: str, numbers: bool = False) -> str | None:
-    return None if row.get(key) is None else _text(row, key, numbers)
-
-
-def _text(row: dict[str, Any], key: str, numbers: bool = False) -> str:
-    return _as_text(key, row[key], numbers)
-
-
-def _as_text(key: str, value: Any, numbers: bool = False) -> str:
-    if numbers and isinstance(value, int | float) and not isinstance(value, bool):
-        return _plain(key, value)
-    if not isinstance(value, str):
-        kinds = "text or a number" if numbers else "text"
-        raise ValueError(f"{key} must be {kinds}, found {type(value).__name__}: {value!r}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{key} holds half a character (a lone surrogate), which cannot be written as UTF-8")
-    text = value.strip()
-    if not text:
-        raise ValueError(f"{key} is empty")
-    return text
-
-
-def _plain(key: str, value: int | float) -> str:
-    """A number without an exponent, as a person writes it."""
-    if isinstance(value, int):  # which may be too large for a float
-        return str(value)
-    if not math.isfinite(value):
-        raise ValueError(f"{key} is not a finite number: {value}")
-    return str(int(value)) if value == int(value) else format(Decimal(repr(value)), "f")
+    return final_answer(_CALCULATOR_MARK.sub("", text(row, "answer")))
 
 
 def steps_per_run(count: int, epochs: int, size: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
 from socratic_distill.errors import ServiceError, SocraticError
+from socratic_distill.features import check_features
 from socratic_distill.guards import check_room
 from socratic_distill.interrupts import finish
 from socratic_distill.lag import restore_tutors
@@ -201,6 +202,7 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
     stage = await open_stage(config, service, training, plan.all_seeds)
     batch = start.batch if isinstance(start, Resume) else 0
     check_room(stage.cast(None, version=0), plan.played_seeds)
+    await check_features(config, stage.client, run.path)
     await restore_tutors(stage.panel, run, service, batch)
     _tell(plan, start, display)
     run_id = _bring_in_line(plan, run, start)

@@ -7,9 +7,12 @@ tells which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. What an object
 
 import os
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from socratic_distill.errors import ConfigError
+from socratic_distill.validation import explain
 
 
 def _path(value: object) -> object:
@@ -27,8 +30,22 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
 
 
-class Setting(BaseModel):
-    """What all parts have in common."""
+class _Checked(type(BaseModel)):
+    """Gives our error where a user builds a part; parts within a config are told of by the config's."""
+
+    def __call__(cls, *arguments: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*arguments, **fields)
+        except ValidationError as error:
+            raise ConfigError(explain(error, cast(type[BaseModel], cls))) from None
+
+
+class Setting(BaseModel, metaclass=_Checked):
+    """What all parts have in common.
+
+    Raises:
+        ConfigError: a field is unknown, or its value cannot be meant.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 

@@ -41,10 +41,21 @@ class Stage:
         """The text of the tutor's tokens, without special ones."""
         return self._tutor_renderer.codec.decode(tuple(tokens))
 
-    def cast(self, tutor_client: Any, version: int) -> Cast:
-        """The cast of a batch, with the tutor that this sampling client samples from."""
+    @property
+    def client(self) -> Any:
+        """A sampling client on the run's service."""
+        return self._student.client
+
+    def cast(self, tutor_client: Any, version: int, wanted: Wanted | None = None) -> Cast:
+        """The cast of a batch, with the tutor that this sampling client samples from.
+
+        Args:
+            tutor_client: its client.
+            version: optimizer steps behind its weights.
+            wanted: what is to be known of the tokens that it samples. None: what the objective wants.
+        """
         config = self.config
-        played = Wanted.of(config.objective)
+        played = Wanted.of(config.objective) if wanted is None else wanted
         recorded = Wanted.of(config.recordings.objective if config.recordings else Supervised())
         return Cast(
             tutor=Speaker(

@@ -8,6 +8,7 @@ import pytest
 
 import socratic_distill
 from socratic_distill import load_seeds, service
+from socratic_distill.recordings import load_recordings
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 README = Path(__file__).parents[2] / "README.md"
@@ -47,7 +48,7 @@ def run(block: str, tmp_path: Path) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_readme_python_block_runs(number, hosted, tmp_path, monkeypatch):
     block = blocks("python")[number]
     if 'base_url="local"' in block:
@@ -66,7 +67,14 @@ def test_readme_call_of_the_guide_trains_on_the_hosted_service(hosted, tmp_path,
     assert hosted.count("optim_step") == 1
 
 
-@pytest.mark.parametrize("number", range(3))
+def test_readme_recordings_file_loads(tmp_path):
+    path = tmp_path / "conversations.jsonl"
+    path.write_text(blocks("jsonl")[0], encoding="utf-8")
+    first, second = load_recordings([path])
+    assert first.seed.expected_answer == "42" and second.seed.question == "Why is 3 * 4 not 7?"
+
+
+@pytest.mark.parametrize("number", range(1, 4))
 def test_readme_seeds_file_loads(number, tmp_path):
     block = blocks("jsonl")[number]
     path = tmp_path / "seeds.jsonl"
@@ -77,4 +85,4 @@ def test_readme_seeds_file_loads(number, tmp_path):
 
 
 def test_readme_holds_no_block_that_is_not_run():
-    assert len(blocks("python")) == 4 and len(blocks("jsonl")) == 3
+    assert len(blocks("python")) == 5 and len(blocks("jsonl")) == 4

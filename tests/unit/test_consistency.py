@@ -88,6 +88,7 @@ def config(**changes: Any) -> SocraticConfig:
         (dict(max_turns_schedule={"start": 9, "end": 4, "steps": 3}), r"from 9 to 4 turns"),
         (dict(max_turns_schedule={"start": 2, "end": 8.5, "steps": 3}), r"from 2 to 8.5 turns"),
         (dict(max_turns_schedule={"start": 2, "end": 0.5, "steps": 3}), r"from 2 to 0.5 turns"),
+        (dict(teachers=[{"name": "a", "weight": 2.0}]), r"teacher 'a' has a weight, but no teacher_average"),
         (dict(lr_warmup_steps=10, max_steps=10), r"lr_warmup_steps=10 leaves nothing of max_steps=10; lower it"),
     ],
 )  # fmt: skip
@@ -101,6 +102,42 @@ def test_config_refuses_recordings_that_are_not_used_or_not_there(recording, tmp
         config(recordings={"files": [recording], "on_policy_fraction": 1.0})
     with pytest.raises(ConfigError, match=r"recordings file '.*missing.jsonl' does not exist \(looked in"):
         config(recordings={"files": [recording, str(tmp_path / "missing.jsonl")]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            dict(rewards=[SOLVED]),
+            r"on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect",
+        ),
+        (dict(objective=FORWARD), r"plays no dialogue, .* set recordings.objective, or a higher on_policy_fraction"),
+        (dict(loss_fn="ppo"), r"loss_fn='ppo' has no effect on supervised"),
+    ],
+)
+def test_config_refuses_what_has_no_effect_on_recordings_alone(recording, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config(recordings={"files": [recording]}, **changes)
+
+
+def test_config_refuses_a_groups_baseline_on_recordings_and_takes_their_discount(recording):
+    recordings = {"files": [recording], "objective": {"kind": "sampled_reverse_kl"}}
+    assert config(recordings=recordings, kl_discount_factor=0.5).kl_discount_factor == 0.5
+    recordings["objective"] = {"kind": "sampled_reverse_kl", "baseline": "group"}
+    with pytest.raises(ConfigError, match="a recording is a group of its own"):
+        config(recordings=recordings)
+
+
+def test_a_part_that_is_built_alone_gives_our_error_too():
+    with pytest.raises(ConfigError, match=r"^k=0: input should be greater than or equal to 1$"):
+        ForwardKL(k=0)
+    with pytest.raises(ConfigError, match=r"name is missing: Its name, in metrics and messages\."):
+        Teacher()  # pyright: ignore[reportCallIssue]
+
+
+def test_an_objective_without_its_kind_says_so():
+    with pytest.raises(ConfigError, match=r"objective=\{'k': 3\}: it does not say which kind it is; add 'kind'"):
+        config(objective={"k": 3})
 
 
 def test_config_refuses_averaged_teachers_on_recordings_too(recording):
@@ -172,13 +209,15 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("field", "written", "built"), SETTINGS)
 def test_setting_is_the_same_as_dict_and_as_object(field, written, built):
-    from_dict, from_object = config(**{field: written}), config(**{field: built})
+    average = {"teacher_average": "mixture"} if field == "teachers" else {}  # so that a weight means something
+    from_dict, from_object = config(**{field: written}, **average), config(**{field: built}, **average)
     assert from_dict == from_object
     kept = getattr(from_dict, field)
     assert kept == (tuple(built) if isinstance(built, list) else built)
 
 
-@pytest.mark.parametrize(("written", "built"), [*OBJECTIVES, ({"kind": "supervised"}, Supervised())])
+# A recording is a group of its own, so that the first one's baseline has nothing to compare with.
+@pytest.mark.parametrize(("written", "built"), [*OBJECTIVES[1:], ({"kind": "supervised"}, Supervised())])
 def test_recordings_are_the_same_as_dict_and_as_object(recording, written, built):
     from_dict = config(recordings={"files": [recording], "objective": written, "on_policy_fraction": 0.25})
     from_object = config(recordings=Recordings(files=(recording,), objective=built, on_policy_fraction=0.25))

@@ -308,7 +308,7 @@ def test_a_lacking_feature_is_refused_by_name_and_the_others_are_not(feature):
 
 
 def test_a_refused_question_uses_up_no_seed():
-    plain, lacking = FakeServiceClient(), FakeServiceClient(lacks=list(QUESTIONS))
+    plain, lacking = FakeServiceClient(), FakeServiceClient(lacks=["prompt_alt_tokens_k"])
     with pytest.raises(tinker.BadRequestError):
         ask(lacking, prompt_alt_tokens_k=1)
     replies = []
@@ -320,7 +320,7 @@ def test_a_refused_question_uses_up_no_seed():
 
 
 def test_a_feature_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="prompt_logprobs_last_n.*topk_prompt_logprobs") as caught:
+    with pytest.raises(ConfigError, match=r"prompt_logprobs_last_n.*topk_prompt_logprobs") as caught:
         FakeServiceClient(lacks=["prompt_logprobs_last_n"])  # pyright: ignore[reportArgumentType]
     assert isinstance(caught.value, ValueError)
 
