@@ -57,7 +57,9 @@ class TrainingExample:
             now: the tutor's log-probabilities of the targets, nats, `[N - 1, 1 + K]`.
         """
         found = weights(self.soft, self.mask, now.astype(np.float64)[:, 1:])
-        return replace(self, datum=with_weights(self.datum, found), soft=())
+        # A service need not tell of a place where no weight is what the tutor says there.
+        looked_at = found.astype(np.float32).any(axis=1)
+        return replace(self, datum=with_weights(self.datum, found), mask=self.mask & looked_at, soft=())
 
 
 def make_examples(

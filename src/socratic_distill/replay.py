@@ -3,7 +3,15 @@
 from socratic_distill.dialogue import Dialogue, Turn
 from socratic_distill.recordings import RecordedTurn, Recording
 from socratic_distill.rendering import Renderer
-from socratic_distill.rollout import Cast
+from socratic_distill.rollout import Cast, describe
+
+
+def replay_or_fail(recording: Recording, step: int, cast: Cast) -> Dialogue:
+    """The same as `replay`; where that fails, so does the dialogue."""
+    try:
+        return replay(recording, step, cast)
+    except Exception as error:
+        return Dialogue(recording.seed, step, number=0, recording=recording.id).end("failed", error=describe(error))
 
 
 def replay(recording: Recording, step: int, cast: Cast) -> Dialogue:

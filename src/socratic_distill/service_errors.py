@@ -1,5 +1,7 @@
 """The SDK's own errors, as the in-process services raise them, and what both refuse alike."""
 
+from typing import Any
+
 import httpx
 import tinker
 
@@ -41,3 +43,34 @@ def check_params(params: tinker.SamplingParams, count: int) -> None:
             f"temperature {params.temperature}, top_p {params.top_p} and top_k {params.top_k} were given; "
             "expected at least 0, above 0 and at most 1, -1 or at least 1",
         )
+
+
+def check_question(size: int, vocabulary: int, logprobs: bool, last_n: int | None, targets: Any) -> None:
+    """Refuses what cannot be asked about a prompt of `size` tokens.
+
+    Args:
+        size: P.
+        vocabulary: number of token ids.
+        logprobs: whether the log-probabilities of the prompt's tokens are asked for.
+        last_n: of how many of the last ones; None for all.
+        targets: ids to score, -1 for none, `[P - 1, K]`; None for none at all.
+
+    Raises:
+        tinker.BadRequestError: says what was given and what fits.
+    """
+    if last_n is not None and not logprobs:
+        raise status_error(400, "prompt_logprobs_last_n needs include_prompt_logprobs")
+    if last_n is not None and not 1 <= last_n <= size - 1:
+        raise status_error(
+            400, f"prompt_logprobs_last_n is {last_n} of {size} prompt tokens; give 1 to {size - 1}: the first has none"
+        )
+    if targets is None:
+        return
+    if targets.ndim != 2 or len(targets) != size - 1:
+        shape = list(targets.shape)
+        expected = f"a prompt of {size} tokens takes [{size - 1}, K]"
+        raise status_error(400, f"target_prompt_logprobs has the shape {shape}; {expected}")
+    if not (targets >= 0).any():
+        raise status_error(400, "target_prompt_logprobs names no token id; give at least one, and -1 elsewhere")
+    if targets.min() < -1 or targets.max() >= vocabulary:
+        raise status_error(400, f"target_prompt_logprobs holds ids outside [-1, {vocabulary})")

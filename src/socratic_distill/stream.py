@@ -18,7 +18,7 @@ from socratic_distill.errors import RolloutError
 from socratic_distill.interrupts import take_note
 from socratic_distill.plan import Plan
 from socratic_distill.recordings import Recording
-from socratic_distill.replay import replay
+from socratic_distill.replay import replay_or_fail
 from socratic_distill.rollout import Cast, answer_last, describe, gather_all, make_groups, open_group, play_tutor
 from socratic_distill.stage import Stage
 from socratic_distill.teacher import ScoredDialogue, score_or_fail
@@ -97,13 +97,8 @@ class Stream:
         """The batch, made now if it was not yet, to wait for its events."""
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
-            entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
-            played = iter(
-                make_groups([e for e in entries if not isinstance(e, Recording)], step, self._config.num_envs)
-            )
-            for entry in entries:
-                group = entry if isinstance(entry, Recording) else next(played)
-                scored = [loop.create_future() for _ in ([group] if isinstance(group, Recording) else group)]
+            for group in self._groups(step):
+                scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
                 made.scored.append(scored)
                 made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
@@ -111,9 +106,16 @@ class Stream:
             self._batches[step] = made
         return self._batches[step]
 
+    def _groups(self, step: int) -> list[Recording | list[Dialogue]]:
+        """A batch's groups in order: dialogues before their first turn, or a recording."""
+        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
+        seeds = [entry for entry in entries if not isinstance(entry, Recording)]
+        played = iter(make_groups(seeds, step, self._config.num_envs))
+        return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+
     async def _run_group(
         self,
-        group: "Recording | list[Dialogue]",
+        group: Recording | list[Dialogue],
         scored: list["asyncio.Future[ScoredDialogue]"],
         batch: _Batch,
         step: int,
@@ -149,7 +151,7 @@ class Stream:
     ) -> ScoredDialogue:
         async with self._places:
             cast = self._newest_cast()
-            one = await score_or_fail(replay(recording, step, cast), cast, self._scorer)
+            one = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
             scored.set_result(one)
             return one
 

@@ -85,7 +85,10 @@ def test_recorded_dialogues_come_without_sampled_tokens(config_of, kind):
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.0, set()), (0.5, OF["reverse_kl"])])
 def test_the_objective_counts_where_dialogues_are_played(config_of, fraction, expected):
-    assert needed_features(config_of("reverse_kl", recordings={"on_policy_fraction": fraction})) == expected
+    config = config_of("reverse_kl", recordings={"on_policy_fraction": 0.5})
+    assert config.recordings is not None
+    recordings = config.recordings.model_copy(update={"on_policy_fraction": fraction})
+    assert needed_features(config.model_copy(update={"recordings": recordings})) == expected
 
 
 def test_played_and_recorded_dialogues_add_up(config_of):

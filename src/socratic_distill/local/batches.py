@@ -16,7 +16,7 @@ from socratic_distill.local.failures import explain
 from socratic_distill.local.sampling import Work, carry_out
 from socratic_distill.local.scheduler import Job
 from socratic_distill.local.scoring import Question, Scores
-from socratic_distill.service_errors import check_params, status_error
+from socratic_distill.service_errors import check_params, check_question, status_error
 
 
 @dataclass(eq=False)
@@ -88,28 +88,8 @@ def check_request(request: Request) -> None:
         raise status_error(400, f"the prompt holds token ids outside [0, {vocabulary})")
     if request.params is not None:
         check_params(request.params, request.count)
-    _check_question(request.question, vocabulary)
-
-
-def _check_question(question: Question, vocabulary: int) -> None:
-    size, last_n, targets = question.size, question.last_n, question.targets
-    if last_n is not None and not question.logprobs:
-        raise status_error(400, "prompt_logprobs_last_n needs include_prompt_logprobs")
-    if last_n is not None and not 1 <= last_n <= size - 1:
-        raise status_error(
-            400, f"prompt_logprobs_last_n is {last_n} of {size} prompt tokens; give 1 to {size - 1}: the first has none"
-        )
-    if targets is None:
-        return
-    if targets.ndim != 2 or len(targets) != size - 1:
-        raise status_error(
-            400, f"target_prompt_logprobs has the shape {list(targets.shape)}; a prompt of {size} tokens takes "
-            f"[{size - 1}, K]"
-        )  # fmt: skip
-    if not (targets >= 0).any():
-        raise status_error(400, "target_prompt_logprobs names no token id; give at least one, and -1 elsewhere")
-    if targets.min() < -1 or targets.max() >= vocabulary:
-        raise status_error(400, f"target_prompt_logprobs holds ids outside [-1, {vocabulary})")
+    question = request.question
+    check_question(size, vocabulary, question.logprobs, question.last_n, question.targets)
 
 
 def run_batch(jobs: Sequence[Job]) -> None:

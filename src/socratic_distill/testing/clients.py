@@ -22,7 +22,8 @@ from tinker.types import (
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.service_errors import status_error
 from socratic_distill.testing.losses import check_request, loss_inputs
-from socratic_distill.testing.sampling import Question, Sampler, check_tokens
+from socratic_distill.testing.questions import Question
+from socratic_distill.testing.sampling import Sampler, check_tokens
 from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.weights import Weights

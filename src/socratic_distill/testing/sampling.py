@@ -1,8 +1,6 @@
 """Sampling and scoring with a toy model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,89 +9,13 @@ from numpy.typing import NDArray
 from tinker.types import PromptAltTokens, SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
-from socratic_distill.features import Feature
 from socratic_distill.service_errors import check_params, status_error
+from socratic_distill.testing.questions import Question, cells
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel, last_of, since
 
 # Tells the draws beside a prompt's tokens from those of the first reply.
 _BESIDE_PROMPT = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a request asks beside its replies; of a prompt's P tokens nothing can be asked about the first.
-
-    Attributes:
-        logprobs: whether the log-probability of each prompt token is wanted.
-        top: number of likeliest tokens wanted at each prompt token.
-        last_n: `logprobs` and `top` at the last n alone; None for all.
-        targets: ids to score, row i at token i + 1, -1 for none, `[P - 1, K]`, dense or sparse.
-        draws: number of tokens to draw at each prompt token.
-        reply_top: number of likeliest tokens wanted at each token of the replies.
-    """
-
-    logprobs: bool = False
-    top: int = 0
-    last_n: int | None = None
-    targets: tinker.TensorData | None = None
-    draws: int = 0
-    reply_top: int = 0
-
-    @property
-    def is_about_the_prompt(self) -> bool:
-        """Whether any prompt token is to be scored."""
-        return self.logprobs or self.top > 0 or self.targets is not None or self.draws > 0
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """The features that it takes of a service."""
-        asked: dict[Feature, bool] = {
-            "topk_prompt_logprobs": self.top > 0,
-            "topk_sample_logprobs": self.reply_top > 0,
-            "target_prompt_logprobs": self.targets is not None,
-            "prompt_alt_tokens_k": self.draws > 0,
-        }
-        return tuple(feature for feature, wanted in asked.items() if wanted)
-
-    @cached_property
-    def ids(self) -> NDArray[np.int64] | None:
-        """The targets, filled up with -1 without torch."""
-        if self.targets is None or self.targets.sparse_crow_indices is None:
-            return None if self.targets is None else self.targets.to_numpy()
-        full = np.full(self.targets.shape or (), -1, np.int64)
-        full[_cells(self.targets)] = self.targets.data
-        return full
-
-    def reach(self, size: int) -> int | None:
-        """How many of a prompt's last tokens are scored for it; None for all."""
-        if self.draws or ((self.logprobs or self.top) and self.last_n is None):
-            return None
-        first = size if self.ids is None else np.nonzero(self.ids >= 0)[0].min(initial=size - 1) + 1
-        return max(self.last_n or 0, size - int(first)) or None
-
-    def check(self, size: int, vocabulary: int) -> None:
-        """Refuses what does not fit a prompt of `size` tokens.
-
-        Raises:
-            tinker.BadRequestError: says what was given and what fits.
-        """
-        if self.last_n is not None and not self.logprobs:
-            raise status_error(400, "prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")
-        if self.last_n is not None and not 1 <= self.last_n < size:
-            raise status_error(
-                400, f"prompt_logprobs_last_n is {self.last_n} of {size} prompt tokens; give 1 to {size - 1}"
-            )
-        if self.ids is None:
-            return
-        if self.ids.ndim != 2 or len(self.ids) != size - 1:
-            raise status_error(
-                400, f"target_prompt_logprobs has shape {list(self.ids.shape)}, expected was [{size - 1}, K]"
-            )
-        if not (self.ids >= 0).any():
-            raise status_error(400, "target_prompt_logprobs names no token id; give one at least, -1 elsewhere")
-        if self.ids.min() < -1 or self.ids.max() >= vocabulary:
-            raise status_error(400, f"target_prompt_logprobs holds ids outside the vocabulary of {vocabulary}")
 
 
 class Sampler:
@@ -317,16 +239,10 @@ def _random(seed: int, *which: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), *which]))
 
 
-def _cells(tensor: tinker.TensorData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of a sparse tensor's values."""
-    counts = np.diff(tensor.sparse_crow_indices or [0])
-    return np.repeat(np.arange(len(counts)), counts), np.asarray(tensor.sparse_col_indices, np.int64)
-
-
 def _in_layout(asked: tinker.TensorData, found: Floats) -> tinker.TensorData:
     """Values `[P - 1, K]` in the layout of the tensor that asked for them."""
     if asked.sparse_crow_indices is None:
         return tinker.TensorData.from_numpy(found)
     return tinker.TensorData(
-        found[_cells(asked)], "float32", asked.shape, asked.sparse_crow_indices, asked.sparse_col_indices
+        found[cells(asked)], "float32", asked.shape, asked.sparse_crow_indices, asked.sparse_col_indices
     )
