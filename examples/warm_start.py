@@ -1,0 +1,123 @@
+"""Warm start: recorded dialogues first, then on-policy from there, measured on held-out problems.
+
+Stage one learns what the tutor says in recorded dialogues, word for word. Stage two begins with stage one's weights, by
+`load_checkpoint_path`, and learns from its own dialogues, which the teacher scores. Without a file of yours the
+dialogues are recorded here: the model tutors under the teacher's prompt. Start the same command again to resume.
+
+    python examples/warm_start.py [--warm-steps 4] [--steps 4] [--log-path runs/warm-start]
+    python examples/warm_start.py --recordings FILE --seeds FILE --model NAME [--base-url URL]
+
+The last fifth of your seeds is held out, so keep it out of your recordings.
+"""
+
+import argparse
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+if "--model" not in sys.argv:
+    # A model this small computes less than threads cost to start; set before torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from socratic_distill import (
+    RunInterrupted,
+    Seed,
+    SocraticConfig,
+    SocraticError,
+    build_socratic_config,
+    evaluate,
+    load_seeds,
+    open_service,
+    train,
+)
+from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    runs = Path(arguments.log_path)
+    fields, heldout = common_fields(arguments)
+    # One service for all: the local engine loads the model once.
+    service = open_service(build_socratic_config(**fields, log_path=runs))
+    clients = {"service_client": service.client, "rest_client": service.rest}
+
+    recordings = arguments.recordings or record(fields, runs / "recorded", clients)
+    warm = build_socratic_config(
+        **fields, log_path=runs / "warm", recordings={"files": [recordings]}, max_steps=arguments.warm_steps
+    )
+    on_policy = build_socratic_config(
+        **fields, log_path=runs / "on-policy", load_checkpoint_path=warm.log_path, max_steps=arguments.steps
+    )
+    samplers: dict[str, str | None] = {"start": None}
+    samplers |= {"warm start": trained(warm, clients), "on-policy": trained(on_policy, clients)}
+
+    print(f"\n{f'on {len(heldout)} held-out problems':26}   tells    asks  solved  teacher_kl, nats a token")
+    for name, sampler_path in samplers.items():
+        found = evaluate(on_policy, sampler_path=sampler_path, seeds=heldout, **clients)
+        print(f"{name:26}{found.tells:8.0%}{found.asks:8.0%}{found.solved:8.0%}{found.teacher_kl:12.3f}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recordings", help="JSONL file of dialogues; left out, they are recorded here")
+    parser.add_argument("--seeds", help="JSONL file of problems; left out, the tiny model's")
+    parser.add_argument("--model", default="tiny", help="tutor, student and teacher (default tiny)")
+    parser.add_argument("--base-url", default="local", help="the service; '' for Tinker's (default local)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--max-tokens", type=int, default=40, help="longest reply (default 40)")
+    parser.add_argument("--warm-steps", type=int, default=4, help="steps on the recordings (default 4)")
+    parser.add_argument("--steps", type=int, default=4, help="steps on-policy (default 4)")
+    parser.add_argument("--log-path", default="runs/warm-start", help="directory of the runs")
+    return parser.parse_args()
+
+
+def common_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[Seed, ...]]:
+    """What the config says at both stages, and the seeds that are held out."""
+    if arguments.seeds:
+        seeds = load_seeds(arguments.seeds)
+        training = len(seeds) * 4 // 5
+        heldout = seeds[training:]
+    else:
+        training, heldout = None, load_seeds(HELDOUT_SEEDS, seeds_limit=64)
+    fields: dict[str, Any] = dict(
+        tutor_model_name=arguments.model,
+        student_model_name=arguments.model,
+        teacher_model_name=arguments.model,
+        learning_rate=arguments.learning_rate,
+        max_tokens=arguments.max_tokens,
+        base_url=arguments.base_url or None,
+        seeds_file=arguments.seeds or TRAIN_SEEDS,
+        seeds_limit=training,
+        groups_per_batch=8,
+        num_envs=4,
+        max_turns=2,
+    )
+    return fields, heldout
+
+
+def record(fields: dict[str, Any], log_path: Path, clients: dict[str, Any]) -> Path:
+    """Dialogues whose tutor has the teacher's prompt: one batch of a run that has nothing to learn from them."""
+    prompt = files("socratic_distill.prompts") / "teacher.txt"
+    fields = {**fields, "groups_per_batch": 64, "num_envs": 1, "max_steps": 1}
+    config = build_socratic_config(**fields, log_path=log_path, tutor_prompt_file=str(prompt))
+    train(config, **clients)
+    return log_path / "dialogues.jsonl"
+
+
+def trained(config: SocraticConfig, clients: dict[str, Any]) -> str:
+    """Trains, or resumes, and gives the sampler weights at the end."""
+    result = train(config, **clients)
+    if result.sampler_path is None:
+        raise SystemExit(f"{config.log_path} holds no sampler weights any more; take another --log-path")
+    print(f"{config.log_path}: {result.status} after {result.steps} steps")
+    return result.sampler_path
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SocraticError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, RunInterrupted) else 1) from None
