@@ -40,7 +40,7 @@ class Session:
         saver: saves it.
         stage: everyone but the tutor.
         batch: the next batch whose rows are not on disk.
-        taken: the next batch whose optimizer step is not submitted.
+        taken: the next batch whose optimizer step is not under way.
         max_staleness: batches that the dialogues may be ahead of the weights that they are played with.
     """
 
@@ -102,9 +102,15 @@ class Session:
             path = await self.saver.confirm(self.saver.submit("sampler", update.batch + 1, version))
         return None if path is None else await self._open(path, version, update.batch + 1)
 
-    def begin_step(self) -> None:
-        """From here on the weights are ahead of the rows on disk, until `save`."""
+    def begin_step(self, batch: int) -> None:
+        """A batch's optimizer step is under way: from here on the weights are ahead of the rows on disk, until `save`.
+
+        Raises:
+            ServiceError: an earlier save failed for good.
+        """
+        self.saver.check()
         self._rows_written.clear()
+        self.taken = batch + 1
 
     def step(self, update: Update, is_last: bool) -> None:
         """Takes the optimizer step of an update that holds its whole batch. Once its rows are on disk, `save` ends it.
@@ -114,11 +120,8 @@ class Session:
         whole one. They are done without where the batches before the next weights keep two steps to be played in.
 
         Raises:
-            ServiceError: an earlier save failed for good, or a request could not be submitted.
+            ServiceError: a request could not be submitted, or a pass failed.
         """
-        self.saver.check()
-        self.begin_step()
-        self.taken = update.batch + 1
         is_spared = self.max_staleness >= 3 and self._has_newest and self.saver.due(self.taken) is not None
         self._has_newest = not is_spared
         self.learner.step(update, to_play_with=not is_last and not is_spared)

@@ -79,7 +79,7 @@ class SampledReverseKL(Setting):
     normalize_length: bool = Field(
         default=False,
         description="Divide a dialogue's advantages by its number of trained tokens, so that long dialogues weigh no "
-        "more than short ones. Asks for a learning rate larger by about that number.",
+        "more than short ones. Beside rewards, the divergence counts less by about that number.",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from socratic_distill.config import SocraticConfig
 from socratic_distill.display import Display, open_display
 from socratic_distill.errors import NoUsableCheckpoint, ServiceError, SocraticError, TrainingError
-from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible
+from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible, take_note
 from socratic_distill.learner import Update
 from socratic_distill.metrics import dialogue_metrics, dialogue_row, staleness_metrics, update_metrics
 from socratic_distill.objective import make_examples
@@ -135,10 +135,13 @@ class Loop:
                 self._stream.open(session.batch)
                 self._renew(await session.cast(), session.batch)
             for step in range(session.batch, self._plan.total):
-                update = await beside(self._gather(step), ending, session.saver.trouble)
-                self._clock.taken(step)
-                session.step(update, is_last=step + 1 == self._plan.total)
-                ending = asyncio.create_task(self._end(update, ending))
+                update, left = await beside(self._gather(step), ending, session.saver.trouble)
+                session.begin_step(step)
+                taken = asyncio.create_task(self._take_substeps(update, left)) if left else self._step(update)
+                ending = asyncio.create_task(self._end(update, ending, taken))
+                if taken is not None:  # under way, whatever comes
+                    ending.add_done_callback(take_note)
+                    await asyncio.shield(taken)
             row = {} if ending is None else await finish(beside(ending, session.saver.trouble))
             state_path, sampler_path = await finish(session.save_final(self._run))
         except (ServiceError, StoppedAtOnce):
@@ -160,8 +163,11 @@ class Loop:
         self._display.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
         return TrainResult("completed", session.batch, state_path, sampler_path, row)
 
-    async def _gather(self, step: int) -> Update:
-        """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken."""
+    async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
+        """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken.
+
+        Gives the groups that are left to hand over: all of them where there are several optimizer steps.
+        """
         config, session, update = self._plan.config, self._session, self._session.learner.begin(step)
         is_whole = config.num_substeps > 1  # a step on a part of a batch that then fails could not be taken back
         scored: list[list[ScoredDialogue]] = []
@@ -174,25 +180,29 @@ class Loop:
         if not is_whole:
             await session.learner.settle(update)
         await session.between_steps()
-        if is_whole:
-            await self._take_substeps(update, scored)
-        return update
+        return update, scored if is_whole else []
 
-    async def _take_substeps(self, update: Update, scored: list[list[ScoredDialogue]]) -> None:
-        """An optimizer step on each equal run of a batch's groups; the last one is left to `Session.step`."""
+    async def _take_substeps(self, update: Update, groups: list[list[ScoredDialogue]]) -> None:
+        """Takes an optimizer step on each equal run of a batch's groups."""
         config, learner = self._plan.config, self._session.learner
-        self._session.begin_step()
-        size = len(scored) // config.num_substeps
-        for first in range(0, len(scored), size):
+        size = len(groups) // config.num_substeps
+        for first in range(0, len(groups), size):
             if first:
                 learner.step(update, to_play_with=False)
-            learner.add(update, make_examples(scored[first : first + size], config, update.batch))
+            learner.add(update, make_examples(groups[first : first + size], config, update.batch))
             await learner.settle(update)
+        self._step(update)
 
-    async def _end(self, update: Update, before: "asyncio.Task[Any] | None") -> dict[str, Any]:
+    def _step(self, update: Update) -> None:
+        """Takes a batch's optimizer step, or the last one."""
+        self._clock.taken(update.batch)
+        self._session.step(update, is_last=update.batch + 1 == self._plan.total)
+
+    async def _end(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
         """What follows an optimizer step, in order of step: rows, saves, and the new weights to play with."""
-        if before is not None:
-            await before
+        for one in before:
+            if one is not None:
+                await one
         session, step, is_last = self._session, update.batch, update.batch + 1 == self._plan.total
         scored = await self._stream.ended(step)
         # Not before: on the local engine, what is sampled ahead must not share a batch with this step's last answers,
