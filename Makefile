@@ -11,7 +11,7 @@ BENCH_LOCAL := .venv-bench-local
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench bench-local fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench bench-local bench-objectives fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
+	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
 
@@ -89,6 +90,9 @@ $(BENCH_LOCAL)/.ready: constraints.txt
 bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 	$(BIN)/python tests/benchmarks/local.py --peer-python $(BENCH_LOCAL)/bin/python --docs
 	$(BIN)/python tests/benchmarks/local_exactness.py --docs
+
+bench-objectives: $(READY)
+	$(BIN)/python tests/benchmarks/objectives.py --docs
 
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py

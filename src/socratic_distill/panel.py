@@ -106,8 +106,8 @@ class Panel:
         lags = [one.lag_steps for one in self.members.values() if one.lag_steps is not None]
         if any(batch % lag == 0 for lag in lags):
             self.tutors[batch] = client
-        needed = min((lag_batch(oldest, lag, self.max_staleness) for lag in lags), default=batch)
-        for old in [old for old in self.tutors if old < needed]:
+        needed = self.tutors_before(oldest)
+        for old in [old for old in self.tutors if old < oldest and old not in needed]:
             del self.tutors[old]
 
     def joined(self, scores: Sequence[Sequence[Floats]], members: Sequence[Member]) -> tuple[Floats, ...]:

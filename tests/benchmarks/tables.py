@@ -1,4 +1,4 @@
-"""Figures as Markdown tables, on the terminal and in docs/performance.md."""
+"""Figures as Markdown tables, on the terminal and in a document."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(lines)
 
 
-def publish(name: str, text: str, write: bool, target: str = "bench") -> None:
+def publish(name: str, text: str, write: bool, target: str = "bench", document: Path = DOCUMENT) -> None:
     """Prints a text; where asked to, puts it between the document's marks of that name and make target."""
     print(f"\n{text}", flush=True)
     if not write:
         return
     opening, closing = f"<!-- {name}: written by `make {target}` -->\n", f"<!-- end of {name} -->\n"
-    before, found, rest = DOCUMENT.read_text(encoding="utf-8").partition(opening)
+    before, found, rest = document.read_text(encoding="utf-8").partition(opening)
     _, ended, after = rest.partition(closing)
-    assert found and ended, f"{DOCUMENT} has no place for {name}"
-    DOCUMENT.write_text(f"{before}{opening}{text}{closing}{after}", encoding="utf-8")
+    assert found and ended, f"{document} has no place for {name}"
+    document.write_text(f"{before}{opening}{text}{closing}{after}", encoding="utf-8")

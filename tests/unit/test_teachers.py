@@ -46,7 +46,7 @@ def test_teachers_take_what_they_leave_open_from_the_config(make_config):
          "seeds_files": ["x.jsonl"], "checkpoint_path": "tinker://a/sampler_weights/b"},
         {"name": "lagged", "lag_steps": 3},
     ]  # fmt: skip
-    config = make_config(teacher_enable_thinking=True, teachers=teachers)
+    config = make_config(teacher_enable_thinking=True, teachers=teachers, teacher_average="mixture")
     assert plan_teachers(config) == (
         TeacherPlan("open", "small", enable_thinking=True),
         TeacherPlan("full", "Qwen/Qwen3-32B", "tinker://a/sampler_weights/b", None, False, 2.0, ("x.jsonl",), ("a",)),

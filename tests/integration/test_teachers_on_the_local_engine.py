@@ -1,0 +1,164 @@
+"""Several teachers, lagging and trained ones, and objectives with a pass forward, on real torch and the tiny model."""
+
+import multiprocessing
+import signal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+from tests.conftest import read_rows
+from tests.recovery.doomed import Doom, train_doomed
+
+from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
+from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+
+NOT_TELLING = {"kind": "not_telling"}
+
+
+@pytest.fixture
+def fields(tmp_path) -> dict[str, Any]:
+    """What builds a small run; a process of its own can be given it too."""
+    return dict(
+        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
+        max_tokens=30, base_url="local", seeds_file=str(TRAIN_SEEDS), groups_per_batch=2, num_envs=4, max_turns=2,
+        max_steps=2, save_every=3, display="off", log_path=str(tmp_path / "run"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def prompts(tmp_path) -> dict[str, str]:
+    """The packaged prompts of tutor and teacher as files; the tiny model knows their words."""
+    found = {}
+    for name in ("tutor", "teacher"):
+        path = tmp_path / f"{name}.txt"
+        path.write_text(files("socratic_distill.prompts").joinpath(f"{name}.txt").read_text())
+        found[name] = str(path)
+    return found
+
+
+def rows_of(run, name="dialogues"):
+    return read_rows(Path(run) / f"{name}.jsonl")
+
+
+def signals(run, step):
+    """How far the teacher is from the tutor at each of a step's sampled tokens, nats."""
+    turns = [turn for row in rows_of(run) if row["step"] == step for turn in row["turns"][1::2]]
+    assert turns, f"step {step} has no tutor turn"
+    return np.concatenate([np.subtract(turn["teacher_logprobs"], turn["tutor_logprobs"]) for turn in turns])
+
+
+def kill_while_it_writes_the_row_of(step, fields):
+    """Trains in a process that dies in the middle of a step's row of metrics; a server run and two rows a step."""
+    doom = Doom("in the middle of a row", nth=2 * step + 2)
+    child = multiprocessing.get_context("spawn").Process(target=train_doomed, args=(fields, None, doom))
+    child.start()
+    child.join(200)
+    assert child.exitcode == -signal.SIGKILL, f"the trainer was not killed: exit {child.exitcode}"
+
+
+def assert_resumed_equals_whole(tmp_path, fields, killed_at, resumed_at):
+    """Trains twice, once killed and started again, and compares all rows bit for bit."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    train(build_socratic_config(**(fields | {"log_path": str(whole)})))
+    kill_while_it_writes_the_row_of(killed_at, fields | {"log_path": str(run)})
+    train(build_socratic_config(**(fields | {"log_path": str(run)})))
+    assert [record.batch for record in load_checkpoints(run) if record.resumed_at] == [resumed_at]
+    for name in ("metrics", "dialogues"):
+        assert rows_of(run, name) == rows_of(whole, name), f"{name}.jsonl differs"
+
+
+def test_seed_files_route_to_teachers_with_prompts_of_their_own(tmp_path, fields, prompts):
+    lines = TRAIN_SEEDS.read_text().splitlines(keepends=True)[:8]
+    paths = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for path, part in zip(paths, (lines[:4], lines[4:]), strict=True):
+        path.write_text("".join(part))
+    teachers = [
+        {"name": "asking", "prompt_file": prompts["teacher"], "seeds_files": [str(paths[0])]},
+        {"name": "plain", "prompt_file": prompts["tutor"], "seeds_files": [str(paths[1])]},
+    ]
+    files_of = {"seeds_file": None, "seeds_files": [(str(path), None) for path in paths]}
+    train(build_socratic_config(**(fields | files_of | {"teachers": teachers, "groups_per_batch": 4})))
+    first = {seed.id for seed in load_seeds(paths[0])}
+    metrics, gaps = rows_of(fields["log_path"], "metrics"), {}
+    for row in rows_of(fields["log_path"]):
+        if len(row["turns"]) > 1:
+            assert row["teachers"] == ["asking" if row["seed"] in first else "plain"]
+            turns = [np.subtract(turn["tutor_logprobs"], turn["teacher_logprobs"]) for turn in row["turns"][1::2]]
+            gaps.setdefault((row["step"], row["teachers"][0]), []).extend(turns)
+    assert gaps.keys() >= {(0, "asking"), (0, "plain")}, "the check needs seeds of both files in a batch"
+    for (step, name), each in gaps.items():
+        assert metrics[step][f"teacher_kl/teacher/{name}"] == pytest.approx(np.concatenate(each).mean(), abs=1e-9)
+    assert abs(metrics[0]["teacher_kl/teacher/plain"]) < 1e-4, "this teacher is the untrained tutor"
+    assert metrics[0]["teacher_kl/teacher/asking"] > 0.05
+
+
+@pytest.mark.parametrize("how", ["log_mean", "mixture"])
+def test_averaged_teachers_score_as_the_average_of_what_each_gives_alone(fields, prompts, how):
+    teachers = [
+        {"name": "asking", "prompt_file": prompts["teacher"]},
+        {"name": "plain", "prompt_file": prompts["tutor"]},
+    ]
+    service, seeds = open_service(build_socratic_config(**fields)), load_seeds(HELDOUT_SEEDS, 4)
+
+    def scored(changes):
+        config = build_socratic_config(**(fields | changes))
+        found = evaluate(config, seeds=seeds, service_client=service.client, rest_client=service.rest).dialogues
+        return [one for one in found if one.tutor]
+
+    asking, plain = (scored({"teachers": [one]}) for one in teachers)
+    weighted = [one | {"weight": weight} for one, weight in zip(teachers, (3.0, 1.0), strict=True)]
+    joined = scored({"teachers": weighted, "teacher_average": how})
+    gap = 0.0
+    for one, first, second in zip(joined, asking, plain, strict=True):
+        assert one.teachers == ("asking", "plain")
+        assert [t.tokens for t in one.dialogue.tutor_turns] == [t.tokens for t in first.dialogue.tutor_turns]
+        for found, p, q in zip(one.teacher, first.teacher, second.teacher, strict=True):
+            expected = 0.75 * p + 0.25 * q if how == "log_mean" else np.log(0.75 * np.exp(p) + 0.25 * np.exp(q))
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+            gap = max(gap, float(np.abs(p - q).max()))
+    assert gap > 0.5, "the check needs teachers that differ"
+
+
+def test_lagged_self_teacher_has_nothing_to_say_in_the_first_step_of_its_period(fields, prompts):
+    # The reward moves the tutor; without it a tutor that is its own teacher would stand still.
+    lagged = {"teacher_lag_steps": 2, "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING]}
+    train(build_socratic_config(**(fields | lagged | {"max_steps": 4})))
+    largest = [float(np.abs(signals(fields["log_path"], step)).max()) for step in range(4)]
+    assert max(largest[0], largest[2]) < 1e-4, f"a signal from the tutor's own weights: {largest}"
+    assert min(largest[1], largest[3]) > 1e-2, f"no signal behind the tutor's own steps: {largest}"
+
+
+def test_run_killed_within_a_lag_period_resumes_to_the_same_rows(tmp_path, fields, prompts):
+    lagged = {"teacher_lag_steps": 2, "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING]}
+    # The state before batch 3 is the newest: its teacher has the weights before batch 2, which the journal must name.
+    assert_resumed_equals_whole(tmp_path, fields | lagged | {"max_steps": 5}, killed_at=4, resumed_at=3)
+
+
+def test_teacher_checkpoint_that_the_tutor_is_loaded_from_has_nothing_to_say_at_first(tmp_path, fields, prompts):
+    first = train(build_socratic_config(**(fields | {"log_path": str(tmp_path / "first")})))
+    trained = {
+        "load_checkpoint_path": first.state_path, "teacher_checkpoint_path": first.sampler_path,
+        "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING],
+    }  # fmt: skip
+    train(build_socratic_config(**(fields | trained)))
+    largest = [float(np.abs(signals(fields["log_path"], step)).max()) for step in range(2)]
+    assert largest[0] < 1e-4, f"tutor and teacher have the same weights and are {largest[0]} nats apart"
+    assert largest[1] > 1e-2, "the teacher follows the tutor, or the tutor stands still"
+    base = fields | trained | {"teacher_checkpoint_path": None, "log_path": str(tmp_path / "base")}
+    train(build_socratic_config(**base))
+    assert float(np.abs(signals(tmp_path / "base", 0)).max()) > 1e-2, "the loaded weights are the base model's"
+
+
+@pytest.mark.parametrize("kind", ["jensen_shannon", "monte_carlo_kl"])
+def test_objective_with_a_pass_forward_learns_and_resumes_to_the_same_rows(tmp_path, fields, kind):
+    changes = {"objective": {"kind": kind}, "groups_per_batch": 4, "max_steps": 4, "save_every": 2}
+    assert_resumed_equals_whole(tmp_path, fields | changes, killed_at=3, resumed_at=2)
+    metrics = rows_of(tmp_path / "whole", "metrics")
+    assert metrics[-1]["teacher_kl"] < 0.8 * metrics[0]["teacher_kl"]
+    assert all(row["drift/max"] < 1e-4 for row in metrics), "sampler and trainer disagree on the same weights"
