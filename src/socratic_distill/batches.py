@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from socratic_distill.config import SocraticConfig
-from socratic_distill.consistency import divergences
 from socratic_distill.errors import RecordingError
 from socratic_distill.recordings import Recording, on_policy_before, on_policy_places, recorded_batch
 from socratic_distill.seeds import Seed, batch, steps_per_run
+from socratic_distill.settings import divergences
 
 
 def compose(

@@ -3,20 +3,13 @@
 from typing import TYPE_CHECKING
 
 from socratic_distill.models import full_model_name
-from socratic_distill.settings import Divergence, Mixture, Objective, SampledReverseKL, Supervised
+from socratic_distill.settings import Divergence, SampledReverseKL, divergences
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
 
 # What compares with one teacher's own likeliest tokens.
 _OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
-
-
-def divergences(objective: Objective | Supervised) -> tuple[Divergence, ...]:
-    """The divergences that an objective adds up."""
-    if isinstance(objective, Mixture):
-        return tuple(part.objective for part in objective.parts)
-    return () if isinstance(objective, Supervised) else (objective,)
 
 
 def check_parts(config: "SocraticConfig") -> None:

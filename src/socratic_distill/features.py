@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from socratic_distill.consistency import divergences
 from socratic_distill.errors import StorageError, UnsupportedFeature
 from socratic_distill.failures import failure
 from socratic_distill.files import write_atomically
+from socratic_distill.settings import divergences
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig

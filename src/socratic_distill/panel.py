@@ -4,11 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from socratic_distill.consistency import divergences
+from socratic_distill.errors import TeacherError
 from socratic_distill.rendering import Renderer
 from socratic_distill.seeds import Seed
 from socratic_distill.sequences import Floats
-from socratic_distill.settings import ForwardKL, JensenShannon, MonteCarloKL, Objective, ReverseKL, Supervised
+from socratic_distill.settings import (
+    ForwardKL,
+    JensenShannon,
+    MonteCarloKL,
+    Objective,
+    ReverseKL,
+    Supervised,
+    divergences,
+)
 from socratic_distill.teachers import average, lag_batch
 
 
@@ -85,15 +93,30 @@ class Panel:
         return [self.members[name] for name in self.routes[seed.id]]
 
     def client(self, member: Member, step: int) -> Any:
-        """The sampling client that a teacher scores a batch with."""
+        """The sampling client that a teacher scores a batch with.
+
+        Where the save of the tutor's weights that a lagged one is to have failed for good, the ones before stand in.
+
+        Raises:
+            TeacherError: there are none.
+        """
         if member.lag_steps is None:
             return member.client
-        return self.tutors[lag_batch(step, member.lag_steps, self.max_staleness)]
+        wanted = lag_batch(step, member.lag_steps, self.max_staleness)
+        found = self._newest_kept(wanted)
+        if found is None:
+            raise TeacherError(f"teacher {member.name!r}: the tutor's weights before batch {wanted} could not be saved")
+        return self.tutors[found]
+
+    def needs(self, batch: int) -> bool:
+        """Whether a lagged teacher is to score with the tutor's weights before a batch."""
+        return any(batch % lag == 0 for lag in self._lags)
 
     def tutors_before(self, batch: int) -> set[int]:
         """The earlier batches whose weights lagged teachers need for `batch` and those behind it."""
-        lags = {one.lag_steps for one in self.members.values() if one.lag_steps is not None}
-        return {earlier for lag in lags for earlier in range(lag_batch(batch, lag, self.max_staleness), batch, lag)}
+        return {
+            earlier for lag in self._lags for earlier in range(lag_batch(batch, lag, self.max_staleness), batch, lag)
+        }
 
     def keep_tutor(self, batch: int, client: Any, oldest: int) -> None:
         """Keeps the tutor's weights before a batch where a lagged teacher may need them.
@@ -103,12 +126,19 @@ class Panel:
             client: a sampling client on the weights before it.
             oldest: no batch before this one is scored any more.
         """
-        lags = [one.lag_steps for one in self.members.values() if one.lag_steps is not None]
-        if any(batch % lag == 0 for lag in lags):
+        if self.needs(batch):
             self.tutors[batch] = client
-        needed = self.tutors_before(oldest)
-        for old in [old for old in self.tutors if old < oldest and old not in needed]:
+        first = self._newest_kept(min(self.tutors_before(oldest), default=oldest))
+        for old in [old for old in self.tutors if first is not None and old < first]:
             del self.tutors[old]
+
+    @property
+    def _lags(self) -> set[int]:
+        return {one.lag_steps for one in self.members.values() if one.lag_steps is not None}
+
+    def _newest_kept(self, batch: int) -> int | None:
+        """The last batch up to a given one whose weights are kept."""
+        return max((one for one in self.tutors if one <= batch), default=None)
 
     def joined(self, scores: Sequence[Sequence[Floats]], members: Sequence[Member]) -> tuple[Floats, ...]:
         """The scores of several teachers as one, turn by turn.

@@ -117,12 +117,14 @@ class Session:
 
         The weights behind it are saved to play with, but for those of the last step, which `save_final` saves, and
         now and then those that a state follows: the next step waits for both, and on a service with a cycle for a
-        whole one. They are done without where the batches before the next weights keep two steps to be played in.
+        whole one. They are done without where the batches before the next weights keep two steps to be
+        played in, unless a teacher that lags is to have them.
 
         Raises:
             ServiceError: a request could not be submitted, or a pass failed.
         """
-        is_spared = self.max_staleness >= 3 and self._has_newest and self.saver.due(self.taken) is not None
+        can_be_spared = self.max_staleness >= 3 and self._has_newest and not self.stage.panel.needs(self.taken)
+        is_spared = can_be_spared and self.saver.due(self.taken) is not None
         self._has_newest = not is_spared
         self.learner.step(update, to_play_with=not is_last and not is_spared)
 

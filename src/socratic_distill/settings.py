@@ -167,6 +167,13 @@ RecordedObjective = Annotated[
 ]
 
 
+def divergences(objective: Objective | Supervised) -> tuple[Divergence, ...]:
+    """The divergences that an objective adds up."""
+    if isinstance(objective, Mixture):
+        return tuple(part.objective for part in objective.parts)
+    return () if isinstance(objective, Supervised) else (objective,)
+
+
 class OutcomeReward(Setting):
     """A reward that the dialogue's outcome gives, from 0 to 1."""
 

@@ -15,7 +15,7 @@ from tests.contract.strict import StrictServiceClient
 
 from socratic_distill import TrainingError, train
 from socratic_distill.answers import contains_answer
-from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 from socratic_distill.testing.sampling import Sampler
 
 SAMPLED = {"kind": "sampled_reverse_kl"}
@@ -538,3 +538,18 @@ def test_dialogues_grow_with_the_schedule_of_turns(make_config, tmp_path):
     for row in read_rows(tmp_path / "run" / "dialogues.jsonl"):
         most[row["step"]] = max(most[row["step"]], len(tutor_turns(row)))
     assert [most[step] for step in range(6)] == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("max_staleness", [0, 1, 3])
+def test_a_lagged_teacher_has_its_weights_however_far_the_dialogues_run_ahead(make_config, tmp_path, max_staleness):
+    """From 3 on a step that a state follows saves no weights to play with, unless such a teacher is to have them."""
+    changes: dict[str, Any] = dict(
+        teacher_lag_steps=2, save_every=2, max_steps=9, max_staleness=max_staleness, rewards=[{"kind": "not_telling"}]
+    )
+    service = FakeServiceClient(tmp_path / "server", faults=[Fault("forward_backward", nth=7, error=500)])
+    config = make_config(**changes)
+    result = train(config, service_client=service, rest_client=FakeRestClient(service))
+    assert result.status == "completed"
+    dialogues = read_rows(tmp_path / "run" / "dialogues.jsonl")
+    assert not [one["error"] for one in dialogues if one["ending"] == "failed"]
+    assert {one["step"] for one in dialogues} == set(range(9))

@@ -5,7 +5,6 @@ import pytest
 from pydantic import ValidationError
 
 from socratic_distill import SocraticConfig, build_socratic_config
-from socratic_distill.consistency import divergences
 from socratic_distill.errors import ConfigError
 from socratic_distill.settings import (
     ForwardKL,
@@ -21,6 +20,7 @@ from socratic_distill.settings import (
     Supervised,
     Teacher,
     Weighted,
+    divergences,
 )
 
 FORWARD = {"kind": "forward_kl"}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socratic_distill import Seed
+from socratic_distill import Seed, TeacherError
 from socratic_distill.panel import Member, Panel, Wanted
 from socratic_distill.rendering import Renderer
 from socratic_distill.settings import (
@@ -106,6 +106,18 @@ def test_weights_between_two_periods_are_not_kept():
     assert found.tutors == {0: "before 0", 3: "before 3"}, "batch 2 is still to be scored with those before 0"
     found.keep_tutor(4, "before 4", oldest=4)
     assert found.tutors == {3: "before 3"}
+
+
+def test_weights_that_could_not_be_saved_are_stood_in_for_by_those_before():
+    lagged = member("lagged", 2)
+    found = panel(lagged)
+    with pytest.raises(TeacherError, match="teacher 'lagged': the tutor's weights before batch 0 could not be saved"):
+        found.client(lagged, 0)
+    for batch in (0, 1, 3, 5):  # those before batches 2 and 4 never come
+        found.keep_tutor(batch, f"before {batch}", oldest=batch)
+        assert found.client(lagged, batch) == "before 0"
+    found.keep_tutor(6, "before 6", oldest=6)
+    assert found.client(lagged, 6) == "before 6" and found.tutors == {6: "before 6"}
 
 
 def test_scores_of_one_teacher_pass_unchanged_and_several_are_joined_turn_by_turn():
