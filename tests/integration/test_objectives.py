@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import read_rows
-from tests.contract.strict import StrictServiceClient
+from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import TrainingError, train
 from socratic_distill.answers import contains_answer
@@ -82,16 +82,6 @@ def passes(monkeypatch) -> list[Pass]:
     watch("forward")
     watch("forward_backward")
     return found
-
-
-def run(config, server=None):
-    server = FakeServiceClient() if server is None else server
-    train(config, service_client=StrictServiceClient(server))
-    return server
-
-
-def rows(path):
-    return [read_rows(path / f"{name}.jsonl") for name in ("metrics", "dialogues")]
 
 
 def arrays(datum) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.conftest import read_rows
 from tests.contract.strict import StrictServiceClient
+from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import ConfigDrift, RecordingError, TrainingError, load_checkpoints, train
 from socratic_distill.recordings import load_recordings
@@ -80,16 +81,6 @@ def passes(monkeypatch) -> list[tuple[str, list[Any]]]:
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)
     return found
-
-
-def run(config, server=None):
-    server = FakeServiceClient() if server is None else server
-    train(config, service_client=StrictServiceClient(server))
-    return server
-
-
-def rows(path):
-    return [read_rows(path / f"{name}.jsonl") for name in ("metrics", "dialogues")]
 
 
 def recorded(*files, **more):

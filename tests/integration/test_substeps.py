@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import read_rows
-from tests.contract.strict import StrictServiceClient
+from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import RolloutError, RunInterrupted, TrainingError, load_checkpoints, train, train_async
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, FakeTrainingClient, Fault
@@ -47,16 +47,6 @@ def data(monkeypatch) -> list[Any]:
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)
     return found
-
-
-def run(config, server=None):
-    server = FakeServiceClient() if server is None else server
-    train(config, service_client=StrictServiceClient(server))
-    return server
-
-
-def rows(path):
-    return [read_rows(path / f"{name}.jsonl") for name in ("metrics", "dialogues")]
 
 
 def training(server):

@@ -169,7 +169,7 @@ def test_config_refuses_averaged_teachers_on_recordings_too(recording):
     ],
 )  # fmt: skip
 def test_config_takes_settings_that_go_together(changes):
-    config(**changes)
+    assert config(**changes) != config()
 
 
 OBJECTIVES = [
