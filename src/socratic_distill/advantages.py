@@ -13,12 +13,9 @@ signal nor advantage. A dialogue's reward adds to every token what it has over i
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from socratic_distill.sequences import Floats
+from socratic_distill.sequences import Floats, Mask
 from socratic_distill.settings import SampledReverseKL
-
-Mask = npt.NDArray[np.bool_]
 
 
 def signals(

@@ -54,7 +54,8 @@ def check_recordings(
     Raises:
         RecordingError: says which recording, and what to take instead.
     """
-    if config.recordings is None or not _looks_at_samples(config):
+    objectives = divergences(config.recordings.objective) if config.recordings else ()
+    if not any(one.kind == "sampled_reverse_kl" for one in objectives):
         return
     for one in recordings:
         if one.kind != "run":
@@ -68,13 +69,6 @@ def check_recordings(
         for one in compose(config, seeds, recordings, step):
             if isinstance(one, Recording):
                 _check_age(one, step, step * config.num_substeps, oldest, config.max_staleness)
-
-
-def _looks_at_samples(config: SocraticConfig) -> bool:
-    """Whether recordings are learned from by what their tokens were sampled with."""
-    return config.recordings is not None and any(
-        one.kind == "sampled_reverse_kl" for one in divergences(config.recordings.objective)
-    )
 
 
 def _check_age(recording: Recording, step: int, version: int, oldest: int, max_staleness: int) -> None:

@@ -246,6 +246,11 @@ class SocraticConfig(BaseModel):
             except ValidationError as error:
                 raise ConfigError(explain(error, type(self))) from None
 
+    @property
+    def plays_dialogues(self) -> bool:
+        """Whether the tutor plays dialogues of its own; not where all are recorded."""
+        return self.recordings is None or self.recordings.on_policy_fraction > 0
+
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
         if self.seeds_file is not None and self.seeds_files is not None:

@@ -25,7 +25,6 @@ def check_parts(config: "SocraticConfig") -> None:
 
 def _check_objective(config: "SocraticConfig") -> None:
     recordings = config.recordings
-    is_played = recordings is None or recordings.on_policy_fraction > 0
     active = _active(config)
     sampled = [one for one in active if isinstance(one, SampledReverseKL)]
     kinds = ", ".join(dict.fromkeys(one.kind for one in active)) or "supervised"
@@ -39,7 +38,7 @@ def _check_objective(config: "SocraticConfig") -> None:
             f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which is trained by cross_entropy; leave it out, or "
             "add rewards or 'sampled_reverse_kl'"
         )
-    if not is_played and (config.rewards or config.objective != SampledReverseKL()):
+    if not config.plays_dialogues and (config.rewards or config.objective != SampledReverseKL()):
         raise ValueError(
             "recordings.on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect; set "
             "recordings.objective, or a higher on_policy_fraction"
@@ -65,9 +64,8 @@ def _has_baseline(one: Divergence) -> bool:
 
 def _active(config: "SocraticConfig") -> tuple[Divergence, ...]:
     """The divergences that something is learned from."""
-    recordings = config.recordings
-    played = divergences(config.objective) if recordings is None or recordings.on_policy_fraction else ()
-    return played + (divergences(recordings.objective) if recordings else ())
+    played = divergences(config.objective) if config.plays_dialogues else ()
+    return played + (divergences(config.recordings.objective) if config.recordings else ())
 
 
 def _check_teachers(config: "SocraticConfig") -> None:

@@ -83,16 +83,12 @@ async def check_features(config: "SocraticConfig", client: Any, directory: Path)
 def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
     """What each kind of objective of the config needs."""
     needs: dict[str, frozenset[Feature]] = {}
-    if _is_playing(config):
+    if config.plays_dialogues:
         needs |= {one.kind: _needs_of(one.kind, played=True) for one in divergences(config.objective)}
     if config.recordings is not None:
         for one in divergences(config.recordings.objective):
             needs.setdefault(one.kind, _needs_of(one.kind, played=False))
     return needs
-
-
-def _is_playing(config: "SocraticConfig") -> bool:
-    return config.recordings is None or config.recordings.on_policy_fraction > 0
 
 
 def _needs_of(kind: str, played: bool) -> frozenset[Feature]:
@@ -157,7 +153,7 @@ def _write(path: Path, remembered: Mapping[str, Mapping[Feature, bool]]) -> None
 
 def _told(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[Feature, bool], path: Path) -> str:
     kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
-    needs = {kind: _needs_of(kind, _is_playing(config)) for kind in _NEEDS}
+    needs = {kind: _needs_of(kind, config.plays_dialogues) for kind in _NEEDS}
     works = ", ".join(repr(kind) for kind, all_of in needs.items() if all(known.get(one) for one in all_of))
     return (
         f"the objective {kinds} needs {', '.join(lacking)}, which the server at base_url={config.base_url!r} "

@@ -19,15 +19,13 @@ from socratic_distill.datums import make_datum, shift_targets, spread, with_weig
 from socratic_distill.masks import penalty, trained
 from socratic_distill.rewards import group_advantages
 from socratic_distill.schedules import value
-from socratic_distill.sequences import Floats, TokenSequence
+from socratic_distill.sequences import Floats, Mask, TokenSequence
 from socratic_distill.settings import Divergence, Mixture, Objective, SampledReverseKL, Supervised
 from socratic_distill.soft import Soft, soften, weights
 from socratic_distill.teacher import ScoredDialogue
 
 if TYPE_CHECKING:
     import tinker
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +78,18 @@ def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int
     policy = _policy_advantages(group, masks, config, step)
     found = []
     for one, mask, advantages in zip(group, masks, policy, strict=True):
-        parts = _parts(_objective(one, config), step)
+        objective = _objective(one, config)
         for sequence in one.sequences:
             whole = spread(sequence, mask).astype(bool)
             if not whole.any():
                 continue
-            if isinstance(_objective(one, config), Supervised):
+            if isinstance(objective, Supervised):
                 found.append(_supervised(sequence, whole))
                 continue
             if advantages is not None:
                 found.append(_policy(sequence, whole, one.tutor, advantages, config.loss_fn))
-            soft = [soften(each, sequence, one, weight * config.kl_penalty_coef) for each, weight in parts]
+            factors = [(each, weight * config.kl_penalty_coef) for each, weight in _parts(objective, step)]
+            soft = [soften(each, sequence, one, coef) for each, coef in factors]
             if any(soft):
                 found.append(_softened(sequence, whole, one.tutor, tuple(each for each in soft if each is not None)))
     return found

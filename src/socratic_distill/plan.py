@@ -47,8 +47,7 @@ class Plan:
     @property
     def played_seeds(self) -> tuple[Seed, ...]:
         """What dialogues are played on; none where all are recorded."""
-        recordings = self.config.recordings
-        return self.seeds if recordings is None or recordings.on_policy_fraction else ()
+        return self.seeds if self.config.plays_dialogues else ()
 
     @property
     def all_seeds(self) -> list[Seed]:

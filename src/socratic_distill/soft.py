@@ -1,20 +1,18 @@
 """Divergences over named tokens, as weights of cross_entropy on `[N, K]` targets."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from socratic_distill import divergences
 from socratic_distill.datums import shift_targets
 from socratic_distill.scoring import Named
-from socratic_distill.sequences import Floats, Ids, TokenSequence
+from socratic_distill.sequences import Floats, Ids, Mask, TokenSequence
 from socratic_distill.settings import Divergence, ForwardKL, JensenShannon, MonteCarloKL, SampledReverseKL
 from socratic_distill.teacher import ScoredDialogue
 
-Mask = npt.NDArray[np.bool_]
 # From log-probabilities of named tokens, the tutor's now, the teacher's and the tutor's at the draw, to dL/dlog q.
 Slope = Callable[[Floats, Floats, Floats], Floats]
 
@@ -48,14 +46,14 @@ def soften(one: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coe
         named = [Named(draws.ids, teacher) for draws, teacher in zip(scored.draws, scored.of_draws, strict=True)]
         ids, teacher = _lay_out(sequence, named)
         _, drawn = _lay_out(sequence, scored.draws)
-        return _moved(sequence, Soft(ids, teacher, drawn, divergences.monte_carlo_slope, True, coef))
+        return Soft(ids, teacher, drawn, divergences.monte_carlo_slope, True, coef)
     if isinstance(one, ForwardKL):
         named = [Named(each.ids[:, : one.k], each.logprobs[:, : one.k]) for each in scored.top_of_teacher]
     else:
         named = [_union(*each, one.k) for each in zip(scored.top_of_tutor, scored.top_of_teacher, strict=True)]
     ids, teacher = _lay_out(sequence, named)
     slope, needs_tutor = _slope(one)
-    return _moved(sequence, Soft(ids, teacher, teacher, slope, needs_tutor, coef))
+    return Soft(ids, teacher, teacher, slope, needs_tutor, coef)
 
 
 def _slope(one: Divergence) -> tuple[Slope, bool]:
@@ -67,12 +65,6 @@ def _slope(one: Divergence) -> tuple[Slope, bool]:
     else:
         slope = divergences.forward_kl_slope if isinstance(one, ForwardKL) else divergences.reverse_kl_slope
     return lambda tutor, teacher, drawn: slope(tutor, teacher), True
-
-
-def _moved(sequence: TokenSequence, soft: Soft) -> Soft:
-    """A divergence whose rows stand where their tokens are targets, `[N - 1, K]`."""
-    ids, teacher, drawn = (shift_targets(sequence.tokens, each.T)[2].T for each in (soft.ids, soft.teacher, soft.drawn))
-    return replace(soft, ids=ids, teacher=teacher, drawn=drawn)
 
 
 def weights(soft: Sequence[Soft], mask: Mask, now: Floats) -> Floats:
@@ -107,7 +99,7 @@ def _union(tutor: Named, teacher: Named, k: int) -> Named:
 
 
 def _lay_out(sequence: TokenSequence, named: Sequence[Named]) -> tuple[Ids, Floats]:
-    """Named tokens of the turns where the turns stand in a sequence: ids, -1 elsewhere, and logprobs, `[N, K]`."""
+    """Named tokens of the turns where the turns' own are targets: ids, -1 elsewhere, and logprobs, `[N - 1, K]`."""
     width = max(one.ids.shape[1] for one in named)
     ids = np.full((len(sequence.tokens), width), -1, np.int64)
     logprobs = np.full(ids.shape, -np.inf)
@@ -115,4 +107,4 @@ def _lay_out(sequence: TokenSequence, named: Sequence[Named]) -> tuple[Ids, Floa
         one = named[span.turn]
         ids[span.start : span.stop, : one.ids.shape[1]] = one.ids
         logprobs[span.start : span.stop, : one.ids.shape[1]] = one.logprobs
-    return ids, logprobs
+    return shift_targets(sequence.tokens, ids.T)[2].T, shift_targets(sequence.tokens, logprobs.T)[2].T

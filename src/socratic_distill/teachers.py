@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
 from socratic_distill.models import full_model_name
 from socratic_distill.seeds import Seed
+from socratic_distill.sequences import Floats
 from socratic_distill.settings import Teacher
 
 # The name of a config's teacher where it has no others.
 SINGLE_TEACHER = "teacher"
 
 Average = Literal["log_mean", "mixture"]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
