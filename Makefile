@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := .venv-light
 INTEROP := .venv-interop
+TRACKERS := .venv-trackers
+DOCS := .venv-docs
 BENCH := .venv-bench
 BENCH_LOCAL := .venv-bench-local
 # One process a core, but not more than pay.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop bench bench-local bench-objectives fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop test-trackers test-browser docs bench bench-local bench-objectives fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -20,6 +22,9 @@ help:
 	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
+	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
+	@echo "make test-browser the report in headless Chromium, which must be installed"
+	@echo "make docs         the documentation, into site/"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
@@ -67,6 +72,15 @@ $(INTEROP)/.ready: pyproject.toml constraints.txt tests/interop/requirements.txt
 test-interop: $(INTEROP)/.ready
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider -m interop tests/interop
 
+# The trackers' own libraries, and those that read exports, in an environment of their own: they bring a hundred others.
+$(TRACKERS)/.ready: pyproject.toml constraints.txt tests/trackers/requirements.txt
+	$(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/python $(INSTALL) --editable . --requirement tests/trackers/requirements.txt
+	@touch $@
+
+test-trackers: $(TRACKERS)/.ready
+	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -m trackers tests/trackers
+
 # The cookbook's loop needs torch, but only a few of the cookbook's other dependencies.
 $(BENCH)/.ready: pyproject.toml constraints.txt tests/benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
@@ -97,6 +111,22 @@ bench-objectives: $(READY)
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
 
+$(DOCS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(INSTALL) --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+# Debian's `apt-get install chromium` brings a browser; SOCRATIC_CHROMIUM names another.
+$(VENV)/.browser: $(READY)
+	$(BIN)/python $(INSTALL) --editable '.[browser]'
+	@touch $@
+
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser tests/browser
+
 test-data: $(READY)
 	$(BIN)/python -m pytest -m data
 
@@ -112,16 +142,16 @@ test-smollm2: $(VENV)/.smollm2
 	$(BIN)/python -m pytest -m smollm2 --timeout 1200
 
 check: $(READY)
-	$(BIN)/ruff check src tests examples scripts
-	$(BIN)/ruff format --check src tests examples scripts
+	$(BIN)/ruff check src tests examples scripts docs
+	$(BIN)/ruff format --check src tests examples scripts docs
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(READY)
-	$(BIN)/ruff check --fix src tests examples scripts
-	$(BIN)/ruff format src tests examples scripts
+	$(BIN)/ruff check --fix src tests examples scripts docs
+	$(BIN)/ruff format src tests examples scripts docs
 
 tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(BENCH) $(BENCH_LOCAL) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis

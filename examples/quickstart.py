@@ -14,20 +14,19 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
-from rich.table import Table
 
 from socratic_distill import (
-    Evaluation,
     RunInterrupted,
     SocraticConfig,
     SocraticError,
     build_socratic_config,
-    evaluate,
-    load_seeds,
-    open_service,
+    comparison_table,
+    load_evaluations,
     train,
 )
-from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+from socratic_distill.tiny import TRAIN_SEEDS
+
+SHOWN = ("first_reply/tells", "first_reply/asks", "leaks", "solved/untold", "mathdial/telling@1", "teacher_kl")
 
 
 def main() -> None:
@@ -37,19 +36,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     config = make_config(arguments.steps, arguments.log_path)
-    heldout = load_seeds(HELDOUT_SEEDS, seeds_limit=64)
-    service = open_service(config)
-    clients = {"service_client": service.client, "rest_client": service.rest}
-
-    result = train(config, **clients)
+    result = train(config)
+    show(config.log_path)
     if result.status == "already_complete":
-        print(f"Nothing left to do. Train on with --steps {result.steps + 8}, or talk to the tutor:")
-    else:
-        before = evaluate(config, seeds=heldout, **clients)
-        after = evaluate(config, seeds=heldout, sampler_path=result.sampler_path, **clients)
-        show(before, after)
-        print("Talk to the tutor:")
-    print(f"  python -m socratic_distill chat {config.log_path}")
+        print(f"Nothing was left to do; train on with --steps {result.steps + 8}.")
+    print(f"The run's report: {config.log_path}/report.html")
+    print(f"Talk to the tutor: python -m socratic_distill chat {config.log_path}")
 
 
 def make_config(steps: int, log_path: str) -> SocraticConfig:
@@ -68,27 +60,22 @@ def make_config(steps: int, log_path: str) -> SocraticConfig:
         max_turns=2,
         max_steps=steps,
         save_every=4,
+        eval_every=4,
+        eval_seeds=64,
     )
 
 
-def show(before: Evaluation, after: Evaluation) -> None:
-    """The same held-out problems before and after: one in full, and the shares of all."""
-    console = Console()
-    for title, evaluation in (("before", before), ("after", after)):
+def show(log_path: str) -> None:
+    """The held-out problems before and after: one in full, and the measures of all."""
+    console, evaluations = Console(), load_evaluations(log_path)
+    for title, one in (("before", evaluations[0]), ("after", evaluations[-1])):
         console.print(f"\n[bold]{title}[/bold]")
-        for turn in evaluation.dialogues[0].dialogue.turns:
-            console.print(f"  {turn.role:>7}: {turn.text}", markup=False, highlight=False)
-    table = Table(title=f"{len(after.dialogues)} held-out problems, sampled replies")
-    for column in ("", "before", "after"):
-        table.add_column(column, justify="right" if column else "left")
-    for label, name, shape in (
-        ("first reply tells the answer", "tells", "{:.0%}"),
-        ("first reply asks a question", "asks", "{:.0%}"),
-        ("student reaches the answer", "solved", "{:.0%}"),
-        ("teacher_kl, nats a token", "teacher_kl", "{:.3f}"),
-    ):
-        table.add_row(label, *(shape.format(getattr(evaluation, name)) for evaluation in (before, after)))
-    console.print(table)
+        for turn in one.dialogues[0]["turns"]:
+            console.print(f"  {turn['role']:>7}: {turn['text']}", markup=False, highlight=False)
+    console.print()
+    tutors = {"before": evaluations[0].measures, "after": evaluations[-1].measures}
+    title = f"{len(evaluations[0].dialogues)} dialogues on held-out problems"
+    console.print(comparison_table(tutors, SHOWN, title))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from socratic_distill import RunInterrupted, build_socratic_config, evaluate, load_seeds, train
+from rich.console import Console
+
+from socratic_distill import RunInterrupted, build_socratic_config, comparison_table, evaluate, load_seeds, train
 from socratic_distill.local import LocalRestClient, LocalServiceClient
 
 
@@ -63,8 +65,7 @@ def main() -> None:
         raise SystemExit(stop.exit_code) from None
     after = evaluate(config, sampler_path=result.sampler_path, seeds=seeds[training:], **engine)
     print(f"{result.status} after {result.steps} steps; on {len(seeds) - training} held-out seeds:")
-    print(f"teacher_kl {before.teacher_kl:.3f} -> {after.teacher_kl:.3f} nats a token, ", end="")
-    print(f"asks {before.asks:.0%} -> {after.asks:.0%}")
+    Console().print(comparison_table({"before": before.measures, "after": after.measures}))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,15 @@ if "--model" not in sys.argv:
     # A model this small computes less than threads cost to start; set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from rich.console import Console
+
 from socratic_distill import (
     RunInterrupted,
     Seed,
     SocraticConfig,
     SocraticError,
     build_socratic_config,
+    comparison_table,
     evaluate,
     load_seeds,
     open_service,
@@ -53,10 +56,12 @@ def main() -> None:
     samplers: dict[str, str | None] = {"start": None}
     samplers |= {"warm start": trained(warm, clients), "on-policy": trained(on_policy, clients)}
 
-    print(f"\n{f'on {len(heldout)} held-out problems':26}   tells    asks  solved  teacher_kl, nats a token")
-    for name, sampler_path in samplers.items():
-        found = evaluate(on_policy, sampler_path=sampler_path, seeds=heldout, **clients)
-        print(f"{name:26}{found.tells:8.0%}{found.asks:8.0%}{found.solved:8.0%}{found.teacher_kl:12.3f}")
+    tutors = {
+        name: evaluate(on_policy, sampler_path=path, seeds=heldout, **clients).measures
+        for name, path in samplers.items()
+    }
+    shown = ("first_reply/tells", "first_reply/asks", "solved", "teacher_kl")
+    Console(width=120).print(comparison_table(tutors, shown, f"on {len(heldout)} held-out problems"))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
         TrainingError,
         UnsupportedFeature,
     )
-    from socratic_distill.evaluation import Evaluation, evaluate, evaluate_async
+    from socratic_distill.evaluation import (
+        Evaluation,
+        Measure,
+        compare,
+        compare_async,
+        comparison_table,
+        evaluate,
+        evaluate_async,
+        load_evaluations,
+    )
     from socratic_distill.records import CheckpointRecord
     from socratic_distill.seeds import Seed, load_seeds
     from socratic_distill.service import open_service
@@ -52,7 +61,7 @@ _NAMES = {
     "builder": "build_socratic_config",
     "config": "SocraticConfig",
     "errors": _ERRORS,
-    "evaluation": "Evaluation evaluate evaluate_async",
+    "evaluation": "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations",
     "records": "CheckpointRecord",
     "seeds": "Seed load_seeds",
     "service": "open_service",
@@ -76,6 +85,7 @@ __all__ = [
     "LoadCheckpoint",
     "LocalEngineError",
     "LocalExtraMissing",
+    "Measure",
     "ModelMismatch",
     "NoUsableCheckpoint",
     "RecordingError",
@@ -97,9 +107,13 @@ __all__ = [
     "TrainingError",
     "UnsupportedFeature",
     "build_socratic_config",
+    "compare",
+    "compare_async",
+    "comparison_table",
     "evaluate",
     "evaluate_async",
     "load_checkpoints",
+    "load_evaluations",
     "load_seeds",
     "open_service",
     "resolve_start",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
 from socratic_distill.config import DEFAULT_PROFILE, SocraticConfig
-from socratic_distill.settings import Objective, Recordings, Reward, Schedule, Teacher
+from socratic_distill.settings import Judge, Objective, Price, Recordings, Reward, Schedule, Teacher
 
 SeedsFiles = Sequence[tuple[str | os.PathLike[str], int | None]]
 
@@ -67,7 +67,17 @@ class SocraticOptions(TypedDict, total=False):
     seed: int
     max_concurrent_dialogues: int
     max_failed_fraction: float
+    eval_every: int | None
+    eval_seeds: int
+    eval_dialogues_per_seed: int
+    eval_solve_samples: int
+    judge: Judge | Mapping[str, Any] | None
     display: Literal["auto", "plain", "off"]
+    write_report: bool
+    trackers: Sequence[Literal["wandb", "trackio", "tensorboard"]]
+    tracker_project: str
+    tracker_name: str | None
+    prices: Mapping[str, Price | Mapping[str, Any]]
 
 
 def build_socratic_config(

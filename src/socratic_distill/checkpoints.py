@@ -21,6 +21,9 @@ def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]
 
     Lines that are no records are skipped with a warning that names them; the file stays as it is.
 
+    Args:
+        log_path: a run directory, or a file that ends in `.jsonl`.
+
     Raises:
         JournalError: the file cannot be read.
     """
@@ -50,12 +53,14 @@ class CheckpointManager:
 
     Each record is flushed and synced to disk before `append` returns. What a crash damaged is set aside in
     `checkpoints.jsonl.damaged` before the first record is appended, so that this stands on a line of its own.
-
-    Args:
-        log_path: a run directory, or a journal file.
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
+        """Opens the journal; nothing is read or written yet.
+
+        Args:
+            log_path: a run directory, or a journal file.
+        """
         self.path = journal_file(log_path)
         self._is_mended = False
         self._newest: CheckpointRecord | None = None  # as of the last append
@@ -73,6 +78,9 @@ class CheckpointManager:
         The last line with a state is always the newest state of the current lineage, as readers expect that
         take the last one: where it would not be, since an older one arrives late or the newest was deleted, the
         newest is added again.
+
+        Args:
+            record: what was saved, or deleted.
 
         Raises:
             StorageError: it cannot be written; the records before it are kept.

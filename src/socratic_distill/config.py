@@ -4,6 +4,7 @@ Building a config reads nothing but whether the seeds files exist; no network, n
 """
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,10 +13,13 @@ from socratic_distill.consistency import check_parts
 from socratic_distill.errors import ConfigError
 from socratic_distill.settings import (
     Count,
+    Judge,
     Name,
+    NotNegative,
     Objective,
     PathText,
     Positive,
+    Price,
     Recordings,
     Reward,
     SampledReverseKL,
@@ -28,18 +32,13 @@ from socratic_distill.validation import explain, refuse_unknown
 HOUR, DAY = 3600, 24 * 3600
 # The service's range of lifetimes.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
-NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 
 
 class SocraticConfig(BaseModel):
-    """Everything that decides what a run does. Frozen; unknown fields are refused.
-
-    Raises:
-        ConfigError: a field is unknown, or its value cannot be meant.
-    """
+    """Everything that decides what a run does. Frozen; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
@@ -233,13 +232,51 @@ class SocraticConfig(BaseModel):
     max_failed_fraction: Share = Field(
         0.2, description="Share of a batch's dialogues that may fail before the run stops."
     )
+
+    eval_every: Count | None = Field(
+        None,
+        description="Batches between two evaluations on the held-out seeds; the first is before the first step, the "
+        "last behind the last. None: no evaluation while training.",
+    )
+    eval_seeds: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="Seeds that are held out of training, to evaluate on; which ones, their questions decide."
+    )
+    eval_dialogues_per_seed: Count = Field(1, description="Dialogues that an evaluation plays on each of its seeds.")
+    eval_solve_samples: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0,
+        description="Answers that an evaluation samples of the student before and after each dialogue, for its solve "
+        "rates. 0: they are not measured.",
+    )
+    judge: Judge | None = Field(
+        None, description="Model that an evaluation asks whether the tutor gave the answer away. None: nobody is asked."
+    )
+
     display: Literal["auto", "plain", "off"] = Field(
         "auto", description="Progress: 'auto' is live in a terminal and plain lines elsewhere."
+    )
+    write_report: bool = Field(True, description="Write report.html into log_path at the end of the run.")
+    trackers: tuple[Literal["wandb", "trackio", "tensorboard"], ...] = Field(
+        (), description="Trackers that get the metrics too, each through its own library."
+    )
+    tracker_project: Name = Field("socratic-distill", description="Project of the run at its trackers.")
+    tracker_name: Name | None = Field(
+        None, description="Name of the run at its trackers. None: the last folder of log_path."
+    )
+    prices: Mapping[str, Price] = Field(
+        {}, description="Prices by full model name, in place of the packaged ones, for the estimated cost."
     )
 
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
         def __init__(self, **data: Any) -> None:
+            """Checks the fields, alone and together.
+
+            Args:
+                **data: the fields, described at each.
+
+            Raises:
+                ConfigError: a field is unknown, or its value cannot be meant.
+            """
             refuse_unknown(data, type(self).model_fields, "config")
             try:
                 super().__init__(**data)

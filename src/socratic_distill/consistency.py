@@ -21,6 +21,7 @@ def check_parts(config: "SocraticConfig") -> None:
     _check_objective(config)
     _check_teachers(config)
     _check_schedules(config)
+    _check_evaluation(config)
 
 
 def _check_objective(config: "SocraticConfig") -> None:
@@ -120,3 +121,13 @@ def _check_schedules(config: "SocraticConfig") -> None:
         raise ValueError(
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of max_steps={config.max_steps}; lower it"
         )
+
+
+def _check_evaluation(config: "SocraticConfig") -> None:
+    if config.eval_every is not None and not config.eval_seeds:
+        raise ValueError(
+            f"eval_every={config.eval_every} has no seeds to evaluate on; set eval_seeds to the number of seeds that "
+            "are held out of training"
+        )
+    if twice := sorted({name for name in config.trackers if config.trackers.count(name) > 1}):
+        raise ValueError(f"trackers holds {twice[0]!r} more than once; name each once")

@@ -28,6 +28,7 @@ class PromptUse:
     cached: int = 0
 
     def __add__(self, other: "PromptUse") -> "PromptUse":
+        """The cost of both."""
         return PromptUse(self.sent + other.sent, self.cached + other.cached)
 
 

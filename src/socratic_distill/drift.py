@@ -34,14 +34,15 @@ _MEANING = (
     "cut_penalty", "train_thinking", "skip_first_tokens", "recordings", "teacher_checkpoint_path", "teacher_lag_steps",
     "teachers", "teacher_average", "teacher_sees_answer", "system_role", "num_substeps", "max_turns_schedule", "seed",
     "tutor_prompt_file", "student_prompt_file", "teacher_prompt_file",
-    "seeds_file", "seeds_limit", "seeds_files",
+    "seeds_file", "seeds_limit", "seeds_files", "eval_seeds",
 )  # fmt: skip
 _MAY_CHANGE = (
     "log_path", "base_url", "load_checkpoint_path", "trust_remote_code", "learning_rate", "lr_schedule",
     "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_eps", "weight_decay", "grad_clip_norm", "epochs", "max_steps",
     "save_every", "save_every_seconds", "rolling_save_every", "sampler_ttl_seconds", "periodic_ttl_seconds",
     "rolling_ttl_seconds", "max_failed_saves", "max_recoveries", "allow_config_changes", "max_concurrent_dialogues",
-    "max_staleness", "groups_per_minibatch", "max_failed_fraction", "display",
+    "max_staleness", "groups_per_minibatch", "max_failed_fraction", "eval_every", "eval_dialogues_per_seed",
+    "eval_solve_samples", "judge", "display", "write_report", "trackers", "tracker_project", "tracker_name", "prices",
 )  # fmt: skip
 # Three fields of the config, one content.
 _SEEDS = "seeds"

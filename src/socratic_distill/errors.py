@@ -80,6 +80,12 @@ class RunInterrupted(SocraticError):
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
+        """Keeps which signal it was.
+
+        Args:
+            message: what was saved, and how to go on.
+            signal_number: as in `signal.Signals`: 2 for SIGINT, 15 for SIGTERM.
+        """
         super().__init__(message)
         self.signal_number = signal_number
 

@@ -15,15 +15,16 @@ T = TypeVar("T")
 
 
 class ServiceFuture(APIFuture[T]):
-    """An `APIFuture` over a `concurrent.futures.Future`.
-
-    Args:
-        future: completed by the service, now or later.
-        drive: called by a blocking `result()` while the future is open, for a service
-            that does its work only when somebody waits for it. None: nothing to drive.
-    """
+    """An `APIFuture` over a `concurrent.futures.Future`."""
 
     def __init__(self, future: Future[T], drive: Callable[[], None] | None = None) -> None:
+        """Wraps a future that somebody completes.
+
+        Args:
+            future: completed by the service, now or later.
+            drive: called by a blocking `result()` while the future is open, for a service
+                that does its work only when somebody waits for it. None: nothing to drive.
+        """
         self._future = future
         self._drive = drive
 

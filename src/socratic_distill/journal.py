@@ -21,12 +21,14 @@ class Journal:
 
     A record is superseded where a line below it says that the run went on from an earlier batch; records that
     are not are the current lineage.
-
-    Args:
-        data: the file's bytes.
     """
 
     def __init__(self, data: bytes = b"") -> None:
+        """Takes the bytes; they are parsed when they are asked for.
+
+        Args:
+            data: the file's bytes.
+        """
         self.data = data
         self._newest: CheckpointRecord | None = None
         self._asked = 0

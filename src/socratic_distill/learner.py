@@ -89,16 +89,17 @@ class Update:
 
 
 class Learner:
-    """Trains the tutor through one training client.
-
-    Args:
-        client: a Tinker training client.
-        saver: submits the save of the sampler weights behind each batch.
-        adam: from a batch to keywords of tinker.AdamParams.
-        version: optimizer steps behind the client's weights.
-    """
+    """Trains the tutor through one training client."""
 
     def __init__(self, client: Any, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int) -> None:
+        """Takes a client that nothing has been asked of yet.
+
+        Args:
+            client: a Tinker training client.
+            saver: submits the save of the sampler weights behind each batch.
+            adam: from a batch to keywords of tinker.AdamParams.
+            version: optimizer steps behind the client's weights.
+        """
         self._client = client
         self._saver = saver
         self._adam = adam

@@ -24,19 +24,22 @@ class RunLock:
     The operating system frees the lock with the process that holds it, so a dead one never blocks a run.
     Who holds it, or died with it, is told by a file beside the lock.
 
-    Args:
-        log_path: the run directory.
-
     Raises:
         RunLocked: on entering, when another process holds the lock.
         StorageError: the directory cannot be written.
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
+        """Names the directory; the lock is taken on entering.
+
+        Args:
+            log_path: the run directory.
+        """
         self._directory = Path(log_path)
         self._lock = FileLock(self._directory / LOCK, blocking=False)
 
     def __enter__(self) -> Self:
+        """Takes the lock, and notes who holds it."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -61,6 +64,7 @@ class RunLock:
         return self
 
     def __exit__(self, *reason: Any) -> None:
+        """Takes the note away and frees the lock."""
         # The note goes first: once the lock is free, the next holder's may lie there.
         try:
             (self._directory / HOLDER).unlink(missing_ok=True)

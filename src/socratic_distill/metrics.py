@@ -69,6 +69,7 @@ def update_metrics(
     flat = np.concatenate(drift) if drift else np.zeros(0)
     return {
         "datums": len(examples),
+        "tokens/trained": sum(len(example.mask) for example in examples),
         "drift/mean": _mean(flat),
         "drift/max": float(flat.max()) if len(flat) else None,
         **{f"service/{name}": value for name, value in sorted(service.items())},
@@ -91,8 +92,13 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
     }
 
 
-def dialogue_row(scored: ScoredDialogue) -> dict[str, Any]:
-    """A dialogue as `dialogues.jsonl` keeps it, with per-token log-probabilities of tutor and teacher."""
+def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]) -> dict[str, Any]:
+    """A dialogue as `dialogues.jsonl` keeps it, with per-token log-probabilities of tutor and teacher.
+
+    Args:
+        scored: the dialogue.
+        pieces: gives each of a tutor turn's tokens its own text.
+    """
     dialogue = scored.dialogue
     return {
         "step": dialogue.step,
@@ -107,7 +113,7 @@ def dialogue_row(scored: ScoredDialogue) -> dict[str, Any]:
         "reward": scored.reward,
         "ending": dialogue.ending,
         "error": dialogue.error,
-        "turns": [_turn_row(turn, i, scored) for i, turn in enumerate(dialogue.turns)],
+        "turns": [_turn_row(turn, i, scored, pieces) for i, turn in enumerate(dialogue.turns)],
     }
 
 
@@ -155,10 +161,13 @@ def _prompt_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
     }
 
 
-def _turn_row(turn: Turn, place: int, scored: ScoredDialogue) -> dict[str, Any]:
+def _turn_row(
+    turn: Turn, place: int, scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
+) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if turn.role == "tutor":
-        row |= {"version": turn.version, "tokens": list(turn.tokens), "tutor_logprobs": list(turn.logprobs)}
+        row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
+        row |= {"tutor_logprobs": list(turn.logprobs)}
         if scored.tutor:
             row["tutor_logprobs"] = scored.tutor[place // 2].tolist()
         if scored.teacher:

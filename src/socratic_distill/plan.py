@@ -14,7 +14,7 @@ from socratic_distill.recordings import Recording, load_recordings
 from socratic_distill.rewards import RewardFunction, load_rewards
 from socratic_distill.run import RunDirectory, read_fingerprint
 from socratic_distill.saver import What
-from socratic_distill.seeds import Seed, load_seeds
+from socratic_distill.seeds import Seed, hold_out, load_seeds
 from socratic_distill.settings import Supervised
 from socratic_distill.start import Resume, Start, read_history, resolve
 from socratic_distill.teachers import plan_teachers, route
@@ -26,7 +26,8 @@ class Plan:
 
     Attributes:
         config: the run's config.
-        seeds: its seeds.
+        seeds: the seeds that it trains on.
+        held_out: those that it is evaluated on.
         recordings: recorded dialogues that it learns from.
         reward: what a dialogue is worth; None without rewards.
         total: batches in the run.
@@ -37,6 +38,7 @@ class Plan:
 
     config: SocraticConfig
     seeds: tuple[Seed, ...]
+    held_out: tuple[Seed, ...]
     recordings: tuple[Recording, ...]
     reward: RewardFunction | None
     total: int
@@ -66,10 +68,11 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
         ConfigError: a prompt file or a reward function cannot be used.
         StartError: `fingerprint.json` cannot be read.
     """
-    seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = load_recordings(config.recordings.files) if config.recordings else ()
     prompts = load_prompts(config)
-    meaning = fingerprint(config, seeds, prompts, [one.seed for one in recordings])
+    meaning = fingerprint(config, given, prompts, [one.seed for one in recordings])
     drift = changes(read_fingerprint(run.path), meaning, config.allow_config_changes)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
@@ -77,10 +80,11 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
         )
     check_recordings(config, seeds, recordings, total)
-    plan = Plan(config, seeds, recordings, load_rewards(config), total, meaning, drift)
-    if plan.all_seeds:  # else no teacher is asked
-        routes = route(plan_teachers(config), plan.all_seeds, config.teacher_average)
-        check_prompts(prompts, plan.all_seeds, config.student_profile, routes)
+    plan = Plan(config, seeds, held_out, recordings, load_rewards(config), total, meaning, drift)
+    asked = [*plan.all_seeds, *(held_out if config.eval_every is not None else ())]
+    if asked:  # else no teacher is
+        routes = route(plan_teachers(config), asked, config.teacher_average)
+        check_prompts(prompts, asked, config.student_profile, routes)
     return plan
 
 

@@ -13,13 +13,15 @@ class Recoveries:
 
     In a row without a new batch done, that may happen `limit` times: what fails whenever it is repeated must
     end, while a service that fails once a day may do so for weeks.
-
-    Args:
-        limit: how often in a row.
-        display: is told of each.
     """
 
     def __init__(self, limit: int, display: Display) -> None:
+        """Begins at none.
+
+        Args:
+            limit: how often in a row.
+            display: is told of each.
+        """
         self._limit = limit
         self._display = display
         self._in_a_row = 0

@@ -21,6 +21,8 @@ _MARKER = "\ue000{}\ue001"
 _MARKERS = re.compile("\ue000(\\d+)\ue001")
 _SYSTEM_MARKER = "\ue002\ue003"
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_PAIRS = 1 << 16  # of a token and the one before it, whose text is remembered
+_LONGEST_CHARACTER = 4  # bytes, and so tokens
 _REFUSALS = (ValueError, jinja2.TemplateError)
 
 
@@ -29,16 +31,19 @@ class Codec:
 
     Texts are cut before special tokens, which every tokenizer looks for before anything else: so the system prompt
     that a group shares, and what tutor and teacher both read, are encoded once.
-
-    Args:
-        tokenizer: with the surface of a Hugging Face one.
-        memory: pieces of text whose tokens are remembered, and replies whose text is.
     """
 
     def __init__(self, tokenizer: Any, memory: int = 1024) -> None:
+        """Begins with nothing remembered.
+
+        Args:
+            tokenizer: with the surface of a Hugging Face one.
+            memory: pieces of text whose tokens are remembered, and replies whose text is.
+        """
         self.tokenizer = tokenizer
         self.decode = lru_cache(memory)(self._decode)
         self._encode = lru_cache(memory)(self._encode_piece)
+        self._text_behind = lru_cache(_PAIRS)(self._decode_behind)
         self._cuts = _cuts(tokenizer)
 
     def encode(self, text: str) -> list[int]:
@@ -49,6 +54,22 @@ class Codec:
             tokens += self._encode(special + piece)
         return tokens
 
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Each token's own text, special ones' too; "" for one that ends within a character, `[T]`."""
+        texts, done = [], 0
+        for end in range(1, len(tokens) + 1):
+            text = self._text_behind(tuple(tokens[max(done - 1, 0) : done]), tuple(tokens[done:end]))
+            is_torn = text.endswith("\ufffd") and end - done < _LONGEST_CHARACTER and end < len(tokens)
+            texts.append("" if is_torn else text)
+            if not is_torn:
+                done = end
+        return texts
+
+    def _decode_behind(self, before: tuple[int, ...], tokens: tuple[int, ...]) -> str:
+        """What some tokens add to the text before them: at the beginning of a text, tokenizers leave a blank out."""
+        behind = self.tokenizer.decode([*before, *tokens], skip_special_tokens=False)
+        return behind[len(self.tokenizer.decode(list(before), skip_special_tokens=False)) :]
+
     def _encode_piece(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
@@ -57,18 +78,7 @@ class Codec:
 
 
 class Renderer:
-    """Renders for one model.
-
-    Args:
-        codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
-        model_name: for error messages.
-        enable_thinking: handed to the chat template, which may ignore it.
-        system_role: a template without a system role is refused, or the system prompt is put before the first user
-            message's text, a blank line between.
-
-    Raises:
-        RenderingError: the tokenizer has no chat template, or one that cannot serve.
-    """
+    """Renders for one model."""
 
     def __init__(
         self,
@@ -77,6 +87,18 @@ class Renderer:
         enable_thinking: bool = False,
         system_role: Literal["require", "merge"] = "require",
     ) -> None:
+        """Tries the template out.
+
+        Args:
+            codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
+            model_name: for error messages.
+            enable_thinking: handed to the chat template, which may ignore it.
+            system_role: a template without a system role is refused, or the system prompt is put before the first user
+                message's text, a blank line between.
+
+        Raises:
+            RenderingError: the tokenizer has no chat template, or one that cannot serve.
+        """
         self.codec = codec
         self.tokenizer = codec.tokenizer
         self.model_name = model_name

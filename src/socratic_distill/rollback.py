@@ -44,6 +44,18 @@ def roll_back(path: Path, batch: int) -> None:
     _log.info("%s: %d rows from batch %d on moved to %s", path, count, batch, superseded.name)
 
 
+def set_aside(directory: Path, batch: int) -> None:
+    """Renames the files of later weights than those before `batch`, which are made again."""
+    for path in batch_files(directory):
+        if int(path.stem) > batch:
+            path.replace(path.with_suffix(f".superseded{path.suffix}"))
+
+
+def batch_files(directory: Path) -> list[Path]:
+    """A directory's files that are named after a batch, in order; what was set aside or half written is not."""
+    return sorted((path for path in directory.glob("*.json") if path.stem.isdecimal()), key=lambda path: int(path.stem))
+
+
 def next_step(path: Path) -> int | None:
     """The step behind the last row, the number of steps with rows; None where there is no file."""
     if not path.exists():

@@ -119,6 +119,7 @@ class Cast:
         seed: the run's seed.
         of_played: what the objective wants to know of the tokens of a dialogue that was played.
         of_recorded: the same of a recorded one.
+        tutor_as: name of the teacher whose prompt the tutor speaks under, to be measured; None: the tutor's own.
     """
 
     tutor: Speaker
@@ -131,6 +132,7 @@ class Cast:
     seed: int
     of_played: Wanted
     of_recorded: Wanted
+    tutor_as: str | None = None
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
         """What the objective wants to know of a dialogue's tokens."""
@@ -138,6 +140,8 @@ class Cast:
 
     def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The tutor's context for its next turn, `[P]`."""
+        if self.tutor_as is not None:
+            return self.tutor.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, self.tutor_as))
         return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
 
     def teacher_prompt(self, dialogue: Dialogue, teacher: Member) -> tuple[int, ...]:

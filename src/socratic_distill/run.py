@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +17,12 @@ from socratic_distill.drift import Fingerprint, free_changes
 from socratic_distill.errors import ConfigError, StartError
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.locks import RunLock
-from socratic_distill.rollback import roll_back
+from socratic_distill.rollback import roll_back, set_aside
 from socratic_distill.start import METRICS, ORIGIN, Origin
 
 CONFIG = "config.json"
 DIALOGUES = "dialogues.jsonl"
+EVALUATIONS = "evaluations"
 FINGERPRINT = "fingerprint.json"
 RUN = "run.json"
 SERVER_RUNS = "server_runs.jsonl"
@@ -40,15 +42,18 @@ class RunDirectory:
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
+        """Names the directory; nothing is read or written yet."""
         self.path = Path(log_path)
         self.checkpoints = CheckpointManager(self.path)
         self._lock = RunLock(self.path)
 
     def __enter__(self) -> Self:
+        """Takes the directory's lock."""
         self._lock.__enter__()
         return self
 
     def __exit__(self, *reason: Any) -> None:
+        """Frees the lock."""
         self._lock.__exit__(*reason)
 
     def begin(self, config: SocraticConfig, meaning: Fingerprint, origin: Origin | None) -> str:
@@ -75,14 +80,22 @@ class RunDirectory:
         append_durably(self.path / SERVER_RUNS, json.dumps({"server_run": server_run, "batch": batch}) + "\n")
 
     def roll_back(self, batch: int) -> None:
-        """Moves metric rows and dialogues of batches >= `batch` aside: those batches run again."""
+        """Moves what batches >= `batch` left aside: metric rows, dialogues, evaluations. Those batches run again."""
         for name in (METRICS, DIALOGUES):
             roll_back(self.path / name, batch)
+        set_aside(self.path / EVALUATIONS, batch)
 
     def log_step(self, metrics: Mapping[str, Any], dialogues: Iterable[Mapping[str, Any]]) -> None:
         """Appends a step's metrics row and its dialogues; the dialogues first, the row vouches for them."""
         append_durably(self.path / DIALOGUES, b"".join(_dialogue_line(row) for row in dialogues))
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The rows of the steps so far; a line that a crash tore is passed over."""
+        path = self.path / METRICS
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            with suppress(ValueError):
+                yield json.loads(line)
 
     def _log_free_changes(self, config: SocraticConfig) -> None:
         try:

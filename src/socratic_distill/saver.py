@@ -61,16 +61,6 @@ class SaveFacts:
 class Saver:
     """Saves of one training client.
 
-    Args:
-        client: a Tinker training client.
-        journal: where confirmed saves are recorded.
-        rest: a Tinker REST client that deletes rolling states; None leaves them to expire.
-        plan: which state to save when, and for how long.
-        facts: what the saves say of the run.
-        max_failed: failures in a row, of one kind of save, after which to stop.
-        failed: counts them, over all training clients of a process.
-        resumed: the record that the client goes on from.
-
     Attributes:
         trouble: fails with what befell a save in the background for good: too many failures, or a lost client, of
             which no call behind that save may ever be answered. It never has a result.
@@ -87,6 +77,18 @@ class Saver:
         failed: Counter[What],
         resumed: CheckpointRecord | None = None,
     ) -> None:
+        """Takes a client that nothing has been saved of yet.
+
+        Args:
+            client: a Tinker training client.
+            journal: where confirmed saves are recorded.
+            rest: a Tinker REST client that deletes rolling states; None leaves them to expire.
+            plan: which state to save when, and for how long.
+            facts: what the saves say of the run.
+            max_failed: failures in a row, of one kind of save, after which to stop.
+            failed: counts them, over all training clients of a process.
+            resumed: the record that the client goes on from.
+        """
         self._client = client
         self._journal = journal
         self._rest = rest
@@ -102,6 +104,11 @@ class Saver:
         self.trouble.add_done_callback(take_note)
         self._again: Kind | None = None
         self._last_periodic = asyncio.get_running_loop().time()
+
+    @property
+    def newest(self) -> CheckpointRecord | None:
+        """The newest state there is a record of."""
+        return self._newest
 
     def submit(self, kind: Kind, batch: int, version: int, key: What | None = None) -> PendingSave:
         """Submits a save, under a name that the training client has not used.

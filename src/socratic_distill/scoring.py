@@ -82,6 +82,7 @@ class Scorer:
     """
 
     def __init__(self) -> None:
+        """Begins with trust in the server."""
         self._takes_last_n = True
 
     async def score(self, client: Any, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:

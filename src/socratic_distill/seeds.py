@@ -23,6 +23,7 @@ import hashlib
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
@@ -227,6 +228,35 @@ def _own_answer(row: dict[str, Any]) -> str:
 def _gsm8k_answer(row: dict[str, Any]) -> str:
     """The calculator marks `<<9*2=18>>` are no part of the text."""
     return final_answer(_CALCULATOR_MARK.sub("", text(row, "answer")))
+
+
+def hold_out(seeds: Sequence[Seed], count: int) -> tuple[tuple[Seed, ...], tuple[Seed, ...]]:
+    """Parts seeds into those to train on and those to evaluate on, each in their order. Pure.
+
+    Which are held out, a hash of their questions decides: not their order, their number or the run's random seed, so
+    that two runs on the same problems are measured on the same ones. Seeds on one question stay together.
+
+    Args:
+        seeds: all seeds.
+        count: how many to hold out at least; more where a question has several seeds.
+
+    Raises:
+        SeedError: nothing would be left to train on.
+    """
+    order = sorted({seed.question for seed in seeds}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    on_question = Counter(seed.question for seed in seeds)
+    held, questions = 0, iter(order)
+    chosen = set()
+    while held < count and (question := next(questions, None)) is not None:
+        chosen.add(question)
+        held += on_question[question]
+    rest = tuple(seed for seed in seeds if seed.question not in chosen)
+    if not rest:
+        raise SeedError(
+            f"eval_seeds={count} of {len(seeds)} seeds on {len(order)} questions leave none to train on; lower it, or "
+            "give more seeds"
+        )
+    return rest, tuple(seed for seed in seeds if seed.question in chosen)
 
 
 def steps_per_run(count: int, epochs: int, size: int) -> int:

@@ -32,6 +32,9 @@ class Service:
 def open_service(config: SocraticConfig) -> Service:
     """Opens the service of a config. Blocks while it connects; `train_async` calls it off the event loop.
 
+    Args:
+        config: its `base_url` says which service, its `log_path` where the local engine keeps weights.
+
     Raises:
         ConfigError: no server answers at base_url.
         LocalExtraMissing: base_url is "local" and the `local` extra is not installed.

@@ -19,7 +19,15 @@ _ERRORS: dict[int, type[tinker.APIStatusError]] = {
 
 
 def status_error(status: int, message: str) -> tinker.APIStatusError:
-    """The SDK's error for an HTTP status, 400 to 599, as a server would have caused it."""
+    """The SDK's error for an HTTP status, as a server would have caused it.
+
+    Args:
+        status: 400 to 599.
+        message: what the server says.
+
+    Raises:
+        ValueError: the status is no HTTP error.
+    """
     if not 400 <= status <= 599:
         raise ValueError(f"status {status} is no HTTP error; give 400 to 599")
     default = tinker.InternalServerError if status >= 500 else tinker.APIStatusError

@@ -8,6 +8,7 @@ from typing import Any
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
 from socratic_distill.errors import ServiceError, SocraticError
+from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.features import check_features
 from socratic_distill.guards import check_room
 from socratic_distill.interrupts import finish
@@ -39,6 +40,7 @@ class Session:
         learner: trains the tutor.
         saver: saves it.
         stage: everyone but the tutor.
+        evaluations: are given the weights that they are due for.
         batch: the next batch whose rows are not on disk.
         taken: the next batch whose optimizer step is not under way.
         max_staleness: batches that the dialogues may be ahead of the weights that they are played with.
@@ -49,14 +51,17 @@ class Session:
     learner: Learner
     saver: Saver
     stage: Stage
+    evaluations: Evaluations
     batch: int
     taken: int
     max_staleness: int
     _cast: Cast | None = None
+    _sampler_path: str = ""  # of the cast's tutor
     _has_newest: bool = True
     _rows_written: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        """Begins with no rows to wait for."""
         self._rows_written.set()
 
     async def before_pass(self) -> None:
@@ -118,12 +123,13 @@ class Session:
         The weights behind it are saved to play with, but for those of the last step, which `save_final` saves, and
         now and then those that a state follows: the next step waits for both, and on a service with a cycle for a
         whole one. They are done without where the batches before the next weights keep two steps to be
-        played in, unless a teacher that lags is to have them.
+        played in, unless a teacher that lags or an evaluation is to have them.
 
         Raises:
             ServiceError: a request could not be submitted, or a pass failed.
         """
-        can_be_spared = self.max_staleness >= 3 and self._has_newest and not self.stage.panel.needs(self.taken)
+        is_needed = self.stage.panel.needs(self.taken) or self.evaluations.is_due(self.taken)
+        can_be_spared = self.max_staleness >= 3 and self._has_newest and not is_needed
         is_spared = can_be_spared and self.saver.due(self.taken) is not None
         self._has_newest = not is_spared
         self.learner.step(update, to_play_with=not is_last and not is_spared)
@@ -143,18 +149,22 @@ class Session:
     async def _open(self, sampler_path: str, version: int, batch: int) -> Cast:
         """The cast whose tutor has the weights before a batch."""
         self._cast = self.stage.cast(await open_tutor(self.service, sampler_path), version)
+        self._sampler_path = sampler_path
         return self._keep(self._cast, batch)
 
     def _keep(self, cast: Cast | None, batch: int) -> Cast:
-        """The cast, its tutor kept for teachers that lag behind it."""
+        """The cast, its tutor kept for teachers that lag behind it, and evaluated where that is due."""
         assert cast is not None, "no step ends before the first cast"
+        self.evaluations.begin(self.service, batch, self._sampler_path)
         self.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self.batch)
         return cast
 
     async def save_final(self, run: RunDirectory) -> tuple[str, str]:
         """Saves the last state and sampler weights, as far as they are not recorded already; gives their paths."""
         known = final_paths(run, self.start) if self.batch == self.began else (None, None)
-        return await self.saver.save_final(self.batch, self.learner.version, *known)
+        state_path, sampler_path = await self.saver.save_final(self.batch, self.learner.version, *known)
+        self.evaluations.begin(self.service, self.batch, sampler_path)
+        return state_path, sampler_path
 
     def abandon(self) -> None:
         """The session is over, or its client lost: what is not confirmed by now does not count."""
@@ -189,7 +199,9 @@ class Session:
         return f"{self.batch} batches are done; state {path}"
 
 
-async def open_session(plan: Plan, run: RunDirectory, service: Service, display: Display) -> Session:
+async def open_session(
+    plan: Plan, run: RunDirectory, service: Service, evaluations: Evaluations, display: Display
+) -> Session:
     """Decides what to begin from, opens all clients, and then brings the run directory in line with that.
 
     A start that is refused leaves the directory as it was, but for states that were found on the service.
@@ -212,6 +224,7 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
     _tell(plan, start, display)
     run_id = _bring_in_line(plan, run, start)
     run.note_server_run(training.model_id, batch)
+    evaluations.catch_up(service, batch)
     record = start.record if isinstance(start, Resume) else None
     facts = SaveFacts(run_id, digest(plan.meaning), batch)
     saver = Saver(
@@ -225,7 +238,9 @@ async def open_session(plan: Plan, run: RunDirectory, service: Service, display:
         record,
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
-    return Session(start, service, learner, saver, stage, batch, taken=batch, max_staleness=config.max_staleness)
+    return Session(
+        start, service, learner, saver, stage, evaluations, batch, taken=batch, max_staleness=config.max_staleness
+    )
 
 
 def _tell(plan: Plan, start: Start, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a config that have a shape of their own: objectives, rewards, teachers, recordings, schedules.
+"""The parts of a config that have a shape of their own: objectives, rewards, teachers, recordings, judge, prices.
 
 Each is frozen and checked when it is built, and can be given as a plain dict; where there are several kinds, `kind`
 tells which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. What an objective computes is in `divergences.py` and
@@ -25,6 +25,7 @@ PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 # More than this is beyond what services offer, and what a step's memory holds.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
@@ -257,4 +258,27 @@ class Recordings(Setting):
         default=0.0,
         description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda of GKD); the others "
         "are recorded.",
+    )
+
+
+class Judge(Setting):
+    """A model that reads a dialogue and says whether the tutor gave the answer away."""
+
+    model_name: Name = Field(description="Base model of the judge.")
+    prompt_file: PathText | None = Field(
+        default=None, description="Text file with its instructions. None: the packaged ones."
+    )
+    max_tokens: Count = Field(default=256, description="Longest reply of the judge, in tokens.")
+    temperature: NotNegative = Field(default=0.0, description="Sampling temperature; 0 takes the likeliest token.")
+    enable_thinking: bool = Field(default=False, description="Let the judge's template open a <think> part.")
+
+
+class Price(Setting):
+    """What a model costs, in USD per million tokens."""
+
+    prefill: NotNegative = Field(description="Of prompt tokens.")
+    sample: NotNegative = Field(description="Of sampled tokens.")
+    train: NotNegative = Field(description="Of trained tokens.")
+    cached_prefill: NotNegative | None = Field(
+        default=None, description="Of prompt tokens that the service had cached. None: a fifth of prefill."
     )

@@ -41,6 +41,10 @@ class Stage:
         """The text of the tutor's tokens, without special ones."""
         return self._tutor_renderer.codec.decode(tuple(tokens))
 
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """The text of each of the tutor's tokens."""
+        return self._tutor_renderer.codec.pieces(tokens)
+
     @property
     def client(self) -> Any:
         """A sampling client on the run's service."""

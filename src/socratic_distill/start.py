@@ -42,7 +42,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue this run: weights and optimizer of `state_path`, next batch `batch`, from `record`."""
+    """Continue this run, weights and optimizer.
+
+    Attributes:
+        state_path: the training state to go on from.
+        batch: the next batch to run.
+        record: the journal's line about that state.
+    """
 
     state_path: str
     batch: int
@@ -56,7 +62,11 @@ class FreshStart:
 
 @dataclass(frozen=True)
 class LoadCheckpoint:
-    """Begin with the weights of `state_path`, a fresh optimizer, at batch 0."""
+    """Begin with the weights of a state, a fresh optimizer, at batch 0.
+
+    Attributes:
+        state_path: the training state to load.
+    """
 
     state_path: str
 

@@ -9,6 +9,7 @@ unless a reward depends on it. Recorded dialogues are scored when their batch ma
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -42,14 +43,15 @@ class _Batch:
 
 
 class Stream:
-    """The dialogues of a run, in order of step.
-
-    Args:
-        plan: what they are on, and how they are played.
-        stage: everyone but the tutor.
-    """
+    """The dialogues of a run, in order of step."""
 
     def __init__(self, plan: Plan, stage: Stage) -> None:
+        """Begins with no dialogue under way.
+
+        Args:
+            plan: what they are on, and how they are played.
+            stage: everyone but the tutor.
+        """
         self._plan = plan
         self._config = config = plan.config
         self._scorer = stage.scorer
@@ -58,6 +60,8 @@ class Stream:
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
         self._batches: dict[int, _Batch] = {}
         self._cast: Cast | None = None
+        self._ended = (-1, 0)  # the last batch that ended, and its dialogues
+        self.in_flight = 0
 
     def renew(self, cast: Cast, step: int) -> None:
         """The tutor's weights before batch `step` are there: they play from now on, and more batches may begin."""
@@ -81,7 +85,27 @@ class Stream:
         """The dialogues of a batch as they ended; the batch is forgotten."""
         groups = await asyncio.gather(*self._batch(step).groups)
         del self._batches[step]
-        return [one for group in groups for one in group]
+        scored = [one for group in groups for one in group]
+        self._ended = (step, len(scored))
+        return scored
+
+    def progress(self, step: int) -> tuple[int, int]:
+        """How many dialogues of a batch were scored, and how many it has; may be called from any thread."""
+        if step == self._ended[0]:
+            return self._ended[1], self._ended[1]
+        batch = self._batches.get(step)
+        futures = [one for group in batch.scored for one in group] if batch else []
+        return sum(one.done() for one in futures), len(futures)
+
+    @asynccontextmanager
+    async def _place(self, dialogues: int = 1) -> AsyncIterator[None]:
+        """A place among those under way; a group opens in a single one."""
+        async with self._places:
+            self.in_flight += dialogues
+            try:
+                yield
+            finally:
+                self.in_flight -= dialogues
 
     def close(self, step: int = 0) -> None:
         """Drops the dialogues in play of a batch and all behind it; they are not played again."""
@@ -125,7 +149,7 @@ class Stream:
                 await batch.may_begin.wait()
                 return [await self._replay(group, step, scored[0])]
             await batch.may_open.wait()
-            async with self._places:
+            async with self._place(len(group)):
                 opened = await open_group(group, self._openers)
             await batch.may_begin.wait()
             return await gather_all(map(self._play, opened, scored))
@@ -136,7 +160,7 @@ class Stream:
             raise
 
     async def _play(self, dialogue: Dialogue, scored: "asyncio.Future[ScoredDialogue]") -> ScoredDialogue:
-        async with self._places:
+        async with self._place():
             begun = self._newest_cast()
             # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
@@ -149,7 +173,7 @@ class Stream:
     async def _replay(
         self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
     ) -> ScoredDialogue:
-        async with self._places:
+        async with self._place():
             cast = self._newest_cast()
             one = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
             scored.set_result(one)

@@ -38,6 +38,7 @@ class Stopwatch:
     """Notes the times of the steps, on the loop's clock."""
 
     def __init__(self) -> None:
+        """Begins to count, on the running loop."""
         self._now = asyncio.get_running_loop().time
         self._began = self._now()
         self._renewed: dict[int, float] = {}

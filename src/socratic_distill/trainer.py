@@ -7,26 +7,33 @@ survives losing them in `recovery.py`; what a step writes is in `run.py`.
 """
 
 import asyncio
+import logging
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from socratic_distill.audience import Audience
 from socratic_distill.config import SocraticConfig
-from socratic_distill.display import Display, open_display
+from socratic_distill.costs import step_cost, tariff_of
+from socratic_distill.display import Display, Moment
 from socratic_distill.errors import NoUsableCheckpoint, ServiceError, SocraticError, TrainingError
+from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible, take_note
 from socratic_distill.learner import Update
 from socratic_distill.metrics import dialogue_metrics, dialogue_row, staleness_metrics, update_metrics
 from socratic_distill.objective import make_examples
 from socratic_distill.plan import Plan, decide, finished, read_plan
+from socratic_distill.prices import packaged_prices
 from socratic_distill.recovery import Recoveries
-from socratic_distill.rollout import Cast, check_failures
-from socratic_distill.run import RunDirectory
-from socratic_distill.service import connect
+from socratic_distill.rollout import Cast, check_failures, describe
+from socratic_distill.run import RunDirectory, read_run_id
+from socratic_distill.service import Service, connect
 from socratic_distill.session import Session, open_session
 from socratic_distill.stream import Stream
 from socratic_distill.teacher import ScoredDialogue
 from socratic_distill.timeline import Stopwatch, span_row, time_metrics
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,19 +92,57 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
         StorageError: the run directory cannot be written.
     """
-    with RunDirectory(config.log_path) as run, closing(open_display(config.display)) as display:
-        plan = read_plan(config, run)
-        if final := final_of(plan, run):
-            display.say(f"{config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
-            return TrainResult("already_complete", plan.total, *final, metrics={})
-        service = await connect(config, service_client, rest_client)
-        recoveries = Recoveries(config.max_recoveries, display)
-        while True:
-            try:
-                session = await open_session(plan, run, service, display)
-                return await Loop(session, plan, run, display, recoveries).train()
-            except TrainingError as error:
-                recoveries.count(error)
+    with RunDirectory(config.log_path) as run:
+        async with Audience(config) as audience:
+            plan = read_plan(config, run)
+            with closing(Evaluations(plan, run, audience)) as evaluations:
+                result = _already_complete(plan, run, audience)
+                if result is None or evaluations.missing(plan.total):
+                    service = await connect(config, service_client, rest_client)
+                    if result is None:
+                        result = await _train_with_recoveries(plan, run, service, evaluations, audience)
+                    else:
+                        _begin(audience, run, plan.total)
+                        evaluations.catch_up(service, plan.total)
+                    await evaluations.finish()
+            if config.write_report:
+                _report(config.log_path, audience)
+            return result
+
+
+def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
+    audience.begin(read_run_id(run.path) or "", batch, run.path)
+
+
+def _report(log_path: str, display: Display) -> None:
+    """Writes the run's report; one that fails does not make a run of weeks fail at its end."""
+    from socratic_distill.report import write_report
+
+    try:
+        display.say(f"{log_path}: report in {write_report(log_path)}")
+    except Exception as error:
+        _log.warning("the report of %s was not written: %s", log_path, describe(error))
+
+
+def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainResult | None:
+    final = final_of(plan, run)
+    if final is None:
+        return None
+    display.say(f"{plan.config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
+    return TrainResult("already_complete", plan.total, *final, metrics={})
+
+
+async def _train_with_recoveries(
+    plan: Plan, run: RunDirectory, service: Service, evaluations: Evaluations, audience: Audience
+) -> TrainResult:
+    recoveries = Recoveries(plan.config.max_recoveries, audience)
+    while True:
+        try:
+            session = await open_session(plan, run, service, evaluations, audience)
+            _begin(audience, run, session.batch)
+            return await Loop(session, plan, run, audience, recoveries).train()
+        except TrainingError as error:
+            recoveries.count(error)
 
 
 def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
@@ -116,21 +161,24 @@ class Loop:
     """
 
     def __init__(
-        self, session: Session, plan: Plan, run: RunDirectory, display: Display, recoveries: Recoveries
+        self, session: Session, plan: Plan, run: RunDirectory, audience: Audience, recoveries: Recoveries
     ) -> None:
+        """Begins with no step under way."""
         self._session = session
         self._plan = plan
         self._run = run
-        self._display = display
+        self._audience = audience
         self._recoveries = recoveries
         self._stream = Stream(plan, session.stage)
         self._clock = Stopwatch()
+        self._tariff = tariff_of(plan.config, packaged_prices())
 
     async def train(self) -> TrainResult:
         """Runs them. However it ends, what was done is saved if it can be."""
         session, log_path = self._session, self._plan.config.log_path
         ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
         try:
+            self._audience.watch(self._look, self._run.metrics())
             if session.batch < self._plan.total:
                 self._stream.open(session.batch)
                 self._renew(await session.cast(), session.batch)
@@ -148,20 +196,36 @@ class Loop:
             raise
         except SocraticError:
             self._stream.close(session.taken)
-            self._display.say(f"{log_path}: stopping; {await session.stop(ending)}")
+            self._audience.say(f"{log_path}: stopping; {await session.stop(ending)}")
             raise
         except asyncio.CancelledError:
             self._stream.close(session.taken)
             told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to resume"
-            self._display.say(told)
+            self._audience.say(told)
             raise asyncio.CancelledError(told) from None
         finally:
             session.abandon()
             if ending is not None:
                 ending.cancel()
             self._stream.close()
-        self._display.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
+        self._audience.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
         return TrainResult("completed", session.batch, state_path, sampler_path, row)
+
+    def _look(self) -> Moment:
+        """The run as it stands, for the display's own thread: nothing here waits or changes anything."""
+        session, batch = self._session, self._session.batch
+        done, dialogues = self._stream.progress(batch)
+        newest = session.saver.newest
+        return Moment(
+            batch,
+            self._plan.total,
+            done,
+            dialogues,
+            self._stream.in_flight,
+            stage="training" if session.taken > batch else "playing",
+            checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
+            evaluation=self._audience.evaluation,
+        )
 
     async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
         """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken.
@@ -215,10 +279,11 @@ class Loop:
         row |= dialogue_metrics(scored, session.stage.decode)
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics()
-        self._run.log_step(row, [dialogue_row(one) | span_row(times, one) for one in scored])
+        row["cost/usd"] = step_cost(row, self._tariff)
+        self._run.log_step(row, [dialogue_row(one, session.stage.pieces) | span_row(times, one) for one in scored])
         self._recoveries.passed(step)
         session.save(is_last)
-        self._display.step(session.batch, self._plan.total, row)
+        self._audience.step(session.batch, self._plan.total, row)
 
         if not is_last and (cast := await session.recast(update)) is not None:
             self._renew(cast, step + 1)

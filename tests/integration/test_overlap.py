@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 from collections import Counter
 from copy import deepcopy
@@ -19,7 +20,6 @@ from socratic_distill import (
     load_checkpoints,
     load_seeds,
     train_async,
-    trainer,
 )
 from socratic_distill.journal import Journal
 from socratic_distill.randomness import stable_seed
@@ -320,6 +320,8 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
     class SlowDisplay:
         def say(self, text): ...
 
+        def watch(self, look, history=()): ...
+
         def step(self, done, total, metrics):
             jump(1.5)
 
@@ -343,7 +345,7 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
     right = RunDirectory.log_step
     quick = times("quick")
     monkeypatch.setattr(RunDirectory, "log_step", log_step)
-    monkeypatch.setattr(trainer, "open_display", lambda mode: SlowDisplay())
+    monkeypatch.setattr("socratic_distill.audience.open_display", lambda mode: SlowDisplay())
     assert times("slow") == pytest.approx(quick)
     assert spent == [1.5] * 12
 
@@ -547,3 +549,19 @@ def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog,
     assert ended == {"cancelled": "cancelled", "doomed": "RolloutError"}.get(what, "NoneType")
     assert left == set()
     assert complaints == []
+
+
+# Evaluations
+
+
+@pytest.mark.parametrize("max_staleness", [0, 3])
+def test_evaluations_hold_no_step_up(make_config, tmp_path, max_staleness):
+    """Each takes about as long as a step."""
+    options = dict(max_staleness=max_staleness, eval_seeds=3, save_every=None, save_every_seconds=1e9)
+    run(virtual(make_config, **options))
+    evaluated = dict(log_path=tmp_path / "evaluated", eval_every=1, eval_dialogues_per_seed=4, eval_solve_samples=2)
+    run(virtual(make_config, **options, **evaluated))
+    plain, beside = (read_rows(tmp_path / name / "metrics.jsonl", without="-") for name in ("run", "evaluated"))
+    assert [row["time/step"] for row in plain] == pytest.approx([row["time/step"] for row in beside])
+    seconds = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "evaluated/evaluations").glob("*.json")]
+    assert len(seconds) == 7 and min(seconds) > 0.5 * max(row["time/step"] for row in beside)

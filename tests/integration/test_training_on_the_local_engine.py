@@ -22,6 +22,7 @@ from socratic_distill import (
     build_socratic_config,
     evaluate,
     load_checkpoints,
+    load_evaluations,
     load_seeds,
     objective,
     open_service,
@@ -65,6 +66,19 @@ def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(t
         one, other = (load_file(final / file) for final in finals)
         assert one.keys() == other.keys()
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
+
+
+def test_evaluations_leave_the_training_as_it_is_and_survive_a_resume_bit_for_bit(tmp_path):
+    train(tiny_config(tmp_path / "plain", eval_seeds=6))
+    train(tiny_config(tmp_path / "whole", eval_seeds=6, eval_every=1))
+    train(tiny_config(tmp_path / "run", eval_seeds=6, eval_every=1, max_steps=2))
+    (tmp_path / "run" / "evaluations" / "000001.json").unlink()  # as if a kill had come before it was written
+    train(tiny_config(tmp_path / "run", eval_seeds=6, eval_every=1))
+    for name in ("metrics.jsonl", "dialogues.jsonl"):
+        found = [read_rows(tmp_path / run / name) for run in ("plain", "whole", "run")]
+        assert found[0] == found[1] == found[2], f"{name} differs"
+    whole, resumed = (load_evaluations(tmp_path / run) for run in ("whole", "run"))
+    assert len(whole) == 5 and [one.measures for one in whole] == [one.measures for one in resumed]
 
 
 @pytest.mark.slow
@@ -205,7 +219,7 @@ def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_onc
     seeds = load_seeds(HELDOUT_SEEDS, 4)
     after = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
     again = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
-    assert len(after.dialogues) == 4 and after.metrics == again.metrics
+    assert len(after.dialogues) == 4 and after.measures == again.measures
     assert list(service.client.models) == ["tiny"]
 
 

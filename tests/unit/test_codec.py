@@ -74,3 +74,27 @@ def test_what_prompts_share_is_encoded_once():
     assert tokenizer.texts == [
         "<|system|>Be brief.", "<|end|>\n", "<|user|>One?", "<|assistant|>", "<|user|>Two?",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["toy", "bytes", "always", "first", "never", "normalizer"])
+@given(texts=st.lists(st.sampled_from([*WORDS, *MARKS]), max_size=8))
+def test_pieces_are_one_a_token_and_spell_the_text_together(kind, texts):
+    tokenizer = ToyTokenizer() if kind == "toy" else hugging_face(kind)
+    tokens = tokenizer.encode("".join(texts), add_special_tokens=False)
+    pieces = Codec(tokenizer).pieces(tokens)
+    assert len(pieces) == len(tokens)
+    assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=False)
+
+
+def test_piece_of_a_character_in_several_tokens_stands_at_its_last():
+    tokenizer = ToyTokenizer()
+    tokens = tokenizer.encode("\U0001f600!")
+    assert Codec(tokenizer).pieces(tokens) == ["", "", "", "\U0001f600", "!"]
+    assert Codec(tokenizer).pieces(tokens[:2]) == ["", "\ufffd"], "a text that ends within a character"
+
+
+def test_pieces_of_bytes_that_are_no_text_do_not_swallow_what_follows():
+    tokenizer = ToyTokenizer()
+    lone = tokenizer.encode("\U0001f600")[1]  # a byte that begins nothing
+    pieces = Codec(tokenizer).pieces([lone] * 5 + tokenizer.encode("ok"))
+    assert "".join(pieces).count("\ufffd") == 5 and "".join(pieces).endswith("ok")

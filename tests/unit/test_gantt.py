@@ -152,7 +152,10 @@ def test_chart_and_metrics_tell_of_the_same_waiting(dialogues, renewed, later, u
     times = StepTimes(100.0, 100.0 + renewed, float(100 + taken), float(100 + taken + update))
     moved = [_moved(one) for one in scored]
     row = {"step": 3} | time_metrics(times, moved)
-    rows = [json.loads(json.dumps(dialogue_row(one) | span_row(times, one))) for one in moved]
+    rows = [
+        json.loads(json.dumps(dialogue_row(one, lambda tokens: [""] * len(tokens)) | span_row(times, one)))
+        for one in moved
+    ]
     standing_out = dict.fromkeys(("opening", "student", "tutor", "teacher", "update", "weights"), 0.0)
     for told, bar in bars(parsed(row, rows)).items():
         if is_critical(bar):

@@ -71,7 +71,8 @@ def test_drift_looks_at_the_tutors_tokens_alone(make_config):
 
 
 def test_dialogue_row_keeps_the_log_probabilities_of_every_tutor_token():
-    row = dialogue_row(scored("11.", "No.", "Hm."))
+    row = dialogue_row(scored("11.", "No.", "Hm."), lambda tokens: list(decode(tokens)))
     student, tutor, _ = row["turns"]
     assert "tokens" not in student
+    assert tutor["pieces"] == ["N", "o", "."]
     assert tutor["tutor_logprobs"] == [-1.0] * 3 and tutor["teacher_logprobs"] == [0.0, -1.0, -2.0]

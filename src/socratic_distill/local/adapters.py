@@ -39,14 +39,15 @@ def peft_quiet() -> Iterator[None]:
 
 
 class Adapters:
-    """The adapters of one model, by names that are never used twice at a time.
-
-    Args:
-        model: with `BaseLinear` layers.
-        model_name: as the user wrote it.
-    """
+    """The adapters of one model, by names that are never used twice at a time."""
 
     def __init__(self, model: Any, model_name: str) -> None:
+        """Finds the layers that adapters go on.
+
+        Args:
+            model: with `BaseLinear` layers.
+            model_name: as the user wrote it.
+        """
         self._model = model
         self._model_name = model_name
         self._linear = [path for path, module in model.named_modules() if isinstance(module, BaseLinear)]
@@ -57,6 +58,7 @@ class Adapters:
         self._spare: str | None = None
 
     def __len__(self) -> int:
+        """Number of adapters."""
         return 0 if self._peft is None else len(self._peft.peft_config)
 
     def add(self, shape: LoraShape, seed: int | None) -> str:

@@ -25,17 +25,19 @@ class BaseModel:
     """One base model; its weights are held once, whoever uses it.
 
     Only the scheduler's worker thread may call the methods that switch or run adapters.
-
-    Args:
-        name: as the user wrote it.
-        trust_remote_code: whether code among the model's files may run.
-        machine: where and how precisely to compute.
-
-    Raises:
-        LocalEngineError: the model cannot be had, or is of a kind that the engine does not run.
     """
 
     def __init__(self, name: str, trust_remote_code: bool, machine: Machine) -> None:
+        """Loads the model and makes it ready for adapters.
+
+        Args:
+            name: as the user wrote it.
+            trust_remote_code: whether code among the model's files may run.
+            machine: where and how precisely to compute.
+
+        Raises:
+            LocalEngineError: the model cannot be had, or is of a kind that the engine does not run.
+        """
         self.name = name
         self.machine = machine
         self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)

@@ -10,6 +10,7 @@ import tinker
 from tinker import types
 from tinker.types.topk_logprobs import TopkLogprobs
 
+from socratic_distill.lanes import Lane
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
@@ -93,11 +94,11 @@ def check_request(request: Request) -> None:
 
 
 def run_batch(jobs: Sequence[Job]) -> None:
-    """Carries out a batch, one adapter after another in a fixed order, and completes its futures."""
-    by_weights: dict[tuple[str, int], list[Job]] = defaultdict(list)
+    """Carries out a batch, one lane and adapter after another in a fixed order, and completes its futures."""
+    by_weights: dict[tuple[Lane, str, int], list[Job]] = defaultdict(list)
     for job in jobs:
         request: Request = job.work
-        by_weights[request.base.name, _number(request.adapter)].append(job)
+        by_weights[job.lane, request.base.name, _number(request.adapter)].append(job)
     for key in sorted(by_weights):
         try:
             _run_on_one(by_weights[key])

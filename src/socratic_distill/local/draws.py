@@ -46,6 +46,7 @@ class Row:
     stopped: bool = False
 
     def __post_init__(self) -> None:
+        """Seeds the row's own stream of random numbers."""
         self._stream = stream(self.seed, self.index, "reply")
 
     @property

@@ -36,6 +36,7 @@ class AdapterLinear(LoraLinear):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Takes what peft's own layer takes."""
         super().__init__(*args, **kwargs)
         self.active: str | None = None
         self._rounded: tuple[Any, torch.Tensor, torch.Tensor] | None = None

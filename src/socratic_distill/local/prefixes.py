@@ -32,13 +32,14 @@ START = 0  # what the first block of a prompt follows
 
 
 class PrefixMemory:
-    """Blocks by the adapter they were read with, the block before, and their tokens; the least used go first.
-
-    Args:
-        limit: bytes of keys and values kept.
-    """
+    """Blocks by the adapter they were read with, the block before, and their tokens; the least used go first."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
+        """Begins empty.
+
+        Args:
+            limit: bytes of keys and values kept.
+        """
         self._limit = limit
         self._blocks: OrderedDict[Key, Block] = OrderedDict()
         self._numbers = itertools.count(START + 1)

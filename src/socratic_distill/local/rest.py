@@ -16,6 +16,11 @@ class LocalRestClient:
     """A Tinker REST client over a local service's models and store."""
 
     def __init__(self, service: LocalServiceClient) -> None:
+        """Looks at what a service has.
+
+        Args:
+            service: the service whose models and saved weights are asked about.
+        """
         self._service = service
 
     def get_server_capabilities(self) -> ServiceFuture[types.GetServerCapabilitiesResponse]:

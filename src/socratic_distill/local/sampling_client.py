@@ -17,6 +17,7 @@ class LocalSamplingClient:
     """A Tinker sampling client on the weights that it was made from."""
 
     def __init__(self, service: "LocalServiceClient", base: BaseModel, adapter: str | None) -> None:
+        """Holds on to the adapter for as long as the client lives."""
         self._service = service
         self._base = base
         self._adapter = adapter

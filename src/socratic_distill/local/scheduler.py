@@ -14,6 +14,7 @@ from threading import RLock
 from typing import Any
 
 from socratic_distill.futures import ServiceFuture
+from socratic_distill.lanes import LANE, Lane
 
 # An answer wakes its caller over a few turns of the loop: future, task, gather, semaphore. This is far more.
 _QUIET_TURNS = 100
@@ -26,22 +27,25 @@ class Job:
     Attributes:
         run: carries the request out and gives its answer; None for a job that is batched.
         work: what the batch function gets; None for a job that runs alone.
+        lane: jobs of different lanes do not share a batch.
         future: completed with the answer.
     """
 
     run: Callable[[], Any] | None = None
     work: Any = None
+    lane: Lane = field(default_factory=LANE.get)
     future: Future[Any] = field(default_factory=Future)
 
 
 class Scheduler:
-    """Carries jobs out on one worker thread, the only one that touches torch.
-
-    Args:
-        run_batch: carries out the batched jobs of a batch; completes their futures.
-    """
+    """Carries jobs out on one worker thread, the only one that touches torch."""
 
     def __init__(self, run_batch: Callable[[Sequence[Job]], None]) -> None:
+        """Makes the worker thread, which waits for jobs.
+
+        Args:
+            run_batch: carries out the batched jobs of a batch; completes their futures.
+        """
         self._run_batch = run_batch
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="socratic-local")
         # Reentrant: garbage collection may drop a client, and so submit, in the middle of a submit.

@@ -22,20 +22,7 @@ from socratic_distill.local.training_client import LocalTrainingClient
 
 
 class LocalServiceClient:
-    """A Tinker service client whose service is this process.
-
-    Args:
-        store: directory that states and sampler weights are kept in.
-        trust_remote_code: whether Python code that a model's files bring along may run.
-        device: "cpu", "cuda", or "auto": the GPU where there is one.
-        dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 for models that are stored in
-            16 bits or fewer, on a GPU or CPU that multiplies it natively, else fp32. Adapters and moments are fp32 at
-            least.
-        gradient_checkpointing: computes activations twice when training instead of keeping them: less memory, slower.
-
-    Raises:
-        LocalEngineError: the device or the dtype is unknown, or is not there.
-    """
+    """A Tinker service client whose service is this process."""
 
     def __init__(
         self,
@@ -45,6 +32,21 @@ class LocalServiceClient:
         dtype: Any = "auto",
         gradient_checkpointing: bool = False,
     ) -> None:
+        """Chooses the machine; models are loaded when they are first asked for.
+
+        Args:
+            store: directory that states and sampler weights are kept in.
+            trust_remote_code: whether Python code that a model's files bring along may run.
+            device: "cpu", "cuda", or "auto": the GPU where there is one.
+            dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 for models that are stored in
+                16 bits or fewer, on a GPU or CPU that multiplies it natively, else fp32. Adapters and moments are fp32
+                at least.
+            gradient_checkpointing: computes activations twice when training instead of keeping them: less memory,
+                slower.
+
+        Raises:
+            LocalEngineError: the device or the dtype is unknown, or is not there.
+        """
         self.store = Store(Path(store))
         self.models: dict[str, BaseModel] = {}
         self._machine = Machine.choose(device, dtype, gradient_checkpointing)
@@ -115,15 +117,29 @@ class LocalServiceClient:
         return self.run(create)
 
     def run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
-        """Carries a call out on the worker, in order of submission."""
+        """Carries a call out on the worker, in order of submission.
+
+        Args:
+            call: may touch torch; its result is the future's.
+        """
         return self._scheduler.submit(Job(run=call))
 
     def batch(self, request: Request) -> ServiceFuture[Any]:
-        """Queues a sampling or scoring request for the next batch."""
+        """Queues a sampling or scoring request for the next batch.
+
+        Args:
+            request: what to sample or score, and its place in the batch.
+        """
         return self._scheduler.submit(Job(work=request))
 
     def drop_with(self, client: Any, base: BaseModel, adapter: str) -> None:
-        """Frees an adapter on the worker once its client is gone."""
+        """Frees an adapter on the worker once its client is gone.
+
+        Args:
+            client: whose adapter it is; held weakly.
+            base: the model that the adapter is on.
+            adapter: its name.
+        """
         weakref.finalize(client, self.run, lambda: base.drop_adapter(adapter)).atexit = False
 
     def next_seed(self) -> int:

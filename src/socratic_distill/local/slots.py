@@ -44,6 +44,7 @@ class Slots:
     """
 
     def __init__(self, shape: CacheShape, rows: int, width: int) -> None:
+        """Takes the memory."""
         sizes = (shape.layers, rows, shape.heads, width)
         self.keys = torch.zeros((*sizes, shape.key), dtype=shape.dtype, device=shape.device)
         self.values = torch.zeros((*sizes, shape.value), dtype=shape.dtype, device=shape.device)
@@ -65,18 +66,19 @@ class Slots:
 
 
 class Pass:
-    """What transformers sees as its cache during one pass: some slots, each read on from a place of its own.
-
-    Args:
-        slots: the slots.
-        rows: which of them, one for each sequence of the pass.
-        starts: how many positions of each are there already.
-        count: new positions of each, padding included; padding is written too, and later written over.
-    """
+    """What transformers sees as its cache during one pass: some slots, each read on from a place of its own."""
 
     is_compileable = False  # transformers asks caches for this
 
     def __init__(self, slots: Slots, rows: Sequence[int], starts: Sequence[int], count: int) -> None:
+        """Lays out where the new positions go.
+
+        Args:
+            slots: the slots.
+            rows: which of them, one for each sequence of the pass.
+            starts: how many positions of each are there already.
+            count: new positions of each, padding included; padding is written too, and later written over.
+        """
         device = slots.keys.device
         self._present = max(starts)
         self.width = self._present + count

@@ -46,13 +46,14 @@ class Saved:
 
 
 class Store:
-    """The directory that keeps a service's server runs.
-
-    Args:
-        root: the directory; made with the first server run.
-    """
+    """The directory that keeps a service's server runs."""
 
     def __init__(self, root: Path) -> None:
+        """Names the directory; nothing is made yet.
+
+        Args:
+            root: the directory; made with the first server run.
+        """
         self.root = root.resolve()
 
     def new_server_run(self) -> str:

@@ -15,14 +15,15 @@ from socratic_distill.local.shared import parts, read_sequences
 
 
 class AdapterTrainer:
-    """Trains one adapter. Only the scheduler's worker thread may call it.
-
-    Args:
-        base: the model that the adapter is on.
-        adapter: the adapter's name.
-    """
+    """Trains one adapter. Only the scheduler's worker thread may call it."""
 
     def __init__(self, base: BaseModel, adapter: str) -> None:
+        """Begins with moments of zero.
+
+        Args:
+            base: the model that the adapter is on.
+            adapter: the adapter's name.
+        """
         self.base = base
         self.adapter = adapter
         self.steps = 0

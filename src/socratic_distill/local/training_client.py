@@ -27,6 +27,7 @@ class LocalTrainingClient:
     """
 
     def __init__(self, service: "LocalServiceClient", trainer: AdapterTrainer, shape: LoraShape, model_id: str) -> None:
+        """Holds on to the trained adapter for as long as the client lives."""
         self.model_id = model_id
         self._service = service
         self._trainer = trainer

@@ -62,11 +62,11 @@ def load_prompts(config: SocraticConfig) -> Prompts:
     own_student = config.student_prompt_file
     teachers = {one.name: teacher_prompt(config, one) for one in config.teachers}
     prompts = Prompts(
-        tutor=_read(config.tutor_prompt_file, "tutor.txt"),
+        tutor=read_prompt(config.tutor_prompt_file, "tutor.txt"),
         teachers=teachers or {SINGLE_TEACHER: teacher_prompt(config)},
-        student=_read(own_student, "student.txt"),
-        student_attempt=_read(own_student, "student_attempt.txt"),
-        student_opening=_read(None, "student_opening.txt"),
+        student=read_prompt(own_student, "student.txt"),
+        student_attempt=read_prompt(own_student, "student_attempt.txt"),
+        student_opening=read_prompt(None, "student_opening.txt"),
     )
     _check_public(prompts)
     return prompts
@@ -83,9 +83,9 @@ def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> st
         ConfigError: its file cannot be read.
     """
     own_file, own_sight = (teacher.prompt_file, teacher.sees_answer) if teacher else (None, None)
-    text = _read(own_file or config.teacher_prompt_file, "teacher.txt")
+    text = read_prompt(own_file or config.teacher_prompt_file, "teacher.txt")
     sees_answer = config.teacher_sees_answer if own_sight is None else own_sight
-    return f"{text}\n\n{_read(None, 'teacher_private.txt')}" if sees_answer else text
+    return f"{text}\n\n{read_prompt(None, 'teacher_private.txt')}" if sees_answer else text
 
 
 def check_prompts(prompts: Prompts, seeds: Sequence[Seed], profile: str, routes: Mapping[str, Sequence[str]]) -> None:
@@ -140,7 +140,12 @@ def _names(template: str) -> set[str]:
     return set(_PLACEHOLDER.findall(template))
 
 
-def _read(path: str | None, packaged: str) -> str:
+def read_prompt(path: str | None, packaged: str) -> str:
+    """A text file, or, where path is None, a packaged one by its name; without white space at its ends.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     if path is None:
         return files(__name__).joinpath(packaged).read_text(encoding="utf-8").strip()
     try:

@@ -13,14 +13,15 @@ _USES: dict[Kind, str] = {"weights": "trained from", "sampler_weights": "sampled
 
 
 class Checkpoints:
-    """The checkpoints of all server runs that a store keeps.
-
-    Args:
-        store: keeps them.
-        now: gives the time in seconds since the epoch.
-    """
+    """The checkpoints of all server runs that a store keeps."""
 
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
+        """Reads through the store; keeps nothing of its own.
+
+        Args:
+            store: keeps them.
+            now: gives the time in seconds since the epoch.
+        """
         self._store = store
         self._now = now
 

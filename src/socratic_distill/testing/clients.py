@@ -42,6 +42,13 @@ class FakeTrainingClient:
     """
 
     def __init__(self, service: FakeServiceClient, info: RunInfo, weights: Weights) -> None:
+        """Is called by the service alone.
+
+        Args:
+            service: carries the calls out.
+            info: the server run.
+            weights: what is trained.
+        """
         self.model_id = info.run
         self._service = service
         self._info = info
@@ -244,6 +251,14 @@ class FakeSamplingClient:
     """Samples from and scores with one set of weights of the fake service."""
 
     def __init__(self, service: FakeServiceClient, base_model: str, sampler: Sampler, path: str | None = None) -> None:
+        """Is called by the service and its training clients alone.
+
+        Args:
+            service: carries the calls out.
+            base_model: name of the base model.
+            sampler: the weights.
+            path: saved weights that it was made from; None for a base model's or a client's own.
+        """
         self._service = service
         self._path = path
         self._base_model = base_model
@@ -325,7 +340,11 @@ class FakeSamplingClient:
         )
 
     def move_to(self, sampler: Sampler) -> None:
-        """Goes on with other weights, as inflight clients do."""
+        """Goes on with other weights, as inflight clients do.
+
+        Args:
+            sampler: the weights.
+        """
         self._sampler = sampler
 
     def _reading(self, prompt: tinker.ModelInput, question: Question) -> Reading:

@@ -20,6 +20,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
+        """Begins at time 0."""
         self._now = 0.0
         self._running_in: int | None = None
         super().__init__(_JumpingSelector(self))
@@ -29,7 +30,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Lets virtual time pass."""
+        """Lets virtual time pass.
+
+        Args:
+            seconds: how much.
+        """
         self._now += seconds
 
     def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
@@ -77,11 +82,15 @@ class _JumpingSelector(selectors.DefaultSelector):
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine to its end on a `VirtualLoop`, as `asyncio.run` does on a real one.
 
-    >>> async def an_hour():
-    ...     await asyncio.sleep(3600)
-    ...     return asyncio.get_running_loop().time()
-    >>> run_virtual(an_hour())
-    3600.0
+    Examples:
+        >>> async def an_hour():
+        ...     await asyncio.sleep(3600)
+        ...     return asyncio.get_running_loop().time()
+        >>> run_virtual(an_hour())
+        3600.0
+
+    Args:
+        main: what to run; its result is given back.
     """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

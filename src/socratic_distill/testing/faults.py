@@ -73,6 +73,7 @@ class Fault:
     seconds: float = 0.05
 
     def __post_init__(self) -> None:
+        """Refuses what no fault can be."""
         if self.call not in CALLS:
             raise ConfigError(f"no call is named {self.call!r}; faults can be planned for {sorted(CALLS)}")
         if self.nth < 1 or self.times < 1:
@@ -113,6 +114,7 @@ class FaultPlan:
     """The planned faults and how many calls of each name there were."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
+        """Begins with no call counted."""
         self._faults = tuple(faults)
         self._counts: Counter[str] = Counter()
 

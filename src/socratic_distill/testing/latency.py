@@ -58,7 +58,11 @@ class Latency:
     retry: float = 1.0
 
     def speed(self, model: str) -> ModelSpeed:
-        """The speed of a base model."""
+        """The speed of a base model.
+
+        Args:
+            model: its name.
+        """
         return self.models.get(model, self.models["tutor"])
 
 
@@ -66,6 +70,7 @@ class TrainingQueue:
     """When the calls of one training client are carried out: in order, on the cycle."""
 
     def __init__(self, latency: Latency) -> None:
+        """Begins free."""
         self._latency = latency
         self._free = 0.0
         self._cycle: float | None = None  # beginning of the last cycle, while calls may still join it
@@ -92,6 +97,7 @@ class PrefixCache:
     """The prompts that one set of weights has read, in blocks of 16 tokens, as serving engines keep them."""
 
     def __init__(self) -> None:
+        """Begins empty."""
         self._known: set[int] = set()
 
     def read(self, tokens: Sequence[int]) -> int:

@@ -27,12 +27,14 @@ class FakeRestClient:
 
     Its calls are recorded and can fail by plan, like the service's own. Unknown or expired checkpoints
     and unknown server runs fail with `tinker.NotFoundError`.
-
-    Args:
-        service: the fake service.
     """
 
     def __init__(self, service: FakeServiceClient) -> None:
+        """Answers from what the service keeps.
+
+        Args:
+            service: the fake service.
+        """
         self._service = service
         self._checkpoints = service.checkpoints
 

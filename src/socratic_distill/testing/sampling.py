@@ -19,16 +19,17 @@ _BESIDE_PROMPT = 1
 
 
 class Sampler:
-    """One model's weights at one time, to sample and score with.
-
-    Args:
-        model: the toy model.
-        table: base table plus trained weights, `[R, D]`.
-        tokenizer: the toy tokenizer.
-        max_context_length: tokens of prompt and reply together.
-    """
+    """One model's weights at one time, to sample and score with."""
 
     def __init__(self, model: ToyModel, table: Floats, tokenizer: ToyTokenizer, max_context_length: int) -> None:
+        """Takes the weights as they are now.
+
+        Args:
+            model: the toy model.
+            table: base table plus trained weights, `[R, D]`.
+            tokenizer: the toy tokenizer.
+            max_context_length: tokens of prompt and reply together.
+        """
         self._model = model
         self._table = table
         self._tokenizer = tokenizer

@@ -15,19 +15,20 @@ from socratic_distill.testing.weights import Weights
 
 
 class ScriptedSampler(Sampler):
-    """Replies of words in log-normal lengths, from the request's seed alone; no numbers, so nobody solves anything.
-
-    Args:
-        model: names the model and its vocabulary.
-        tokenizer: the toy tokenizer.
-        max_context_length: tokens of prompt and reply together.
-        mean: mean length of a reply, tokens.
-        spread: standard deviation of the logarithm of the lengths.
-    """
+    """Replies of words in log-normal lengths, from the request's seed alone; no numbers, so nobody solves anything."""
 
     def __init__(
         self, model: ToyModel, tokenizer: ToyTokenizer, max_context_length: int, mean: float, spread: float
     ) -> None:
+        """Lays out the words and the distribution of the lengths.
+
+        Args:
+            model: names the model and its vocabulary.
+            tokenizer: the toy tokenizer.
+            max_context_length: tokens of prompt and reply together.
+            mean: mean length of a reply, tokens.
+            spread: standard deviation of the logarithm of the lengths.
+        """
         super().__init__(model, model.base, tokenizer, max_context_length)
         self._words = np.asarray([tokenizer.encode(f" {word}")[0] for word in FOLLOWERS], np.int32)
         self._end = tokenizer.eos_token_id

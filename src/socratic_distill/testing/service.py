@@ -54,31 +54,17 @@ class FakeServiceClient:
     them. Everything is deterministic: the same calls in the same order give the same answers.
 
     Every call is carried out when it is submitted, and its future is done on return, unless a planned fault
-    says otherwise. An `optim_step`
-    without gradients is a step with gradient zero. `rank` and `train_*` are kept and told, without an
-    effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
+    says otherwise. An `optim_step` without gradients is a step with gradient zero. `rank` and `train_*` are kept
+    and told, without an effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
     `weights_access_token` are accepted and do nothing.
 
-    >>> service = FakeServiceClient()
-    >>> training = service.create_lora_training_client("any/name", rank=8).result()
-    >>> training.save_state("first").result().path
-    'tinker://fake-0001:train:0/weights/first'
-    >>> service.count("save_state")
-    1
-
-    Args:
-        directory: keeps server runs and saved weights here, so that another `FakeServiceClient` on the
-            same directory, in this process or another one, finds them. None: in memory.
-        faults: calls that fail.
-        models: names of the models that are offered; None offers every name.
-        max_context_length: tokens of prompt and reply together.
-        lacks: scoring features that it does not have, as some servers: "topk_prompt_logprobs",
-            "topk_sample_logprobs", "target_prompt_logprobs" or "prompt_alt_tokens_k". A sampling request that
-            uses one is answered with 400, which names it.
-        now: gives the time in seconds since the epoch, for expiry.
-
-    Raises:
-        ConfigError: `lacks` names what is no such feature.
+    Examples:
+        >>> service = FakeServiceClient()
+        >>> training = service.create_lora_training_client("any/name", rank=8).result()
+        >>> training.save_state("first").result().path
+        'tinker://fake-0001:train:0/weights/first'
+        >>> service.count("save_state")
+        1
 
     Attributes:
         calls: every call so far, in order.
@@ -94,6 +80,22 @@ class FakeServiceClient:
         lacks: Sequence[Feature] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
+        """Opens a service, empty or on what a directory holds.
+
+        Args:
+            directory: keeps server runs and saved weights here, so that another `FakeServiceClient` on the
+                same directory, in this process or another one, finds them. None: in memory.
+            faults: calls that fail.
+            models: names of the models that are offered; None offers every name.
+            max_context_length: tokens of prompt and reply together.
+            lacks: scoring features that it does not have, as some servers: "topk_prompt_logprobs",
+                "topk_sample_logprobs", "target_prompt_logprobs" or "prompt_alt_tokens_k". A sampling request that
+                uses one is answered with 400, which names it.
+            now: gives the time in seconds since the epoch, for expiry.
+
+        Raises:
+            ConfigError: `lacks` names what is no such feature.
+        """
         if unknown := sorted(set(lacks) - set(get_args(Feature))):
             raise ConfigError(f"lacks names {unknown}; the features are {', '.join(get_args(Feature))}")
         store: Store = MemoryStore() if directory is None else DirectoryStore(Path(directory))
@@ -115,7 +117,11 @@ class FakeServiceClient:
         self._sampled = 0
 
     def count(self, call: str) -> int:
-        """How many calls of that method name there were, failed ones included."""
+        """How many calls there were, failed ones included.
+
+        Args:
+            call: name of the client method, such as "sample".
+        """
         return sum(record.call == call for record in self.calls)
 
     def model_names(self) -> tuple[str, ...]:
@@ -261,6 +267,9 @@ class FakeServiceClient:
     def model(self, name: str) -> ToyModel:
         """The base model of a name.
 
+        Args:
+            name: any name, or one of those that are offered.
+
         Raises:
             tinker.BadRequestError: it is not offered.
         """
@@ -271,11 +280,19 @@ class FakeServiceClient:
         return self._loaded[name]
 
     def make_weights(self, model_name: str) -> Weights:
-        """Fresh weights over a base model; raises as `model`."""
+        """Fresh weights over a base model; raises as `model`.
+
+        Args:
+            model_name: name of the base model.
+        """
         return Weights(self.model(model_name))
 
     def sampler(self, weights: Weights) -> Sampler:
-        """A sampler on the weights as they are now."""
+        """A sampler on the weights as they are now.
+
+        Args:
+            weights: later training does not show in the sampler.
+        """
         return Sampler(weights.model, weights.table, self.tokenizer, self.max_context_length)
 
     def next_sample(self) -> int:

@@ -99,6 +99,7 @@ class MemoryStore:
     """Keeps everything in this object; see `Store`."""
 
     def __init__(self) -> None:
+        """Begins empty."""
         self._sessions = 0
         self._runs: dict[str, RunInfo] = {}
         self._kept: dict[str, tuple[Header, Arrays]] = {}
@@ -137,6 +138,7 @@ class DirectoryStore:
     """
 
     def __init__(self, directory: Path) -> None:
+        """Makes the directory where it is missing."""
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 

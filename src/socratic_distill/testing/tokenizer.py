@@ -46,6 +46,7 @@ class ToyTokenizer:
     """
 
     def __init__(self) -> None:
+        """Lays out the vocabulary: special tokens, bytes, frequent pieces."""
         names = (*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *_PIECES)
         self._vocab = {name: number for number, name in enumerate(names)}
         self._first_byte = len(SPECIAL_TOKENS)
@@ -61,6 +62,7 @@ class ToyTokenizer:
         self.eos_token_id = self._vocab[END_TOKEN]
 
     def __len__(self) -> int:
+        """Size of the vocabulary."""
         return len(self._vocab)
 
     @property
@@ -95,6 +97,10 @@ class ToyTokenizer:
     def decode(self, token_ids: Sequence[int] | int, skip_special_tokens: bool = False) -> str:
         """The text of the ids; bytes that are no UTF-8 become U+FFFD.
 
+        Args:
+            token_ids: `[N]`, or one id.
+            skip_special_tokens: leaves out role tokens and `<|end|>`.
+
         Raises:
             IndexError: an id outside the vocabulary.
         """
@@ -108,7 +114,11 @@ class ToyTokenizer:
             return raw.decode("utf-8", "replace")
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
-        """The id of a token's name, or None."""
+        """The id of a token, or None where the vocabulary has no such.
+
+        Args:
+            token: its name, such as "<|end|>" or "<0x0A>".
+        """
         return self._vocab.get(token)
 
     @overload

@@ -68,16 +68,18 @@ class Contexts:
 class ToyModel:
     """The base model of one name: its random tables and how contexts pick rows from them.
 
-    Args:
-        name: any model name; another name is another model.
-        tokenizer: the toy tokenizer.
-
     Attributes:
         base: the trainable table before any training, `[R, D]`.
         vectors: the token vectors, `[D, V]`.
     """
 
     def __init__(self, name: str, tokenizer: ToyTokenizer) -> None:
+        """Draws the tables, by the model's name.
+
+        Args:
+            name: any model name; another name is another model.
+            tokenizer: the toy tokenizer.
+        """
         self.name = name
         self.size = len(tokenizer)
         self._special = np.zeros(self.size, bool)

@@ -40,11 +40,14 @@ class Served:
         started: when the service began with it.
         ended: when the service was done with it.
         answered: when its caller has the answer.
-        prompt_tokens: tokens of the prompt, and `cached_tokens` of them that the service knew.
-        output_tokens: of all replies; `longest` of the longest one.
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: how many of them the service knew.
+        output_tokens: tokens of all replies.
+        longest: tokens of the longest reply.
         refused: how often it was answered with 429 before.
         path: what the call is about: saved weights, or those that a sampling client was made from.
-        prompt, replies: the tokens, where the service keeps them.
+        prompt: the prompt's tokens, `[P]`, where the service keeps them.
+        replies: the replies' tokens, `[T]` each, where the service keeps them.
     """
 
     call: str
@@ -70,16 +73,18 @@ class VirtualServiceClient(FakeServiceClient):
     Meant for `run_virtual`. Replies and log-probabilities are scripted (see `scripted.py`): nothing learns, and
     hours of training cost little more than the trainer's own work.
 
-    Args:
-        latency: how long calls take.
-        keep_tokens: whether the ledger keeps prompts and replies, for `critical_path`.
-        **options: as `FakeServiceClient`'s.
-
     Attributes:
         ledger: every call in order of submission, with its times.
     """
 
     def __init__(self, latency: Latency | None = None, *, keep_tokens: bool = False, **options: Any) -> None:
+        """Opens a service with an empty ledger.
+
+        Args:
+            latency: how long calls take.
+            keep_tokens: whether the ledger keeps prompts and replies, for `critical_path`.
+            **options: as `FakeServiceClient`'s.
+        """
         super().__init__(**options)
         self._keep_tokens = keep_tokens
         self.latency = latency or Latency()

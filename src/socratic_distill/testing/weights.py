@@ -21,6 +21,7 @@ class Weights:
     """
 
     def __init__(self, model: ToyModel) -> None:
+        """Begins at the base model, with moments of zero."""
         self.model = model
         self.steps = 0
         self._weights: Floats = np.zeros_like(model.base)  # [R, D]

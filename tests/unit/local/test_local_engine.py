@@ -26,8 +26,10 @@ from engine_data import (
 from safetensors.torch import load_file
 
 from socratic_distill import LocalEngineError
-from socratic_distill.local import LocalServiceClient
+from socratic_distill.lanes import LANE
+from socratic_distill.local import LocalServiceClient, batches
 from socratic_distill.local.losses import loss_sum
+from socratic_distill.local.sampling import carry_out
 
 
 def test_batched_sampling_gives_the_log_probabilities_of_a_plain_forward(service):
@@ -197,6 +199,27 @@ def test_answers_do_not_depend_on_who_asked_first(service):
     random.Random(0).shuffle(shuffled)
     first, second = asyncio.run(run(list(range(24)))), asyncio.run(run(shuffled))
     assert first == second
+
+
+def test_requests_of_an_evaluation_share_no_batch_with_those_of_the_training(service, monkeypatch):
+    client = service.create_sampling_client(base_model="tiny").result()
+    carried_out = []
+
+    def record(base, adapter, works):
+        carried_out.append(sorted(work.tokens for work in works))
+        return carry_out(base, adapter, works)
+
+    monkeypatch.setattr(batches, "carry_out", record)
+
+    async def asker(lane, prompts):
+        LANE.set(lane)
+        await asyncio.gather(*(ask(client, prompt) for prompt in prompts))
+
+    async def both():
+        await asyncio.gather(asker("training", [[7, 20], [8, 21]]), asker("evaluation", [[9, 22], [7, 20]]))
+
+    asyncio.run(both())
+    assert sorted(carried_out) == [[(7, 20), (8, 21)], [(7, 20), (9, 22)]]
 
 
 def test_replies_of_one_request_differ_and_repeat(service):

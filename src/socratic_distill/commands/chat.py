@@ -1,0 +1,23 @@
+"""`chat`: talk to the trained tutor of a run."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
+    parser.add_argument("log_path", help="directory of the run")
+    parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Talks until an empty line."""
+    from socratic_distill.chat import chat
+
+    chat(parsed.log_path, question=parsed.question)
+    return 0

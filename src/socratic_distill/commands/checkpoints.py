@@ -1,0 +1,99 @@
+"""`checkpoints`: what a run saved, as a table; pruned, or recorded again."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from socratic_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("checkpoints", help="list, prune or rebuild the checkpoints of a run")
+    parser.add_argument("log_path", type=Path, help="directory of the run")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["list", "prune", "rebuild"],
+        default="list",
+        help="list (the default); prune: delete superseded and surplus checkpoints on the service; rebuild: record "
+        "again what the service holds",
+    )
+    parser.add_argument("--json", action="store_true", help="list for programs")
+    parser.add_argument("--yes", action="store_true", help="prune without asking")
+    parser.add_argument("--server-run", action="append", help="rebuild from this server run; may be given again")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Lists, prunes or rebuilds."""
+    if not parsed.log_path.is_dir():
+        raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
+    if not any((parsed.log_path / name).exists() for name in ("checkpoints.jsonl", "config.json")):
+        raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
+    return {"list": _list, "prune": _prune, "rebuild": _rebuild}[parsed.action](parsed)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from socratic_distill.listing import checkpoint_summary, checkpoint_table
+
+    summary = checkpoint_summary(parsed.log_path)
+    if parsed.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        console = Console()
+        # Paths are there to be copied: in a file or a pipe they are never broken over lines.
+        wide = console if console.is_terminal else Console(width=300)
+        wide.print(checkpoint_table(summary))
+    return 0
+
+
+def _prune(parsed: argparse.Namespace) -> int:
+    from socratic_distill.blocking import run_blocking
+    from socratic_distill.journal import Journal
+    from socratic_distill.pruning import delete, find_surplus
+    from socratic_distill.run import RunDirectory
+
+    rest = _open_rest(parsed.log_path)
+    with RunDirectory(parsed.log_path) as run:
+        journal = run.checkpoints
+        surplus = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest), "find_surplus")
+        for one in surplus:
+            print(f"{one.path}  (batch {one.record.batch}, {one.reason})")
+        if not surplus:
+            print("nothing to delete")
+        elif parsed.yes or _agreed(f"Delete these {len(surplus)} checkpoints on the service? [y/N] "):
+            run_blocking(lambda: delete(journal, rest, surplus), "delete")
+            print(f"deleted {len(surplus)}")
+        else:
+            print("nothing was deleted")
+    return 0
+
+
+def _rebuild(parsed: argparse.Namespace) -> int:
+    from socratic_distill.checkpoints import CheckpointManager
+
+    added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed.log_path), parsed.server_run)
+    print(f"recorded {added} checkpoints")
+    return 0
+
+
+def _open_rest(log_path: Path) -> object:
+    from socratic_distill.run import load_config
+    from socratic_distill.service import open_service
+
+    # The directory may have been moved since; a local engine's weights are in it.
+    return open_service(load_config(log_path).model_copy(update={"log_path": str(log_path)})).rest
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,62 @@
+"""`evaluate`: tutors of a run side by side, on the same seeds."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socratic_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("evaluate", help="measure tutors of a run side by side, on the same seeds")
+    parser.add_argument("log_path", type=Path, help="directory of the run")
+    parser.add_argument(
+        "--tutor",
+        action="append",
+        metavar="TUTOR",
+        help="'base', 'teacher', 'final', a batch number, sampler weights or a base model; may be given again. Left "
+        "out: base and final",
+    )
+    parser.add_argument("--seeds", type=Path, metavar="FILE", help="seeds file; left out, the run's held-out seeds")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of seeds taken from --seeds")
+    parser.add_argument("--dialogues", type=int, metavar="N", help="dialogues on each seed; left out, the run's")
+    parser.add_argument("--solve-samples", type=int, metavar="K", help="answers sampled for the student's solve rates")
+    parser.add_argument("--judge", metavar="MODEL", help="model that is asked whether the answer was given away")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write measures and dialogues as JSON too")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Plays, and prints the table."""
+    from rich.console import Console
+
+    from socratic_distill.evaluation import compare, comparison_table
+    from socratic_distill.files import write_atomically
+    from socratic_distill.run import load_config
+    from socratic_distill.seeds import load_seeds
+
+    if parsed.limit is not None and parsed.seeds is None:
+        raise ConfigError(f"--limit {parsed.limit} has no --seeds to apply to; give a seeds file with it")
+    if parsed.out is not None and parsed.out.is_dir():
+        raise ConfigError(f"--out {parsed.out} is a directory; expected the file to write")
+    config = load_config(parsed.log_path)
+    # The directory may have been moved since; a local engine's weights are in it.
+    changes: dict[str, Any] = {"log_path": str(parsed.log_path)}
+    if parsed.dialogues is not None:
+        changes["eval_dialogues_per_seed"] = parsed.dialogues
+    if parsed.solve_samples is not None:
+        changes["eval_solve_samples"] = parsed.solve_samples
+    if parsed.judge is not None:
+        changes["judge"] = {"model_name": parsed.judge}
+    config = type(config)(**(dict(config) | changes))
+    seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
+    found = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
+    Console().print(comparison_table({name: one.measures for name, one in found.items()}))
+    if parsed.out is not None:
+        write_atomically(parsed.out, json.dumps({name: one.row() for name, one in found.items()}) + "\n")
+    return 0

@@ -1,0 +1,24 @@
+"""`report`: a page on one run or several side by side."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("report", help="write a page on a run, or on several side by side (HTML)")
+    parser.add_argument("log_path", type=Path, nargs="+", help="directory of a run")
+    parser.add_argument("--out", type=Path, help="file to write; left out, report.html in the first directory")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Writes the page and prints its path."""
+    from socratic_distill.report import write_report
+
+    print(write_report(parsed.log_path, parsed.out))
+    return 0

@@ -1,0 +1,33 @@
+"""`timeline`: a step of a run as a Gantt chart."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from socratic_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("timeline", help="draw a step of a run as a Gantt chart (SVG)")
+    parser.add_argument("log_path", type=Path, help="directory of the run")
+    parser.add_argument("--step", type=int, help="which one; left out, the last")
+    parser.add_argument("--out", type=Path, help="file to write; left out, timeline-<step>.svg in the directory")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Writes the chart and prints its path."""
+    from socratic_distill.files import write_atomically
+    from socratic_distill.gantt import gantt, read_step
+
+    row, dialogues = read_step(parsed.log_path, parsed.step)
+    out = parsed.out or parsed.log_path / f"timeline-{row['step']:06d}.svg"
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a directory; expected the file to write")
+    write_atomically(out, gantt(row, dialogues))
+    print(out)
+    return 0

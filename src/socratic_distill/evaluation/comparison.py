@@ -1,0 +1,185 @@
+"""How a tutor does on seeds, alone or beside others, in one call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from socratic_distill.blocking import run_blocking
+from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.config import SocraticConfig
+from socratic_distill.errors import CheckpointNotFound, ConfigError
+from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
+from socratic_distill.journal import Journal
+from socratic_distill.models import full_model_name
+from socratic_distill.seeds import Seed, hold_out, load_seeds
+from socratic_distill.service import Service, connect, open_tutor
+from socratic_distill.teachers import plan_teachers
+
+
+def evaluate(
+    config: SocraticConfig,
+    *,
+    sampler_path: str | None = None,
+    model: str | None = None,
+    seeds: Sequence[Seed] | None = None,
+    service_client: Any = None,
+    rest_client: Any = None,
+) -> Evaluation:
+    """Plays dialogues on each seed with a tutor that is not trained, and measures it.
+
+    The same config, seeds and weights give the same dialogues.
+
+    Args:
+        config: models, prompts and limits, as for `train`; its `eval_…` fields and `judge` say what is measured.
+        sampler_path: sampler weights of the tutor to measure.
+        model: base model to measure instead; None with no sampler_path takes config.tutor_model_name.
+        seeds: what to play on. None takes the seeds that the config holds out, or all where it holds out none.
+        service_client: as for `train`.
+        rest_client: as for `train`.
+
+    Raises:
+        ConfigError: both sampler_path and model are given.
+        RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
+        ServiceError: the service failed a call.
+        EventLoopRunning: an asyncio loop already runs in this thread; await `evaluate_async`.
+    """
+    clients = {"service_client": service_client, "rest_client": rest_client}
+    return run_blocking(
+        lambda: evaluate_async(config, sampler_path=sampler_path, model=model, seeds=seeds, **clients), "evaluate"
+    )
+
+
+async def evaluate_async(
+    config: SocraticConfig,
+    *,
+    sampler_path: str | None = None,
+    model: str | None = None,
+    seeds: Sequence[Seed] | None = None,
+    service_client: Any = None,
+    rest_client: Any = None,
+) -> Evaluation:
+    """The same as `evaluate`, on the asyncio loop that it is awaited on."""
+    if sampler_path is not None and model is not None:
+        raise ConfigError(f"sampler_path={sampler_path!r} and model={model!r} are both given; keep one")
+    tutors = [sampler_path or model or "base"]
+    clients = {"service_client": service_client, "rest_client": rest_client}
+    (evaluation,) = (await compare_async(config, tutors, seeds=seeds, **clients)).values()
+    return evaluation
+
+
+def compare(
+    config: SocraticConfig,
+    tutors: Sequence[str],
+    *,
+    seeds: Sequence[Seed] | None = None,
+    service_client: Any = None,
+    rest_client: Any = None,
+) -> dict[str, Evaluation]:
+    """Measures several tutors on the same seeds, with the same student; `comparison_table` shows them side by side.
+
+    Args:
+        config: as for `evaluate`.
+        tutors: which ones, in any order: "base" is config.tutor_model_name untrained; "teacher" the teacher, speaking
+            under its own prompt (`"teacher:<name>"` is one of several); "final" the newest sampler weights of the run
+            in config.log_path; a number such as "20" those before that batch. Else sampler weights by their path, or a
+            base model by its name.
+        seeds: as for `evaluate`.
+        service_client: as for `train`.
+        rest_client: as for `train`.
+
+    Returns:
+        By each of `tutors`, what it did.
+
+    Raises:
+        ConfigError: no tutor is named, or one twice, or a teacher that the config lacks.
+        CheckpointNotFound: the run has no such sampler weights.
+        RolloutError: more than `config.max_failed_fraction` of a tutor's dialogues failed.
+        ServiceError: the service failed a call.
+        EventLoopRunning: an asyncio loop already runs in this thread; await `compare_async`.
+    """
+    clients = {"service_client": service_client, "rest_client": rest_client}
+    return run_blocking(lambda: compare_async(config, tutors, seeds=seeds, **clients), "compare")
+
+
+async def compare_async(
+    config: SocraticConfig,
+    tutors: Sequence[str],
+    *,
+    seeds: Sequence[Seed] | None = None,
+    service_client: Any = None,
+    rest_client: Any = None,
+) -> dict[str, Evaluation]:
+    """The same as `compare`, on the asyncio loop that it is awaited on."""
+    if not tutors or isinstance(tutors, str) or len(set(tutors)) < len(tutors):
+        raise ConfigError(
+            f'tutors is {tutors!r}; expected one or more names, each once, such as ["base", "teacher", "final"]'
+        )
+    seeds = evaluation_seeds(config) if seeds is None else seeds
+    if not seeds:
+        raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
+    paths = {name: _named_weights(config, name) for name in tutors}
+    service = await connect(config, service_client, rest_client)
+    candidates = [await _open(config, service, name, paths[name]) for name in tutors]
+    opened: dict[str, Evaluator] = {}
+    found = {}
+    for one, path in zip(candidates, paths.values(), strict=True):
+        # Models have tokenizers of their own, and a chat template that must fit the teacher's.
+        model = config.tutor_model_name if path or one.client is None else one.tutor
+        if model not in opened:
+            tutor = one.client or await open_base(config, service)
+            opened[model] = await Evaluator.open(
+                config.model_copy(update={"tutor_model_name": model}), service, tutor, seeds
+            )
+        found[one.name] = await opened[model].measure(one)
+    return found
+
+
+def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
+    """The seeds that a config holds out of training, or all where it holds out none.
+
+    Raises:
+        SeedError: they cannot be read.
+    """
+    seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    return hold_out(seeds, config.eval_seeds)[1] if config.eval_seeds else seeds
+
+
+async def _open(config: SocraticConfig, service: Service, name: str, path: str | None) -> Candidate:
+    teachers = [one.name for one in plan_teachers(config)]
+    if name == "teacher" or name.startswith("teacher:"):
+        wanted = name.removeprefix("teacher").removeprefix(":") or (teachers[0] if len(teachers) == 1 else "")
+        if wanted not in teachers:
+            named = ", ".join(f"'teacher:{one}'" for one in teachers)
+            raise ConfigError(f"tutor {name!r} is none of the config's teachers; expected {named}")
+        return Candidate(name, wanted, None, teacher=wanted)
+    if path is not None:
+        return Candidate(name, path, await open_tutor(service, path))
+    model = full_model_name(config.tutor_model_name if name == "base" else name)
+    return Candidate(name, model, await open_base(config, service, model))
+
+
+def _named_weights(config: SocraticConfig, name: str) -> str | None:
+    """The sampler weights that a name means; None where it means no weights.
+
+    Raises:
+        CheckpointNotFound: the run has none of the kind.
+    """
+    if name.startswith("tinker://") or "sampler_weights" in Path(name).parts:
+        return name
+    if name != "final" and not name.isdecimal():
+        return None
+    journal = Journal.read(CheckpointManager(config.log_path).path)
+    saved = {
+        record.batch: path
+        for record, is_superseded in journal.lineage()
+        if record.batch is not None and (path := record.sampler_path) and not is_superseded
+        if not journal.is_deleted(path)
+    }
+    batch = max(saved, default=-1) if name == "final" else int(name)
+    if batch not in saved:
+        there = ", ".join(map(str, sorted(saved)))
+        raise CheckpointNotFound(
+            f"{config.log_path} holds no sampler weights for the tutor {name!r}; "
+            + (f"there are those before the batches {there}" if there else "train first")
+        )
+    return saved[batch]

@@ -1,0 +1,128 @@
+"""Evaluations of a run, beside its training: on the held-out seeds, with weights that it saved anyway.
+
+They never hold the training up: one after another, each plays with sampling clients of its own, and one that fails is
+written down and passed over. Only the end of the run waits for those that are left.
+"""
+
+import asyncio
+import logging
+
+from socratic_distill.audience import Audience
+from socratic_distill.errors import SocraticError
+from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator
+from socratic_distill.evaluation.stored import load_evaluations, write_evaluation, write_failure
+from socratic_distill.interrupts import take_note
+from socratic_distill.journal import Journal
+from socratic_distill.lanes import LANE
+from socratic_distill.plan import Plan
+from socratic_distill.rollout import describe
+from socratic_distill.run import RunDirectory
+from socratic_distill.service import Service, open_tutor
+
+_log = logging.getLogger(__name__)
+
+
+class Evaluations:
+    """The evaluations that a run is to have."""
+
+    def __init__(self, plan: Plan, run: RunDirectory, audience: Audience) -> None:
+        """Looks at which are there already.
+
+        Args:
+            plan: what the run is to do.
+            run: its directory.
+            audience: is told what each found.
+        """
+        self._plan = plan
+        self._run = run
+        self._audience = audience
+        every, total = plan.config.eval_every, plan.total
+        self._due = {*range(0, total, every), total} if every else set[int]()
+        self._done = {one.batch for one in load_evaluations(run.path) if one.error is None} if every else set[int]()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
+        self._evaluator: Evaluator | None = None
+
+    def is_due(self, batch: int) -> bool:
+        """Whether the weights before a batch are to be evaluated."""
+        return batch in self._due
+
+    def missing(self, batch: int) -> list[int]:
+        """The batches up to this one that are due, and whose evaluation is neither there nor under way."""
+        under_way = {one for one, task in self._tasks.items() if not task.done()}
+        return sorted(one for one in self._due - self._done - under_way if one <= batch)
+
+    def catch_up(self, service: Service, batch: int) -> None:
+        """Begins anew at a batch: later evaluations are dropped, those up to it that are missing run.
+
+        The weights before the batch itself are evaluated where a save of them is on record, or else when they are
+        saved again.
+        """
+        for later in [one for one in self._tasks if one > batch]:
+            self._tasks.pop(later).cancel()
+        self._done = {one for one in self._done if one <= batch}
+        journal = Journal.read(self._run.checkpoints.path)
+        for earlier in self.missing(batch):
+            live = [path for path in journal.sampler_paths(earlier) if not journal.is_deleted(path)]
+            if live:
+                self.begin(service, earlier, live[0])
+            elif earlier < batch:
+                _log.warning(
+                    "%s: the evaluation before batch %d is missing, and so are its weights", self._run.path, earlier
+                )
+
+    def begin(self, service: Service, batch: int, sampler_path: str) -> None:
+        """Has the weights before a batch evaluated, if that is due and not done yet."""
+        if batch in self.missing(batch):
+            task = asyncio.create_task(self._evaluate(service, batch, sampler_path))
+            task.add_done_callback(take_note)
+            self._tasks[batch] = task
+
+    async def finish(self) -> None:
+        """Waits for those under way, at the end of the run.
+
+        Raises:
+            CancelledError: the caller was cancelled; says how to have the rest.
+        """
+        left = [task for task in self._tasks.values() if not task.done()]
+        if left:
+            self._audience.say(f"{self._run.path}: waiting for {len(left)} evaluations")
+            try:
+                await asyncio.wait(left)
+            except asyncio.CancelledError:
+                told = f"{self._run.path} is complete, but not its evaluations. Start the same script again for them"
+                raise asyncio.CancelledError(told) from None
+
+    def close(self) -> None:
+        """Drops those under way; the run's next start catches up on them."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _evaluate(self, service: Service, batch: int, sampler_path: str) -> None:
+        LANE.set("evaluation")
+        now = asyncio.get_running_loop().time
+        async with self._turn:
+            began = now()
+            try:
+                found = await self._measure(service, batch, sampler_path)
+                write_evaluation(self._run.path, batch, found, now() - began)
+            except Exception as error:
+                self._fail(batch, sampler_path, error)
+                return
+        self._done.add(batch)
+        self._audience.evaluated(batch, found)
+
+    async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
+        tutor = await open_tutor(service, sampler_path)
+        if self._evaluator is None:
+            self._evaluator = await Evaluator.open(self._plan.config, service, tutor, self._plan.held_out)
+        return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
+
+    def _fail(self, batch: int, sampler_path: str, error: Exception) -> None:
+        told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
+        _log.warning("%s: %s", self._run.path, told)
+        self._audience.say(told)
+        try:
+            write_failure(self._run.path, batch, sampler_path, describe(error))
+        except SocraticError as unwritten:
+            _log.warning("%s", unwritten)

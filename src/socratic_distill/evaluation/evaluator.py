@@ -1,0 +1,179 @@
+"""Plays the same dialogues with one tutor after another, and measures them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from typing import Any
+
+from socratic_distill.config import SocraticConfig
+from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_measures, load_judge_prompt
+from socratic_distill.evaluation.measures import measure
+from socratic_distill.evaluation.solving import solve_measures, solve_rates
+from socratic_distill.guards import check_room
+from socratic_distill.metrics import dialogue_row
+from socratic_distill.models import full_model_name
+from socratic_distill.panel import Wanted
+from socratic_distill.rendering import Codec, Renderer
+from socratic_distill.rollout import Cast, Speaker, check_failures, play_batch
+from socratic_distill.seeds import Seed
+from socratic_distill.service import Service, get_tokenizer, open_sampling_client
+from socratic_distill.stage import Stage, open_stage
+from socratic_distill.teacher import ScoredDialogue, score_batch
+
+# Training steps count from 0; dialogues of an evaluation draw from a step of their own, the same for every tutor.
+_STEP = -1
+Judging = tuple[Speaker, str]  # a judge and its prompt
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a tutor did on the seeds.
+
+    Attributes:
+        name: what it is called beside others.
+        tutor: its sampler weights or base model.
+        measures: by name; `socratic_distill.evaluation.MEASURES` says what each is.
+        dialogues: the dialogues, with the scores of the tutor's tokens.
+        verdicts: what the judge made of each dialogue; empty without a judge.
+        pieces: gives each of a tutor turn's tokens its own text.
+    """
+
+    name: str
+    tutor: str
+    measures: Mapping[str, Measure]
+    dialogues: tuple[ScoredDialogue, ...] = field(repr=False)
+    verdicts: tuple[Verdict | None, ...] = field(repr=False)
+    pieces: Callable[[Sequence[int]], list[str]] = field(repr=False)
+
+    def value(self, name: str) -> float | None:
+        """The value of a measure; None where there was nothing to measure.
+
+        Args:
+            name: as in `socratic_distill.evaluation.MEASURES`.
+
+        Raises:
+            KeyError: there is no measure of this name.
+        """
+        return self.measures[name].value
+
+    def row(self) -> dict[str, Any]:
+        """The evaluation as JSON: its measures, and its dialogues as `dialogues.jsonl` holds them."""
+        seeds = len({one.dialogue.seed.id for one in self.dialogues})
+        return {
+            "name": self.name,
+            "tutor": self.tutor,
+            "seeds": seeds,
+            "dialogues_per_seed": len(self.dialogues) // seeds,
+            "measures": {name: asdict(one) for name, one in self.measures.items()},
+            "dialogues": [
+                dialogue_row(one, self.pieces) | ({"verdict": asdict(verdict)} if verdict else {})
+                for one, verdict in zip_longest(self.dialogues, self.verdicts)
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tutor to measure.
+
+    Attributes:
+        name: what it is called beside others.
+        tutor: its sampler weights or base model.
+        client: a sampling client on it; None: the teacher's own.
+        teacher: name of the teacher that it is, speaking under its own prompt; None: a tutor under the tutor's.
+    """
+
+    name: str
+    tutor: str
+    client: Any
+    teacher: str | None = None
+
+
+class Evaluator:
+    """Student, teachers, judge and seeds, opened once for all tutors of one base model."""
+
+    def __init__(self, config: SocraticConfig, stage: Stage, judge: Judging | None, seeds: Sequence[Seed]) -> None:
+        """Takes who is open already; see `open`.
+
+        Args:
+            config: models, prompts and limits.
+            stage: student and teachers.
+            judge: who says whether the answer was given away; None: nobody.
+            seeds: what is played on.
+        """
+        self._stage = stage
+        self._seeds = seeds
+        self._config = config
+        self._judge = judge
+
+    @classmethod
+    async def open(cls, config: SocraticConfig, service: Service, tutor: Any, seeds: Sequence[Seed]) -> "Evaluator":
+        """Opens everyone but the tutor.
+
+        Args:
+            config: which models, prompts and limits.
+            service: where they are.
+            tutor: a sampling client of a tutor, for its tokenizer.
+            seeds: what to play on.
+
+        Raises:
+            ConfigError: a prompt file or a tokenizer cannot be used, or a seed has no teacher or no room.
+            RenderingError: the models' tokens or templates do not fit.
+            ServiceError: the service failed a call.
+        """
+        stage = await open_stage(config, service, tutor, seeds)
+        if any(one.lag_steps for one in stage.panel.members.values()):  # measured against the base, which stands still
+            stage.panel.keep_tutor(0, await open_base(config, service), oldest=0)
+        check_room(stage.cast(tutor, version=0, wanted=Wanted()), seeds)
+        return cls(config, stage, await _open_judge(config, service), seeds)
+
+    async def measure(self, candidate: Candidate) -> Evaluation:
+        """Plays the dialogues, scores them and measures what came of them. The same candidate gives the same.
+
+        Raises:
+            RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
+        """
+        config, cast = self._config, self._cast(candidate)
+        places = config.max_concurrent_dialogues
+        played = await play_batch(self._seeds, _STEP, config.eval_dialogues_per_seed, cast, places)
+        scored = await score_batch(played, cast, self._stage.scorer, places)
+        dialogues = [one.dialogue for one in scored]
+        check_failures(dialogues, config.max_failed_fraction)
+        measures, verdicts = measure(scored), list[Verdict | None]()
+        if self._judge is not None:
+            judge, prompt = self._judge
+            verdicts = await judge_dialogues(dialogues, judge, config.seed, places, prompt)
+            measures |= judge_measures(verdicts, dialogues)
+        if config.eval_solve_samples:
+            rates = await solve_rates(dialogues, cast, config.eval_solve_samples, places)
+            measures |= solve_measures(rates, dialogues)
+        return Evaluation(candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._stage.pieces)
+
+    def _cast(self, candidate: Candidate) -> Cast:
+        if candidate.teacher is None:
+            return self._stage.cast(candidate.client, version=0, wanted=Wanted())
+        member = self._stage.panel.members[candidate.teacher]
+        cast = self._stage.cast(self._stage.panel.client(member, _STEP), version=0, wanted=Wanted())
+        return replace(cast, tutor=replace(cast.tutor, renderer=member.renderer), tutor_as=member.name)
+
+
+async def open_base(config: SocraticConfig, service: Service, model: str | None = None) -> Any:
+    """A sampling client on a base model, the tutor's unless another is named.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    name = full_model_name(model or config.tutor_model_name)
+    return await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
+
+
+async def _open_judge(config: SocraticConfig, service: Service) -> Judging | None:
+    judge = config.judge
+    if judge is None:
+        return None
+    prompt, name = load_judge_prompt(judge.prompt_file), full_model_name(judge.model_name)
+    client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
+    codec = Codec(await get_tokenizer(client))
+    renderer = Renderer(codec, name, judge.enable_thinking, config.system_role)
+    return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature), prompt

@@ -1,0 +1,137 @@
+"""MathDial's measures of a dialogue: Success@k and Telling@k. Pure.
+
+Macina et al., "MathDial: A Dialogue Tutoring Dataset with Rich Pedagogical Properties Grounded in Math Reasoning
+Problems", Findings of EMNLP 2023, as `interactivetutoring/evaluate.py` of the dataset computes them:
+
+- An utterance matches the answer where any of its numbers is within 1e-7 of it. A number is a run of ASCII digits,
+  with decimals or without, once all commas are gone; signs are not looked at, so that neither `-5` nor `10 -5` is
+  told from 5. An answer that Python's `float` does not read is compared as text with each number.
+- Each side's utterances are counted from 0; the index of its first match is infinite where none matches.
+- Success@k: the student's index is at most k. Telling@k: the tutor's index is at most k, and at most the student's.
+
+There, the tutor's utterance 0 is a greeting and the student's utterance 0 its mistaken solution, so that index k is
+what follows k rounds of tutoring, and a tutor that merely confirms an answer comes one index after it.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from socratic_distill.dialogue import Dialogue, Role
+from socratic_distill.errors import ConfigError
+
+Turns = Sequence[tuple[str, str]]
+
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_NEAR = 1e-7
+_ROLES = get_args(Role)
+_GREETING = ("tutor", "")
+
+
+def success_at_k(turns: Turns, answer: str, k: int) -> bool:
+    """Whether the student has said the answer by its utterance k, counted from 0.
+
+    Args:
+        turns: `(role, text)` in order, with the roles `tutor` and `student`.
+        answer: the expected answer, as the number alone.
+        k: rounds of tutoring.
+
+    Raises:
+        ConfigError: a role is neither `tutor` nor `student`.
+
+    Examples:
+        >>> talk = [("tutor", "Hi!"), ("student", "2 + 3 = 5"), ("tutor", "Why 2?"), ("student", "Oh, 6.")]
+        >>> success_at_k(talk, "6", 0), success_at_k(talk, "6", 1)
+        (False, True)
+    """
+    return Matches.of(turns, answer).success_at(k)
+
+
+def telling_at_k(turns: Turns, answer: str, k: int) -> bool:
+    """Whether the tutor has said the answer by its utterance k, and not after the student's utterance of that index.
+
+    Args:
+        turns: `(role, text)` in order, with the roles `tutor` and `student`.
+        answer: the expected answer, as the number alone.
+        k: rounds of tutoring.
+
+    Raises:
+        ConfigError: a role is neither `tutor` nor `student`.
+
+    Examples:
+        >>> talk = [("tutor", "Hi!"), ("student", "5"), ("tutor", "No, 6."), ("student", "6")]
+        >>> telling_at_k(talk, "6", 0), telling_at_k(talk, "6", 1)
+        (False, True)
+    """
+    return Matches.of(turns, answer).telling_at(k)
+
+
+def turns_to_success(turns: Turns, answer: str) -> int | None:
+    """Index of the student's first utterance with the answer, counted from 0; None without one.
+
+    It is the least k with Success@k. Arguments and errors are those of `success_at_k`.
+    """
+    return Matches.of(turns, answer).turns_to_success
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Where the answer is first said, counted in each side's own utterances from 0; infinite where it is not.
+
+    Attributes:
+        student: index of the student's first utterance with the answer.
+        tutor: index of the tutor's.
+    """
+
+    student: float
+    tutor: float
+
+    @classmethod
+    def of(cls, turns: Turns, answer: str) -> "Matches":
+        """Those of a talk.
+
+        Raises:
+            ConfigError: a role is neither `tutor` nor `student`.
+        """
+        return cls(_first_match(turns, answer, "student"), _first_match(turns, answer, "tutor"))
+
+    def success_at(self, k: int) -> bool:
+        """Success@k."""
+        return self.student <= k
+
+    def telling_at(self, k: int) -> bool:
+        """Telling@k."""
+        return self.tutor <= min(self.student, k)
+
+    @property
+    def turns_to_success(self) -> int | None:
+        """The student's index; None where it never said the answer."""
+        return None if math.isinf(self.student) else int(self.student)
+
+
+def rounds(dialogue: Dialogue) -> list[tuple[str, str]]:
+    """A dialogue's turns as MathDial counts them: behind a greeting of the tutor.
+
+    Our student speaks first, unasked, and says its mistaken solution. With an empty greeting before it, index k is what
+    follows k replies of the tutor on either side, as in the dataset.
+    """
+    return [_GREETING, *((turn.role, turn.text) for turn in dialogue.turns)]
+
+
+def _first_match(turns: Turns, answer: str, role: Role) -> float:
+    """Index of the role's first utterance that matches, among those of the role; infinity without one."""
+    if other := next((given for given, _ in turns if given not in _ROLES), None):
+        raise ConfigError(f"a turn has the role {other!r}; expected (role, text) with the roles 'tutor' and 'student'")
+    texts = (text for given, text in turns if given == role)
+    return next((index for index, text in enumerate(texts) if _matches(text, answer)), math.inf)
+
+
+def _matches(text: str, answer: str) -> bool:
+    numbers, plain = _NUMBER.findall(text.replace(",", "")), answer.replace(",", "")
+    try:
+        wanted = float(plain)
+    except ValueError:
+        return plain in numbers
+    return any(abs(wanted - float(number)) < _NEAR for number in numbers)

@@ -1,0 +1,50 @@
+"""Evaluations side by side."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from socratic_distill.evaluation.definitions import MEASURES
+from socratic_distill.evaluation.intervals import Measure
+
+
+def comparison_table(
+    tutors: Mapping[str, Mapping[str, Measure]], names: Sequence[str] | None = None, title: str | None = None
+) -> Table:
+    """Measures of several tutors, each with its 95 % interval; the better way is marked by an arrow.
+
+    Args:
+        tutors: the measures of each, by what it is called.
+        names: which measures; None: all that any of them has.
+        title: of the table.
+    """
+    table = Table(title=title, caption="mean [95 % interval over the seeds]", caption_justify="left")
+    table.add_column("")
+    for name in tutors:
+        table.add_column(name, justify="right")
+    for name in names or MEASURES:
+        measured = [measures.get(name) for measures in tutors.values()]
+        if names or any(one is not None for one in measured):
+            arrow = {"up": " \u2191", "down": " \u2193", "none": ""}[MEASURES[name].direction]
+            table.add_row(name + arrow, *(_text(one, MEASURES[name].kind == "share") for one in measured))
+    return table
+
+
+def describe_measure(name: str, measure: Measure) -> str:
+    """A measure in a line: its name and value."""
+    return f"{name} {_number(measure.value, MEASURES[name].kind == 'share')}"
+
+
+def _text(measure: Measure | None, is_share: bool) -> str:
+    if measure is None or measure.value is None:
+        return "\u2013"
+    text = _number(measure.value, is_share)
+    if measure.low is None or measure.high is None:
+        return text
+    return f"{text} [{_number(measure.low, is_share)}, {_number(measure.high, is_share)}]"
+
+
+def _number(value: float | None, is_share: bool) -> str:
+    if value is None:
+        return "\u2013"
+    return f"{value:.0%}" if is_share else f"{round(value, 3) + 0.0:.3f}"  # no -0.000

@@ -1,0 +1,136 @@
+"""Rows of a run's files, read one by one while the run may be writing, and files written so that none stands half."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic_core import from_json
+
+from socratic_distill.checkpoints import JOURNAL
+from socratic_distill.errors import ConfigError, StorageError
+from socratic_distill.files import sync_directory
+from socratic_distill.rollback import next_step
+from socratic_distill.run import CONFIG, DIALOGUES, FINGERPRINT, RUN, SERVER_RUNS
+from socratic_distill.start import METRICS, ORIGIN
+
+_OF_THE_RUN = {CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS, ORIGIN, RUN, SERVER_RUNS}
+_log = logging.getLogger(__name__)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file, in order. Lines that hold none are left out, with one warning.
+
+    Such are a last line that is still being written, and one that a crash tore.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    left_out = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                row = _parse(line) if line.endswith(b"\n") else None
+                if row is not None:
+                    yield row
+                elif line.strip():
+                    left_out.append(number)
+    except OSError as error:
+        expected = "expected the log_path of a run that did a step"
+        raise ConfigError(f"{path} cannot be read ({error.strerror or error}); {expected}") from error
+    if left_out:
+        lines = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
+        _log.warning("%s: left out what is no whole row; the run may be under way (line %s)", path, lines)
+
+
+def read_dialogues(log_path: Path) -> Iterator[dict[str, Any]]:
+    """The dialogues of a run's finished steps, in order: those that a row of metrics.jsonl vouches for.
+
+    Dialogues of a later step stand there where the run is just writing them, or was killed meanwhile; they are played
+    again.
+
+    Raises:
+        ConfigError: the directory holds no dialogues.
+    """
+    finished = next_step(log_path / METRICS)
+    strangers = 0
+    for row in read_rows(log_path / DIALOGUES):
+        if not _is_dialogue(row):
+            strangers += 1
+        elif finished is None or row["step"] < finished:
+            yield row
+    if strangers:
+        _log.warning("%s: left out %d rows that are no dialogues as this version writes them", log_path, strangers)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[TextIO]:
+    """A file to write text to, on disk at the end.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write text to, which takes its place when it is whole; after an error nothing has changed.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with new_file(partial) as file:
+            yield file
+        os.replace(partial, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        reason = error.strerror or error
+        raise StorageError(f"{path} cannot be written: {reason}. Make room, or give another place") from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_file(out: Path, log_path: Path) -> None:
+    """Refuses a place where no file can be, or where the run has one of its own.
+
+    Raises:
+        ConfigError: it is such a place.
+    """
+    if out.is_dir():
+        raise ConfigError(f"{out} is a directory; expected the file to write")
+    if out.name in _OF_THE_RUN and out.resolve().parent == log_path.resolve():
+        raise ConfigError(f"{out} is a file of the run itself; give another name")
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = from_json(line)
+    except ValueError:  # half a character (a lone surrogate), which only the standard library reads
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return None
+    return row if isinstance(row, dict) else None
+
+
+def _is_dialogue(row: dict[str, Any]) -> bool:
+    turns = row.get("turns")
+    return (
+        isinstance(row.get("step"), int)
+        and all(isinstance(row.get(key), str) for key in ("seed", "question", "expected_answer", "ending"))
+        and isinstance(turns, list)
+        and all(isinstance(turn, dict) and isinstance(turn.get("text"), str) for turn in turns)
+        and all(turn.get("role") in ("student", "tutor") for turn in turns)
+    )

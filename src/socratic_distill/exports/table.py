@@ -1,0 +1,39 @@
+"""A run's figures as a table."""
+
+import csv
+import os
+from pathlib import Path
+
+from socratic_distill.errors import ConfigError
+from socratic_distill.exports.rows import check_file, read_rows, replacing
+from socratic_distill.start import METRICS
+
+
+def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) -> int:
+    """Writes metrics.jsonl as CSV in UTF-8, as `pandas.read_csv` reads it: one row a step, in order of steps.
+
+    The columns are all keys of all rows, in the order in which they first come, `step` first; what a row lacks, and
+    null, is empty. Of a step that stands twice in the file the later row counts. The run may be under way.
+
+    Args:
+        log_path: directory of the run.
+        out: file to write; one that is there is replaced.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        ConfigError: the directory has no figures, or `out` cannot be meant.
+        StorageError: the file cannot be written.
+    """
+    directory, file = Path(log_path), Path(out)
+    check_file(file, directory)
+    rows = {row["step"]: row for row in read_rows(directory / METRICS) if isinstance(row.get("step"), int)}
+    if not rows:
+        raise ConfigError(f"{directory / METRICS} has no row yet; expected the log_path of a run that did a step")
+    columns = dict.fromkeys(["step", *(key for row in rows.values() for key in row)])
+    with replacing(file) as lines:
+        table = csv.DictWriter(lines, list(columns), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows[step] for step in sorted(rows))
+    return len(rows)

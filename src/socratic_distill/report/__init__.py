@@ -1,0 +1,45 @@
+"""A run directory as a page to read: `report.html`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from socratic_distill.errors import ConfigError
+from socratic_distill.files import write_atomically
+
+__all__ = ["write_report"]
+
+REPORT = "report.html"
+# Of the whole page; what dialogues may take is what the rest leaves.
+_MOST_BYTES = 1_900_000
+
+
+def write_report(
+    log_paths: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], out: str | os.PathLike[str] | None = None
+) -> Path:
+    """Writes one self-contained page on one run or several side by side, under 2 MB, and gives its path.
+
+    The page holds the measures before and after with their 95 % intervals, curves with confidence bands, configs and
+    checkpoints, and dialogues to read, their tokens coloured by what the teacher thinks of them. Of more dialogues than
+    fit it shows a fixed draw, spread over steps and outcomes. It asks the network for nothing. A run under way can be
+    reported; missing and torn files leave their parts out.
+
+    Args:
+        log_paths: directories of the runs; read, not changed.
+        out: file to write. None: `report.html` in the first directory.
+
+    Raises:
+        ConfigError: there is no directory, one holds no run, or `out` is a directory.
+        StorageError: the page cannot be written.
+    """
+    from socratic_distill.report.building import build
+
+    given = [log_paths] if isinstance(log_paths, str | os.PathLike) else list(log_paths)
+    paths = [Path(path) for path in dict.fromkeys(os.fspath(path) for path in given)]
+    if not paths:
+        raise ConfigError("log_paths is empty; expected the log_path of at least one run")
+    target = Path(out) if out is not None else paths[0] / REPORT
+    if target.is_dir():
+        raise ConfigError(f"out={str(target)!r} is a directory; expected the file to write")
+    write_atomically(target, build(paths, _MOST_BYTES))
+    return target

@@ -1,0 +1,193 @@
+"""What a run directory holds, for its report. Reads alone; any file may be missing, empty or torn."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from socratic_distill.checkpoints import JOURNAL
+from socratic_distill.errors import ConfigError
+from socratic_distill.run import CONFIG, DIALOGUES, SERVER_RUNS
+from socratic_distill.start import METRICS, ORIGIN
+
+EVALUATIONS = "evaluations"
+_EVALUATION_FILE = re.compile(r"\d{6,}\.json")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a JSONL file that holds an object: where it stands, in bytes, and the object."""
+
+    offset: int
+    size: int
+    row: Row
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of a run.
+
+    Attributes:
+        path: its file, which holds its dialogues too.
+        batch: the weights before this batch were measured.
+        tutor: their sampler path.
+        measures: by name, as the file has them.
+    """
+
+    path: Path
+    batch: int
+    tutor: str
+    measures: Row
+
+    def dialogues(self) -> list[Row]:
+        """Its dialogues, read anew each time: the run may hold many evaluations."""
+        found = (parse(self.path.read_bytes()) or {}).get("dialogues")
+        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+@dataclass
+class RunFiles:
+    """The small files of a run, read whole, and where its dialogues are.
+
+    Attributes:
+        path: the directory, as it was given.
+        name: its last folder.
+        config: `config.json`; empty where there is none.
+        origin: `origin.json`; None where there is none.
+        server_runs: rows of `server_runs.jsonl`.
+        metrics: rows of `metrics.jsonl` by step, in order; of a step that stands twice the later one.
+        evaluations: those that can be read, in order of their batches.
+        notes: what could not be read, in sentences.
+    """
+
+    path: Path
+    name: str
+    config: Row = field(default_factory=dict)
+    origin: Row | None = None
+    server_runs: list[Row] = field(default_factory=list)
+    metrics: dict[int, Row] = field(default_factory=dict)
+    evaluations: list[Evaluated] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def dialogues(self) -> Path:
+        """The file of its dialogues; it need not exist."""
+        return self.path / DIALOGUES
+
+
+def read_run(path: Path) -> RunFiles:
+    """Reads a run directory, its dialogues apart.
+
+    Raises:
+        ConfigError: the directory holds no run.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"{path} is no directory; expected the log_path of a run")
+    if not any((path / name).exists() for name in (CONFIG, METRICS, DIALOGUES, JOURNAL, EVALUATIONS)):
+        raise ConfigError(
+            f"{path} holds no run: neither {CONFIG}, {METRICS}, {DIALOGUES}, {JOURNAL} nor {EVALUATIONS}/; expected "
+            "the log_path of a run that has begun"
+        )
+    run = RunFiles(path, path.resolve().name or str(path))
+    run.config = _read_object(path / CONFIG, run.notes) or {}
+    run.origin = _read_object(path / ORIGIN, run.notes)
+    run.server_runs = [line.row for line in read_lines(path / SERVER_RUNS, run.notes)]
+    rows = {step: line.row for line in read_lines(path / METRICS, run.notes) if (step := step_of(line.row)) is not None}
+    run.metrics = dict(sorted(rows.items()))
+    run.evaluations = _read_evaluations(path / EVALUATIONS, run.notes)
+    return run
+
+
+def read_lines(path: Path, notes: list[str]) -> Iterator[Line]:
+    """The objects of a JSONL file, one at a time; what is none is passed over and counted in `notes`.
+
+    A last line without its end is left out: the run may be writing it.
+    """
+    bad, offset = 0, 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                row = parse(line)
+                if row is not None:
+                    yield Line(offset, len(line), row)
+                elif line.strip():
+                    bad += 1
+                offset += len(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {error.strerror or error}.")
+    if bad:
+        notes.append(f"{bad} {'line' if bad == 1 else 'lines'} of {path.name} cannot be read and are left out.")
+
+
+def parse(text: bytes) -> Row | None:
+    """A JSON object; None for anything else."""
+    try:
+        row = from_json(text)
+    except ValueError:
+        try:  # half a character (a lone surrogate), which only the standard library reads
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+    return row if isinstance(row, dict) else None
+
+
+def step_of(row: Row) -> int | None:
+    """The step of a row; None where it has none."""
+    return whole(row.get("step"))
+
+
+def whole(value: object) -> int | None:
+    """An integer; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def number(value: object) -> float | None:
+    """A finite number as a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # an integer beyond them
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _read_object(path: Path, notes: list[str]) -> Row | None:
+    try:
+        row = parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {error.strerror or error}.")
+        return None
+    if row is None:
+        notes.append(f"{path.name} holds no JSON object and is left out.")
+    return row
+
+
+def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
+    found: list[Evaluated] = []
+    for path in sorted(directory.glob("*.json")):
+        if not _EVALUATION_FILE.fullmatch(path.name):
+            continue
+        row = _read_object(path, notes)
+        if row is None:
+            continue
+        if "error" in row:
+            notes.append(f"Evaluation {path.stem} failed: {row['error']}")
+        elif isinstance(row.get("measures"), dict) and (batch := whole(row.get("batch"))) is not None:
+            found.append(Evaluated(path, batch, str(row.get("tutor", "")), row["measures"]))
+        else:
+            notes.append(f"{EVALUATIONS}/{path.name} is no evaluation and is left out.")
+    return sorted(found, key=lambda one: one.batch)

@@ -1,0 +1,161 @@
+"""What a run looks like in a terminal, from its first step over a failure to its resume, and in a pipe."""
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyte
+import pytest
+
+from socratic_distill import TrainingError, train
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+
+WIDTH, HEIGHT = 100, 30
+# A service that takes its time, so that there is something to watch.
+SLOW = Fault("sample", nth=1, error="slow", times=10**6, seconds=0.04)
+
+
+class Screen:
+    """What a terminal showed."""
+
+    def __init__(self):
+        self.frames: list[list[str]] = []
+        self._screen = pyte.Screen(WIDTH, HEIGHT)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def feed(self, written: bytes) -> None:
+        self._stream.feed(written)
+        self.frames.append([line.rstrip() for line in self._screen.display if line.strip()])
+
+    @property
+    def last(self) -> list[str]:
+        """The lines at the end."""
+        assert not self._screen.cursor.hidden, "the cursor was not given back"
+        return self.frames[-1]
+
+    def view(self) -> dict[str, str]:
+        """The lines at the end by their first word."""
+        return {line.split()[0]: line for line in self.last}
+
+    def showed(self, *texts: str) -> bool:
+        """Whether all these texts once stood on it together."""
+        return any(all(text in "\n".join(frame) for text in texts) for frame in self.frames)
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Screen]:
+    """A pseudo-terminal in place of standard output and error."""
+    for name, value in {"TERM": "xterm", "COLUMNS": str(WIDTH), "LINES": str(HEIGHT), **environment}.items():
+        monkeypatch.setenv(name, value)
+    screen = Screen()
+    master, slave = pty.openpty()
+    reader = threading.Thread(target=_read, args=(master, screen))
+    reader.start()
+    try:
+        with open(slave, "w", encoding="utf-8") as out, monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stderr", out)
+            patched.setattr("socratic_distill.display.live._PERIOD", 0.02)
+            yield screen
+    finally:
+        reader.join()
+        os.close(master)
+
+
+def _read(master: int, screen: Screen) -> None:
+    try:
+        while written := os.read(master, 1 << 16):
+            screen.feed(written)
+    except OSError:  # the other end was closed
+        pass
+
+
+def run(config, server: Path, *faults: Fault) -> None:
+    """Trains, and tells of an error as the examples do."""
+    service = FakeServiceClient(server, faults=[SLOW, *faults])
+    try:
+        train(config, service_client=service, rest_client=FakeRestClient(service))
+    except TrainingError as error:
+        print(f"TrainingError: {error}", file=sys.stderr)
+        raise
+
+
+def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path, monkeypatch):
+    config = make_config(display="auto", max_steps=4, save_every=2, max_recoveries=0, write_report=False)
+    lost = Fault("optim_step", nth=4, error=500)
+    with terminal(monkeypatch) as failed, pytest.raises(TrainingError):
+        run(config, tmp_path / "server", lost)
+
+    assert failed.showed("starting fresh", "step       0/4", "batch 0", "in flight  playing", "checkpoint none yet")
+    assert failed.showed("step       1/4", "batch 1", "left", "elapsed", "teacher_kl", "tells", "sampled")
+    view = failed.view()
+    assert "3/4" in view["step"] and "left" not in view["step"] and "stopped here" in view["batch"]
+    assert "checkpoint 000002" in view["checkpoint"]
+    assert failed.last.index(view["checkpoint"]) < failed.last.index(view["TrainingError:"])
+
+    with terminal(monkeypatch) as resumed:
+        run(config, tmp_path / "server")
+    assert resumed.showed("resuming at step 2 of 4", "step       2/4", "batch 2", "000002")
+    assert not resumed.showed("step       0/4") and not resumed.showed("batch 0")
+    view = resumed.view()
+    assert "4/4" in view["step"] and "batch" not in view and "final" in view["checkpoint"]
+    curve = view["teacher_kl"].split()[2]
+    assert len(curve) == 4, "the steps before the resume are not in the curve"
+    assert f"{config.log_path}: complete after 4 steps" in "".join(resumed.last)
+    for screen in (failed, resumed):
+        assert sum(line.startswith("step ") for line in screen.last) == 1, "the view was torn"
+
+
+def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path, monkeypatch):
+    config = make_config(display="auto", max_steps=3, save_every=1, write_report=False)
+    with terminal(monkeypatch) as screen:
+        run(config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
+    told = [i for i, line in enumerate(screen.last) if "recovery 1 of 3" in line]
+    assert len(told) == 1 and told[0] < screen.last.index(screen.view()["step"])
+    assert "3/3" in screen.view()["step"] and screen.showed("resuming at step 1 of 3")
+
+
+def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
+    config = make_config(display="auto", max_steps=2, write_report=False)
+    with terminal(monkeypatch, COLUMNS="40") as screen:
+        run(config, tmp_path / "server")
+    names = ["step", "teacher_kl", "tells", "tokens", "checkpoint"]
+    assert [line.split()[0] for line in screen.last[-len(names) :]] == names
+    assert all(len(line) <= 40 for line in screen.last[-len(names) :])
+
+
+def test_display_that_is_off_shows_nothing(make_config, tmp_path, monkeypatch):
+    with terminal(monkeypatch) as screen:
+        run(make_config(display="off", max_steps=1, write_report=False), tmp_path / "server")
+    assert screen.frames == []
+
+
+PIPED = """
+import sys
+from socratic_distill import SocraticConfig, train
+from socratic_distill.testing import FakeRestClient, FakeServiceClient
+
+service = FakeServiceClient()
+config = SocraticConfig.model_validate_json(sys.argv[1])
+train(config, service_client=service, rest_client=FakeRestClient(service))
+"""
+
+
+def test_pipe_has_no_control_characters(make_config, tmp_path):
+    """In a process of its own: nothing that a test puts in the place of standard output stands between."""
+    config = make_config(display="auto", max_steps=2, write_report=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PIPED, config.model_dump_json()],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"FORCE_COLOR": "1", "TERM": "xterm"},
+    )
+    text = (done.stdout + done.stderr).decode()
+    assert [one for one in text if unicodedata.category(one) == "Cc" and one != "\n"] == []
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("step ")] == ["1/2", "2/2"]
