@@ -119,7 +119,7 @@ $(DOCS)/.ready: pyproject.toml constraints.txt
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
-# Debian's `apt-get install chromium` brings a browser; SOCRATIC_CHROMIUM names another.
+# Debian's `apt-get install chromium` brings a browser; CHROMIUM names another.
 $(VENV)/.browser: $(READY)
 	$(BIN)/python $(INSTALL) --editable '.[browser]'
 	@touch $@

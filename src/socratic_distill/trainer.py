@@ -97,7 +97,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
             plan = read_plan(config, run)
             with closing(Evaluations(plan, run, audience)) as evaluations:
                 result = _already_complete(plan, run, audience)
-                if result is None or evaluations.missing(plan.total):
+                if result is None or not evaluations.is_complete:
                     service = await connect(config, service_client, rest_client)
                     if result is None:
                         result = await _train_with_recoveries(plan, run, service, evaluations, audience)
@@ -106,7 +106,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
                         evaluations.catch_up(service, plan.total)
                     await evaluations.finish()
             if config.write_report:
-                _report(config.log_path, audience)
+                await _report(config.log_path, audience)
             return result
 
 
@@ -114,12 +114,13 @@ def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
     audience.begin(read_run_id(run.path) or "", batch, run.path)
 
 
-def _report(log_path: str, display: Display) -> None:
+async def _report(log_path: str, display: Display) -> None:
     """Writes the run's report; one that fails does not make a run of weeks fail at its end."""
     from socratic_distill.report import write_report
 
     try:
-        display.say(f"{log_path}: report in {write_report(log_path)}")
+        path = await asyncio.to_thread(write_report, log_path)  # seconds for a long run
+        display.say(f"{log_path}: report in {path}")
     except Exception as error:
         _log.warning("the report of %s was not written: %s", log_path, describe(error))
 

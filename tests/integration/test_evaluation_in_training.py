@@ -20,6 +20,13 @@ def evaluations(log_path: Path) -> dict[int, dict]:
     return {one.batch: {name: vars(m) for name, m in one.measures.items()} for one in load_evaluations(log_path)}
 
 
+def unfinish(log_path: Path, batch: int) -> None:
+    """Makes an evaluation one that was begun and not finished."""
+    path = log_path / "evaluations" / f"{batch:06d}.json"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps({key: row[key] for key in ("batch", "name", "tutor")} | {"error": "not finished yet"}))
+
+
 def talks(log_path: Path, batch: int) -> list[dict]:
     return json.loads((log_path / "evaluations" / f"{batch:06d}.json").read_text())["dialogues"]
 
@@ -78,11 +85,8 @@ def test_evaluation_that_failed_or_is_missing_runs_at_the_next_start(make_config
     config, server = make_config(eval_every=3, eval_seeds=2), FakeServiceClient()
     run(config, server)
     whole = evaluations(tmp_path / "run")
-    directory = tmp_path / "run" / "evaluations"
-    (directory / "000003.json").write_text(
-        json.dumps({"batch": 3, "name": "batch 3", "tutor": "tinker://a/sampler_weights/b", "error": "lost"})
-    )
-    (directory / "000006.json").unlink()
+    unfinish(tmp_path / "run", 3)
+    (tmp_path / "run" / "evaluations" / "000006.json").unlink()  # a kill before it was even begun
     result = train(config, service_client=StrictServiceClient(server), rest_client=FakeRestClient(server))
     assert result.status == "already_complete"
     assert evaluations(tmp_path / "run") == whole
@@ -92,7 +96,8 @@ def test_resumed_run_has_the_evaluations_of_one_never_interrupted(make_config, t
     server = FakeServiceClient()
     run(make_config(eval_every=1, eval_seeds=2, log_path=tmp_path / "whole"), server)
     run(make_config(eval_every=1, eval_seeds=2, max_steps=3), server)
-    (tmp_path / "run" / "evaluations" / "000001.json").unlink()  # as if a kill had come before it was written
+    unfinish(tmp_path / "run", 1)  # as a kill leaves it
+    unfinish(tmp_path / "run", 2)
     run(make_config(eval_every=1, eval_seeds=2), server)
     assert evaluations(tmp_path / "run") == evaluations(tmp_path / "whole")
 
@@ -109,10 +114,17 @@ def test_evaluations_of_batches_that_run_again_are_set_aside(make_config, tmp_pa
     assert sorted(evaluations(tmp_path / "run")) == [0, 1, 2, 3, 4, 5]
 
 
+def test_evaluations_that_are_switched_on_at_a_resume_begin_there(make_config, tmp_path):
+    server = FakeServiceClient()
+    run(make_config(eval_seeds=2, max_steps=4), server)
+    run(make_config(eval_seeds=2, eval_every=1), server)
+    assert sorted(evaluations(tmp_path / "run")) == [4, 5, 6], "what was not asked for then is not paid for now"
+
+
 async def test_interrupted_run_leaves_no_evaluation_running(make_config, tmp_path):
     config, server = make_config(eval_every=1, eval_seeds=2, max_steps=50), FakeServiceClient()
     task = asyncio.create_task(train_async(config, service_client=StrictServiceClient(server)))
-    while not (tmp_path / "run" / "evaluations" / "000001.json").exists():
+    while not any(one.error is None for one in load_evaluations(tmp_path / "run")):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

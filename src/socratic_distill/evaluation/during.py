@@ -26,7 +26,7 @@ class Evaluations:
     """The evaluations that a run is to have."""
 
     def __init__(self, plan: Plan, run: RunDirectory, audience: Audience) -> None:
-        """Looks at which are there already.
+        """Reads which ones there are.
 
         Args:
             plan: what the run is to do.
@@ -38,42 +38,43 @@ class Evaluations:
         self._audience = audience
         every, total = plan.config.eval_every, plan.total
         self._due = {*range(0, total, every), total} if every else set[int]()
-        self._done = {one.batch for one in load_evaluations(run.path) if one.error is None} if every else set[int]()
+        stored = load_evaluations(run.path) if every else []
+        self._done = {one.batch for one in stored if one.error is None}
+        self._unfinished = {one.batch: one.tutor for one in stored if one.error is not None}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._evaluator: Evaluator | None = None
 
     def is_due(self, batch: int) -> bool:
         """Whether the weights before a batch are to be evaluated."""
-        return batch in self._due
+        return batch in self._due and batch not in self._done
 
-    def missing(self, batch: int) -> list[int]:
-        """The batches up to this one that are due, and whose evaluation is neither there nor under way."""
-        under_way = {one for one, task in self._tasks.items() if not task.done()}
-        return sorted(one for one in self._due - self._done - under_way if one <= batch)
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to evaluate of a run whose steps are all done."""
+        return not self._unfinished and not self.is_due(self._plan.total)
 
     def catch_up(self, service: Service, batch: int) -> None:
-        """Begins anew at a batch: later evaluations are dropped, those up to it that are missing run.
-
-        The weights before the batch itself are evaluated where a save of them is on record, or else when they are
-        saved again.
-        """
+        """Begins anew at a batch: evaluations of later weights are dropped, those that were not finished run again."""
         for later in [one for one in self._tasks if one > batch]:
             self._tasks.pop(later).cancel()
         self._done = {one for one in self._done if one <= batch}
+        self._unfinished = {one: path for one, path in self._unfinished.items() if one <= batch}
+        for earlier, path in sorted(self._unfinished.items()):
+            self._begin(service, earlier, path)
         journal = Journal.read(self._run.checkpoints.path)
-        for earlier in self.missing(batch):
-            live = [path for path in journal.sampler_paths(earlier) if not journal.is_deleted(path)]
-            if live:
-                self.begin(service, earlier, live[0])
-            elif earlier < batch:
-                _log.warning(
-                    "%s: the evaluation before batch %d is missing, and so are its weights", self._run.path, earlier
-                )
+        live = [path for path in journal.sampler_paths(batch) if not journal.is_deleted(path)]
+        if live:  # else they are saved again
+            self.begin(service, batch, live[0])
 
     def begin(self, service: Service, batch: int, sampler_path: str) -> None:
-        """Has the weights before a batch evaluated, if that is due and not done yet."""
-        if batch in self.missing(batch):
+        """Has the weights before a batch evaluated, if that is due."""
+        if self.is_due(batch):
+            self._begin(service, batch, sampler_path)
+
+    def _begin(self, service: Service, batch: int, sampler_path: str) -> None:
+        if batch not in self._tasks or self._tasks[batch].done():
+            self._unfinished[batch] = sampler_path
             task = asyncio.create_task(self._evaluate(service, batch, sampler_path))
             task.add_done_callback(take_note)
             self._tasks[batch] = task
@@ -101,15 +102,21 @@ class Evaluations:
     async def _evaluate(self, service: Service, batch: int, sampler_path: str) -> None:
         LANE.set("evaluation")
         now = asyncio.get_running_loop().time
+        self._note_failure(batch, sampler_path, "not finished yet")
         async with self._turn:
             began = now()
             try:
                 found = await self._measure(service, batch, sampler_path)
-                write_evaluation(self._run.path, batch, found, now() - began)
+                # Off the loop: the training's own requests must not wait for thousands of dialogues to be written.
+                await asyncio.to_thread(write_evaluation, self._run.path, batch, found, now() - began)
             except Exception as error:
-                self._fail(batch, sampler_path, error)
+                told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
+                _log.warning("%s: %s", self._run.path, told)
+                self._audience.say(told)
+                self._note_failure(batch, sampler_path, describe(error))
                 return
         self._done.add(batch)
+        del self._unfinished[batch]
         self._audience.evaluated(batch, found)
 
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
@@ -118,11 +125,8 @@ class Evaluations:
             self._evaluator = await Evaluator.open(self._plan.config, service, tutor, self._plan.held_out)
         return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
 
-    def _fail(self, batch: int, sampler_path: str, error: Exception) -> None:
-        told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
-        _log.warning("%s: %s", self._run.path, told)
-        self._audience.say(told)
+    def _note_failure(self, batch: int, sampler_path: str, error: str) -> None:
         try:
-            write_failure(self._run.path, batch, sampler_path, describe(error))
+            write_failure(self._run.path, batch, sampler_path, error)
         except SocraticError as unwritten:
             _log.warning("%s", unwritten)

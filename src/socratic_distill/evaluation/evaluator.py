@@ -1,5 +1,6 @@
 """Plays the same dialogues with one tutor after another, and measures them."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
@@ -140,7 +141,8 @@ class Evaluator:
         scored = await score_batch(played, cast, self._stage.scorer, places)
         dialogues = [one.dialogue for one in scored]
         check_failures(dialogues, config.max_failed_fraction)
-        measures, verdicts = measure(scored), list[Verdict | None]()
+        # Off the loop: of thousands of dialogues the intervals take a moment.
+        measures, verdicts = await asyncio.to_thread(measure, scored), list[Verdict | None]()
         if self._judge is not None:
             judge, prompt = self._judge
             verdicts = await judge_dialogues(dialogues, judge, config.seed, places, prompt)

@@ -42,7 +42,7 @@ def write_evaluation(log_path: Path, batch: int, evaluation: Evaluation, seconds
 
 
 def write_failure(log_path: Path, batch: int, tutor: str, error: str) -> None:
-    """Writes that an evaluation failed, so that it is seen and not tried for ever.
+    """Writes that an evaluation is not there, and why; the run's next start tries it again.
 
     Raises:
         StorageError: it cannot be written.

@@ -1,0 +1,295 @@
+"""The report of the quickstart's run in a real browser: with the pointer, the keyboard, in the dark, on a phone.
+
+Chromium must be installed; nothing is downloaded. CHROMIUM names another binary than the first found on PATH.
+With SOCRATIC_SCREENSHOTS set to a folder, pictures of the page are left there.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.report.runs import TELLS, row_of, write_run
+
+from socratic_distill.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the `browser` extra")
+pytest.importorskip("torch", reason="the quickstart needs the `local` extra")
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+WIDE, NARROW = 1280, 400
+MARKUP = "<img src=x onerror=\"document.title='hit'\"><b>bold</b></script><script>document.title='hit'</script>"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    binary = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        pytest.skip("no Chromium is installed; CHROMIUM may name one")
+    with playwright.sync_playwright() as driver:
+        # Containers run as root, where Chromium's sandbox does not start.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=binary, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page that a short run of the quickstart leaves."""
+    log_path = tmp_path_factory.mktemp("browser") / "quickstart"
+    command = [sys.executable, ROOT / "examples" / "quickstart.py", "--steps", "4", "--log-path", log_path]
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    return log_path / "report.html"
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens a file; the test fails on any message of the console, any error, and any request but for the file."""
+    contexts, complaints = [], []
+
+    def open_file(path, width=WIDE, theme="light"):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        wanted = path.as_uri()
+        page.on("request", lambda request: request.url in (wanted, "data:,") or complaints.append(request.url))
+        page.goto(wanted)
+        contexts.append(context)
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def focused(page, what="textContent"):
+    return page.evaluate(f"document.activeElement.{what}")
+
+
+def tip(page):
+    """The lines of what is shown beside the pointer."""
+    return page.locator("#tip p").all_inner_texts()
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def picture(page, name):
+    if folder := os.environ.get("SOCRATIC_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def test_the_summary_and_the_curves_can_be_read(open_page, report):
+    page = open_page(report)
+    assert page.inner_text("h1") == "quickstart"
+    head, *_ = page.locator("table.measures thead").all_inner_texts()
+    assert re.search(r"Before\s+batch 0\s+After\s+batch 4", head)
+    row = page.locator("table.measures tr", has_text="first_reply/tells").last
+    page.click("summary:has-text('more measures')")
+    assert re.search(r"\d+\.\d %\s*\[\d+\.\d, \d+\.\d %\]", row.inner_text())
+    assert page.locator("#charts svg.plot .band").count() >= 6
+    assert page.locator("#charts figure").first.locator(".mark").count() == 2, "the two evaluations"
+    plot = page.locator("#charts svg.plot").first
+    plot.hover(position={"x": 300, "y": 90})
+    assert tip(page)[0] == "teacher_kl, nats a token" and re.match(r"step \d: 0\.\d+ \[", tip(page)[1])
+    page.mouse.move(0, 0)
+    plot.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#live").startswith("step 1: 0.")
+    page.select_option("figure:has-text('Telling@k') select", "1")
+    for title in ("Telling", "Success"):
+        assert f"{title}@1, share" in page.inner_text(f"figure:has-text('{title}@k') figcaption"), "both follow"
+    assert "there is none" in page.inner_text("figure:has-text('Cost and tokens')")
+
+
+def test_a_filter_narrows_the_list_and_a_dialogue_opens(open_page, report):
+    page = open_page(report)
+    entries = page.locator("#list button")
+    every = entries.count()
+    assert page.inner_text("#found") == f"{every} of {every} shown"
+    page.get_by_role("group", name="Told").get_by_role("radio", name="yes").click()
+    told = entries.count()
+    assert 0 < told < every and all("told" in text for text in entries.all_inner_texts())
+    page.get_by_role("group", name="Told").get_by_role("radio", name="no").click()
+    assert entries.count() == every - told
+    page.fill("input[name=from]", "2")
+    steps = page.locator("#list .when").all_inner_texts()
+    assert steps and all(int(re.findall(r"\d+", text)[0]) >= 2 for text in steps)
+    entry = entries.nth(3)
+    seed = entry.locator(".seed").inner_text()
+    entry.click()
+    assert page.inner_text("#reader h3").startswith(f"{seed} · ")
+    assert entry.get_attribute("aria-current") == "true"
+    assert "not told" in page.inner_text("#reader .badges")
+    page.click("button:has-text('Show all')")
+    playwright.expect(entries).to_have_count(every)
+
+
+def test_a_token_tells_its_figures_to_the_pointer_and_to_the_keyboard(open_page, report):
+    page = open_page(report)
+    turn = page.locator("#reader .turn.tutor").first
+    tokens = turn.locator(".tok")
+    tokens.nth(1).hover()
+    lines = tip(page)
+    tutor, teacher, gap = (float(re.findall(r"[−+]?\d+\.\d+", line)[0].replace("−", "-")) for line in lines[2:5])
+    assert [line.split()[0] for line in lines[2:5]] == ["tutor", "teacher", "teacher"]
+    assert gap == pytest.approx(teacher - tutor, abs=0.006) and f"token 2 of {tokens.count()}" in lines
+    data = json.loads(page.text_content("#data"))
+    first = next(one for one in data["talks"][0]["t"] if "w" in one)
+    assert (tutor, teacher) == (first["u"][1] / 1000, first["c"][1] / 1000)
+    colours = tokens.evaluate_all("all => all.map(one => getComputedStyle(one).backgroundColor)")
+    assert len(set(colours)) > 1, "tokens on which the two differ are coloured"
+    tokens.first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#live").split(", ")[0] == lines[0]
+    page.keyboard.press("End")
+    assert f"token {tokens.count()} of {tokens.count()}" in page.inner_text("#live")
+
+
+def test_the_page_can_be_used_with_the_keyboard_alone(open_page, report):
+    page = open_page(report)
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the report"
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    assert focused(page) == page.locator("#list button").first.text_content()
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("k")
+    second = page.locator("#list button").nth(1)
+    assert focused(page) == second.text_content()
+    page.keyboard.press("Enter")
+    assert focused(page, "id") == "reader" and second.get_attribute("aria-current") == "true"
+    page.keyboard.press("Tab")
+    assert "tok" in focused(page, "className")
+    page.keyboard.press("Escape")
+    assert focused(page) == second.text_content()
+    page.keyboard.press("/")
+    page.keyboard.type("no such words anywhere")
+    assert page.inner_text("#found").startswith("0 of ")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Escape")
+    assert focused(page) == second.text_content()
+
+
+def test_a_turn_jumps_to_where_the_teacher_disagrees(open_page, tmp_path):
+    row = row_of(("5", "one two", "6"), gap=0.25)
+    row["turns"][1]["teacher_logprobs"][4] = -3.5
+    page = open_page(write_report([write_run(tmp_path, rows=[row])]))
+    page.locator("#reader .tok").first.focus()
+    page.keyboard.press("d")
+    assert page.inner_text("#live").startswith("“t”, token 5 of ")
+    assert page.inner_text("#live").endswith("teacher − tutor −2.50 nats")
+    assert "lowest −2.50 at “t”" in page.inner_text("#reader .tutor .who")
+    strong = page.locator("#reader .tok.strong")
+    assert strong.count() == 1 and "underline" in strong.evaluate("one => getComputedStyle(one).textDecorationLine")
+
+
+def test_the_same_seed_stands_before_and_after(open_page, report):
+    page = open_page(report)
+    titles = page.locator("#pair .column h3").all_inner_texts()
+    assert titles == ["Before: evaluation, batch 0", "After: evaluation, batch 4"]
+    problems = page.locator("#pair .problem")
+    first = problems.first.inner_text()
+    assert first == problems.last.inner_text()
+    page.click("text=Next seed")
+    assert problems.first.inner_text() == problems.last.inner_text() != first
+    page.click("text=Previous seed")
+    assert problems.first.inner_text() == first and page.is_disabled("text=Previous seed")
+
+
+def test_dark_and_light_follow_the_system_and_the_button(open_page, report):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page = open_page(report)
+    light = page.evaluate(ground)
+    picture(page, "light-1280")
+    page.click("button:has-text('Dark')")
+    dark = page.evaluate(ground)
+    assert light != dark
+    picture(page, "dark-1280")
+    page.reload()
+    assert page.evaluate(ground) == dark, "the choice is kept"
+    page.click("button:has-text('Light')")
+    assert page.evaluate(ground) == light
+    assert open_page(report, theme="dark").evaluate(ground) == dark
+    page.emulate_media(media="print")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_the_page_without_scrolling_sideways(open_page, report, theme):
+    page = open_page(report, NARROW, theme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert overflow(page) == 0
+    picture(page, f"{theme}-400")
+    wide = open_page(report, WIDE, theme)
+    assert overflow(wide) == 0
+
+
+def test_the_print_holds_every_section(open_page, report, tmp_path):
+    page = open_page(report, theme="dark")
+    page.pdf(path=str(tmp_path / "report.pdf"))
+    assert (tmp_path / "report.pdf").stat().st_size > 20_000
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for name in ("summary", "curves", "dialogues", "pairs", "runs", "measures"):
+        assert page.is_visible(f"#{name} h2")
+    assert page.is_visible("dl.config") and not page.is_visible("#filters")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.is_visible("dl.config"), "what printing unfolded is folded again"
+
+
+def test_markup_in_what_anyone_said_shows_as_text(open_page, tmp_path):
+    rows = [row_of((MARKUP, MARKUP, "12"), seed=MARKUP, question=MARKUP, error=MARKUP, recording=None)]
+    old = row_of((MARKUP, "12 " + MARKUP, "12"), seed="old", number=1)
+    old["turns"][1].pop("pieces")
+    config = {"tutor_model_name": MARKUP, "student_profile": MARKUP}
+    path = write_run(tmp_path / "<b>run", rows=[*rows, old], config=config)
+    page = open_page(write_report([path]), NARROW)
+    assert page.inner_text("h1") == "<b>run"
+    assert MARKUP in page.inner_text("#reader")
+    page.click("#list button >> nth=1")
+    assert MARKUP in page.inner_text("#reader")
+    assert page.locator("#main img, #main script, #main b:not(.who b):not(.problem b)").count() == 0
+    assert "hit" not in page.title() and overflow(page) == 0
+
+
+def test_tokens_of_rows_without_pieces_are_numbered(open_page, tmp_path):
+    row = row_of(TELLS)
+    row["turns"][1].pop("pieces")
+    page = open_page(write_report([write_run(tmp_path, rows=[row])]))
+    assert TELLS[1] in page.inner_text("#reader .turn.tutor .said >> nth=0")
+    page.locator("#reader .tok").nth(2).hover()
+    assert tip(page)[0] == f"token id {row['turns'][1]['tokens'][2]}" and tip(page)[1].startswith("token 3 of ")
+
+
+def test_several_runs_share_charts_and_are_told_apart(open_page, report, tmp_path):
+    other = write_run(tmp_path / "other", steps=3)
+    page = open_page(write_report([report.parent, other], tmp_path / "both.html"))
+    assert page.locator("#legend bdi").all_inner_texts() == ["quickstart", "other"]
+    lines = page.locator("#charts figure").first.locator(".line")
+    style = "getComputedStyle(one)"
+    looks = lines.evaluate_all(f"all => all.map(one => [{style}.stroke, {style}.strokeDasharray])")
+    assert len(looks) == 2 and looks[0][0] != looks[1][0] and looks[0][1] != looks[1][1]
+    page.select_option("select[name=run]", "1")
+    assert page.inner_text("#found").startswith("12 of ")
+    assert page.is_visible("text=What sets the configs apart")
+    picture(page, "two-runs-1280")
+
+
+def test_a_run_that_has_only_begun_says_so(open_page, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    page = open_page(write_report([tmp_path]))
+    assert page.inner_text("#reader") == "There are no dialogues to read yet."
+    assert page.locator("#charts .missing").count() == page.locator("#charts figure").count() > 5
