@@ -36,7 +36,7 @@ def make_config(tmp_path: Path, seeds_file: Path):
         fields: dict[str, Any] = dict(
             tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
             max_tokens=12, log_path=tmp_path / "run", seeds_file=seeds_file, groups_per_batch=3, num_envs=2,
-            max_turns=2, max_steps=6, save_every=2, display="off",
+            max_turns=2, max_steps=6, save_every=2, display="off", write_report=False,
         )  # fmt: skip
         return build_socratic_config(**(fields | changes))
 

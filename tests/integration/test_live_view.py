@@ -87,7 +87,8 @@ def run(config, server: Path, *faults: Fault) -> None:
 
 
 def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path, monkeypatch):
-    config = make_config(display="auto", max_steps=4, save_every=2, max_recoveries=0, write_report=False)
+    monkeypatch.chdir(tmp_path)  # so that what is said of the run has room in a line
+    config = make_config(display="auto", max_steps=4, save_every=2, max_recoveries=0, log_path="run")
     lost = Fault("optim_step", nth=4, error=500)
     with terminal(monkeypatch) as failed, pytest.raises(TrainingError):
         run(config, tmp_path / "server", lost)
@@ -113,7 +114,8 @@ def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path,
 
 
 def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path, monkeypatch):
-    config = make_config(display="auto", max_steps=3, save_every=1, write_report=False)
+    monkeypatch.chdir(tmp_path)
+    config = make_config(display="auto", max_steps=3, save_every=1, log_path="run")
     with terminal(monkeypatch) as screen:
         run(config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
     told = [i for i, line in enumerate(screen.last) if "recovery 1 of 3" in line]
@@ -122,7 +124,7 @@ def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path,
 
 
 def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
-    config = make_config(display="auto", max_steps=2, write_report=False)
+    config = make_config(display="auto", max_steps=2)
     with terminal(monkeypatch, COLUMNS="40") as screen:
         run(config, tmp_path / "server")
     names = ["step", "teacher_kl", "tells", "tokens", "checkpoint"]
@@ -132,7 +134,7 @@ def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
 
 def test_display_that_is_off_shows_nothing(make_config, tmp_path, monkeypatch):
     with terminal(monkeypatch) as screen:
-        run(make_config(display="off", max_steps=1, write_report=False), tmp_path / "server")
+        run(make_config(display="off", max_steps=1), tmp_path / "server")
     assert screen.frames == []
 
 
@@ -149,7 +151,7 @@ train(config, service_client=service, rest_client=FakeRestClient(service))
 
 def test_pipe_has_no_control_characters(make_config, tmp_path):
     """In a process of its own: nothing that a test puts in the place of standard output stands between."""
-    config = make_config(display="auto", max_steps=2, write_report=False)
+    config = make_config(display="auto", max_steps=2)
     done = subprocess.run(
         [sys.executable, "-c", PIPED, config.model_dump_json()],
         capture_output=True,

@@ -17,6 +17,12 @@ def data(path):
 
 
 @pytest.fixture
+def make_config(make_config):
+    """Configs of runs that end with their report, as all do unless they say otherwise."""
+    return lambda **changes: make_config(**({"write_report": True} | changes))
+
+
+@pytest.fixture
 def trained(make_config):
     """A run of six steps, with evaluations."""
     config = make_config(eval_every=3, eval_seeds=2)

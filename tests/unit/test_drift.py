@@ -32,7 +32,7 @@ OTHER: dict[str, Any] = {
     "lr_schedule": "cosine", "lr_warmup_steps": 2, "adam_beta1": 0.8, "adam_beta2": 0.99, "adam_eps": 1e-8,
     "weight_decay": 0.1, "grad_clip_norm": 1.0, "num_substeps": 3, "teacher_lag_steps": 4,
     "max_turns_schedule": {"start": 1.0, "end": 2.0, "steps": 4}, "eval_every": 2, "eval_seeds": 1,
-    "eval_dialogues_per_seed": 2, "eval_solve_samples": 4, "judge": {"model_name": "other"}, "write_report": False,
+    "eval_dialogues_per_seed": 2, "eval_solve_samples": 4, "judge": {"model_name": "other"}, "write_report": True,
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}},
 }  # fmt: skip
