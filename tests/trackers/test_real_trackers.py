@@ -7,6 +7,7 @@ import pty
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,16 @@ def run_twice(make_config, tmp_path, caplog, capfd):
 
 
 def records(directory: Path) -> list[Any]:
-    """What an offline run holds: protobuf records in LevelDB's log format, blocks of 32 KiB behind a header of 7 bytes.
+    """What an offline run holds. wandb's own process writes the last of it a moment after the run was finished."""
+    deadline = time.monotonic() + 20
+    while not (found := written(directory)) or found[-1].WhichOneof("record_type") not in ("exit", "footer"):
+        assert time.monotonic() < deadline, f"{directory} does not end: {found[-3:]}"
+        time.sleep(0.05)
+    return found
+
+
+def written(directory: Path) -> list[Any]:
+    """The records that are there by now: protobuf records in LevelDB's log format, blocks of 32 KiB behind a header of 7 bytes.
 
     Each part begins with a checksum (4 bytes), its length (2) and whether it is a whole record (1), or its first (2),
     middle (3) or last (4) part.
