@@ -64,8 +64,8 @@ def records(directory: Path) -> list[Any]:
 def written(directory: Path) -> list[Any]:
     """The protobuf records that are there by now.
 
-    They stand in LevelDB's log format, blocks of 32 KiB behind a header of 7 bytes. Each part begins with a checksum (4 bytes), its length (2) and whether it is a whole record (1), or its first (2),
-    middle (3) or last (4) part.
+    They stand in LevelDB's log format, blocks of 32 KiB behind a header of 7 bytes. Each part begins with a checksum (4
+    bytes), its length (2) and whether it is a whole record (1), or its first (2), middle (3) or last (4) part.
     """
     from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportMissingImports]
 
