@@ -6,14 +6,17 @@ READY := $(VENV)/.ready
 LIGHT := .venv-light
 INTEROP := .venv-interop
 TRACKERS := .venv-trackers
+CLOUD := .venv-cloud
+SELFHOSTED := .venv-selfhosted
 DOCS := .venv-docs
 BENCH := .venv-bench
 BENCH_LOCAL := .venv-bench-local
 # One process a core, but not more than pay.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
-INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop test-trackers test-browser docs bench bench-local bench-objectives fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -23,11 +26,14 @@ help:
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
+	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
+	@echo "make test-cloud   runs under s3://, on an S3 server on loopback"
 	@echo "make test-browser the report in headless Chromium, which must be installed"
 	@echo "make docs         the documentation, into site/"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
+	@echo "make bench-scaling   overhead, costs and long runs, into docs/scaling.md; 10 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
 
@@ -81,6 +87,32 @@ $(TRACKERS)/.ready: pyproject.toml constraints.txt tests/trackers/requirements.t
 test-trackers: $(TRACKERS)/.ready
 	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -m trackers tests/trackers
 
+# The server in an environment of its own, with the tinker that it is made for; the tests have this project's.
+$(SELFHOSTED)/.ready: constraints.txt tests/selfhosted/requirements.txt
+	$(PYTHON) -m venv $(SELFHOSTED)
+	@echo "installing into $(SELFHOSTED) (once)"
+	$(SELFHOSTED)/bin/python $(INSTALL) torch
+	$(SELFHOSTED)/bin/python $(PIP) --requirement tests/selfhosted/requirements.txt
+	$(SELFHOSTED)/bin/python $(PIP) --no-deps --ignore-requires-python skyrl==0.4.0
+	@touch $@
+
+# The SDK closes its connections with the process: that they are open is nothing to warn of.
+test-selfhosted: $(READY) $(SELFHOSTED)/.ready
+	SOCRATIC_SELFHOSTED_PYTHON=$(CURDIR)/$(SELFHOSTED)/bin/python $(BIN)/python -m pytest -p no:cacheprovider \
+		-W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning --timeout 600 \
+		-m selfhosted tests/selfhosted
+
+# An S3 server from PyPI, in an environment of its own and without constraints.txt: the libraries of S3 want an older
+# python-dateutil.
+$(CLOUD)/.ready: pyproject.toml tests/cloud/requirements.txt
+	$(PYTHON) -m venv $(CLOUD)
+	$(CLOUD)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cloud]' \
+		--requirement tests/cloud/requirements.txt
+	@touch $@
+
+test-cloud: $(CLOUD)/.ready
+	$(CLOUD)/bin/python -m pytest -p no:cacheprovider -m cloud tests/cloud
+
 # The cookbook's loop needs torch, but only a few of the cookbook's other dependencies.
 $(BENCH)/.ready: pyproject.toml constraints.txt tests/benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
@@ -107,6 +139,9 @@ bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 
 bench-objectives: $(READY)
 	$(BIN)/python tests/benchmarks/objectives.py --docs
+
+bench-scaling: $(READY)
+	$(BIN)/python tests/benchmarks/scaling.py --docs
 
 fault-matrix: $(READY)
 	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
@@ -154,4 +189,4 @@ tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(SELFHOSTED) $(CLOUD) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis

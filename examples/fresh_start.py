@@ -3,7 +3,7 @@
 python examples/fresh_start.py
 """
 
-from socratic_distill import RunInterrupted, build_socratic_config, resolve_start, train
+from socratic_distill import build_socratic_config, resolve_start, run_script, train
 from socratic_distill.tiny import TRAIN_SEEDS
 
 config = build_socratic_config(
@@ -19,9 +19,12 @@ config = build_socratic_config(
     max_steps=4,
 )
 print(f"this run begins from: {resolve_start(config.log_path)}")
-try:
+
+
+def main() -> None:
     result = train(config)
-except RunInterrupted as stop:  # Ctrl-C: what was done is saved, and the message says how to go on
-    print(stop)
-    raise SystemExit(stop.exit_code) from None
-print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+    print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+
+
+# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+raise SystemExit(run_script(main))

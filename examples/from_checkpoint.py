@@ -7,7 +7,7 @@ Needs the run of `resume.py`. The weights come from there; the optimizer and the
 
 from pathlib import Path
 
-from socratic_distill import RunInterrupted, build_socratic_config, train
+from socratic_distill import build_socratic_config, run_script, train
 from socratic_distill.tiny import TRAIN_SEEDS
 
 journal = Path("runs/run-001/checkpoints.jsonl")
@@ -27,9 +27,12 @@ config = build_socratic_config(
     max_turns=3,
     max_steps=4,
 )
-try:
+
+
+def main() -> None:
     result = train(config)
-except RunInterrupted as stop:  # Ctrl-C: what was done is saved, and the message says how to go on
-    print(stop)
-    raise SystemExit(stop.exit_code) from None
-print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+    print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+
+
+# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+raise SystemExit(run_script(main))

@@ -8,7 +8,6 @@ prompt, as the teacher, it asks. Distillation moves the plain tutor to where the
 
 import argparse
 import os
-import sys
 
 # A model this small computes less than threads cost to start; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,12 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from rich.console import Console
 
 from socratic_distill import (
-    RunInterrupted,
     SocraticConfig,
-    SocraticError,
     build_socratic_config,
     comparison_table,
     load_evaluations,
+    run_script,
     train,
 )
 from socratic_distill.tiny import TRAIN_SEEDS
@@ -79,8 +77,4 @@ def show(log_path: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SocraticError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code if isinstance(error, RunInterrupted) else 1) from None
+    raise SystemExit(run_script(main))

@@ -5,7 +5,7 @@ Run it, stop it with Ctrl-C in the middle, and run it again.
     python examples/resume.py
 """
 
-from socratic_distill import RunInterrupted, build_socratic_config, train
+from socratic_distill import build_socratic_config, run_script, train
 from socratic_distill.tiny import TRAIN_SEEDS
 
 config = build_socratic_config(
@@ -21,9 +21,12 @@ config = build_socratic_config(
     max_steps=8,
     save_every=2,
 )
-try:
+
+
+def main() -> None:
     result = train(config)
-except RunInterrupted as stop:  # Ctrl-C: what was done is saved, and the message says how to go on
-    print(stop)
-    raise SystemExit(stop.exit_code) from None
-print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+    print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
+
+
+# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+raise SystemExit(run_script(main))

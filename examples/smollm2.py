@@ -9,13 +9,12 @@ again to resume.
 
 import argparse
 import importlib.util
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 
-from socratic_distill import RunInterrupted, build_socratic_config, comparison_table, evaluate, load_seeds, train
+from socratic_distill import build_socratic_config, comparison_table, evaluate, load_seeds, run_script, train
 from socratic_distill.local import LocalRestClient, LocalServiceClient
 
 
@@ -57,16 +56,12 @@ def main() -> None:
     # One engine for all three calls loads the model once.
     service = LocalServiceClient(Path(arguments.log_path) / "local")
     engine = {"service_client": service, "rest_client": LocalRestClient(service)}
-    try:
-        before = evaluate(config, seeds=seeds[training:], **engine)
-        result = train(config, **engine)
-    except RunInterrupted as stop:
-        print(stop, file=sys.stderr)
-        raise SystemExit(stop.exit_code) from None
+    before = evaluate(config, seeds=seeds[training:], **engine)
+    result = train(config, **engine)
     after = evaluate(config, sampler_path=result.sampler_path, seeds=seeds[training:], **engine)
     print(f"{result.status} after {result.steps} steps; on {len(seeds) - training} held-out seeds:")
     Console().print(comparison_table({"before": before.measures, "after": after.measures}))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_script(main))

@@ -4,16 +4,13 @@ TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
 """
 
 import argparse
-import os
 
-from socratic_distill import RunInterrupted, build_socratic_config, train
+from socratic_distill import build_socratic_config, run_script, train
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("seeds_file", help="problems in this project's, MathDial's or GSM8K's JSONL")
 parser.add_argument("--max-steps", type=int, default=20)
 arguments = parser.parse_args()
-if "TINKER_API_KEY" not in os.environ:
-    raise SystemExit("TINKER_API_KEY is not set; examples/quickstart.py runs on this machine instead")
 
 config = build_socratic_config(
     tutor_model_name="Qwen3-8B",
@@ -28,8 +25,4 @@ config = build_socratic_config(
     max_turns=6,
     max_steps=arguments.max_steps,
 )
-try:
-    print(train(config))
-except RunInterrupted as stop:
-    print(stop)
-    raise SystemExit(stop.exit_code) from None
+raise SystemExit(run_script(lambda: print(train(config))))

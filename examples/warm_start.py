@@ -24,15 +24,14 @@ if "--model" not in sys.argv:
 from rich.console import Console
 
 from socratic_distill import (
-    RunInterrupted,
     Seed,
     SocraticConfig,
-    SocraticError,
     build_socratic_config,
     comparison_table,
     evaluate,
     load_seeds,
     open_service,
+    run_script,
     train,
 )
 from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
@@ -121,8 +120,4 @@ def trained(config: SocraticConfig, clients: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SocraticError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code if isinstance(error, RunInterrupted) else 1) from None
+    raise SystemExit(run_script(main))

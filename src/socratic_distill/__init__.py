@@ -5,20 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from socratic_distill.builder import build_socratic_config
+    from socratic_distill.checking import Preflight, preflight, preflight_async
     from socratic_distill.checkpoints import CheckpointManager, load_checkpoints
     from socratic_distill.config import SocraticConfig
     from socratic_distill.errors import (
         CheckpointConflict,
         CheckpointNotFound,
+        CloudExtraMissing,
         ConfigDrift,
         ConfigError,
+        CostLimitReached,
         DamagedWeights,
         EventLoopRunning,
         JournalError,
+        LeaseLost,
         LocalEngineError,
         LocalExtraMissing,
         ModelMismatch,
+        ModelNotOffered,
         NoUsableCheckpoint,
+        PreflightError,
         RecordingError,
         RenderingError,
         RolloutError,
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
         SaveError,
         SeedError,
         ServiceError,
+        ServiceUnreachable,
         SocraticError,
         StartError,
         StorageError,
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
         TrainingError,
         UnsupportedFeature,
     )
+    from socratic_distill.estimate import CostEstimate, CostLine, estimate_cost
     from socratic_distill.evaluation import (
         Evaluation,
         Measure,
@@ -45,24 +53,29 @@ if TYPE_CHECKING:
         load_evaluations,
     )
     from socratic_distill.records import CheckpointRecord
+    from socratic_distill.script import run_script
     from socratic_distill.seeds import Seed, load_seeds
     from socratic_distill.service import open_service
     from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, resolve_start
     from socratic_distill.trainer import TrainResult, train, train_async
 
 _ERRORS = (
-    "CheckpointConflict CheckpointNotFound ConfigDrift ConfigError DamagedWeights EventLoopRunning JournalError "
-    "LocalEngineError LocalExtraMissing ModelMismatch NoUsableCheckpoint RecordingError RenderingError RolloutError "
-    "RunInterrupted RunLocked SaveError SeedError ServiceError SocraticError StartError StorageError TeacherError "
-    "TrainingError UnsupportedFeature"
+    "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached DamagedWeights "
+    "EventLoopRunning JournalError LeaseLost LocalEngineError LocalExtraMissing ModelMismatch ModelNotOffered "
+    "NoUsableCheckpoint PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
+    "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError "
+    "UnsupportedFeature"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
     "builder": "build_socratic_config",
     "config": "SocraticConfig",
     "errors": _ERRORS,
+    "estimate": "CostEstimate CostLine estimate_cost",
     "evaluation": "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations",
+    "checking": "Preflight preflight preflight_async",
     "records": "CheckpointRecord",
+    "script": "run_script",
     "seeds": "Seed load_seeds",
     "service": "open_service",
     "start": "FreshStart LoadCheckpoint Resume resolve_start",
@@ -75,19 +88,27 @@ __all__ = [
     "CheckpointManager",
     "CheckpointNotFound",
     "CheckpointRecord",
+    "CloudExtraMissing",
     "ConfigDrift",
     "ConfigError",
+    "CostEstimate",
+    "CostLimitReached",
+    "CostLine",
     "DamagedWeights",
     "Evaluation",
     "EventLoopRunning",
     "FreshStart",
     "JournalError",
+    "LeaseLost",
     "LoadCheckpoint",
     "LocalEngineError",
     "LocalExtraMissing",
     "Measure",
     "ModelMismatch",
+    "ModelNotOffered",
     "NoUsableCheckpoint",
+    "Preflight",
+    "PreflightError",
     "RecordingError",
     "RenderingError",
     "Resume",
@@ -98,6 +119,7 @@ __all__ = [
     "Seed",
     "SeedError",
     "ServiceError",
+    "ServiceUnreachable",
     "SocraticConfig",
     "SocraticError",
     "StartError",
@@ -110,13 +132,17 @@ __all__ = [
     "compare",
     "compare_async",
     "comparison_table",
+    "estimate_cost",
     "evaluate",
     "evaluate_async",
     "load_checkpoints",
     "load_evaluations",
     "load_seeds",
     "open_service",
+    "preflight",
+    "preflight_async",
     "resolve_start",
+    "run_script",
     "train",
     "train_async",
 ]

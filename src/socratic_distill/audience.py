@@ -9,6 +9,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.display import Look, open_display
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.table import describe_measure
+from socratic_distill.pauses import Pauses
 from socratic_distill.trackers import Trackers
 
 _TOLD = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved")
@@ -34,13 +35,19 @@ class Audience:
         self._has_trackers = bool(config.trackers)
         self._trackers = Trackers(config)
         self._display = open_display(config.display)
+        # With no display the SDK's log goes where it went.
+        self._pauses = None if config.display == "off" else Pauses(self._display.say)
 
     async def __aenter__(self) -> Self:
-        """Opens nothing more; see `begin`."""
+        """Listens for pauses of the service; trackers are opened by `begin`."""
+        if self._pauses is not None:
+            self._pauses.watch()
         return self
 
     async def __aexit__(self, *reason: Any) -> None:
         """Gives the terminal back, and hands over to the trackers what is left."""
+        if self._pauses is not None:
+            self._pauses.close()
         self.close()
         if self._has_trackers:
             await asyncio.to_thread(self._trackers.close)  # may wait for a network
@@ -59,6 +66,8 @@ class Audience:
 
     def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
         """A step ended: `done` of `total` batches, with the step's row of `metrics.jsonl`."""
+        if self._pauses is not None:
+            self._pauses.over()
         self._trackers.log(metrics["step"], metrics)
         self._display.step(done, total, metrics)
 

@@ -78,6 +78,7 @@ class SocraticOptions(TypedDict, total=False):
     tracker_project: str
     tracker_name: str | None
     prices: Mapping[str, Price | Mapping[str, Any]]
+    max_cost_usd: float | None
 
 
 def build_socratic_config(

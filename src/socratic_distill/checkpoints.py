@@ -2,11 +2,14 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from socratic_distill.cloud.reading import readable
+from socratic_distill.cloud.urls import is_url
+from socratic_distill.errors import StorageError
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.journal import Journal, rank
 from socratic_distill.journal_lines import Line, bad_lines, without
@@ -22,10 +25,12 @@ def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]
     Lines that are no records are skipped with a warning that names them; the file stays as it is.
 
     Args:
-        log_path: a run directory, or a file that ends in `.jsonl`.
+        log_path: a run directory, or a file that ends in `.jsonl`; either may be in a store.
 
     Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
         JournalError: the file cannot be read.
+        StorageError: the store fails.
     """
     path = journal_file(log_path)
     journal = Journal.read(path)
@@ -34,7 +39,14 @@ def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]
 
 
 def journal_file(log_path: str | os.PathLike[str]) -> Path:
-    """The journal of a run directory; a path that names a `.jsonl` file is taken as it is."""
+    """The journal of a run directory; a path that names a `.jsonl` file is taken as it is.
+
+    Of a run in a store it is a copy.
+    """
+    if is_url(log_path):
+        url, slash, name = os.fspath(log_path).rpartition("/")
+        directory = readable(url if name == JOURNAL else url + slash + name, JOURNAL.__eq__)
+        return directory / JOURNAL
     path = Path(log_path)
     return path if path.suffix == ".jsonl" else path / JOURNAL
 
@@ -55,13 +67,22 @@ class CheckpointManager:
     `checkpoints.jsonl.damaged` before the first record is appended, so that this stands on a line of its own.
     """
 
-    def __init__(self, log_path: str | os.PathLike[str]) -> None:
-        """Opens the journal; nothing is read or written yet.
+    def __init__(
+        self, log_path: str | os.PathLike[str], on_record: Callable[[CheckpointRecord], None] | None = None
+    ) -> None:
+        """Opens the journal; nothing is read or written yet, but for a journal in a store, of which a copy is read.
 
         Args:
-            log_path: a run directory, or a journal file.
+            log_path: a run directory, or a journal file. In a store it can be read alone.
+            on_record: is told of each record that was written.
+
+        Raises:
+            CloudExtraMissing: packages are not installed that the store needs.
+            StorageError: the store fails.
         """
         self.path = journal_file(log_path)
+        self._url = os.fspath(log_path) if is_url(log_path) else None
+        self._on_record = on_record
         self._is_mended = False
         self._newest: CheckpointRecord | None = None  # as of the last append
         self._is_newest_known = False
@@ -85,6 +106,8 @@ class CheckpointManager:
         Raises:
             StorageError: it cannot be written; the records before it are kept.
         """
+        if self._url is not None:
+            raise StorageError(f"{self._url} is in a store, and this a copy of its journal. Only its run writes it")
         self.mend()
         self._write(record)
         newest = self._newest
@@ -96,6 +119,8 @@ class CheckpointManager:
         if self._newest is not None and self._newest.state_path != self._last_path:
             self._newest = self._newest.model_copy(update={"resumed_at": None})
             self._write(self._newest)
+        if self._on_record is not None:
+            self._on_record(record)
 
     def mark_resumed(self, batch: int, record: CheckpointRecord | None) -> None:
         """Notes that the run goes on at `batch`, which supersedes the records of later batches.
@@ -126,11 +151,17 @@ class CheckpointManager:
             EventLoopRunning: an asyncio loop already runs in this thread.
             ServiceError: the service cannot be asked.
             StartError: without server runs, the run directory must hold `run.json`, which has the run's id.
+            StorageError: the journal cannot be written, or the store fails.
         """
         from socratic_distill.blocking import run_blocking
         from socratic_distill.locks import RunLock
         from socratic_distill.orphans import rebuild_journal
 
+        if self._url is not None:
+            from socratic_distill.run import RunDirectory
+
+            with RunDirectory(self._url.removesuffix(f"/{JOURNAL}")) as run:
+                return run_blocking(lambda: rebuild_journal(run.checkpoints, rest_client, server_runs), "rebuild")
         with RunLock(self.path.parent):
             return run_blocking(lambda: rebuild_journal(self, rest_client, server_runs), "rebuild")
 

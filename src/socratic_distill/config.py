@@ -3,14 +3,17 @@
 Building a config reads nothing but whether the seeds files exist; no network, no models.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from socratic_distill.cloud.urls import is_url, why_not
 from socratic_distill.consistency import check_parts
 from socratic_distill.errors import ConfigError
+from socratic_distill.redaction import without_user
 from socratic_distill.settings import (
     Count,
     Judge,
@@ -29,6 +32,7 @@ from socratic_distill.settings import (
 )
 from socratic_distill.validation import explain, refuse_unknown
 
+_log = logging.getLogger(__name__)
 HOUR, DAY = 3600, 24 * 3600
 # The service's range of lifetimes.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
@@ -47,7 +51,10 @@ class SocraticConfig(BaseModel):
     teacher_model_name: Name = Field(description="Model that scores the tutor's tokens. Frozen.")
     learning_rate: Positive = Field(description="Adam learning rate, at its highest where lr_schedule changes it.")
     max_tokens: Count = Field(description="Longest tutor reply, in tokens.")
-    log_path: PathText = Field(description="Directory of the run; the same directory resumes the run.")
+    log_path: PathText = Field(
+        description="Directory of the run; the same directory resumes the run. Or a URL of a store, such as "
+        "s3://bucket/runs/run-001."
+    )
 
     student_profile: str = Field(
         DEFAULT_PROFILE, description="Who the student is, for seeds without a profile of their own."
@@ -265,6 +272,11 @@ class SocraticConfig(BaseModel):
     prices: Mapping[str, Price] = Field(
         {}, description="Prices by full model name, in place of the packaged ones, for the estimated cost."
     )
+    max_cost_usd: Positive | None = Field(
+        None,
+        description="Estimated cost, USD, of the run over all its starts, that no step is to take it beyond: the run "
+        "stops before with a state saved, and a higher limit resumes it. None: no limit.",
+    )
 
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
@@ -288,6 +300,15 @@ class SocraticConfig(BaseModel):
         """Whether the tutor plays dialogues of its own; not where all are recorded."""
         return self.recordings is None or self.recordings.on_policy_fraction > 0
 
+    @field_validator("base_url")
+    @classmethod
+    def _leave_out_password(cls, url: str | None) -> str | None:
+        """The SDK would not send it, and it would stand in every file and message that has the URL."""
+        plain = None if url is None else without_user(url)
+        if plain != url:
+            _log.warning("base_url: the user and password before the host are left out; the key is TINKER_API_KEY")
+        return plain
+
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
         if self.seeds_file is not None and self.seeds_files is not None:
@@ -302,6 +323,13 @@ class SocraticConfig(BaseModel):
         if self.base_url not in (None, "local") and not str(self.base_url).startswith(("http://", "https://")):
             raise ValueError(
                 f"base_url={self.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
+            )
+        if (told := why_not(self.log_path)) is not None:
+            raise ValueError(told)
+        if self.base_url == "local" and is_url(self.log_path):
+            raise ValueError(
+                f"log_path={self.log_path!r} is in a store, and base_url='local' keeps its weights on this machine, in "
+                "log_path; take a local log_path, or a service that keeps the weights"
             )
         known = {*type(self).model_fields, "seeds"}
         if unknown := [name for name in self.allow_config_changes if name not in known]:

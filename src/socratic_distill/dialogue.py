@@ -17,19 +17,21 @@ Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", 
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """What prompts cost.
+    """What sampling and scoring requests cost.
 
     Attributes:
-        sent: tokens that were sent.
+        sent: tokens of prompts that were sent.
         cached: how many of them the service reports as cached.
+        sampled: tokens that were sampled; a scoring request samples one that nobody looks at.
     """
 
     sent: int = 0
     cached: int = 0
+    sampled: int = 0
 
     def __add__(self, other: "PromptUse") -> "PromptUse":
         """The cost of both."""
-        return PromptUse(self.sent + other.sent, self.cached + other.cached)
+        return PromptUse(self.sent + other.sent, self.cached + other.cached, self.sampled + other.sampled)
 
 
 NOTHING_SENT = PromptUse()
@@ -51,7 +53,7 @@ class Turn:
         stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit.
         thought: how many of `tokens`, from the first on, are the `<think>` part.
         likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty where not asked for.
-        use: what its prompt cost; nothing where an earlier turn's request covers it.
+        use: what its request cost; nothing where an earlier turn's request covers it.
         span: when it was asked for and answered, seconds on the loop's clock. Turns that differ in it are equal.
     """
 

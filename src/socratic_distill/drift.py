@@ -43,7 +43,9 @@ _MAY_CHANGE = (
     "rolling_ttl_seconds", "max_failed_saves", "max_recoveries", "allow_config_changes", "max_concurrent_dialogues",
     "max_staleness", "groups_per_minibatch", "max_failed_fraction", "eval_every", "eval_dialogues_per_seed",
     "eval_solve_samples", "judge", "display", "write_report", "trackers", "tracker_project", "tracker_name", "prices",
+    "max_cost_usd",
 )  # fmt: skip
+_MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 # Three fields of the config, one content.
 _SEEDS = "seeds"
 _SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files")
@@ -73,7 +75,7 @@ def fingerprint(
         ConfigError: the teacher's prompt file or a recordings file cannot be read.
     """
     meaning = {name: _text(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
-    for name in ("tutor_model_name", "student_model_name", "teacher_model_name"):
+    for name in _MODEL_FIELDS:
         meaning[name] = full_model_name(getattr(config, name))
     meaning["student_max_tokens"] = str(config.student_max_tokens or config.max_tokens)
     meaning["tutor_prompt_file"] = _digest([prompts.tutor])
@@ -139,6 +141,15 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_text, value))}]"
     return str(value)
+
+
+def model_names(meaning: Mapping[str, str] | None) -> list[str]:
+    """The full names of the models that a run has meant; none where nothing tells."""
+    if meaning is None:
+        return []
+    names = [meaning.get(name) for name in _MODEL_FIELDS]
+    names += [one.get("model_name") for one in json.loads(meaning.get("teachers", "[]"))]
+    return [name for name in names if name is not None]
 
 
 def digest(meaning: Fingerprint) -> str:

@@ -2,6 +2,7 @@
 
 SocraticError
 ├── ConfigError (ValueError)       a config that cannot be meant; raised when it is built
+│   ├── ModelNotOffered            a model name that the service does not offer, or not for its part
 │   ├── RecordingError             a recordings file: names file, line and reason
 │   └── SeedError                  a seeds file: names file, line and reason
 ├── StartError                     what the run should begin from cannot be used
@@ -11,14 +12,19 @@ SocraticError
 │   ├── JournalError               checkpoints.jsonl cannot be read though the run has history
 │   ├── ModelMismatch              the loaded weights belong to another base model or rank
 │   └── NoUsableCheckpoint         the run holds states, but none that it can go on from
+├── CostLimitReached               train() stopped at max_cost_usd; the run can be resumed with a higher one
+├── PreflightError                 several problems that keep a run from starting, in one list
 ├── RunInterrupted                 a signal stopped train(); the run can be resumed
 ├── RunLocked                      another process writes to this log_path
+│   └── LeaseLost                  another process has taken over a log_path in a store
 ├── StorageError                   a file of the run directory cannot be written
+│   └── CloudExtraMissing (ImportError)   log_path in a store without the `cloud` extra
 ├── RenderingError                 a chat template that cannot serve
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
 │   ├── SaveError                  max_failed_saves saves in a row failed
+│   ├── ServiceUnreachable (ConfigError)  no server answers a health request
 │   ├── TrainingError              clients were lost, more than max_recoveries times in a row
 │   └── UnsupportedFeature         the service lacks what the objective needs
 ├── LocalEngineError               the engine in this process: model files, memory, weights
@@ -34,6 +40,24 @@ class SocraticError(Exception):
 
 class ConfigError(SocraticError, ValueError):
     """A config field has a value that cannot be meant."""
+
+
+class ModelNotOffered(ConfigError):
+    """The service does not offer a model of the config, or not for what it is to do; the message lists the nearest.
+
+    Attributes:
+        name: the model's name as the config has it.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        """Keeps which name it was.
+
+        Args:
+            message: what is offered instead.
+            name: the model's name as the config has it.
+        """
+        super().__init__(message)
+        self.name = name
 
 
 class SeedError(ConfigError):
@@ -72,6 +96,50 @@ class NoUsableCheckpoint(StartError):
     """The run holds states, but every one has expired, is gone, or does not say its batch."""
 
 
+class CostLimitReached(SocraticError):
+    """`train()` stopped since the next step would take the run beyond `max_cost_usd`.
+
+    The message says what was spent and saved. The same script with a higher limit resumes the run.
+
+    Attributes:
+        exit_code: what a script exits with: 3.
+    """
+
+    exit_code = 3
+
+
+class PreflightError(SocraticError):
+    """Several problems keep a run from starting; the message lists all, each with what to do.
+
+    Attributes:
+        problems: what each would be raised as, alone.
+    """
+
+    def __init__(self, problems: "list[SocraticError] | tuple[SocraticError, ...]") -> None:
+        """Lists them.
+
+        Args:
+            problems: two or more.
+        """
+        listed = "".join(f"\n  {number}. {type(one).__name__}: {one}" for number, one in enumerate(problems, 1))
+        super().__init__(f"{len(problems)} problems keep the run from starting:{listed}")
+        self.problems = tuple(problems)
+
+
+def raise_all(problems: "list[SocraticError] | tuple[SocraticError, ...]") -> None:
+    """Returns if there are no problems.
+
+    Args:
+        problems: what is wrong.
+
+    Raises:
+        SocraticError: the problem, where there is one alone.
+        PreflightError: there are several.
+    """
+    if problems:
+        raise problems[0] if len(problems) == 1 else PreflightError(problems)
+
+
 class RunInterrupted(SocraticError):
     """A signal stopped `train()`; the message says what was saved and how to go on.
 
@@ -99,8 +167,16 @@ class RunLocked(SocraticError):
     """Another process is writing to this `log_path`."""
 
 
+class LeaseLost(RunLocked):
+    """Another process has taken over a `log_path` in a store from one that did not show for long that it lives."""
+
+
 class StorageError(SocraticError):
     """A file of the run directory cannot be written: no room, no permission, or no directory."""
+
+
+class CloudExtraMissing(StorageError, ImportError):
+    """A `log_path` in a store needs the packages of the `cloud` extra, or of its kind of store."""
 
 
 class RenderingError(SocraticError):
@@ -121,6 +197,10 @@ class ServiceError(SocraticError):
 
 class SaveError(ServiceError):
     """The service failed `max_failed_saves` saves in a row."""
+
+
+class ServiceUnreachable(ServiceError, ConfigError):
+    """No server answers at `base_url`, or at the hosted service, within the time that a health request has."""
 
 
 class TrainingError(ServiceError):

@@ -1,12 +1,19 @@
 """What becomes of an error of the service: a stop with advice, a lost client, or a save to try again."""
 
+import re
+
 from socratic_distill.errors import ServiceError, SocraticError, TrainingError
+from socratic_distill.redaction import redacted
 
 _ADVICE = {
     401: "the service does not accept the key: set TINKER_API_KEY, then start the same script again to resume",
     402: "the account cannot be billed: mend that with the service, then start the same script again to resume",
     403: "the key may not do this: check the account's rights, then start the same script again to resume",
 }
+# How servers say that a request is too long for a model.
+_TOO_LONG = re.compile(r"(?is)\b(context|sequence|prompt|input)\b.*\b(length|long|exceed\w*|window)\b")
+# How servers say that they were restarted since a model was made.
+_FORGOTTEN = re.compile(r"\bmodel\b.*\bnot loaded\b", re.IGNORECASE)
 
 
 def failure(what: str, error: Exception) -> SocraticError:
@@ -21,13 +28,33 @@ def failure(what: str, error: Exception) -> SocraticError:
     """
     if isinstance(error, SocraticError):
         return error
-    advice = _ADVICE.get(getattr(error, "status_code", 0))
-    told = f"{what} failed on the service: {type(error).__name__}: {error}."
+    advice = _ADVICE.get(status_of(error) or 0)
+    told = f"{what} failed on the service: {describe(error)}."
     if advice is not None:
         return ServiceError(f"{told} Nothing behind it was recorded; {advice}")
     return TrainingError(
         f"{told} Nothing behind it was recorded; start the same script again to resume from the last recorded state"
     )
+
+
+def describe(error: Exception) -> str:
+    """An error in a line, without keys; says what to do about a request that a model's context does not hold."""
+    told = redacted(f"{type(error).__name__}: {error}")
+    if status_of(error) in (400, 422) and _TOO_LONG.search(told):
+        return f"{told} (lower max_tokens, student_max_tokens or max_turns, or set max_context_tokens)"
+    return told
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of an error; None where it has none.
+
+    While it waits for an answer, the SDK raises a plain ValueError from the error that has the status.
+    """
+    for one in (error, error.__cause__):
+        status = getattr(one, "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
 def is_answer(error: Exception) -> bool:
@@ -42,6 +69,13 @@ def is_answer(error: Exception) -> bool:
 
 def is_missing(error: Exception) -> bool:
     """Whether the service says that there is no such thing."""
-    import tinker
+    return status_of(error) == 404
 
-    return isinstance(error, tinker.NotFoundError)
+
+def is_forgotten(told: str) -> bool:
+    """Whether an error says that the service no longer holds a model that it trained, as after its restart.
+
+    Args:
+        told: the error, as a dialogue records it.
+    """
+    return _FORGOTTEN.search(told) is not None

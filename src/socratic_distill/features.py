@@ -4,15 +4,14 @@ Nothing in the API tells: what known servers have stands in a table, and another
 tokens, whose outcome the run's directory remembers.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from socratic_distill.errors import StorageError, UnsupportedFeature
+from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.failures import failure
-from socratic_distill.files import write_atomically
+from socratic_distill.server_facts import COMPLETE, REMEMBERED, recall, remember
 from socratic_distill.settings import divergences
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 Feature = Literal["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k"]
 FEATURES: tuple[Feature, ...] = get_args(Feature)
-REMEMBERED = "features.json"
 
 # What each kind of objective asks for.
 _NEEDS: Mapping[str, frozenset[Feature]] = {
@@ -34,8 +32,6 @@ _NEEDS: Mapping[str, frozenset[Feature]] = {
 # In a dialogue that is played, the tutor's likeliest tokens come with its turns.
 _NEED_THE_TUTORS_TOP = ("reverse_kl", "jensen_shannon")
 _THE_TUTORS_TOP: frozenset[Feature] = frozenset({"topk_sample_logprobs"})
-# Servers that have all of them, by base_url: Tinker's hosted service, and the engine in this process.
-_COMPLETE = (None, "local")
 # A server that does not know a field of a request ignores it, or refuses the request with one of these.
 _REFUSALS = (400, 422, 501)
 # Ids that every vocabulary has.
@@ -65,19 +61,18 @@ async def check_features(config: "SocraticConfig", client: Any, directory: Path)
         StorageError: features.json cannot be written.
     """
     needed = needed_features(config)
-    if not needed or config.base_url in _COMPLETE:
+    if not needed or config.base_url in COMPLETE:
         return
-    path, url = directory / REMEMBERED, str(config.base_url)
-    remembered = _read(path)
-    known = remembered.get(url, {})
+    url = str(config.base_url)
+    known = recall(directory).get(url, {})
     untried: list[Feature] = [feature for feature in FEATURES if feature in needed and feature not in known]
-    for feature in untried:
-        known[feature] = await _probe(client, feature)
-    if untried:
-        _write(path, remembered | {url: known})
+    found = {feature: await _probe(client, feature) for feature in untried}
+    if found:
+        remember(directory, url, found)
+    known |= found
     lacking: list[Feature] = [feature for feature in FEATURES if feature in needed and not known[feature]]
     if lacking:
-        raise UnsupportedFeature(_told(config, lacking, known, path))
+        raise UnsupportedFeature(_told(config, lacking, known, directory / REMEMBERED))
 
 
 def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
@@ -131,27 +126,7 @@ async def _ask(client: Any, feature: Feature) -> Any:
     )
 
 
-def _read(path: Path) -> dict[str, dict[Feature, bool]]:
-    """What is remembered, by base_url; nothing where the file is damaged, since asking again is cheap."""
-    try:
-        found = json.loads(path.read_bytes())
-        return {
-            url: {feature: known[feature] for feature in FEATURES if isinstance(known.get(feature), bool)}
-            for url, known in found.items()
-        }
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _write(path: Path, remembered: Mapping[str, Mapping[Feature, bool]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path.parent} cannot be made: {error.strerror or error}. Take another log_path") from error
-    write_atomically(path, json.dumps(remembered, indent=2, sort_keys=True) + "\n")
-
-
-def _told(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[Feature, bool], path: Path) -> str:
+def _told(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool], path: Path) -> str:
     kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
     needs = {kind: _needs_of(kind, config.plays_dialogues) for kind in _NEEDS}
     works = ", ".join(repr(kind) for kind, all_of in needs.items() if all(known.get(one) for one in all_of))

@@ -34,12 +34,14 @@ class Update:
         version: optimizer steps behind the weights that it begins with.
         reached: optimizer steps behind those that it has come to.
         sampler: the save of the new weights behind the last step; None where there is none, or nobody plays with them.
+        forward_tokens: tokens of the examples that were read forward before they were trained on.
     """
 
     batch: int
     version: int
     reached: int
     sampler: PendingSave | None = None
+    forward_tokens: int = 0
     _forward: list[Pass] = field(default_factory=list)
     _passes: list[Pass] = field(default_factory=list)
     _steps: list[Awaitable[Any]] = field(default_factory=list)
@@ -125,6 +127,7 @@ class Learner:
             self._train(update, [one for one in ready if one.loss_fn == loss_fn])
         if waiting := [one for one in examples if one.soft]:
             update._forward.append(self._submit(update, waiting, self._client.forward))
+            update.forward_tokens += sum(len(one.mask) for one in waiting)
 
     async def settle(self, update: Update) -> None:
         """Trains on the examples that were read forward, in their order.

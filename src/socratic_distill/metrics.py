@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from socratic_distill.answers import answer_spans, contains_answer
-from socratic_distill.dialogue import NOTHING_SENT, Ending, Turn
+from socratic_distill.costs import Role
+from socratic_distill.dialogue import NOTHING_SENT, Ending, PromptUse, Turn
 from socratic_distill.objective import TrainingExample
 from socratic_distill.teacher import ScoredDialogue
 from socratic_distill.teachers import SINGLE_TEACHER
@@ -41,7 +42,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "turns/tutor": sum(len(d.tutor_turns) for d in every),
         "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
         "tokens/student": sum(len(turn.tokens) for d in dialogues for turn in d.turns[::2]),
-        **_prompt_tokens(scored),
+        **_request_tokens(scored),
         "reply_tokens/mean": _mean(lengths),
         "reply_tokens/max": max(lengths, default=0),
         "reply_cut": _mean([turn.stop_reason == "length" for turn in tutor_turns]),
@@ -51,6 +52,16 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "reward": _mean([one.reward for one in played if one.reward is not None]),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
+
+
+def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[Role, PromptUse]:
+    """What the requests of some dialogues cost, by whose model they went to."""
+    uses: dict[Role, list[PromptUse]] = {
+        "tutor": [turn.use for one in scored for turn in one.dialogue.turns[1::2]] + [one.tutor_use for one in scored],
+        "student": [turn.use for one in scored for turn in one.dialogue.turns[::2]],
+        "teacher": [one.use for one in scored],
+    }
+    return {role: sum(each, NOTHING_SENT) for role, each in uses.items()}
 
 
 def update_metrics(
@@ -148,17 +159,14 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
     }
 
 
-def _prompt_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
-    """Tokens of the prompts sent in a batch, by whose model read them, and those that the service had cached."""
-    uses = {
-        "tutor": [turn.use for one in scored for turn in one.dialogue.turns[1::2]] + [one.tutor_use for one in scored],
-        "student": [turn.use for one in scored for turn in one.dialogue.turns[::2]],
-        "teacher": [one.use for one in scored],
-    }
-    totals = {role: sum(each, NOTHING_SENT) for role, each in uses.items()}
-    return {f"prompt_tokens/{role}": use.sent for role, use in totals.items()} | {
-        f"prompt_tokens/{role}_cached": use.cached for role, use in totals.items()
-    }
+def _request_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
+    """Tokens of the requests of a batch, by whose model read or sampled them, and those that the service had cached."""
+    totals = dialogue_uses(scored)
+    return (
+        {f"prompt_tokens/{role}": use.sent for role, use in totals.items()}
+        | {f"prompt_tokens/{role}_cached": use.cached for role, use in totals.items()}
+        | {f"sampled_tokens/{role}": use.sampled for role, use in totals.items()}
+    )
 
 
 def _turn_row(

@@ -1,14 +1,17 @@
 """A training client on what the run begins from, the newest state that the service still has."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from socratic_distill.config import SocraticConfig
+from socratic_distill.drift import Change
 from socratic_distill.errors import CheckpointNotFound, DamagedWeights, ModelMismatch, SocraticError
-from socratic_distill.failures import failure, is_missing
+from socratic_distill.failures import describe, failure, is_missing, status_of
 from socratic_distill.models import full_model_name
 from socratic_distill.plan import Plan, decide
 from socratic_distill.run import RunDirectory
 from socratic_distill.service import GONE, Service, is_gone
-from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, Start
+from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, Start, read_history, resolve
 
 
 async def open_training_client(plan: Plan, run: RunDirectory, service: Service) -> tuple[Start, Any]:
@@ -42,36 +45,86 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
             if isinstance(start, Resume) and (is_missing(error) or isinstance(error, DamagedWeights)):
                 unusable[start.state_path] = GONE if is_missing(error) else f"cannot be read: {error}"
                 continue
-            raise await _explain(service, start, error) from error
-        _check_model(training, start.state_path, tutor_name, config.lora_rank)
+            raise await _explain(service.rest, start, error) from error
+        found = await _model_of(training, start.state_path, service.rest)
+        _check_model(start.state_path, found, (tutor_name, config.lora_rank))
         return start, training
 
 
+async def check_start(
+    config: SocraticConfig, run: RunDirectory, rest: Any | None, drift: Sequence[Change] = ()
+) -> Start:
+    """What the run begins from, as far as that can be told without opening it.
+
+    Args:
+        config: the run's config.
+        run: its directory; nothing is written there.
+        rest: is asked whether the state is there, and of which model and rank; None: nobody is.
+        drift: where the config means another run than the directory's.
+
+    Raises:
+        StartError: there is nothing to begin from, or it belongs to another base model or rank.
+        ServiceError: the service failed a call.
+    """
+    unusable: dict[str, str] = {}
+    while True:
+        start = resolve(read_history(run.path), config.load_checkpoint_path, unusable, drift)
+        if isinstance(start, FreshStart) or rest is None:
+            return start
+        try:
+            info = await rest.get_weights_info_by_tinker_path(start.state_path)
+        except Exception as error:
+            if isinstance(start, Resume) and is_missing(error):
+                unusable[start.state_path] = GONE
+                continue
+            raise await _explain(rest, start, error) from error
+        wanted = (full_model_name(config.tutor_model_name), config.lora_rank)
+        _check_model(start.state_path, (info.base_model, info.lora_rank), wanted)
+        return start
+
+
 async def _exists(rest: Any | None, path: str) -> bool:
-    """Whether the service surely holds a checkpoint; False where nobody can be asked."""
-    try:
-        return rest is not None and not await is_gone(rest, path)
-    except SocraticError:
+    """Whether the service surely holds a checkpoint; False where nobody can be asked.
+
+    Not all servers tell of sampler weights by their path, but all list them.
+    """
+    if rest is None:
         return False
+    try:
+        listed = await rest.list_checkpoints(path.removeprefix("tinker://").split("/")[0])
+    except Exception:  # whatever it is, it says nothing of the checkpoint
+        return False
+    return any(one.tinker_path == path for one in listed.checkpoints)
 
 
-def _check_model(training: Any, state_path: str, tutor_name: str, rank: int) -> None:
+async def _model_of(training: Any, state_path: str, rest: Any | None) -> tuple[str | None, int | None]:
+    """Base model and LoRA rank of a client on a state; some servers tell the rank of the state alone."""
     info = training.get_info()
-    found = (info.model_data.model_name or info.model_name, info.lora_rank)
-    if found != (tutor_name, rank):
+    name, rank = info.model_data.model_name or info.model_name, info.lora_rank
+    if rank is None and rest is not None:
+        try:
+            rank = (await rest.get_weights_info_by_tinker_path(state_path)).lora_rank
+        except Exception as error:
+            raise failure(f"asking for {state_path}", error) from error
+    return name, rank
+
+
+def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
+    """Compares base model and LoRA rank, as far as the service tells them."""
+    if any(one is not None and one != other for one, other in zip(found, wanted, strict=True)):
         raise ModelMismatch(
             f"the state {state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
-            f"says {tutor_name!r} with rank {rank}. Set tutor_model_name and lora_rank to the state's, "
+            f"says {wanted[0]!r} with rank {wanted[1]}. Set tutor_model_name and lora_rank to the state's, "
             "or take another log_path"
         )
 
 
-async def _explain(service: Service, start: Start, error: Exception) -> SocraticError:
+async def _explain(rest: Any | None, start: Start, error: Exception) -> SocraticError:
     """Why no training client could be opened."""
-    if isinstance(start, LoadCheckpoint) and getattr(error, "status_code", 0) in (400, 404):
-        message = f"the state {start.state_path} cannot be loaded: {type(error).__name__}: {error}."
+    if isinstance(start, LoadCheckpoint) and status_of(error) in (400, 404):
+        message = f"the state {start.state_path} cannot be loaded: {describe(error)}."
         sampler_path = start.state_path.replace("/weights/", "/sampler_weights/")
-        if await _exists(service.rest, sampler_path):
+        if await _exists(rest, sampler_path):
             message += f" There are sampler weights {sampler_path}, but those cannot be trained from."
         return CheckpointNotFound(f"{message} Check load_checkpoint_path")
     what = "a fresh LoRA" if isinstance(start, FreshStart) else f"the state {start.state_path}"

@@ -19,6 +19,7 @@ from socratic_distill.journal import Journal
 from socratic_distill.records import CheckpointRecord, Kind
 from socratic_distill.rollback import next_step
 from socratic_distill.run import METRICS, SERVER_RUNS, read_run_id
+from socratic_distill.state_paths import spellings
 
 _NAME = re.compile(r"(\d{6,})(?:-\d+)?")
 _PAGE = 100
@@ -134,18 +135,22 @@ def _record_missing(
         runs: the server runs of the lineage.
         done: the number of steps with rows; None where nothing tells.
     """
-    known = Journal.read(journal.path).known(path for one in found for path in one.record.paths)
+    known = Journal.read(journal.path).known(way for one in found for way in _spellings(one))
     until = {run.id: run.until for run in runs}
     missing = []
     for one in found:
         batch, limit = one.record.batch, until.get(one.server_run, 0)
         in_window = batch is not None and (limit is None or batch <= limit) and (done is None or batch <= done)
-        if in_window and not known.intersection(one.record.paths):
+        if in_window and not known.intersection(_spellings(one)):
             missing.append(one.record)
     for record in sorted(missing, key=lambda record: (record.batch or 0, str(record.created_at))):
         _log.warning("adopted %s, saved before batch %s: it had no record", *record.paths, record.batch)
         journal.append(record)
     return missing
+
+
+def _spellings(found: Found) -> set[str]:
+    return {way for path in found.record.paths for way in spellings(path)}
 
 
 async def _list(rest: Any, server_run: str, run_id: str | None) -> list[Found]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from socratic_distill.batches import check_recordings, total_steps
 from socratic_distill.config import SocraticConfig
-from socratic_distill.drift import Change, Fingerprint, changes, fingerprint
+from socratic_distill.drift import Change, Fingerprint, changes, fingerprint, model_names
 from socratic_distill.errors import ConfigError
 from socratic_distill.journal import Journal
+from socratic_distill.models import with_known_names
 from socratic_distill.prompts import check_prompts, load_prompts
 from socratic_distill.recordings import Recording, load_recordings
 from socratic_distill.rewards import RewardFunction, load_rewards
@@ -25,7 +26,7 @@ class Plan:
     """What a run is to do, read once: nothing in it changes while a process lives.
 
     Attributes:
-        config: the run's config.
+        config: the run's config, its models by full names.
         seeds: the seeds that it trains on.
         held_out: those that it is evaluated on.
         recordings: recorded dialogues that it learns from.
@@ -68,12 +69,14 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
         ConfigError: a prompt file or a reward function cannot be used.
         StartError: `fingerprint.json` cannot be read.
     """
+    before = read_fingerprint(run.path)
+    config = config if config.base_url == "local" else with_known_names(config, model_names(before))
     given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = load_recordings(config.recordings.files) if config.recordings else ()
     prompts = load_prompts(config)
     meaning = fingerprint(config, given, prompts, [one.seed for one in recordings])
-    drift = changes(read_fingerprint(run.path), meaning, config.allow_config_changes)
+    drift = changes(before, meaning, config.allow_config_changes)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
         raise ConfigError(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from socratic_distill.config import SocraticConfig
+from socratic_distill.server_facts import COMPLETE
 
 
 class SavePolicy(Protocol):
@@ -51,12 +52,15 @@ class SavePlan:
     Attributes:
         periodic: when states are kept.
         rolling: when a cheap resume point replaces the one before it.
-        ttl_seconds: by kind of save, how long the service keeps it; None is for ever.
+        ttl_seconds: by kind of save, how long the service is asked to keep it; None is for ever.
+        is_kept_to: whether it is known to do so. Where it is not, a record says nothing of an end, and the service
+            is asked whether it still has a state.
     """
 
     periodic: SavePolicy
     rolling: SavePolicy
     ttl_seconds: dict[str, int | None]
+    is_kept_to: bool = True
 
     def due(self, batch: int, seconds: float) -> Literal["periodic", "rolling"] | None:
         """The kind of state to save before a batch; a periodic one serves as the rolling one too.
@@ -85,4 +89,4 @@ def save_plan(config: SocraticConfig) -> SavePlan:
         "rolling": config.rolling_ttl_seconds,
         "final": None,
     }
-    return SavePlan(AnyOf(tuple(periodic)), AnyOf(rolling), lifetimes)
+    return SavePlan(AnyOf(tuple(periodic)), AnyOf(rolling), lifetimes, is_kept_to=config.base_url in COMPLETE)

@@ -12,6 +12,7 @@ from socratic_distill.records import CheckpointRecord
 from socratic_distill.saver import deletion
 from socratic_distill.service import GONE, is_gone
 from socratic_distill.start import why_unusable
+from socratic_distill.state_paths import full_path
 
 _KEPT = ("periodic", "final", None)  # None: other tools keep what they record
 
@@ -93,7 +94,7 @@ async def delete(journal: CheckpointManager, rest: Any, surplus: Sequence[Surplu
     """
     for one in surplus:
         try:
-            await rest.delete_checkpoint_from_tinker_path(one.path)
+            await rest.delete_checkpoint_from_tinker_path(full_path(one.path))
         except Exception as error:
             if not is_missing(error):
                 raise failure(f"deleting {one.path}", error) from error

@@ -1,10 +1,13 @@
 """How often a run may lose its clients and go on."""
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from socratic_distill.display import Display
 from socratic_distill.errors import TrainingError
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +30,21 @@ class Recoveries:
         self._in_a_row = 0
         self._total = 0
         self._furthest = -1
+
+    async def over(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Does something, again after each loss.
+
+        Args:
+            action: begins it; what it opens must not be needed any more when it raises.
+
+        Raises:
+            TrainingError: as `count`.
+        """
+        while True:
+            try:
+                return await action()
+            except TrainingError as error:
+                self.count(error)
 
     def count(self, error: TrainingError) -> None:
         """Counts a loss.

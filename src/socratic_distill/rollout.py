@@ -16,7 +16,8 @@ from socratic_distill.dialogue import (
     teacher_view,
     tutor_view,
 )
-from socratic_distill.errors import RolloutError
+from socratic_distill.errors import RolloutError, TrainingError
+from socratic_distill.failures import describe, is_forgotten
 from socratic_distill.panel import Member, Panel, Wanted
 from socratic_distill.prompts import Prompts
 from socratic_distill.randomness import stable_seed
@@ -41,6 +42,7 @@ class Speaker:
         temperature: sampling temperature.
         version: optimizer steps behind the client's weights; 0 for a frozen model.
         top: number of likeliest tokens asked for at each of a turn's places.
+        told: is told what each request cost; None: nobody.
     """
 
     role: Role
@@ -50,6 +52,7 @@ class Speaker:
     temperature: float
     version: int = 0
     top: int = 0
+    told: Callable[[PromptUse], None] | None = None
 
     async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
         """Samples `count` turns on one prompt."""
@@ -66,7 +69,10 @@ class Speaker:
         # A server that lacks the feature may refuse its very name.
         features = {"topk_sample_logprobs": self.top} if self.top else {}
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
-        use, span = PromptUse(len(prompt), response.prompt_cache_hit_tokens), (began, now())
+        sampled, span = sum(len(one.tokens) for one in response.sequences), (began, now())
+        use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)
+        if self.told is not None:
+            self.told(use)
         # The turns of one request share its prompt: the first one bears its cost.
         uses = [use, *[NOTHING_SENT] * (count - 1)]
         return [self._turn(prompt, one, use, span) for one, use in zip(response.sequences, uses, strict=True)]
@@ -262,19 +268,21 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
 
     Raises:
         RolloutError: more than `max_failed_fraction` of them did.
+        TrainingError: they did since the service lost the tutor's weights; reopening its clients mends that.
     """
-    errors = [dialogue.error for dialogue in dialogues if dialogue.ending == "failed"]
+    errors = [dialogue.error or "" for dialogue in dialogues if dialogue.ending == "failed"]
     if len(errors) > max_failed_fraction * len(dialogues):
+        forgotten = [error for error in errors if is_forgotten(error)]
+        if forgotten:
+            raise TrainingError(
+                f"the service lost weights of the tutor, as a server does that is started again: {forgotten[0]}. Start "
+                "the same script again to resume from the last recorded state"
+            )
         raise RolloutError(
             f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="
             f"{max_failed_fraction} allows; the first error: {errors[0]}. The run's last state is kept: "
             "mend the cause and start the same script again"
         )
-
-
-def describe(error: Exception) -> str:
-    """An error as a dialogue records it."""
-    return f"{type(error).__name__}: {error}"
 
 
 async def gather_all(parts: Iterable[Awaitable[T]]) -> list[T]:

@@ -1,24 +1,34 @@
 """The run directory: its lock, run.json, config.json, origin.json, server runs, metrics and dialogues."""
 
+import asyncio
 import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from socratic_distill.checkpoints import CheckpointManager
+from socratic_distill.cloud.guard import CarefulRestClient
+from socratic_distill.cloud.mirror import Mirror
+from socratic_distill.cloud.reading import readable
+from socratic_distill.cloud.urls import is_url
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Fingerprint, free_changes
-from socratic_distill.errors import ConfigError, StartError
+from socratic_distill.errors import ConfigError, SocraticError, StartError
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.locks import RunLock
+from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
 from socratic_distill.start import METRICS, ORIGIN, Origin
+
+if TYPE_CHECKING:
+    from socratic_distill.service import Service
 
 CONFIG = "config.json"
 DIALOGUES = "dialogues.jsonl"
@@ -30,31 +40,59 @@ _log = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """Everything that a run writes. A context manager that holds the directory's lock.
+    """Everything that a run writes. A context manager, sync and async, that holds the directory's lock.
+
+    A run in a store is written in a local directory, from which it is uploaded; leaving waits for that.
 
     Attributes:
-        path: the directory.
+        path: the directory; of a run in a store the local one.
         checkpoints: the journal.
 
     Raises:
+        CloudExtraMissing: on entering, when packages are not installed that the store needs.
+        LeaseLost: another process took over a run in a store.
         RunLocked: on entering, when another process holds the lock.
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written, or the store fails.
     """
 
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
         """Names the directory; nothing is read or written yet."""
-        self.path = Path(log_path)
-        self.checkpoints = CheckpointManager(self.path)
+        self._mirror = Mirror(os.fspath(log_path)) if is_url(log_path) else None
+        self.path = Path(log_path) if self._mirror is None else self._mirror.path
+        self.checkpoints = CheckpointManager(self.path, self._recorded)
         self._lock = RunLock(self.path)
 
     def __enter__(self) -> Self:
-        """Takes the directory's lock."""
+        """Takes the directory's lock; of a run in a store it takes the lease and fetches the files."""
+        if self._mirror is not None:
+            self._mirror.open()
         self._lock.__enter__()
         return self
 
-    def __exit__(self, *reason: Any) -> None:
-        """Frees the lock."""
-        self._lock.__exit__(*reason)
+    def __exit__(self, kind: type[BaseException] | None, *reason: Any) -> None:
+        """Frees the lock; of a run in a store it uploads the rest and gives back the lease."""
+        self._lock.__exit__(kind, *reason)
+        if self._mirror is not None:
+            _close(self._mirror, kind is not None)
+
+    async def __aenter__(self) -> Self:
+        """As `with`, but a store is waited for off the event loop."""
+        if self._mirror is not None:
+            await _off_the_loop(self._mirror.open, self._mirror.interrupt, undo=self._mirror.close)
+        self._lock.__enter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *reason: Any) -> None:
+        """As `with`, but a store is waited for off the event loop."""
+        self._lock.__exit__(kind, *reason)
+        if (mirror := self._mirror) is not None:
+            await _off_the_loop(lambda: _close(mirror, kind is not None), mirror.interrupt)
+
+    def guarded(self, service: "Service") -> "Service":
+        """A service on which nothing is deleted that the run, as the store has it, still counts on."""
+        if self._mirror is None or service.rest is None:
+            return service
+        return replace(service, rest=CarefulRestClient(service.rest, self._mirror))
 
     def begin(self, config: SocraticConfig, meaning: Fingerprint, origin: Origin | None) -> str:
         """Writes what this start is: the config, what it means and, for a run that begins here, its origin.
@@ -78,17 +116,30 @@ class RunDirectory:
         """
         end_line(self.path / SERVER_RUNS)
         append_durably(self.path / SERVER_RUNS, json.dumps({"server_run": server_run, "batch": batch}) + "\n")
+        if self._mirror is not None:
+            self._mirror.request()
 
     def roll_back(self, batch: int) -> None:
         """Moves what batches >= `batch` left aside: metric rows, dialogues, evaluations. Those batches run again."""
+        if self._mirror is not None:
+            self._mirror.rewind()
         for name in (METRICS, DIALOGUES):
             roll_back(self.path / name, batch)
         set_aside(self.path / EVALUATIONS, batch)
 
     def log_step(self, metrics: Mapping[str, Any], dialogues: Iterable[Mapping[str, Any]]) -> None:
-        """Appends a step's metrics row and its dialogues; the dialogues first, the row vouches for them."""
+        """Appends a step's metrics row and its dialogues; the dialogues first, the row vouches for them.
+
+        Raises:
+            LeaseLost: another process took over a run in a store.
+            StorageError: a file cannot be written, or the store has failed for too long.
+        """
+        if self._mirror is not None:
+            self._mirror.check()
         append_durably(self.path / DIALOGUES, b"".join(_dialogue_line(row) for row in dialogues))
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
+        if self._mirror is not None:
+            self._mirror.request_if_late()
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The rows of the steps so far; a line that a crash tore is passed over."""
@@ -96,6 +147,11 @@ class RunDirectory:
         for line in path.read_bytes().splitlines() if path.exists() else ():
             with suppress(ValueError):
                 yield json.loads(line)
+
+    def _recorded(self, record: CheckpointRecord) -> None:
+        """Has a record of consequence uploaded; sampler weights only serve the next steps."""
+        if self._mirror is not None and (record.state_path or record.deleted_path):
+            self._mirror.request()
 
     def _log_free_changes(self, config: SocraticConfig) -> None:
         try:
@@ -106,13 +162,41 @@ class RunDirectory:
             _log.info("%s: %s was %s and is %s from here on", self.path, change.field, change.before, change.now)
 
 
+def _close(mirror: Mirror, failed: bool) -> None:
+    """Closes a mirror; an error that is raised already counts more than what the store fails then."""
+    try:
+        mirror.close()
+    except SocraticError as error:
+        if not failed:
+            raise
+        _log.error("%s", error)
+
+
+async def _off_the_loop(
+    call: Callable[[], None], interrupt: Callable[[], None], undo: Callable[[], None] | None = None
+) -> None:
+    """Runs a blocking call in a thread; a cancellation hurries it, and undoes it where it came to its end."""
+    task = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        interrupt()
+        await asyncio.wait([task])
+        if task.exception() is not None:
+            _log.warning("while stopping: %s", task.exception())
+        elif undo is not None:
+            await asyncio.to_thread(undo)
+        raise
+
+
 def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
     """The config that a run directory was last started with, equal to the one that was built.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
+        StorageError: the store that the run is in fails.
     """
-    return SocraticConfig(**_stored_config(Path(log_path) / CONFIG))
+    return SocraticConfig(**_stored_config(readable(log_path, CONFIG.__eq__) / CONFIG))
 
 
 def read_run_id(directory: Path) -> str | None:

@@ -132,7 +132,7 @@ class Saver:
             version=version,
             kind=kind,
             created_at=now,
-            expires_at=None if ttl is None else now + timedelta(seconds=ttl),
+            expires_at=now + timedelta(seconds=ttl) if ttl is not None and self._plan.is_kept_to else None,
             config_digest=self._facts.config_digest,
         )
         call = self._client.save_state if key == "state_path" else self._client.save_weights_for_sampler

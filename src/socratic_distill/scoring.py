@@ -1,5 +1,6 @@
 """Scoring requests: log-probabilities of tokens in a sequence, and of others that are named beside them."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -81,9 +82,15 @@ class Scorer:
     `prompt_logprobs_last_n` takes it from its cache. One that does not is noticed at the first answer.
     """
 
-    def __init__(self) -> None:
-        """Begins with trust in the server."""
-        self._takes_last_n = True
+    def __init__(self, takes_last_n: bool | None = True) -> None:
+        """Begins with trust in the server, or with none.
+
+        Args:
+            takes_last_n: whether the server honours `prompt_logprobs_last_n`; None: that is found out by the first
+                request, and others wait for it.
+        """
+        self._takes_last_n = takes_last_n
+        self._first = asyncio.Lock()
 
     async def score(self, client: Any, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:
         """What a client's model says of the tokens in a sequence's spans.
@@ -91,23 +98,40 @@ class Scorer:
         Raises:
             TeacherError: scores are missing or do not fit the tokens.
         """
-        last_n = len(sequence.tokens) - sequence.spans[0].start
-        try:
-            response = await _request(client, sequence, ask, last_n if self._takes_last_n else None)
-        except Exception as error:
-            if "prompt_logprobs_last_n" not in str(error):
-                raise
-            if self._takes_last_n:
-                _log.info("the server does not honour prompt_logprobs_last_n: whole prompts are scored (%s)", error)
-            self._takes_last_n = False
-            response = await _request(client, sequence, ask, None)
+        response = await self._answer(client, sequence, ask)
         return Scores(
             own=span_scores(sequence, response.prompt_logprobs, whose),
             top=_top(sequence, response, ask.top, whose) if ask.top else [],
             draws=_draws(sequence, response, whose) if ask.draws else [],
             targets=_targets(sequence, response, ask.targets, whose) if ask.targets is not None else [],
-            use=PromptUse(len(sequence.tokens), response.prompt_cache_hit_tokens),
+            use=PromptUse(
+                len(sequence.tokens),
+                response.prompt_cache_hit_tokens,
+                sum(len(one.tokens) for one in response.sequences),
+            ),
         )
+
+    async def _answer(self, client: Any, sequence: TokenSequence, ask: Ask) -> Any:
+        async with self._first:
+            if self._takes_last_n is None:
+                return await self._ask(client, sequence, ask)
+        return await self._ask(client, sequence, ask)
+
+    async def _ask(self, client: Any, sequence: TokenSequence, ask: Ask) -> Any:
+        """The answer, to a second request where the server does not honour the first."""
+        if self._takes_last_n is not False:
+            try:
+                response = await _request(client, sequence, ask, len(sequence.tokens) - sequence.spans[0].start)
+            except Exception as error:
+                if "prompt_logprobs_last_n" not in str(error):
+                    raise
+                if self._takes_last_n is not False:
+                    _log.info("the server does not honour prompt_logprobs_last_n: whole prompts are scored (%s)", error)
+                self._takes_last_n = False
+            else:
+                self._takes_last_n = True if self._takes_last_n is None else self._takes_last_n
+                return response
+        return await _request(client, sequence, ask, None)
 
 
 def _request(client: Any, sequence: TokenSequence, ask: Ask, last_n: int | None) -> Awaitable[Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError, SocraticError
-from socratic_distill.failures import failure, is_missing
+from socratic_distill.failures import describe, failure, is_missing
+from socratic_distill.reachability import HOW_TO_GIVE_A_KEY, check_health, check_key
 
 GONE = "is gone from the service"
-_HEALTH_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -36,32 +36,61 @@ def open_service(config: SocraticConfig) -> Service:
         config: its `base_url` says which service, its `log_path` where the local engine keeps weights.
 
     Raises:
-        ConfigError: no server answers at base_url.
+        ConfigError: there is no key for the service.
+        ServiceUnreachable: no server answers within 10 seconds.
+        ServiceError: the service does not accept the key, or failed a call.
         LocalExtraMissing: base_url is "local" and the `local` extra is not installed.
     """
     if config.base_url == "local":
         return _open_local(config)
-    if config.base_url is not None:
-        _check_health(config.base_url)
+    check_key()
+    check_health(config.base_url)
     import tinker
 
     try:
         url = config.base_url
         return Service(tinker.ServiceClient(base_url=url), tinker.RestClient(base_url=url))
-    except tinker.TinkerError as error:
-        raise ConfigError(
-            f"the Tinker service cannot be opened: {error}. Set TINKER_API_KEY, or base_url='local' to train on "
-            "this machine"
-        ) from error
+    except Exception as error:
+        raise _refusal("opening the service", error) from error
 
 
 async def connect(config: SocraticConfig, service_client: Any | None, rest_client: Any | None) -> Service:
-    """The given clients, or, without a service client, those of the service that the config names."""
+    """The given clients, or, without a service client, those of the service that the config names.
+
+    Raises:
+        ServiceError: the service failed a call; and as `open_service`.
+    """
     if service_client is None:
-        return await asyncio.to_thread(open_service, config)
-    if rest_client is None:
-        _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
-    return Service(service_client, rest_client)
+        service = await asyncio.to_thread(open_service, config)
+    else:
+        if rest_client is None:
+            _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
+        service = Service(service_client, rest_client)
+    await _begin_session(service.client)
+    return service
+
+
+async def _begin_session(client: Any) -> None:
+    """Off the event loop: the SDK opens its session in the first call that needs one, and blocks in it."""
+    import tinker
+
+    if not isinstance(client, tinker.ServiceClient):
+        return
+    try:
+        await asyncio.to_thread(lambda: client.holder)
+    except Exception as error:
+        raise _refusal("opening a session", error) from error
+
+
+def _refusal(what: str, error: Exception) -> SocraticError:
+    """What keeps the SDK's clients from being made."""
+    import tinker
+
+    if isinstance(error, AttributeError) and isinstance(error.__context__, tinker.APIStatusError):
+        error = error.__context__  # billing: the SDK stumbles where it would begin to pause
+    if isinstance(error, tinker.TinkerError) and not isinstance(error, tinker.APIError):
+        return ConfigError(f"{what} failed: {describe(error)}. {HOW_TO_GIVE_A_KEY}")
+    return failure(what, error)
 
 
 def _open_local(config: SocraticConfig) -> Service:
@@ -69,17 +98,6 @@ def _open_local(config: SocraticConfig) -> Service:
 
     client = LocalServiceClient(store=Path(config.log_path) / "local", trust_remote_code=config.trust_remote_code)
     return Service(client, LocalRestClient(client))
-
-
-def _check_health(base_url: str) -> None:
-    """A plain request with a short limit: the SDK's own retries would block for minutes."""
-    import httpx
-
-    url = base_url.rstrip("/") + "/api/v1/healthz"
-    try:
-        httpx.get(url, timeout=_HEALTH_SECONDS).raise_for_status()
-    except httpx.HTTPError as error:
-        raise ConfigError(f"no Tinker server answers at base_url={base_url!r} ({url}: {error})") from error
 
 
 async def open_sampling_client(client: Any, what: str, **model: str) -> Any:
@@ -136,6 +154,8 @@ async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
     try:
         capabilities = await rest.get_server_capabilities()
     except Exception as error:
+        if is_missing(error):
+            return None
         raise failure("asking for the models' contexts", error) from error
     known = [
         model.max_context_length

@@ -14,6 +14,7 @@ from socratic_distill.guards import check_room
 from socratic_distill.interrupts import finish
 from socratic_distill.lag import restore_tutors
 from socratic_distill.learner import Learner, Update
+from socratic_distill.older_samplers import check_older_samplers
 from socratic_distill.opening import open_training_client
 from socratic_distill.orphans import adopt_orphans
 from socratic_distill.plan import Plan, final_paths
@@ -44,6 +45,7 @@ class Session:
         batch: the next batch whose rows are not on disk.
         taken: the next batch whose optimizer step is not under way.
         max_staleness: batches that the dialogues may be ahead of the weights that they are played with.
+        keeps_apart: whether evaluations may play with weights that training has left behind.
     """
 
     start: Start
@@ -55,6 +57,7 @@ class Session:
     batch: int
     taken: int
     max_staleness: int
+    keeps_apart: bool
     _cast: Cast | None = None
     _sampler_path: str = ""  # of the cast's tutor
     _has_newest: bool = True
@@ -74,8 +77,10 @@ class Session:
             await self._rows_written.wait()
 
     async def between_steps(self) -> None:
-        """Returns once the weights are not ahead of the rows on disk, and no state is due any more."""
+        """Returns once the weights are not ahead of the rows on disk, and no save and no evaluation needs them."""
         await self._rows_written.wait()
+        if not self.keeps_apart:
+            await self.evaluations.settle()
 
     async def cast(self) -> Cast:
         """Everyone in the first dialogues, the tutor with the weights that the session began with.
@@ -220,6 +225,7 @@ async def open_session(
     batch = start.batch if isinstance(start, Resume) else 0
     check_room(stage.cast(None, version=0), plan.played_seeds)
     await check_features(config, stage.client, run.path)
+    keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(stage.panel, run, service, batch)
     _tell(plan, start, display)
     run_id = _bring_in_line(plan, run, start)
@@ -239,7 +245,16 @@ async def open_session(
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
     return Session(
-        start, service, learner, saver, stage, evaluations, batch, taken=batch, max_staleness=config.max_staleness
+        start,
+        service,
+        learner,
+        saver,
+        stage,
+        evaluations,
+        batch,
+        taken=batch,
+        max_staleness=config.max_staleness,
+        keeps_apart=keeps_apart,
     )
 
 

@@ -14,6 +14,7 @@ from socratic_distill.rollout import Cast, Speaker
 from socratic_distill.schedules import turns
 from socratic_distill.scoring import Scorer
 from socratic_distill.seeds import Seed
+from socratic_distill.server_facts import COMPLETE
 from socratic_distill.service import Service, get_tokenizer, open_sampling_client, smallest_context
 from socratic_distill.settings import Supervised
 from socratic_distill.teachers import TeacherPlan, plan_teachers, teachers_of
@@ -119,7 +120,8 @@ async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any
     student_tokens = config.student_max_tokens or config.max_tokens
     speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
     panel = Panel(members, routes, config.teacher_average, config.max_staleness)
-    return Stage(config, Scorer(), panel, speaker, tutor_renderer, prompts, max_context)
+    scorer = Scorer(True if config.base_url in COMPLETE else None)
+    return Stage(config, scorer, panel, speaker, tutor_renderer, prompts, max_context)
 
 
 async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:

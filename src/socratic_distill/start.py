@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from socratic_distill.checkpoints import journal_file
+from socratic_distill.checkpoints import JOURNAL, journal_file
+from socratic_distill.cloud.reading import readable
 from socratic_distill.drift import Change, describe_drift
 from socratic_distill.errors import (
     CheckpointConflict,
@@ -108,17 +109,19 @@ def resolve_start(
     whether the config still means the same run, is found out by `train`.
 
     Args:
-        log_path: directory of the run; it need not exist.
+        log_path: directory of the run; it need not exist, and may be in a store.
         load_checkpoint_path: training state to start from: `tinker://<server run>/weights/<name>`, the
             short `tinker://<model_id>/<name>`, another run's `checkpoints.jsonl` or directory (newest
-            state, or `…#<name>`), or a local engine's weights directory. None: a fresh LoRA.
+            state, or `…#<name>`; it may be in a store), or a local engine's weights directory. None: a fresh LoRA.
 
     Raises:
         CheckpointConflict: the run in `log_path` began from something else.
         CheckpointNotFound: `load_checkpoint_path` leads to no training state.
+        CloudExtraMissing: packages are not installed that the store needs.
         JournalError: the journal cannot be read though the run has history.
         NoUsableCheckpoint: the run holds states, but none that it can go on from.
         StartError: `origin.json` cannot be read.
+        StorageError: the store fails.
     """
     wanted = None if load_checkpoint_path is None else os.fspath(load_checkpoint_path)
     return resolve(read_history(log_path), wanted)
@@ -131,7 +134,7 @@ def read_history(log_path: str | os.PathLike[str]) -> History:
         JournalError: the journal cannot be read.
         StartError: `origin.json` cannot be read.
     """
-    directory = Path(log_path)
+    directory = readable(log_path, (JOURNAL, METRICS, ORIGIN).__contains__)
     metrics = directory / METRICS
     has_metrics = metrics.exists() and metrics.stat().st_size > 0
     return History(Journal.read(journal_file(directory)), has_metrics, read_origin(directory), str(log_path))

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from socratic_distill.checkpoints import JOURNAL, journal_file
+from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.journal import Journal
 
@@ -20,6 +21,9 @@ def resolve_state_path(given: str) -> str:
     """
     if given.startswith("tinker://"):
         return _resolve_tinker_path(given)
+    if is_url(given):
+        url, _, name = given.partition("#")
+        return _resolve_journal(journal_file(url), name or None, url)
     path, name = given, ""
     if not Path(given).exists() and "#" in given:  # a directory may have it in its name
         path, _, name = given.rpartition("#")
@@ -31,6 +35,19 @@ def resolve_state_path(given: str) -> str:
         f"load_checkpoint_path={given!r} is none of: tinker://<server run>/weights/<name>, a checkpoints.jsonl "
         "(or the directory that holds one), a local engine's weights directory"
     )
+
+
+def full_path(sampler_path: str) -> str:
+    """A path of sampler weights in its three parts, as the REST calls want it; some servers write it in two."""
+    match = _TINKER.fullmatch(sampler_path)
+    if match is None or match["kind"] is not None:
+        return sampler_path
+    return f"tinker://{match['run']}/sampler_weights/{match['name']}"
+
+
+def spellings(path: str) -> set[str]:
+    """A path in all the ways in which servers write it: that of sampler weights in three parts, or in two."""
+    return {path, path.replace("/sampler_weights/", "/")} if path.startswith("tinker://") else {path}
 
 
 def _resolve_tinker_path(given: str) -> str:
@@ -55,16 +72,17 @@ def _resolve_tinker_path(given: str) -> str:
     raise CheckpointNotFound(f"load_checkpoint_path={given!r}: expected …/weights/…, not {match['kind']!r}")
 
 
-def _resolve_journal(path: Path, name: str | None) -> str:
+def _resolve_journal(path: Path, name: str | None, told: str | None = None) -> str:
+    told = told or str(path)
     if not path.is_file():
-        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {path}")
+        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {told}")
     journal = Journal.read(path)
     states = [record for record in journal.records() if record.state_path and record.state_path not in journal.deleted]
     if name is not None:
         states = [record for record in states if record.name == name]
     if not states:
         wanted = "no record with a state" if name is None else f"no state named {name!r}"
-        raise CheckpointNotFound(f"load_checkpoint_path: {path} holds {wanted}")
+        raise CheckpointNotFound(f"load_checkpoint_path: {told} holds {wanted}")
     # Without a batch the order of the lines is all there is; a state can be built on without one.
     newest = journal.newest_state(lambda one: None if name in (None, one.name) else "of another name") or states[-1]
     assert newest.state_path is not None

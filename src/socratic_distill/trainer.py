@@ -13,22 +13,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from socratic_distill.audience import Audience
+from socratic_distill.budget import Budget
+from socratic_distill.checking import Listing
 from socratic_distill.config import SocraticConfig
-from socratic_distill.costs import step_cost, tariff_of
 from socratic_distill.display import Display, Moment
-from socratic_distill.errors import NoUsableCheckpoint, ServiceError, SocraticError, TrainingError
+from socratic_distill.errors import CostLimitReached, NoUsableCheckpoint, ServiceError, SocraticError
+from socratic_distill.estimate import announce
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible, take_note
 from socratic_distill.learner import Update
 from socratic_distill.metrics import dialogue_metrics, dialogue_row, staleness_metrics, update_metrics
 from socratic_distill.objective import make_examples
 from socratic_distill.plan import Plan, decide, finished, read_plan
-from socratic_distill.prices import packaged_prices
+from socratic_distill.preparing import fit_to_service
 from socratic_distill.recovery import Recoveries
 from socratic_distill.rollout import Cast, check_failures, describe
 from socratic_distill.run import RunDirectory, read_run_id
-from socratic_distill.service import Service, connect
+from socratic_distill.service import Service
 from socratic_distill.session import Session, open_session
+from socratic_distill.storage import check_storage
 from socratic_distill.stream import Stream
 from socratic_distill.teacher import ScoredDialogue
 from socratic_distill.timeline import Stopwatch, span_row, time_metrics
@@ -84,43 +87,64 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
     again; a second one stops at once.
 
     Raises:
+        PreflightError: several problems keep the run from starting; where it is one alone, that is raised.
+        ModelNotOffered: the service does not offer a model.
         StartError: `log_path` and `load_checkpoint_path` do not say what to begin from, or the config means
             another run.
         SeedError: the seeds cannot be read.
         RunLocked: another process writes to `log_path`.
+        CostLimitReached: one more step would take the run beyond `config.max_cost_usd`.
         RolloutError: too many dialogues of a batch failed.
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
         StorageError: the run directory cannot be written.
     """
-    with RunDirectory(config.log_path) as run:
-        async with Audience(config) as audience:
-            plan = read_plan(config, run)
-            with closing(Evaluations(plan, run, audience)) as evaluations:
-                result = _already_complete(plan, run, audience)
-                if result is None or not evaluations.is_complete:
-                    service = await connect(config, service_client, rest_client)
-                    if result is None:
-                        result = await _train_with_recoveries(plan, run, service, evaluations, audience)
-                    else:
-                        _begin(audience, run, plan.total)
-                        evaluations.catch_up(service, plan.total)
-                    await evaluations.finish()
-            if config.write_report:
-                await _report(config.log_path, audience)
-            return result
+    listing = Listing(config, service_client, rest_client)
+    async with listing.listed():
+        check_storage(config)
+    async with RunDirectory(config.log_path) as run, Audience(config) as audience:
+        recoveries = Recoveries(config.max_recoveries, audience)
+        async with listing.listed():
+            plan, service = await _prepare(config, run, listing, recoveries)
+            budget = Budget(plan.config, run.path)
+        with closing(Evaluations(plan, run, audience, budget)) as evaluations:
+            result = _already_complete(plan, run, audience)
+            if result is None or not evaluations.is_complete:
+                service = run.guarded(service or await listing.connect())
+                if result is None:
+                    announce(plan, run, budget, audience)
+                    lasting = Lasting(plan, run, audience, evaluations, recoveries, budget)
+                    result = await recoveries.over(lambda: _train_session(lasting, service, listing))
+                else:
+                    _begin(audience, run, plan.total)
+                    evaluations.catch_up(service, plan.total)
+                await evaluations.finish()
+        if config.write_report:
+            await _report(config.log_path, run, audience)
+        return result
+
+
+async def _prepare(
+    config: SocraticConfig, run: RunDirectory, listing: Listing, recoveries: Recoveries
+) -> tuple[Plan, Service | None]:
+    """What is to be done, and the service that it is done on; no service where nothing is left to do."""
+    plan = read_plan(config, run)
+    if final_of(plan, run) is not None:
+        return plan, None
+    service = await listing.connect()
+    return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
 
 
 def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
     audience.begin(read_run_id(run.path) or "", batch, run.path)
 
 
-async def _report(log_path: str, display: Display) -> None:
+async def _report(log_path: str, run: RunDirectory, display: Display) -> None:
     """Writes the run's report; one that fails does not make a run of weeks fail at its end."""
     from socratic_distill.report import write_report
 
     try:
-        path = await asyncio.to_thread(write_report, log_path)  # seconds for a long run
-        display.say(f"{log_path}: report in {path}")
+        page = await asyncio.to_thread(write_report, run.path)  # seconds for a long run
+        display.say(f"{log_path}: report in {log_path.rstrip('/')}/{page.name}")
     except Exception as error:
         _log.warning("the report of %s was not written: %s", log_path, describe(error))
 
@@ -133,17 +157,12 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
     return TrainResult("already_complete", plan.total, *final, metrics={})
 
 
-async def _train_with_recoveries(
-    plan: Plan, run: RunDirectory, service: Service, evaluations: Evaluations, audience: Audience
-) -> TrainResult:
-    recoveries = Recoveries(plan.config.max_recoveries, audience)
-    while True:
-        try:
-            session = await open_session(plan, run, service, evaluations, audience)
-            _begin(audience, run, session.batch)
-            return await Loop(session, plan, run, audience, recoveries).train()
-        except TrainingError as error:
-            recoveries.count(error)
+async def _train_session(lasting: "Lasting", service: Service, listing: Listing) -> TrainResult:
+    """Opens the run's clients from where it stands, and trains as long as they live."""
+    async with listing.listed():
+        session = await open_session(lasting.plan, lasting.run, service, lasting.evaluations, lasting.audience)
+    _begin(lasting.audience, lasting.run, session.batch)
+    return await Loop(session, lasting).train()
 
 
 def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
@@ -154,6 +173,27 @@ def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
         return None
 
 
+@dataclass(frozen=True)
+class Lasting:
+    """What outlives a session: a run that loses its clients goes on with it.
+
+    Attributes:
+        plan: what the run is to do.
+        run: its directory.
+        audience: who is told of it.
+        evaluations: those under way and those to come.
+        recoveries: how often clients were lost.
+        budget: what was spent.
+    """
+
+    plan: Plan
+    run: RunDirectory
+    audience: Audience
+    evaluations: Evaluations
+    recoveries: Recoveries
+    budget: Budget
+
+
 class Loop:
     """The batches of a session, from its own to the run's last.
 
@@ -161,18 +201,15 @@ class Loop:
     before, from its optimizer step to its rows, its saves and the new weights.
     """
 
-    def __init__(
-        self, session: Session, plan: Plan, run: RunDirectory, audience: Audience, recoveries: Recoveries
-    ) -> None:
+    def __init__(self, session: Session, lasting: Lasting) -> None:
         """Begins with no step under way."""
         self._session = session
-        self._plan = plan
-        self._run = run
-        self._audience = audience
-        self._recoveries = recoveries
-        self._stream = Stream(plan, session.stage)
+        self._plan, self._run = lasting.plan, lasting.run
+        self._audience, self._recoveries, self._budget = lasting.audience, lasting.recoveries, lasting.budget
+        self._stream = Stream(self._plan, session.stage)
         self._clock = Stopwatch()
-        self._tariff = tariff_of(plan.config, packaged_prices())
+        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails where it is reached
+        self._limit.add_done_callback(take_note)
 
     async def train(self) -> TrainResult:
         """Runs them. However it ends, what was done is saved if it can be."""
@@ -180,11 +217,13 @@ class Loop:
         ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
         try:
             self._audience.watch(self._look, self._run.metrics())
+            self._budget.begin(self._run.metrics())
             if session.batch < self._plan.total:
+                self._budget.check()
                 self._stream.open(session.batch)
                 self._renew(await session.cast(), session.batch)
             for step in range(session.batch, self._plan.total):
-                update, left = await beside(self._gather(step), ending, session.saver.trouble)
+                update, left = await beside(self._gather(step), ending, self._limit, session.saver.trouble)
                 session.begin_step(step)
                 taken = asyncio.create_task(self._take_substeps(update, left)) if left else self._step(update)
                 ending = asyncio.create_task(self._end(update, ending, taken))
@@ -195,9 +234,12 @@ class Loop:
             state_path, sampler_path = await finish(session.save_final(self._run))
         except (ServiceError, StoppedAtOnce):
             raise
-        except SocraticError:
+        except SocraticError as error:
             self._stream.close(session.taken)
-            self._audience.say(f"{log_path}: stopping; {await session.stop(ending)}")
+            told = await session.stop(ending)
+            self._audience.say(f"{log_path}: stopping; {told}")
+            if isinstance(error, CostLimitReached):
+                raise CostLimitReached(f"{error}. {told}") from None
             raise
         except asyncio.CancelledError:
             self._stream.close(session.taken)
@@ -279,16 +321,27 @@ class Loop:
         row = {"step": step, "version": update.version}
         row |= dialogue_metrics(scored, session.stage.decode)
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
-        row |= time_metrics(times, scored) | self._recoveries.metrics()
-        row["cost/usd"] = step_cost(row, self._tariff)
+        row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
+        row |= self._budget.stepped(row)
         self._run.log_step(row, [dialogue_row(one, session.stage.pieces) | span_row(times, one) for one in scored])
         self._recoveries.passed(step)
         session.save(is_last)
         self._audience.step(session.batch, self._plan.total, row)
 
-        if not is_last and (cast := await session.recast(update)) is not None:
+        if is_last or self._is_spent():
+            return row
+        if (cast := await session.recast(update)) is not None:
             self._renew(cast, step + 1)
         return row
+
+    def _is_spent(self) -> bool:
+        """Whether the next step would pass the limit on the cost; then the batches end in good order."""
+        try:
+            self._budget.check()
+        except CostLimitReached as error:
+            if not self._limit.done():
+                self._limit.set_exception(error)
+        return self._limit.done()
 
     def _renew(self, cast: Cast, step: int) -> None:
         self._stream.renew(cast, step)

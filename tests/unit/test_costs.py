@@ -7,15 +7,26 @@ from typing import Any
 import pytest
 
 from socratic_distill import ConfigError, build_socratic_config
-from socratic_distill.costs import Tariff, Use, models_of, step_cost, step_uses, tariff_of
+from socratic_distill.costs import (
+    Tariff,
+    Use,
+    check_limit,
+    evaluation_uses,
+    models_of,
+    step_cost,
+    step_uses,
+    tariff_of,
+)
+from socratic_distill.dialogue import PromptUse
+from socratic_distill.models import full_model_name
 from socratic_distill.prices import packaged_prices, read_prices
 from socratic_distill.settings import Price, Teacher
 
 SMALL, LARGE = "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-8B"
 
 ROW = {
-    "dialogues": 4, "dialogues/recorded": 0, "tokens/tutor": 1_000_000, "tokens/student": 2_000_000,
-    "tokens/trained": 3_000_000,
+    "sampled_tokens/tutor": 1_000_000, "sampled_tokens/student": 2_000_000, "sampled_tokens/teacher": 0,
+    "tokens/trained": 3_000_000, "tokens/forward": 0,
     "prompt_tokens/tutor": 10_000_000, "prompt_tokens/tutor_cached": 4_000_000,
     "prompt_tokens/student": 20_000_000, "prompt_tokens/student_cached": 0,
     "prompt_tokens/teacher": 30_000_000, "prompt_tokens/teacher_cached": 30_000_000,
@@ -45,10 +56,49 @@ def test_step_without_tokens_costs_nothing():
     assert cost_of({"dialogues": 0}) == 0.0
 
 
-def test_recorded_dialogues_cost_no_sampling():
-    row = {"dialogues": 4, "tokens/tutor": 1_000_000}
-    assert cost_of(row | {"dialogues/recorded": 4}) == 0.0
-    assert cost_of(row | {"dialogues/recorded": 1}) == pytest.approx(0.75 * 0.22)
+def test_tokens_that_a_recording_holds_cost_no_sampling():
+    assert cost_of({"dialogues": 4, "dialogues/recorded": 4, "tokens/tutor": 1_000_000}) == 0.0
+
+
+def test_token_that_a_scoring_request_samples_costs():
+    row = {key: value for key, value in ROW.items() if "student" not in key}
+    before, after = cost_of(row), cost_of(row | {"sampled_tokens/teacher": 1_000_000})
+    assert before is not None and after == pytest.approx(before + 0.22)
+
+
+def test_pass_forward_costs_what_training_does():
+    assert cost_of({"tokens/forward": 1_000_000}) == cost_of({"tokens/trained": 1_000_000}) == pytest.approx(0.22)
+
+
+def test_evaluation_costs_what_its_requests_do_the_judge_at_its_own_price():
+    tariff = tariff_of(config_of(judge={"model_name": "Qwen3-8B"}), packaged_prices())
+    assert tariff is not None
+    uses = evaluation_uses({"tutor": PromptUse(3_000_000, 1_000_000, 500_000), "judge": PromptUse(1_000_000)})
+    assert tariff.cost(uses) == pytest.approx(2 * 0.07 + 0.2 * 0.07 + 0.5 * 0.22 + 0.13)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"student_model_name": "some/pupil"}, "some/pupil"),
+        ({"base_url": "http://localhost:8000"}, f"{SMALL}, {LARGE}"),
+        ({"teachers": (Teacher(name="a"), Teacher(name="b", model_name=LARGE, tags=("x",)))}, "of different prices"),
+    ],
+)
+def test_limit_without_a_price_is_refused_with_the_models(changes, told):
+    for limit in (None, 5.0):
+        config = config_of(max_cost_usd=limit, **changes)
+        tariff = tariff_of(config, packaged_prices())
+        if limit is None:
+            check_limit(config, tariff)
+        else:
+            with pytest.raises(ConfigError, match=rf"max_cost_usd=5.0 cannot be kept: no one price.*{told}.*prices="):
+                check_limit(config, tariff)
+
+
+def test_limit_of_a_run_in_this_process_is_kept_by_costing_nothing():
+    config = config_of(max_cost_usd=1.0, base_url="local")
+    check_limit(config, tariff_of(config, packaged_prices()))
 
 
 def test_local_run_has_no_cost():
@@ -91,11 +141,11 @@ def test_several_teachers_are_priced_where_they_cost_the_same(second, known):
 
 
 def test_uses_name_every_role_and_phase_of_a_row():
-    found = {(use.role, use.phase): use.tokens for use in step_uses(ROW)}
+    found = {(use.role, use.phase): use.tokens for use in step_uses(ROW | {"tokens/forward": 500})}
     assert found == {
         ("tutor", "prefill"): 6e6, ("tutor", "cached_prefill"): 4e6, ("tutor", "sample"): 1e6, ("tutor", "train"): 3e6,
-        ("student", "prefill"): 2e7, ("student", "cached_prefill"): 0, ("student", "sample"): 2e6,
-        ("teacher", "prefill"): 0, ("teacher", "cached_prefill"): 3e7,
+        ("tutor", "forward"): 500, ("student", "prefill"): 2e7, ("student", "sample"): 2e6,
+        ("teacher", "cached_prefill"): 3e7,
     }  # fmt: skip
 
 
@@ -107,9 +157,9 @@ def test_tariff_prices_expected_tokens_as_it_does_those_of_a_row():
 
 def test_packaged_list_has_the_models_of_the_hosted_service():
     prices = packaged_prices()
-    assert prices.models == {
-        SMALL: Price(prefill=0.07, sample=0.22, train=0.22), LARGE: Price(prefill=0.13, sample=0.40, train=0.40)
-    }  # fmt: skip
+    assert prices.date == "2026-01" and prices.models[SMALL] == Price(prefill=0.07, sample=0.22, train=0.22)
+    assert prices.models[LARGE] == Price(prefill=0.13, sample=0.40, train=0.40)
+    assert all(price.sample >= price.prefill for price in prices.models.values())
     found = prices.price(SMALL)
     assert found is not None and found.cached_prefill == pytest.approx(0.014)
     assert prices.price("unknown") is None and packaged_prices() is prices
@@ -151,3 +201,9 @@ def test_file_that_is_no_list_is_refused(tmp_path, text):
         path.write_text(text)
     with pytest.raises(ConfigError, match="price list"):
         read_prices(path)
+
+
+def test_every_short_model_name_of_the_guides_has_a_price():
+    names = ("Qwen3-8B", "Kimi-K2-Thinking", "Qwen3-35B-A22B-Instruct", "Qwen3-30B-A3B-Instruct-2507", "Qwen3-32B")
+    prices = packaged_prices()
+    assert all(prices.price(full_model_name(name)) is not None for name in names)

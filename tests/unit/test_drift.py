@@ -34,7 +34,7 @@ OTHER: dict[str, Any] = {
     "max_turns_schedule": {"start": 1.0, "end": 2.0, "steps": 4}, "eval_every": 2, "eval_seeds": 1,
     "eval_dialogues_per_seed": 2, "eval_solve_samples": 4, "judge": {"model_name": "other"}, "write_report": True,
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
-    "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}},
+    "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
 # Three fields, one content: the meaning holds it as "seeds".

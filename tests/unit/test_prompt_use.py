@@ -74,8 +74,8 @@ async def scores_of(scorer, client, sequence=SEQUENCE):
 async def test_scores_are_asked_for_from_the_first_tutor_token_on():
     server = Server()
     scorer = Scorer()
-    assert await scores_of(scorer, server) == ([[-0.25, -0.375], [-0.625]], PromptUse(6, 0))
-    assert await scores_of(scorer, server, OTHER) == ([[-0.875, -1.0]], PromptUse(9, 0))
+    assert await scores_of(scorer, server) == ([[-0.25, -0.375], [-0.625]], PromptUse(6, 0, 1))
+    assert await scores_of(scorer, server, OTHER) == ([[-0.875, -1.0]], PromptUse(9, 0, 1))
     assert server.asked == [4, 2]
 
 
@@ -146,8 +146,8 @@ async def test_an_answer_without_scores_is_refused(way):
 async def test_what_the_server_had_cached_is_told_and_adds_up():
     server = Server(cached=2)
     uses = [(await scores_of(Scorer(), server, sequence))[1] for sequence in (SEQUENCE, OTHER)]
-    assert uses == [PromptUse(6, 2), PromptUse(9, 2)]
-    assert sum(uses, PromptUse()) == PromptUse(15, 4)
+    assert uses == [PromptUse(6, 2, 1), PromptUse(9, 2, 1)], "each samples a token that nobody looks at"
+    assert sum(uses, PromptUse()) == PromptUse(15, 4, 2)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -178,12 +178,12 @@ async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
     cast: Any = Apart(tutor, teacher)
     one = await score(Dialogue(Seed("s", "q", "12"), 0, 0, tuple(turns)), cast, Scorer())
     assert teacher.asked == [3, 1]
-    assert one.use == PromptUse((2 + 3) + (4 + 1), 1 + 1)
+    assert one.use == PromptUse((2 + 3) + (4 + 1), 1 + 1, 1 + 1)
     assert [array.tolist() for array in one.teacher] == [[-0.25, -0.375, -0.5], [-0.5]]
     if temperature == 1.0:
         assert tutor.asked == [] and one.tutor_use == PromptUse()
     else:
-        assert tutor.asked == [3, 1] and one.tutor_use == PromptUse((2 + 3) + (3 + 1), 3 + 3)
+        assert tutor.asked == [3, 1] and one.tutor_use == PromptUse((2 + 3) + (3 + 1), 3 + 3, 1 + 1)
 
 
 # By hand
@@ -198,10 +198,10 @@ def test_prompt_tokens_are_summed_by_who_read_them():
         turns = tuple(turn(role, use) for role, use in zip(roles, uses, strict=False))
         return Dialogue(Seed("s", "q", "12"), 0, number, turns)
 
-    first = dialogue(0, PromptUse(100, 1), PromptUse(2000, 20), PromptUse(300, 3), PromptUse(4000, 40))
-    second = dialogue(1, PromptUse(), PromptUse(70_000, 700))
+    first = dialogue(0, PromptUse(100, 1, 7), PromptUse(2000, 20, 5), PromptUse(300, 3), PromptUse(4000, 40))
+    second = dialogue(1, PromptUse(), PromptUse(70_000, 700, 60))
     scored = [
-        ScoredDialogue(first, use=PromptUse(500_000, 5000), tutor_use=PromptUse(6_000_000, 60_000)),
+        ScoredDialogue(first, use=PromptUse(500_000, 5000), tutor_use=PromptUse(6_000_000, 60_000, 100)),
         ScoredDialogue(second, use=PromptUse(10_000_000, 7)),
         ScoredDialogue(Dialogue(Seed("s", "q", "12"), 0, 2).end("failed", "boom")),
     ]
@@ -213,6 +213,11 @@ def test_prompt_tokens_are_summed_by_who_read_them():
         "prompt_tokens/student_cached": 4,
         "prompt_tokens/teacher": 10_500_000,
         "prompt_tokens/teacher_cached": 5007,
+    }
+    assert {key: value for key, value in row.items() if key.startswith("sampled_tokens/")} == {
+        "sampled_tokens/tutor": 165,
+        "sampled_tokens/student": 7,
+        "sampled_tokens/teacher": 0,
     }
 
 

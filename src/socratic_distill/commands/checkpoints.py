@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.cloud.urls import given_path
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("checkpoints", help="list, prune or rebuild the checkpoints of a run")
-    parser.add_argument("log_path", type=Path, help="directory of the run")
+    parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "action",
         nargs="?",
@@ -31,10 +32,14 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Lists, prunes or rebuilds."""
-    if not parsed.log_path.is_dir():
+    from socratic_distill.cloud.reading import readable
+
+    directory = readable(parsed.log_path)
+    if not directory.is_dir():
         raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
-    if not any((parsed.log_path / name).exists() for name in ("checkpoints.jsonl", "config.json")):
+    if not any((directory / name).exists() for name in ("checkpoints.jsonl", "config.json")):
         raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
+    parsed.directory = directory
     return {"list": _list, "prune": _prune, "rebuild": _rebuild}[parsed.action](parsed)
 
 
@@ -43,7 +48,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
     from socratic_distill.listing import checkpoint_summary, checkpoint_table
 
-    summary = checkpoint_summary(parsed.log_path)
+    summary = checkpoint_summary(parsed.directory) | {"log_path": str(parsed.log_path)}
     if parsed.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -84,7 +89,7 @@ def _rebuild(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _open_rest(log_path: Path) -> object:
+def _open_rest(log_path: str | Path) -> object:
     from socratic_distill.run import load_config
     from socratic_distill.service import open_service
 

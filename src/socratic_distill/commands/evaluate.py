@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socratic_distill.cloud.urls import given_path
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("evaluate", help="measure tutors of a run side by side, on the same seeds")
-    parser.add_argument("log_path", type=Path, help="directory of the run")
+    parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "--tutor",
         action="append",

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.cloud.urls import given_path
+
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
     from socratic_distill.exports import Choice, Exported
@@ -25,7 +27,9 @@ _OPTIONS = {
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("export", help="write a run's tutor, dialogues or figures for other programs")
-    parser.add_argument("source", type=Path, metavar="LOG_PATH", help="directory of the run, or of saved weights")
+    parser.add_argument(
+        "source", type=given_path, metavar="LOG_PATH", help="directory of the run, its URL, or of saved weights"
+    )
     outputs = parser.add_mutually_exclusive_group(required=True)
     outputs.add_argument(
         "--merge", type=Path, metavar="OUT", help="the tutor of a local run as a plain transformers model"

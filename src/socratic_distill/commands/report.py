@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.cloud.urls import given_path
+
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("report", help="write a page on a run, or on several side by side (HTML)")
-    parser.add_argument("log_path", type=Path, nargs="+", help="directory of a run")
+    parser.add_argument("log_path", type=given_path, nargs="+", help="directory of a run, or its URL")
     parser.add_argument("--out", type=Path, help="file to write; left out, report.html in the first directory")
     parser.set_defaults(command=run)
 

@@ -7,10 +7,11 @@ from typing import Any
 from socratic_distill.blocking import run_blocking
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.config import SocraticConfig
-from socratic_distill.errors import CheckpointNotFound, ConfigError
+from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
 from socratic_distill.journal import Journal
-from socratic_distill.models import full_model_name
+from socratic_distill.models import full_model_name, with_known_names
+from socratic_distill.preparing import settle_models
 from socratic_distill.seeds import Seed, hold_out, load_seeds
 from socratic_distill.service import Service, connect, open_tutor
 from socratic_distill.teachers import plan_teachers
@@ -119,6 +120,8 @@ async def compare_async(
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
     paths = {name: _named_weights(config, name) for name in tutors}
     service = await connect(config, service_client, rest_client)
+    config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
+    raise_all(problems)
     candidates = [await _open(config, service, name, paths[name]) for name in tutors]
     opened: dict[str, Evaluator] = {}
     found = {}

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from socratic_distill.audience import Audience
+from socratic_distill.budget import Budget
 from socratic_distill.errors import SocraticError
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator
 from socratic_distill.evaluation.stored import load_evaluations, write_evaluation, write_failure
@@ -25,17 +26,19 @@ _log = logging.getLogger(__name__)
 class Evaluations:
     """The evaluations that a run is to have."""
 
-    def __init__(self, plan: Plan, run: RunDirectory, audience: Audience) -> None:
+    def __init__(self, plan: Plan, run: RunDirectory, audience: Audience, budget: Budget) -> None:
         """Reads which ones there are.
 
         Args:
             plan: what the run is to do.
             run: its directory.
             audience: is told what each found.
+            budget: is told what each cost.
         """
         self._plan = plan
         self._run = run
         self._audience = audience
+        self._budget = budget
         every, total = plan.config.eval_every, plan.total
         self._due = {*range(0, total, every), total} if every else set[int]()
         stored = load_evaluations(run.path) if every else []
@@ -79,6 +82,11 @@ class Evaluations:
             task.add_done_callback(take_note)
             self._tasks[batch] = task
 
+    async def settle(self) -> None:
+        """Waits for those under way."""
+        if left := [task for task in self._tasks.values() if not task.done()]:
+            await asyncio.wait(left)
+
     async def finish(self) -> None:
         """Waits for those under way, at the end of the run.
 
@@ -87,12 +95,12 @@ class Evaluations:
         """
         left = [task for task in self._tasks.values() if not task.done()]
         if left:
-            self._audience.say(f"{self._run.path}: waiting for {len(left)} evaluations")
+            self._audience.say(f"{self._plan.config.log_path}: waiting for {len(left)} evaluations")
             try:
                 await asyncio.wait(left)
             except asyncio.CancelledError:
-                told = f"{self._run.path} is complete, but not its evaluations. Start the same script again for them"
-                raise asyncio.CancelledError(told) from None
+                told = "is complete, but not its evaluations. Start the same script again for them"
+                raise asyncio.CancelledError(f"{self._plan.config.log_path} {told}") from None
 
     def close(self) -> None:
         """Drops those under way; the run's next start catches up on them."""
@@ -107,11 +115,12 @@ class Evaluations:
             began = now()
             try:
                 found = await self._measure(service, batch, sampler_path)
+                usd = self._budget.evaluated(found.tokens)
                 # Off the loop: the training's own requests must not wait for thousands of dialogues to be written.
-                await asyncio.to_thread(write_evaluation, self._run.path, batch, found, now() - began)
+                await asyncio.to_thread(write_evaluation, self._run.path, batch, found, now() - began, usd)
             except Exception as error:
                 told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
-                _log.warning("%s: %s", self._run.path, told)
+                _log.warning("%s: %s", self._plan.config.log_path, told)
                 self._audience.say(told)
                 self._note_failure(batch, sampler_path, describe(error))
                 return

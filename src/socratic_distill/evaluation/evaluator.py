@@ -7,12 +7,14 @@ from itertools import zip_longest
 from typing import Any
 
 from socratic_distill.config import SocraticConfig
+from socratic_distill.costs import Role
+from socratic_distill.dialogue import NOTHING_SENT, PromptUse
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_measures, load_judge_prompt
 from socratic_distill.evaluation.measures import measure
 from socratic_distill.evaluation.solving import solve_measures, solve_rates
 from socratic_distill.guards import check_room
-from socratic_distill.metrics import dialogue_row
+from socratic_distill.metrics import dialogue_row, dialogue_uses
 from socratic_distill.models import full_model_name
 from socratic_distill.panel import Wanted
 from socratic_distill.rendering import Codec, Renderer
@@ -38,6 +40,7 @@ class Evaluation:
         dialogues: the dialogues, with the scores of the tutor's tokens.
         verdicts: what the judge made of each dialogue; empty without a judge.
         pieces: gives each of a tutor turn's tokens its own text.
+        tokens: what its requests cost, by role: "tutor", "student", "teacher", and "judge" where there was one.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Evaluation:
     dialogues: tuple[ScoredDialogue, ...] = field(repr=False)
     verdicts: tuple[Verdict | None, ...] = field(repr=False)
     pieces: Callable[[Sequence[int]], list[str]] = field(repr=False)
+    tokens: Mapping[Role, PromptUse] = field(default_factory=dict, repr=False)
 
     def value(self, name: str) -> float | None:
         """The value of a measure; None where there was nothing to measure.
@@ -67,6 +71,7 @@ class Evaluation:
             "seeds": seeds,
             "dialogues_per_seed": len(self.dialogues) // seeds,
             "measures": {name: asdict(one) for name, one in self.measures.items()},
+            "tokens": {role: asdict(use) for role, use in self.tokens.items()},
             "dialogues": [
                 dialogue_row(one, self.pieces) | ({"verdict": asdict(verdict)} if verdict else {})
                 for one, verdict in zip_longest(self.dialogues, self.verdicts)
@@ -143,14 +148,21 @@ class Evaluator:
         check_failures(dialogues, config.max_failed_fraction)
         # Off the loop: of thousands of dialogues the intervals take a moment.
         measures, verdicts = await asyncio.to_thread(measure, scored), list[Verdict | None]()
+        tokens, tried, judged = dialogue_uses(scored), list[PromptUse](), list[PromptUse]()
         if self._judge is not None:
-            judge, prompt = self._judge
+            judge, prompt = replace(self._judge[0], told=judged.append), self._judge[1]
             verdicts = await judge_dialogues(dialogues, judge, config.seed, places, prompt)
             measures |= judge_measures(verdicts, dialogues)
         if config.eval_solve_samples:
-            rates = await solve_rates(dialogues, cast, config.eval_solve_samples, places)
+            asked = replace(cast, student=replace(cast.student, told=tried.append))
+            rates = await solve_rates(dialogues, asked, config.eval_solve_samples, places)
             measures |= solve_measures(rates, dialogues)
-        return Evaluation(candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._stage.pieces)
+        tokens["student"] = sum(tried, tokens["student"])
+        if judged:
+            tokens["judge"] = sum(judged, NOTHING_SENT)
+        return Evaluation(
+            candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._stage.pieces, tokens
+        )
 
     def _cast(self, candidate: Candidate) -> Cast:
         if candidate.teacher is None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from socratic_distill.cloud.reading import readable
+from socratic_distill.costs import Role
+from socratic_distill.dialogue import PromptUse
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.files import write_atomically
@@ -23,6 +26,8 @@ class StoredEvaluation:
         measures: by name; none where it failed.
         dialogues: rows as in `dialogues.jsonl`, with the judge's `verdict` where there was one.
         error: what went wrong; None where nothing did.
+        tokens: what its requests cost, by role.
+        cost_usd: its estimated cost, USD; None where that is not known.
     """
 
     batch: int
@@ -30,15 +35,19 @@ class StoredEvaluation:
     measures: dict[str, Measure]
     dialogues: list[dict[str, Any]] = field(default_factory=list, repr=False)
     error: str | None = None
+    tokens: dict[Role, PromptUse] = field(default_factory=dict)
+    cost_usd: float | None = None
 
 
-def write_evaluation(log_path: Path, batch: int, evaluation: Evaluation, seconds: float) -> None:
-    """Writes an evaluation of the weights before a batch, and how long it took.
+def write_evaluation(
+    log_path: Path, batch: int, evaluation: Evaluation, seconds: float, cost_usd: float | None
+) -> None:
+    """Writes an evaluation of the weights before a batch, how long it took and what it cost, as far as that is known.
 
     Raises:
         StorageError: it cannot be written.
     """
-    _write(_path(log_path, batch), {"batch": batch, "seconds": seconds} | evaluation.row())
+    _write(_path(log_path, batch), {"batch": batch, "seconds": seconds, "cost_usd": cost_usd} | evaluation.row())
 
 
 def write_failure(log_path: Path, batch: int, tutor: str, error: str) -> None:
@@ -54,9 +63,14 @@ def load_evaluations(log_path: str | os.PathLike[str]) -> list[StoredEvaluation]
     """The evaluations of a run, in order of batch; those of batches that ran again after a resume are left out.
 
     Args:
-        log_path: directory of the run.
+        log_path: directory of the run; it may be in a store.
+
+    Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
+        StorageError: the store fails.
     """
-    return [_read(path) for path in batch_files(Path(log_path) / EVALUATIONS)]
+    directory = readable(log_path, lambda path: path.startswith(f"{EVALUATIONS}/"))
+    return [_read(path) for path in batch_files(directory / EVALUATIONS)]
 
 
 def _path(log_path: Path, batch: int) -> Path:
@@ -66,7 +80,16 @@ def _path(log_path: Path, batch: int) -> Path:
 def _read(path: Path) -> StoredEvaluation:
     row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     measures = {name: Measure(**one) for name, one in row.get("measures", {}).items()}
-    return StoredEvaluation(row["batch"], row["tutor"], measures, row.get("dialogues", []), row.get("error"))
+    tokens: dict[Role, PromptUse] = {role: PromptUse(**use) for role, use in row.get("tokens", {}).items()}
+    return StoredEvaluation(
+        row["batch"],
+        row["tutor"],
+        measures,
+        row.get("dialogues", []),
+        row.get("error"),
+        tokens,
+        row.get("cost_usd"),
+    )
 
 
 def _write(path: Path, row: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError
 from socratic_distill.exports.choice import Choice, is_solved, is_told
 from socratic_distill.exports.rows import check_file, read_dialogues, replacing
@@ -51,7 +52,7 @@ def export_messages(
     lone surrogate) is written as U+FFFD. The run may be under way.
 
     Args:
-        log_path: directory of the run.
+        log_path: directory of the run; it may be in a store.
         out: file to write; one that is there is replaced.
         choice: which dialogues. None: all.
         system_prompt: begin with what the tutor read, a system message with the problem; as the config's prompt file
@@ -61,10 +62,11 @@ def export_messages(
         How many dialogues were written and left out.
 
     Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
         ConfigError: the directory holds no dialogues, none is chosen, or `out` cannot be meant.
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = Path(log_path), Path(out)
+    directory, file = readable(log_path), Path(out)
     check_file(file, directory)
     exported = Exported()
     with replacing(file) as lines:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.exports.choice import Choice
 from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line
@@ -66,7 +67,7 @@ def export_dataset(
     Its columns are those of `export_messages`, null where something is not known. The run may be under way.
 
     Args:
-        log_path: directory of the run.
+        log_path: directory of the run; it may be in a store.
         out: directory to write; it must be empty or not be there yet.
         choice: which dialogues. None: all.
         system_prompt: as in `export_messages`.
@@ -77,10 +78,11 @@ def export_dataset(
         How many dialogues were written and left out.
 
     Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
         ConfigError: the directory holds no dialogues, none is chosen, or `out` holds something.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or the store fails.
     """
-    directory, exported = Path(log_path), Exported()
+    directory, exported = readable(log_path), Exported()
     with _new_directory(Path(out)) as folder:
         data = folder / "data" / "train.jsonl"
         data.parent.mkdir()

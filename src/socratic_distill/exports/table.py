@@ -4,6 +4,7 @@ import csv
 import os
 from pathlib import Path
 
+from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError
 from socratic_distill.exports.rows import check_file, read_rows, replacing
 from socratic_distill.start import METRICS
@@ -16,17 +17,18 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     null, is empty. Of a step that stands twice in the file the later row counts. The run may be under way.
 
     Args:
-        log_path: directory of the run.
+        log_path: directory of the run; it may be in a store.
         out: file to write; one that is there is replaced.
 
     Returns:
         The number of steps.
 
     Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
         ConfigError: the directory has no figures, or `out` cannot be meant.
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = Path(log_path), Path(out)
+    directory, file = readable(log_path), Path(out)
     check_file(file, directory)
     rows = {row["step"]: row for row in read_rows(directory / METRICS) if isinstance(row.get("step"), int)}
     if not rows:

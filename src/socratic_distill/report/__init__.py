@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from socratic_distill.cloud.reading import readable
+from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import ConfigError
 from socratic_distill.files import write_atomically
 
@@ -25,21 +27,24 @@ def write_report(
     reported; missing and torn files leave their parts out.
 
     Args:
-        log_paths: directories of the runs; read, not changed.
+        log_paths: directories of the runs, which may be in a store; read, not changed.
         out: file to write. None: `report.html` in the first directory.
 
     Raises:
-        ConfigError: there is no directory, one holds no run, or `out` is a directory.
-        StorageError: the page cannot be written.
+        CloudExtraMissing: packages are not installed that the store needs.
+        ConfigError: there is no directory, one holds no run, or `out` is a directory, or None for a run in a store.
+        StorageError: the page cannot be written, or the store fails.
     """
     from socratic_distill.report.building import build
 
     given = [log_paths] if isinstance(log_paths, str | os.PathLike) else list(log_paths)
-    paths = [Path(path) for path in dict.fromkeys(os.fspath(path) for path in given)]
-    if not paths:
+    names = list(dict.fromkeys(os.fspath(path) for path in given))
+    if not names:
         raise ConfigError("log_paths is empty; expected the log_path of at least one run")
-    target = Path(out) if out is not None else paths[0] / REPORT
+    if out is None and is_url(names[0]):
+        raise ConfigError(f"{names[0]} is in a store, where only its run writes; give out, the file to write")
+    target = Path(out) if out is not None else Path(names[0]) / REPORT
     if target.is_dir():
         raise ConfigError(f"out={str(target)!r} is a directory; expected the file to write")
-    write_atomically(target, build(paths, _MOST_BYTES))
+    write_atomically(target, build([readable(name) for name in names], _MOST_BYTES))
     return target

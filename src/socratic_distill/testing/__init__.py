@@ -11,7 +11,8 @@ Any model name works, and another name is another toy model. Their log-probabili
 use learning rates of about 0.05 to 0.5, since the toy's weights are few. `FakeServiceClient(directory)`
 keeps saved weights on disk for a later process. `service.calls` is the record of every call.
 
-`VirtualServiceClient` takes a hosted service's time to answer, on the virtual clock of `run_virtual`.
+`SelfHostedServiceClient` differs from the hosted service as other servers of its API do. `VirtualServiceClient` takes a
+hosted service's time to answer, on the virtual clock of `run_virtual`.
 """
 
 from socratic_distill.service_errors import status_error
@@ -20,6 +21,7 @@ from socratic_distill.testing.clock import VirtualLoop, run_virtual
 from socratic_distill.testing.faults import Fault
 from socratic_distill.testing.latency import Latency, ModelSpeed
 from socratic_distill.testing.rest import FakeRestClient
+from socratic_distill.testing.selfhosted import SelfHostedServiceClient
 from socratic_distill.testing.service import CallRecord, FakeServiceClient
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
@@ -33,6 +35,7 @@ __all__ = [
     "Fault",
     "Latency",
     "ModelSpeed",
+    "SelfHostedServiceClient",
     "Served",
     "ToyTokenizer",
     "VirtualLoop",

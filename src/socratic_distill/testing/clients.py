@@ -39,6 +39,7 @@ class FakeTrainingClient:
 
     Attributes:
         model_id: id of the server run.
+        info: what the service knows of it.
     """
 
     def __init__(self, service: FakeServiceClient, info: RunInfo, weights: Weights) -> None:
@@ -51,19 +52,19 @@ class FakeTrainingClient:
         """
         self.model_id = info.run
         self._service = service
-        self._info = info
+        self.info = info
         self._weights = weights
         self._inflight: list[FakeSamplingClient] = []
 
     def get_info(self) -> GetInfoResponse:
         """Base model and LoRA rank of the server run."""
-        name = self._info.base_model
+        name = self.info.base_model
         return GetInfoResponse(
             type="get_info",
             model_data=ModelData(arch="toy", model_name=name, tokenizer_id="toy"),
             model_id=self.model_id,
             is_lora=True,
-            lora_rank=self._info.rank,
+            lora_rank=self.info.rank,
             model_name=name,
         )
 
@@ -132,7 +133,7 @@ class FakeTrainingClient:
 
         def save() -> SaveWeightsResponse:
             header = self._service.checkpoints.save(
-                self._info,
+                self.info,
                 "weights",
                 name,
                 self._weights.state_arrays(),
@@ -155,7 +156,7 @@ class FakeTrainingClient:
         def save() -> SaveWeightsForSamplerResponse:
             arrays = self._weights.sampler_arrays()
             header = self._service.checkpoints.save(
-                self._info, "sampler_weights", name, arrays, ttl_seconds, user_metadata
+                self.info, "sampler_weights", name, arrays, ttl_seconds, user_metadata
             )
             return SaveWeightsForSamplerResponse(path=header.path)
 
@@ -175,7 +176,7 @@ class FakeTrainingClient:
 
         def create() -> FakeSamplingClient:
             sampler = self._service.sampler(self._weights)
-            client = FakeSamplingClient(self._service, self._info.base_model, sampler)
+            client = FakeSamplingClient(self._service, self.info.base_model, sampler)
             if kind == "inflight":
                 self._inflight.append(client)
                 for earlier in self._inflight:

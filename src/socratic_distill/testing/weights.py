@@ -106,6 +106,11 @@ class Weights:
             "steps": np.asarray(self.steps),
         }
 
+    def replace(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Takes over a sampler's weights in place of its own; moments, steps and gradient stay."""
+        self._weights = np.zeros_like(self._weights)
+        self.load(arrays, with_optimizer=False)
+
     def load(self, arrays: Mapping[str, NDArray[Any]], with_optimizer: bool) -> None:
         """Takes over a checkpoint's weights, and its moments and step count if asked for."""
         rows = arrays["rows"]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
@@ -57,7 +56,7 @@ class Trackers:
         if self._workers or not config.trackers:
             return self._send(lambda tracker: tracker.rewind(batch))
         name = config.tracker_name or log_path.resolve().name
-        tracked = TrackedRun(run_id, batch, config.tracker_project, name, log_path, _settings(config))
+        tracked = TrackedRun(run_id, batch, config.tracker_project, name, log_path, config.model_dump(mode="json"))
         self._hush.install()
         self._workers = [Worker(one, OPENERS[one], tracked, self._hush) for one in config.trackers]
 
@@ -118,14 +117,6 @@ def _is_installed(name: str) -> bool:
     found = importlib.util.find_spec(name)
     # A folder of that name beside the script, such as wandb's own output, is found too, but has no file.
     return found is not None and found.origin is not None
-
-
-def _settings(config: SocraticConfig) -> dict[str, Any]:
-    """The config as trackers show it, without a password in its URL."""
-    values = config.model_dump(mode="json")
-    if config.base_url is not None and "@" in (place := urlsplit(config.base_url)).netloc:
-        values["base_url"] = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl()
-    return values
 
 
 def _is_number(value: Any) -> bool:

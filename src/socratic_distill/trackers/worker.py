@@ -1,18 +1,15 @@
 """One tracker on a thread of its own: opened, logged to and closed there."""
 
 import logging
-import os
 import queue
-import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from socratic_distill.redaction import redacted
 from socratic_distill.trackers.adapters import TrackedRun, Tracker
 from socratic_distill.trackers.hush import Hush
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
-_SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)|(?<=token=)[^&\s'\"]+")
 _log = logging.getLogger(__name__)
 
 
@@ -71,16 +68,8 @@ class Worker:
                     "tracker %s failed (%s: %s); training goes on without it, and metrics.jsonl has all figures",
                     self._name,
                     type(error).__name__,
-                    _without_secrets(str(error)),
+                    redacted(str(error)),
                 )
                 with suppress(Exception):
                     if tracker is not None:
                         tracker.close()
-
-
-def _without_secrets(text: str) -> str:
-    """A library's message without keys and passwords that it may quote from the environment or a URL."""
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= 8:
-            text = text.replace(value, "…")
-    return _SECRET_IN_URL.sub("…", text)

@@ -1,0 +1,37 @@
+"""A copy to read of a run that may be in a store."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from socratic_distill.cloud.fetching import fetch_newest
+from socratic_distill.cloud.patience import Patience
+from socratic_distill.cloud.stores import FsspecStore
+from socratic_distill.cloud.urls import is_url, last_folder
+
+# Someone is waiting at a terminal.
+_PATIENCE_SECONDS = 10.0
+
+
+def readable(log_path: str | os.PathLike[str], wanted: Callable[[str], bool] = lambda path: True) -> Path:
+    """The directory of a run, to read; of one in a store, a copy of its newest commit, which goes with the process.
+
+    Args:
+        log_path: a directory, or a URL.
+        wanted: which files are copied, by their paths in the run directory.
+
+    Raises:
+        CloudExtraMissing: what the URL needs is not installed.
+        StorageError: the store fails, or there is no room for the copy.
+    """
+    if not is_url(log_path):
+        return Path(log_path)
+    url = os.fspath(log_path)
+    parent = tempfile.mkdtemp(prefix="socratic-distill-copy-")
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    directory = Path(parent) / last_folder(url)
+    fetch_newest(FsspecStore(url), directory, Patience(_PATIENCE_SECONDS), wanted)
+    return directory

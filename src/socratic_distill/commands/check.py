@@ -1,0 +1,44 @@
+"""`check`: what keeps a run from starting, found out without starting it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socratic_distill.checking import Preflight
+    from socratic_distill.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("check", help="look for all that keeps a run from starting, without starting it")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="SCRIPT_OR_CONFIG",
+        help="a Python script, which runs up to its first call of train, evaluate or compare; a config.json; or the "
+        "directory of a run",
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="arguments of the script")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Looks; 1 where something is in the way."""
+    from socratic_distill.checking import preflight
+    from socratic_distill.scripted_config import find_config
+
+    found = find_config(parsed.source, parsed.arguments)
+    seen = preflight(found.config, service_client=found.service_client, rest_client=found.rest_client)
+    _show(found.config.log_path, seen)
+    seen.raise_problems()
+    return 0
+
+
+def _show(log_path: str, seen: "Preflight") -> None:
+    for field, name in seen.models.items():
+        print(f"{field}: {name}")
+    if seen.start is not None:
+        print(f"start: {type(seen.start).__name__}")
+    if not seen.problems:
+        print(f"{log_path}: nothing keeps the run from starting")

@@ -1,0 +1,171 @@
+"""What a service offers: its models, what each may do, and whether a config fits that."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socratic_distill.errors import ConfigError, ModelNotOffered, SocraticError
+from socratic_distill.failures import failure, is_missing, status_of
+from socratic_distill.models import named_models, nearest, resolve_name, with_names
+from socratic_distill.service import Service
+
+if TYPE_CHECKING:
+    from socratic_distill.config import SocraticConfig
+
+# How servers refuse a model that they do not know.
+_UNKNOWN = (400, 404, 422)
+
+
+@dataclass(frozen=True)
+class OfferedModel:
+    """One model of a service.
+
+    Attributes:
+        name: full name.
+        context: tokens of prompt and reply together; None where the service does not say.
+        trainable: whether it can be trained; None where the service does not say.
+        sampleable: whether it can be sampled from; None likewise.
+    """
+
+    name: str
+    context: int | None = None
+    trainable: bool | None = None
+    sampleable: bool | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The models of a service.
+
+    Attributes:
+        models: those that it names.
+    """
+
+    models: tuple[OfferedModel, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Full names."""
+        return [one.name for one in self.models]
+
+    def find(self, name: str) -> OfferedModel | None:
+        """A model by its full name; None where the service does not name it."""
+        return next((one for one in self.models if one.name == name), None)
+
+
+async def read_offer(rest: Any | None) -> Offer | None:
+    """What the service says that it offers; None where nobody can be asked, or it says nothing.
+
+    Args:
+        rest: a Tinker REST client, or an object with its interface; None: nobody can be asked.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    if rest is None:
+        return None
+    try:
+        listed = (await rest.get_server_capabilities()).supported_models
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise failure("asking for the service's models", error) from error
+    models = tuple(
+        OfferedModel(one.model_name, one.max_context_length, one.trainable, one.sampleable)
+        for one in listed
+        if one.model_name
+    )
+    return Offer(models) if models else None
+
+
+async def served_unlisted(config: "SocraticConfig", offer: Offer | None, service: Service) -> set[str]:
+    """Names of a config that the service does not list and serves all the same, as the fake serves any name.
+
+    The SDK's own list has every model that the caller may use; only others are asked, by opening a sampling client.
+
+    Raises:
+        ServiceError: the service failed a call.
+    """
+    import tinker
+
+    if offer is None or isinstance(service.rest, tinker.RestClient):
+        return set()
+    served = set[str]()
+    for name in sorted(set(named_models(config).values()) - set(offer.names)):
+        try:
+            await service.client.create_sampling_client(base_model=name)
+        except Exception as error:
+            if status_of(error) not in _UNKNOWN:
+                raise failure(f"asking for the model {name!r}", error) from error
+        else:
+            served.add(name)
+    return served
+
+
+def settle_names(
+    config: "SocraticConfig", offer: Offer | None, served: Collection[str] = (), recorded: Collection[str] = ()
+) -> tuple["SocraticConfig", list[SocraticError]]:
+    """The config with the names of offered models, and what is wrong with names that mean none; those stay.
+
+    Args:
+        config: has known short names written out.
+        offer: what the service offers; None leaves all names as they are.
+        served: names that the service serves, though it does not list them.
+        recorded: names that the run has had so far: they mean no other model any more, but must be offered still.
+    """
+    problems: list[SocraticError] = []
+    if offer is None:
+        return config, problems
+
+    def name_of(field: str, name: str) -> str:
+        try:
+            found = name if name in served else resolve_name(name, offer.names, field)
+        except ModelNotOffered as error:
+            problems.append(error)
+            return name
+        return name if name in recorded else found
+
+    return with_names(config, name_of), problems
+
+
+def check_offer(config: "SocraticConfig", offer: Offer | None, *, is_trained: bool = True) -> list[SocraticError]:
+    """What keeps the service's models from doing what a config asks of them.
+
+    Args:
+        config: names models in full.
+        offer: what the service offers; None: nothing is known.
+        is_trained: whether the tutor is trained, or only played with.
+    """
+    return [] if offer is None else list(_misfits(config, offer, is_trained))
+
+
+def _misfits(config: "SocraticConfig", offer: Offer, is_trained: bool) -> Iterator[SocraticError]:
+    for field, name in named_models(config).items():
+        model = offer.find(name)
+        if model is None:
+            continue
+        if is_trained and field == "tutor_model_name" and model.trainable is False:
+            yield _unable(field, name, "trained", [one.name for one in offer.models if one.trainable])
+        if model.sampleable is False:
+            yield _unable(field, name, "sampled from", [one.name for one in offer.models if one.sampleable])
+        if model.context is not None and field != "judge.model_name":
+            yield from _no_room(config, field, model, model.context)
+
+
+def _unable(field: str, name: str, use: str, able: Sequence[str]) -> ModelNotOffered:
+    instead = nearest(name, able) if able else "take another base_url"
+    return ModelNotOffered(f"{field}={name!r} is on the service, but cannot be {use} there; {instead}", name)
+
+
+def _no_room(config: "SocraticConfig", field: str, model: OfferedModel, context: int) -> Iterator[SocraticError]:
+    wanted = config.max_context_tokens
+    if wanted is not None and wanted > context:
+        yield ConfigError(
+            f"max_context_tokens={wanted}, but the context of {field}={model.name!r} holds {context} tokens; lower it, "
+            "or leave it out to take the smallest context of the models"
+        )
+    if config.max_tokens >= context:
+        yield ConfigError(
+            f"max_tokens={config.max_tokens} leaves no room for a prompt in the context of {field}={model.name!r}, "
+            f"which holds {context} tokens; lower max_tokens, or take a model with a longer context"
+        )

@@ -1,0 +1,68 @@
+"""Whether there is a key, and whether a server answers: found out before any client of the SDK is made.
+
+The SDK connects in the calling thread and tries again for five minutes, and says nothing meanwhile.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+from socratic_distill.errors import ConfigError, ServiceUnreachable
+from socratic_distill.redaction import redacted
+
+HOW_TO_GIVE_A_KEY = "Set TINKER_API_KEY to the service's key, or base_url='local' to train on this machine"
+_SECONDS = 10.0
+_WANTS_A_KEY = (401, 403)  # an answer all the same
+_KEY_VARIABLES = ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD")
+
+
+def check_key() -> None:
+    """Returns if there is a key, or a way to one that the SDK knows.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    stored = Path.home() / ".tinker" / "credentials.json"  # written by `tinker auth login`
+    if not any(os.environ.get(name) for name in _KEY_VARIABLES) and not stored.exists():
+        raise ConfigError(
+            f"there is no key for the service: {' and '.join(_KEY_VARIABLES)} are not set, and {stored} does not "
+            f"exist. {HOW_TO_GIVE_A_KEY}"
+        )
+
+
+def check_health(base_url: str | None) -> None:
+    """Returns if a server answers within 10 seconds.
+
+    Args:
+        base_url: the server; None: Tinker's hosted service.
+
+    Raises:
+        ServiceUnreachable: none does.
+    """
+    from tinker.lib.base_url import resolve_base_url
+
+    url = resolve_base_url(base_url) + "/api/v1/healthz"
+    trouble = ["no answer"]
+    # Looking up a name has no limit of its own, so the request has a thread that can be left behind.
+    asking = threading.Thread(target=_ask, args=(url, trouble), name="health request", daemon=True)
+    asking.start()
+    asking.join(_SECONDS)
+    if trouble:
+        given = "Tinker's hosted service" if base_url is None else f"base_url={base_url!r}"
+        raise ServiceUnreachable(
+            f"no Tinker server answers at {given} within {_SECONDS:.0f} s ({url}: {redacted(trouble[0])}). Check the "
+            "network, the address and whether the server runs, then start the same script again"
+        )
+
+
+def _ask(url: str, trouble: list[str]) -> None:
+    """Empties `trouble` where the server answers, or says what it is."""
+    import httpx
+
+    try:
+        answer = httpx.get(url, timeout=_SECONDS, follow_redirects=True)
+        if answer.status_code not in _WANTS_A_KEY:
+            answer.raise_for_status()
+        trouble.clear()
+    except Exception as error:  # httpx raises other kinds than its own for a URL that is none
+        trouble[0] = f"{type(error).__name__}: {error}"

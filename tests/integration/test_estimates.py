@@ -1,0 +1,254 @@
+"""Costs against the ledger of a virtual service: rows and evaluations to the token, estimates within 15 %."""
+
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import read_rows
+
+from socratic_distill import (
+    ConfigError,
+    SocraticConfig,
+    build_socratic_config,
+    cli,
+    estimate_cost,
+    load_evaluations,
+    train_async,
+)
+from socratic_distill.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
+from socratic_distill.prices import packaged_prices
+from socratic_distill.testing import FakeRestClient, VirtualServiceClient, run_virtual
+from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
+from socratic_distill.testing.weights import Weights
+from socratic_distill.workload import Part
+
+PRICES = {
+    "tutor": {"prefill": 0.13, "sample": 0.4, "train": 0.4},
+    "student": {"prefill": 0.98, "sample": 2.44, "train": 2.93},
+    "teacher": {"prefill": 0.68, "sample": 1.7, "train": 2.04},
+    "judge": {"prefill": 0.12, "sample": 0.3, "train": 0.36},
+}
+EVALUATED: dict[str, Any] = {
+    "eval_every": 2, "eval_seeds": 2, "eval_dialogues_per_seed": 2, "eval_solve_samples": 2,
+    "judge": {"model_name": "judge"},
+}  # fmt: skip
+JENSEN_SHANNON = {"kind": "jensen_shannon", "k": 4}
+MIXTURE = {
+    "kind": "mixture",
+    "parts": [{"objective": {"kind": "sampled_reverse_kl"}}, {"objective": {"kind": "monte_carlo_kl", "k": 2}}],
+}
+
+
+class CountingService(VirtualServiceClient):
+    """Counts the tokens of passes too, which the ledger lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = Counter[str]()
+
+    def make_weights(self, model_name: str) -> Weights:
+        return CountingWeights(self.model(model_name), self.passes)
+
+    def counted(self) -> Counter[tuple[str, str]]:
+        """Tokens by model and phase."""
+        found = Counter({("tutor", phase): number for phase, number in self.passes.items()})
+        for served in self.ledger:
+            if served.call == "sample":
+                model = str(served.model)
+                found[model, "prefill"] += served.prompt_tokens - served.cached_tokens
+                found[model, "cached_prefill"] += served.cached_tokens
+                found[model, "sample"] += served.output_tokens
+        return found
+
+    def usd(self, config: SocraticConfig) -> float:
+        """What they cost."""
+        return cost(self.counted(), config)
+
+
+class CountingWeights(ScriptedWeights):
+    """Scripted weights that answer for several targets a place."""
+
+    def __init__(self, model: Any, passes: Counter[str]) -> None:
+        super().__init__(model)
+        self._passes = passes
+
+    def forward(self, tokens, targets, inputs, loss_fn, config, backward):
+        self._passes["train" if backward else "forward"] += len(tokens)
+        before = np.asarray(tokens)[:, None] if targets.ndim == 2 else np.asarray(tokens)
+        return 0.0, scripted_logprobs(before, targets, salt=3)
+
+
+def cost(counted: Counter[tuple[Any, Any]], config: SocraticConfig) -> float:
+    tariff = tariff_of(config, packaged_prices())
+    assert isinstance(tariff, Tariff)
+    usd = tariff.cost(Use(role, phase, number) for (role, phase), number in counted.items())
+    assert usd is not None
+    return usd
+
+
+def written(log_path: Path) -> Counter[tuple[str, str]]:
+    """Tokens by role and phase, as the run directory tells of them."""
+    uses = [use for row in read_rows(log_path / "metrics.jsonl") for use in step_uses(row)]
+    uses += [use for one in load_evaluations(log_path) for use in evaluation_uses(one.tokens)]
+    found = Counter[tuple[str, str]]()
+    for use in uses:
+        found[use.role, use.phase] += int(use.tokens)
+    return found
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Configs of runs whose replies have lengths as real ones do."""
+    return partial(config_in, tmp_path)
+
+
+def config_in(directory: Path, name: str, **changes: Any) -> SocraticConfig:
+    seeds = directory / "seeds.jsonl"
+    rows = [
+        {"id": f"s{i}", "question": f"Tom has {i} apples, and gets {i + 30} more of them. How many are there now?",
+         "expected_answer": str(2 * i + 30), "initial_error": f"{i + 30} - {i} = 30."}
+        for i in range(24)
+    ]  # fmt: skip
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields: dict[str, Any] = dict(
+        tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher", learning_rate=0.1,
+        max_tokens=512, log_path=directory / name, seeds_file=seeds, groups_per_batch=3, num_envs=3, max_turns=3,
+        max_steps=3, display="off", prices=PRICES, write_report=False,
+    )  # fmt: skip
+    return build_socratic_config(**(fields | changes))
+
+
+def play(config: SocraticConfig, given: CountingService | None = None) -> CountingService:
+    async def main() -> CountingService:
+        service = CountingService() if given is None else given
+        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        return service
+
+    return run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"objective": JENSEN_SHANNON}, {"objective": MIXTURE, "temperature": 0.7}, {"max_staleness": 2}, EVALUATED],
+    ids=["default", "jensen_shannon", "mixture", "stale", "evaluated"],
+)
+def test_rows_and_evaluations_tell_every_token_that_the_service_counted(make, tmp_path, changes):
+    config = make("run", **changes)
+    service = play(config)
+    assert written(tmp_path / "run") == service.counted()
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    told = sum(row["cost/usd"] for row in rows) + sum(one.cost_usd or 0 for one in load_evaluations(tmp_path / "run"))
+    assert told == pytest.approx(service.usd(config)) and told > 0
+    assert rows[-1]["cost/total_usd"] == pytest.approx(sum(row["cost/usd"] for row in rows))
+
+
+def test_batches_of_played_and_recorded_dialogues_are_told_to_the_token(make, tmp_path):
+    play(make("before"))
+    recordings = {"files": [tmp_path / "before" / "dialogues.jsonl"], "objective": {"kind": "forward_kl", "k": 4}}
+    for fraction in (0.0, 0.5):
+        name = f"run-{fraction}"
+        config = make(name, recordings=recordings | {"on_policy_fraction": fraction})
+        service = play(config)
+        assert written(tmp_path / name) == service.counted()
+        estimate = estimate_cost(config.model_copy(update={"log_path": str(tmp_path / "none")}))
+        assert estimate.usd == pytest.approx(service.usd(config), rel=0.3)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> SocraticConfig:
+    """A run with evaluations that is done."""
+    config = config_in(tmp_path_factory.mktemp("before"), "recorded", **EVALUATED)
+    play(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 5, "max_steps": 5},
+        {"max_turns": 5},
+        {"max_turns": 2, "groups_per_batch": 6, "num_envs": 4},
+        {"objective": MIXTURE},
+        {"num_envs": 1},
+    ],
+    ids=["longer run", "more turns", "larger batches", "another objective", "groups of one"],
+)
+def test_estimate_from_a_recorded_run_is_within_15_percent_of_the_ledger(make, tmp_path, recorded, changes):
+    config = make("next", **EVALUATED | changes)
+    found = estimate_cost(config, past=recorded.log_path)
+    assert found.basis == f"3 steps of {recorded.log_path}" and found.steps == config.max_steps
+    service = play(config)
+    assert found.usd == pytest.approx(service.usd(config), rel=0.15)
+    by_key = Counter[tuple[str, str]]()
+    for line in found.lines:
+        by_key[line.role, line.phase] += int(line.tokens)
+    for key, number in service.counted().items():
+        if cost(Counter({key: number}), config) > 0.05 * service.usd(config):
+            assert by_key[key] == pytest.approx(number, rel=0.3), key
+
+
+def test_estimate_of_the_rest_goes_by_the_rows_of_the_run_itself(make):
+    config = make("run", **EVALUATED)
+    service = play(config)
+    before, longer = service.usd(config), config.model_copy(update={"max_steps": 5})
+    found = estimate_cost(longer)
+    assert (found.steps, found.evaluations) == (2, 2), "evaluations before batches 4 and 5 are due"
+    assert found.spent_usd == pytest.approx(before)
+    play(longer, service)
+    after = service.usd(longer)
+    assert found.usd == pytest.approx(after - before, rel=0.15)
+    assert found.total_usd == pytest.approx(after, rel=0.15)
+    done = estimate_cost(longer)
+    assert (done.steps, done.evaluations, done.usd, done.spent_usd) == (0, 0, 0.0, pytest.approx(after))
+
+
+def test_estimate_from_defaults_is_of_the_right_size_and_says_so(make):
+    config = make("run", **EVALUATED)
+    found = estimate_cost(config)
+    assert found.basis == "defaults" and found.spent_usd == 0.0
+    actual = play(config).usd(config)
+    assert found.usd is not None and 0.8 * actual < found.usd < 2 * actual
+
+
+def test_estimate_has_parts_that_add_up_and_none_of_what_is_not_asked(make):
+    found = estimate_cost(make("run"))
+    parts: set[Part] = {line.part for line in found.lines}
+    assert parts == {"dialogues", "scoring", "training"} and found.usd is not None
+    assert found.usd == pytest.approx(sum(found.part_usd(part) or 0.0 for part in parts))
+    assert found.total_usd == found.usd
+    phases = {line.phase for line in estimate_cost(make("run", objective=JENSEN_SHANNON)).lines}
+    assert phases - {line.phase for line in found.lines} == {"forward"}
+    assert estimate_cost(make("run", base_url="local")).usd is None
+
+
+def test_estimate_without_prices_still_tells_tokens(make):
+    found = estimate_cost(make("run", prices={}))
+    assert found.usd is None and found.total_usd is None and sum(line.tokens for line in found.lines) > 1000
+
+
+def test_averages_of_a_run_without_steps_are_refused(make, tmp_path):
+    config = make("run")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        estimate_cost(config, past=tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text(config.model_dump_json())
+    with pytest.raises(ConfigError, match="has no step that tells its tokens"):
+        estimate_cost(config, past=tmp_path / "empty")
+
+
+def test_command_prints_the_estimate_of_a_run_and_of_a_config(recorded, make, tmp_path, capsys):
+    assert cli.main(["cost", recorded.log_path]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "0 steps and 0 evaluations are left; averages: 3 steps of" in printed and "left 0.0000" in printed
+    path = tmp_path / "next.json"
+    path.write_text(make("next").model_dump_json())
+    assert cli.main(["cost", str(path), "--past", recorded.log_path]) == 0
+    printed = capsys.readouterr().out
+    assert "cached prefill" in printed and "3 steps and 0 evaluations are left" in " ".join(printed.split())
+    path.write_text("[1]")
+    assert cli.main(["cost", str(path)]) == 1
+    assert "cannot be read as a config" in capsys.readouterr().err

@@ -1,0 +1,29 @@
+"""A trainer that is killed, and a server that goes away under a trainer."""
+
+import pytest
+from tests.selfhosted.runs import Trainer, assert_alike, rows, states
+
+pytestmark = pytest.mark.selfhosted
+
+
+def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, whole, tmp_path):
+    log_path = tmp_path / "run"
+    trainer = Trainer(fields, log_path)
+    trainer.wait_until(lambda: len(rows(log_path)) >= 3 and bool(states(log_path)), "a third row")
+    trainer.kill()
+    assert len(rows(log_path)) < 6
+    code, output = Trainer(fields, log_path).end()
+    assert code == 0, output
+    assert_alike(log_path, whole)
+
+
+def test_a_run_goes_on_when_its_server_is_killed_and_started_again(fields, host, whole, tmp_path):
+    log_path = tmp_path / "run"
+    trainer = Trainer(fields, log_path)
+    trainer.wait_until(lambda: len(rows(log_path)) >= 3 and bool(states(log_path)), "a third row")
+    host.kill()
+    host.start()
+    code, output = trainer.end()
+    assert code == 0, output
+    assert_alike(log_path, whole)
+    assert rows(log_path)[-1]["recovery/count"] >= 1
