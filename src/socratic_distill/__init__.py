@@ -52,12 +52,13 @@ if TYPE_CHECKING:
         evaluate_async,
         load_evaluations,
     )
+    from socratic_distill.loop import TrainResult
     from socratic_distill.records import CheckpointRecord
     from socratic_distill.script import run_script
     from socratic_distill.seeds import Seed, load_seeds
     from socratic_distill.service import open_service
     from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, resolve_start
-    from socratic_distill.trainer import TrainResult, train, train_async
+    from socratic_distill.trainer import train, train_async
 
 _ERRORS = (
     "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached DamagedWeights "
@@ -74,12 +75,13 @@ _NAMES = {
     "estimate": "CostEstimate CostLine estimate_cost",
     "evaluation": "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations",
     "checking": "Preflight preflight preflight_async",
+    "loop": "TrainResult",
     "records": "CheckpointRecord",
     "script": "run_script",
     "seeds": "Seed load_seeds",
     "service": "open_service",
     "start": "FreshStart LoadCheckpoint Resume resolve_start",
-    "trainer": "TrainResult train train_async",
+    "trainer": "train train_async",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

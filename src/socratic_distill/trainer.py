@@ -1,61 +1,34 @@
-"""`train()`: the algorithm on one page.
+"""`train()`: from a config to a run that is complete.
 
-A batch of dialogues is played, the teacher scores the tutor's tokens, the tutor takes one step towards the
-teacher, and the next batch is played with the new weights: strictly on-policy, unless `max_staleness` lets it run
-ahead. What overlaps is in `stream.py`. How a run gets its clients and its place to start is in `session.py`, how it
-survives losing them in `recovery.py`; what a step writes is in `run.py`.
+What the run is to do is settled, its service opened, and its batches run in `loop.py`, again from the newest state
+where the clients are lost. How a run gets its clients and its place to start is in `session.py`.
 """
 
 import asyncio
 import logging
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from socratic_distill.audience import Audience
 from socratic_distill.budget import Budget
 from socratic_distill.checking import Listing
 from socratic_distill.config import SocraticConfig
-from socratic_distill.display import Display, Moment
-from socratic_distill.errors import CostLimitReached, NoUsableCheckpoint, ServiceError, SocraticError
+from socratic_distill.display import Display
+from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.estimate import announce
 from socratic_distill.evaluation.during import Evaluations
-from socratic_distill.interrupts import StoppedAtOnce, beside, finish, run_interruptible, take_note
-from socratic_distill.learner import Update
-from socratic_distill.metrics import dialogue_metrics, dialogue_row, staleness_metrics, update_metrics
-from socratic_distill.objective import make_examples
+from socratic_distill.interrupts import run_interruptible
+from socratic_distill.loop import Lasting, Loop, TrainResult
 from socratic_distill.plan import Plan, decide, finished, read_plan
 from socratic_distill.preparing import fit_to_service
 from socratic_distill.recovery import Recoveries
-from socratic_distill.rollout import Cast, check_failures, describe
+from socratic_distill.rollout import describe
 from socratic_distill.run import RunDirectory, read_run_id
 from socratic_distill.service import Service
-from socratic_distill.session import Session, open_session
+from socratic_distill.session import open_session
 from socratic_distill.storage import check_storage
-from socratic_distill.stream import Stream
-from socratic_distill.teacher import ScoredDialogue
-from socratic_distill.timeline import Stopwatch, span_row, time_metrics
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        status: "completed", or "already_complete" where there was nothing left to do.
-        steps: batches done, over the run's whole life.
-        state_path: the final training state.
-        sampler_path: the final sampler weights; None where the run was complete and holds none.
-        metrics: the last step's row of metrics.jsonl; empty where this call ran no step.
-    """
-
-    status: Literal["completed", "already_complete"]
-    steps: int
-    state_path: str
-    sampler_path: str | None
-    metrics: dict[str, Any]
 
 
 def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
@@ -157,7 +130,7 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
     return TrainResult("already_complete", plan.total, *final, metrics={})
 
 
-async def _train_session(lasting: "Lasting", service: Service, listing: Listing) -> TrainResult:
+async def _train_session(lasting: Lasting, service: Service, listing: Listing) -> TrainResult:
     """Opens the run's clients from where it stands, and trains as long as they live."""
     async with listing.listed():
         session = await open_session(lasting.plan, lasting.run, service, lasting.evaluations, lasting.audience)
@@ -171,178 +144,3 @@ def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
         return finished(plan, run, decide(plan, run))
     except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; it is asked before the start
         return None
-
-
-@dataclass(frozen=True)
-class Lasting:
-    """What outlives a session: a run that loses its clients goes on with it.
-
-    Attributes:
-        plan: what the run is to do.
-        run: its directory.
-        audience: who is told of it.
-        evaluations: those under way and those to come.
-        recoveries: how often clients were lost.
-        budget: what was spent.
-    """
-
-    plan: Plan
-    run: RunDirectory
-    audience: Audience
-    evaluations: Evaluations
-    recoveries: Recoveries
-    budget: Budget
-
-
-class Loop:
-    """The batches of a session, from its own to the run's last.
-
-    Up to two steps are under way at once: one whose dialogues go to the learner as they are scored, and the one
-    before, from its optimizer step to its rows, its saves and the new weights.
-    """
-
-    def __init__(self, session: Session, lasting: Lasting) -> None:
-        """Begins with no step under way."""
-        self._session = session
-        self._plan, self._run = lasting.plan, lasting.run
-        self._audience, self._recoveries, self._budget = lasting.audience, lasting.recoveries, lasting.budget
-        self._stream = Stream(self._plan, session.stage)
-        self._clock = Stopwatch()
-        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails where it is reached
-        self._limit.add_done_callback(take_note)
-
-    async def train(self) -> TrainResult:
-        """Runs them. However it ends, what was done is saved if it can be."""
-        session, log_path = self._session, self._plan.config.log_path
-        ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
-        try:
-            self._audience.watch(self._look, self._run.metrics())
-            self._budget.begin(self._run.metrics())
-            if session.batch < self._plan.total:
-                self._budget.check()
-                self._stream.open(session.batch)
-                self._renew(await session.cast(), session.batch)
-            for step in range(session.batch, self._plan.total):
-                update, left = await beside(self._gather(step), ending, self._limit, session.saver.trouble)
-                session.begin_step(step)
-                taken = asyncio.create_task(self._take_substeps(update, left)) if left else self._step(update)
-                ending = asyncio.create_task(self._end(update, ending, taken))
-                if taken is not None:  # under way, whatever comes
-                    ending.add_done_callback(take_note)
-                    await asyncio.shield(taken)
-            row = {} if ending is None else await finish(beside(ending, session.saver.trouble))
-            state_path, sampler_path = await finish(session.save_final(self._run))
-        except (ServiceError, StoppedAtOnce):
-            raise
-        except SocraticError as error:
-            self._stream.close(session.taken)
-            told = await session.stop(ending)
-            self._audience.say(f"{log_path}: stopping; {told}")
-            if isinstance(error, CostLimitReached):
-                raise CostLimitReached(f"{error}. {told}") from None
-            raise
-        except asyncio.CancelledError:
-            self._stream.close(session.taken)
-            told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to resume"
-            self._audience.say(told)
-            raise asyncio.CancelledError(told) from None
-        finally:
-            session.abandon()
-            if ending is not None:
-                ending.cancel()
-            self._stream.close()
-        self._audience.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
-        return TrainResult("completed", session.batch, state_path, sampler_path, row)
-
-    def _look(self) -> Moment:
-        """The run as it stands, for the display's own thread: nothing here waits or changes anything."""
-        session, batch = self._session, self._session.batch
-        done, dialogues = self._stream.progress(batch)
-        newest = session.saver.newest
-        return Moment(
-            batch,
-            self._plan.total,
-            done,
-            dialogues,
-            self._stream.in_flight,
-            stage="training" if session.taken > batch else "playing",
-            checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
-            evaluation=self._audience.evaluation,
-        )
-
-    async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
-        """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken.
-
-        Gives the groups that are left to hand over: all of them where there are several optimizer steps.
-        """
-        config, session, update = self._plan.config, self._session, self._session.learner.begin(step)
-        is_whole = config.num_substeps > 1  # a step on a part of a batch that then fails could not be taken back
-        scored: list[list[ScoredDialogue]] = []
-        async for groups in self._stream.minibatches(step, config.groups_per_minibatch):
-            scored += groups
-            if not is_whole:
-                await session.before_pass()
-                session.learner.add(update, make_examples(groups, config, step))
-        check_failures([one.dialogue for group in scored for one in group], config.max_failed_fraction)
-        if not is_whole:
-            await session.learner.settle(update)
-        await session.between_steps()
-        return update, scored if is_whole else []
-
-    async def _take_substeps(self, update: Update, groups: list[list[ScoredDialogue]]) -> None:
-        """Takes an optimizer step on each equal run of a batch's groups."""
-        config, learner = self._plan.config, self._session.learner
-        size = len(groups) // config.num_substeps
-        for first in range(0, len(groups), size):
-            if first:
-                learner.step(update, to_play_with=False)
-            learner.add(update, make_examples(groups[first : first + size], config, update.batch))
-            await learner.settle(update)
-        self._step(update)
-
-    def _step(self, update: Update) -> None:
-        """Takes a batch's optimizer step, or the last one."""
-        self._clock.taken(update.batch)
-        self._session.step(update, is_last=update.batch + 1 == self._plan.total)
-
-    async def _end(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
-        """What follows an optimizer step, in order of step: rows, saves, and the new weights to play with."""
-        for one in before:
-            if one is not None:
-                await one
-        session, step, is_last = self._session, update.batch, update.batch + 1 == self._plan.total
-        scored = await self._stream.ended(step)
-        # Not before: on the local engine, what is sampled ahead must not share a batch with this step's last answers,
-        # or a resumed run, which has none of these, would sample it otherwise.
-        self._stream.open(step + 1)
-        logprobs, service_metrics = await update.answer()
-        times = self._clock.answered(step)
-
-        row = {"step": step, "version": update.version}
-        row |= dialogue_metrics(scored, session.stage.decode)
-        row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
-        row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
-        row |= self._budget.stepped(row)
-        self._run.log_step(row, [dialogue_row(one, session.stage.pieces) | span_row(times, one) for one in scored])
-        self._recoveries.passed(step)
-        session.save(is_last)
-        self._audience.step(session.batch, self._plan.total, row)
-
-        if is_last or self._is_spent():
-            return row
-        if (cast := await session.recast(update)) is not None:
-            self._renew(cast, step + 1)
-        return row
-
-    def _is_spent(self) -> bool:
-        """Whether the next step would pass the limit on the cost; then the batches end in good order."""
-        try:
-            self._budget.check()
-        except CostLimitReached as error:
-            if not self._limit.done():
-                self._limit.set_exception(error)
-        return self._limit.done()
-
-    def _renew(self, cast: Cast, step: int) -> None:
-        self._stream.renew(cast, step)
-        self._clock.renewed(step)

@@ -54,12 +54,12 @@ def test_store_has_conditional_writes(url):
 def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_not(
     seeds_file, tmp_path, server, url, seed, capfd
 ):
-    fields: dict[str, Any] = fake_fields(seeds_file, 20) | {"eval_seeds": 2, "eval_every": 10}
+    fields: dict[str, Any] = fake_fields(seeds_file, 60) | {"eval_seeds": 2, "eval_every": 20}
     machines = Machines(fields | {"log_path": url}, tmp_path, environment=server.environment)
     chance = random.Random(seed)
     kills = 0
     while kills < 6:
-        code = machines.live(chance.randint(30, 120))
+        code = machines.live(chance.randint(90, 200))
         assert code == -signal.SIGKILL, f"the run ended ({code}) after {kills} kills"
         kills += 1
     assert machines.live(None) == 0
@@ -75,7 +75,7 @@ def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_n
     )
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
     evaluations = {path.name for path in (run / "evaluations").iterdir() if "superseded" not in path.name}
-    assert evaluations == {"000000.json", "000010.json", "000020.json"}
+    assert evaluations == {"000000.json", "000020.json", "000040.json", "000060.json"}
     told = "".join(capfd.readouterr()).encode() + b"".join(path.read_bytes() for path in run.rglob("*.json*"))
     assert server.environment["AWS_SECRET_ACCESS_KEY"].encode() not in told
 

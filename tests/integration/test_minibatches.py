@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.conftest import read_rows
 
-from socratic_distill import build_socratic_config, load_checkpoints, open_service, train, train_async, trainer
+from socratic_distill import build_socratic_config, load_checkpoints, loop, open_service, train, train_async
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
@@ -49,7 +49,7 @@ def record(monkeypatch, client: type) -> list[list[Key]]:
 def dialogue_sizes(monkeypatch) -> list[int]:
     """How many data each dialogue gave, in order."""
     sizes: list[int] = []
-    right = trainer.make_examples
+    right = loop.make_examples
 
     def make_examples(*parts):
         groups, *rest = parts
@@ -57,7 +57,7 @@ def dialogue_sizes(monkeypatch) -> list[int]:
             sizes.extend(len(right([[one]], *rest)) for one in group)
         return right(*parts)
 
-    monkeypatch.setattr(trainer, "make_examples", make_examples)
+    monkeypatch.setattr(loop, "make_examples", make_examples)
     return sizes
 
 
