@@ -176,7 +176,7 @@ def test_load_seeds_gives_fields_and_tags_back(write, row, texts, numbers, tags)
     found = dict(seed.fields)
     assert list(found) == sorted(numbers | texts) and seed.tags == tuple(tags)
     assert {name: found[name] for name in texts} == {name: text.strip() for name, text in texts.items()}
-    assert all(float(found[name]) == value for name, value in numbers.items() if name not in texts)
+    assert all(type(value)(found[name]) == value for name, value in numbers.items() if name not in texts)
 
 
 @ONE_FILE

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.conftest import read_rows
 
-from socratic_distill import SocraticConfig, load_seeds, stream, train_async, trainer
+from socratic_distill import SocraticConfig, load_seeds, loop, stream, train_async
 from socratic_distill.dialogue import Dialogue
 from socratic_distill.plan import Plan
 from socratic_distill.randomness import stable_seed
@@ -495,7 +495,7 @@ def test_forty_steps_leave_nothing_behind_and_hold_no_more_than_ten(make_config,
             await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}
 
-    monkeypatch.setattr(trainer, "Stream", Kept)
+    monkeypatch.setattr(loop, "Stream", Kept)
     monkeypatch.setattr(RunDirectory, "log_step", log_step)
     config = virtual(make_config, max_staleness=k, max_steps=40, max_turns=1, num_envs=1, max_tokens=30, save_every=3)
     assert run_virtual(main(config)) == set()
