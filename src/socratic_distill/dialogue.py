@@ -13,6 +13,8 @@ from socratic_distill.seeds import Seed
 Role = Literal["student", "tutor"]
 StopReason = Literal["stop", "length"]
 Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", "context", "recorded", "failed"]
+# Those in which the student reached the answer, told or not.
+SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Dialogue:
     @property
     def solved(self) -> bool:
         """Whether the student reached the answer, told or not."""
-        return self.ending in ("solved", "solved_after_tell", "solved_at_start")
+        return self.ending in SOLVED
 
     def add(self, turn: Turn, max_turns: int) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.

@@ -27,7 +27,8 @@ Turns = Sequence[tuple[str, str]]
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _NEAR = 1e-7
 _ROLES = get_args(Role)
-_GREETING = ("tutor", "")
+# MathDial's tutor speaks first; ours does not, and is given this.
+GREETING = ("tutor", "")
 
 
 def success_at_k(turns: Turns, answer: str, k: int) -> bool:
@@ -117,7 +118,7 @@ def rounds(dialogue: Dialogue) -> list[tuple[str, str]]:
     Our student speaks first, unasked, and says its mistaken solution. With an empty greeting before it, index k is what
     follows k replies of the tutor on either side, as in the dataset.
     """
-    return [_GREETING, *((turn.role, turn.text) for turn in dialogue.turns)]
+    return [GREETING, *((turn.role, turn.text) for turn in dialogue.turns)]
 
 
 def _first_match(turns: Turns, answer: str, role: Role) -> float:

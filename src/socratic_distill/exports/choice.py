@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.answers import contains_answer
-
-_SOLVED = ("solved", "solved_after_tell", "solved_at_start")
+from socratic_distill.dialogue import SOLVED
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Choice:
 
 def is_solved(row: Mapping[str, Any]) -> bool:
     """Whether the student of a dialogue reached the answer, told or not: `Dialogue.solved`."""
-    return row["ending"] in _SOLVED
+    return row["ending"] in SOLVED
 
 
 def is_told(row: Mapping[str, Any]) -> bool:

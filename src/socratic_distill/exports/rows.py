@@ -1,6 +1,5 @@
 """Rows of a run's files, read one by one while the run may be writing, and files written so that none stands half."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -8,11 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from pydantic_core import from_json
-
 from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.files import sync_directory
+from socratic_distill.jsonl import parse_row
 from socratic_distill.rollback import next_step
 from socratic_distill.run import CONFIG, DIALOGUES, FINGERPRINT, RUN, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
@@ -33,7 +31,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                row = _parse(line) if line.endswith(b"\n") else None
+                row = parse_row(line) if line.endswith(b"\n") else None
                 if row is not None:
                     yield row
                 elif line.strip():
@@ -112,17 +110,6 @@ def check_file(out: Path, log_path: Path) -> None:
         raise ConfigError(f"{out} is a directory; expected the file to write")
     if out.name in _OF_THE_RUN and out.resolve().parent == log_path.resolve():
         raise ConfigError(f"{out} is a file of the run itself; give another name")
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = from_json(line)
-    except ValueError:  # half a character (a lone surrogate), which only the standard library reads
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return None
-    return row if isinstance(row, dict) else None
 
 
 def _is_dialogue(row: dict[str, Any]) -> bool:

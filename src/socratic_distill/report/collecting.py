@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from socratic_distill.jsonl import parse_row
 from socratic_distill.report.choosing import Candidate, in_order, same_seed
 from socratic_distill.report.curves import StepSums
 from socratic_distill.report.facts import facts_of
-from socratic_distill.report.reading import Row, RunFiles, parse, read_lines, step_of, whole
+from socratic_distill.report.reading import Row, RunFiles, read_lines, step_of, whole
 from socratic_distill.report.talks import fitted, talk_of, talk_size
 
 # Share of a run's room that goes to the same seeds before and after.
@@ -147,7 +148,7 @@ class _Lines:
         if self._file is None:
             return None
         self._file.seek(one.offset)
-        row = parse(self._file.read(one.size))
+        row = parse_row(self._file.read(one.size))
         return row if row is not None and (row.get("step"), row.get("number")) == (one.step, one.number) else None
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.answers import contains_answer
+from socratic_distill.dialogue import SOLVED
 from socratic_distill.evaluation.definitions import ROUNDS
-from socratic_distill.evaluation.mathdial import Matches
+from socratic_distill.evaluation.mathdial import GREETING, Matches
 
 SUCCESS = tuple(f"mathdial/success@{k}" for k in ROUNDS)
 TELLING = tuple(f"mathdial/telling@{k}" for k in ROUNDS)
@@ -14,9 +15,6 @@ FIGURES = (
     *SUCCESS, *TELLING, "solved", "solved/untold", "teacher_kl", "asks", "first_reply/asks", "first_reply/tells",
     "reply_tokens",
 )  # fmt: skip
-# As `evaluation.mathdial.rounds` counts: the student speaks first, behind an empty greeting.
-_GREETING = ("tutor", "")
-_SOLVED = ("solved", "solved_after_tell", "solved_at_start")
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     replies = [turn["text"] for turn in tutor]
     tells = [contains_answer(text, answer) for text in replies]
     asks = ["?" in text for text in replies]
-    solved, told = ending in _SOLVED, any(tells)
+    solved, told = ending in SOLVED, any(tells)
     gap, scored = _gap(tutor)
-    said = Matches.of([_GREETING, *talk], answer)
+    said = Matches.of([GREETING, *talk], answer)
     figures: list[tuple[float, float]] = [
         *((float(said.success_at(k)), 1.0) for k in ROUNDS),
         *((float(said.telling_at(k)), 1.0) for k in ROUNDS),

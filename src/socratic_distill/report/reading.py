@@ -1,22 +1,17 @@
 """What a run directory holds, for its report. Reads alone; any file may be missing, empty or torn."""
 
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
-
 from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError
-from socratic_distill.run import CONFIG, DIALOGUES, SERVER_RUNS
+from socratic_distill.jsonl import parse_row
+from socratic_distill.rollback import batch_files
+from socratic_distill.run import CONFIG, DIALOGUES, EVALUATIONS, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
-
-EVALUATIONS = "evaluations"
-_EVALUATION_FILE = re.compile(r"\d{6,}\.json")
 
 Row = Mapping[str, Any]
 
@@ -48,7 +43,7 @@ class Evaluated:
 
     def dialogues(self) -> list[Row]:
         """Its dialogues, read anew each time: the run may hold many evaluations."""
-        found = (parse(self.path.read_bytes()) or {}).get("dialogues")
+        found = (parse_row(self.path.read_bytes()) or {}).get("dialogues")
         return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
@@ -116,7 +111,7 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Line]:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                row = parse(line)
+                row = parse_row(line)
                 if row is not None:
                     yield Line(offset, len(line), row)
                 elif line.strip():
@@ -128,18 +123,6 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Line]:
         notes.append(f"{path.name} cannot be read: {error.strerror or error}.")
     if bad:
         notes.append(f"{bad} {'line' if bad == 1 else 'lines'} of {path.name} cannot be read and are left out.")
-
-
-def parse(text: bytes) -> Row | None:
-    """A JSON object; None for anything else."""
-    try:
-        row = from_json(text)
-    except ValueError:
-        try:  # half a character (a lone surrogate), which only the standard library reads
-            row = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-    return row if isinstance(row, dict) else None
 
 
 def step_of(row: Row) -> int | None:
@@ -165,7 +148,7 @@ def number(value: object) -> float | None:
 
 def _read_object(path: Path, notes: list[str]) -> Row | None:
     try:
-        row = parse(path.read_bytes())
+        row = parse_row(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -178,9 +161,7 @@ def _read_object(path: Path, notes: list[str]) -> Row | None:
 
 def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
     found: list[Evaluated] = []
-    for path in sorted(directory.glob("*.json")):
-        if not _EVALUATION_FILE.fullmatch(path.name):
-            continue
+    for path in batch_files(directory):
         row = _read_object(path, notes)
         if row is None:
             continue

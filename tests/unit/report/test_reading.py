@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.unit.report.runs import write_evaluation, write_run
 
 from socratic_distill import ConfigError
-from socratic_distill.report.reading import number, parse, read_lines, read_run
+from socratic_distill.jsonl import parse_row
+from socratic_distill.report.reading import number, read_lines, read_run
 
 lines = st.lists(st.one_of(st.binary(max_size=30), st.dictionaries(st.text(max_size=3), st.integers()).map(json.dumps)))
 
@@ -55,7 +56,7 @@ def test_any_bytes_are_read_and_offsets_lead_back_to_the_rows(tmp_path_factory, 
     path.write_bytes(b"\n".join(part if isinstance(part, bytes) else part.encode() for part in parts) + b"\n")
     content = path.read_bytes()
     for line in read_lines(path, []):
-        assert parse(content[line.offset : line.offset + line.size]) == line.row
+        assert parse_row(content[line.offset : line.offset + line.size]) == line.row
 
 
 def test_missing_files_are_empty_ones(tmp_path):
