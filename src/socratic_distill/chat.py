@@ -14,7 +14,7 @@ from socratic_distill.prompts import load_prompts
 from socratic_distill.randomness import stable_seed
 from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.rollout import Speaker
-from socratic_distill.run import load_config
+from socratic_distill.run import config_of
 from socratic_distill.seeds import Seed, load_seeds
 from socratic_distill.service import get_tokenizer, open_sampling_client, open_service
 
@@ -41,7 +41,7 @@ def chat(
         CheckpointNotFound: the run has no sampler weights.
         ServiceError: the service failed to open them, as when they have expired.
     """
-    config = load_config(log_path)
+    config = config_of(log_path)
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
@@ -49,7 +49,7 @@ def chat(
         seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
     else:
         seed = Seed(id="chat", question=question, expected_answer="0")
-    service = service_client or open_service(config.model_copy(update={"log_path": str(log_path)})).client
+    service = service_client or open_service(config).client
     prompt = load_prompts(config).for_tutor(seed)
     write(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk.")
     speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))

@@ -136,8 +136,9 @@ def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) 
 
 def _read_averages(log_path: str | PathLike[str]) -> Averages:
     directory, name = readable(log_path), fspath(log_path)
-    plan, run = read_plan(load_config(directory), RunDirectory(directory)), RunDirectory(directory)
-    found = Averages.of(Workload.of(plan), list(run.metrics()), load_evaluations(directory), name)
+    run = RunDirectory(directory)
+    workload = Workload.of(read_plan(load_config(directory), run))
+    found = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
     if found is None:
         raise ConfigError(f"{name} has no step that tells its tokens; expected the log_path of a run with steps done")
     return found

@@ -199,6 +199,16 @@ def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
     return SocraticConfig(**_stored_config(readable(log_path, CONFIG.__eq__) / CONFIG))
 
 
+def config_of(log_path: str | os.PathLike[str]) -> SocraticConfig:
+    """The config of a run, with the log_path that it is found at: a directory may have been moved since.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+        StorageError: the store that the run is in fails.
+    """
+    return load_config(log_path).model_copy(update={"log_path": os.fspath(log_path)})
+
+
 def read_run_id(directory: Path) -> str | None:
     """The id that a run's saves carry on the service; None where the directory has none yet.
 

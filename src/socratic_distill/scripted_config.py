@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
-from socratic_distill.run import CONFIG
+from socratic_distill.run import CONFIG, config_of
 
 # What a script may do with a config that costs something.
 _STOPS = ("train", "train_async", "evaluate", "evaluate_async", "compare", "compare_async")
@@ -56,6 +56,8 @@ def find_config(source: Path, arguments: Sequence[str] = ()) -> Found:
     path = source / CONFIG if source.is_dir() else source
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; expected a Python script, a config.json or the directory of a run")
+    if source.is_dir():
+        return Found(config_of(source))
     return _of_script(path, arguments) if path.suffix == ".py" else Found(SocraticConfig(**_fields(path)))
 
 

@@ -314,6 +314,16 @@ def test_check_reads_a_config_file_or_a_run(make_config, tmp_path, monkeypatch, 
         assert told.out.endswith("start: Resume\n") and told.err.startswith("ConfigError: there is no key")
 
 
+def test_check_of_a_run_that_was_moved_looks_where_it_is_now(make_config, tmp_path, monkeypatch, capsys):
+    train(make_config(max_steps=2), **clients(FakeServiceClient()))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TINKER_API_KEY", raising=False)
+    assert cli.main(["check", str(tmp_path / "moved")]) == 1
+    assert capsys.readouterr().out.endswith("start: Resume\n")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("text", "told"), [("{", "cannot be read"), ("[]", "holds no JSON object")])
 def test_check_refuses_what_is_no_config(tmp_path, capsys, text, told):
     path = tmp_path / "config.json"

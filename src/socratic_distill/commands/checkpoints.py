@@ -90,11 +90,10 @@ def _rebuild(parsed: argparse.Namespace) -> int:
 
 
 def _open_rest(log_path: str | Path) -> object:
-    from socratic_distill.run import load_config
+    from socratic_distill.run import config_of
     from socratic_distill.service import open_service
 
-    # The directory may have been moved since; a local engine's weights are in it.
-    return open_service(load_config(log_path).model_copy(update={"log_path": str(log_path)})).rest
+    return open_service(config_of(log_path)).rest
 
 
 def _agreed(question: str) -> bool:

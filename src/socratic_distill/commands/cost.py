@@ -49,10 +49,10 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _read_config(path: str | Path) -> "SocraticConfig":
     from socratic_distill.config import SocraticConfig
-    from socratic_distill.run import load_config
+    from socratic_distill.run import config_of
 
     if not isinstance(path, Path) or path.suffix != ".json":
-        return load_config(path).model_copy(update={"log_path": str(path)})  # it may have been moved
+        return config_of(path)
     try:
         return SocraticConfig(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

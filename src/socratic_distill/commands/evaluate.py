@@ -38,16 +38,14 @@ def run(parsed: argparse.Namespace) -> int:
 
     from socratic_distill.evaluation import compare, comparison_table
     from socratic_distill.files import write_atomically
-    from socratic_distill.run import load_config
+    from socratic_distill.run import config_of
     from socratic_distill.seeds import load_seeds
 
     if parsed.limit is not None and parsed.seeds is None:
         raise ConfigError(f"--limit {parsed.limit} has no --seeds to apply to; give a seeds file with it")
     if parsed.out is not None and parsed.out.is_dir():
         raise ConfigError(f"--out {parsed.out} is a directory; expected the file to write")
-    config = load_config(parsed.log_path)
-    # The directory may have been moved since; a local engine's weights are in it.
-    changes: dict[str, Any] = {"log_path": str(parsed.log_path)}
+    config, changes = config_of(parsed.log_path), dict[str, Any]()
     if parsed.dialogues is not None:
         changes["eval_dialogues_per_seed"] = parsed.dialogues
     if parsed.solve_samples is not None:
