@@ -75,6 +75,8 @@ def written(directory: Path) -> list[Any]:
             at += 32768 - at % 32768
             continue
         size, kind = struct.unpack_from("<HB", data, at + 4)
+        if at + 7 + size > len(data):
+            break  # it is being written
         parts += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):
