@@ -9,6 +9,7 @@ from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.config import SocraticConfig
 from socratic_distill.dialogue import Message
 from socratic_distill.errors import CheckpointNotFound
+from socratic_distill.escaping import show, shown
 from socratic_distill.models import full_model_name
 from socratic_distill.prompts import load_prompts
 from socratic_distill.randomness import stable_seed
@@ -25,7 +26,7 @@ def chat(
     *,
     service_client: Any = None,
     read: Callable[[str], str] = input,
-    write: Callable[[str], None] = print,
+    write: Callable[[str], None] = show,
 ) -> None:
     """Talks with the tutor of a run's newest sampler weights until the person sends an empty line.
 
@@ -34,7 +35,7 @@ def chat(
         question: the problem; None takes the run's first seed.
         service_client: as for `train`; None opens the run's own service.
         read: asks the person for a line.
-        write: shows a line.
+        write: shows lines, whose control characters are escaped already.
 
     Raises:
         ConfigError: there is no run in log_path.
@@ -51,7 +52,7 @@ def chat(
         seed = Seed(id="chat", question=question, expected_answer="0")
     service = service_client or open_service(config).client
     prompt = load_prompts(config).for_tutor(seed)
-    write(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk.")
+    write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))
     speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
     talk = [Message("system", prompt)]
     turn = 0
@@ -60,7 +61,7 @@ def chat(
         sample_seed = stable_seed(config.seed, "chat", turn)
         (reply,) = asyncio.run(speaker.speak(speaker.renderer.prompt(talk), sample_seed))
         talk.append(Message("assistant", tokens=reply.history))
-        write(f"tutor> {reply.text}")
+        write(shown(f"tutor> {reply.text}"))
         turn += 1
 
 

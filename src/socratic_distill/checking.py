@@ -4,7 +4,6 @@ Each check is one that the start of a run makes, so that a problem has one wordi
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from socratic_distill.errors import (
     UnsupportedFeature,
     raise_all,
 )
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import status_of
 from socratic_distill.features import check_features
 from socratic_distill.guards import check_room
@@ -46,7 +46,7 @@ from socratic_distill.start import Start
 from socratic_distill.storage import check_storage
 from socratic_distill.trackers import check_trackers
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 # Refusals that are about one request, not about the service as a whole.
 _OF_ONE_REQUEST = (400, 404, 409, 422)
 

@@ -1,6 +1,5 @@
 """The journal of a run's saves, `checkpoints.jsonl`, as a run writes it."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,13 +9,14 @@ from typing import Any
 from socratic_distill.cloud.reading import readable
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.journal import Journal, rank
 from socratic_distill.journal_lines import Line, bad_lines, without
 from socratic_distill.records import CheckpointRecord
 
 JOURNAL = "checkpoints.jsonl"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]:

@@ -5,20 +5,35 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 """
 
 import argparse
+import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from socratic_distill.commands import chat, check, checkpoints, cost, evaluate, export, report, timeline
+from socratic_distill.escaping import show, shown
 from socratic_distill.script import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
     parsed = _parser().parse_args(arguments)
-    return run_script(lambda: parsed.command(parsed), with_traceback=parsed.traceback or None)
+    try:
+        return run_script(lambda: parsed.command(parsed), with_traceback=parsed.traceback or None)
+    except Exception as error:  # a bug; Python itself would print what a file holds as it stands there
+        show("".join(traceback.format_exception(error)).rstrip("\n"), sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Escapes errors, since they repeat arguments. The parsers of commands are of this class too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="socratic-distill", description="Train a small model to tutor.")
+    parser = _Parser(prog="socratic-distill", description="Train a small model to tutor.")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (check, chat, evaluate, report, checkpoints, cost, timeline, export):

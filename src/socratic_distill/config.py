@@ -3,7 +3,6 @@
 Building a config reads nothing but whether the seeds files exist; no network, no models.
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from socratic_distill.cloud.urls import is_url, why_not
 from socratic_distill.consistency import check_parts
 from socratic_distill.errors import ConfigError
+from socratic_distill.escaping import get_logger
 from socratic_distill.redaction import without_user
 from socratic_distill.settings import (
     Count,
@@ -32,7 +32,7 @@ from socratic_distill.settings import (
 )
 from socratic_distill.validation import explain, refuse_unknown
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 HOUR, DAY = 3600, 24 * 3600
 # The service's range of lifetimes.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None

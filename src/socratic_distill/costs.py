@@ -5,7 +5,6 @@ saved weights, requests of dialogues and evaluations that failed, and steps whos
 forward is taken to cost what training on the same tokens does, since price lists name no price of its own.
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,12 +12,13 @@ from typing import Any, Literal, get_args
 from socratic_distill.config import SocraticConfig
 from socratic_distill.dialogue import PromptUse
 from socratic_distill.errors import ConfigError
+from socratic_distill.escaping import get_logger
 from socratic_distill.models import full_model_name
 from socratic_distill.prices import PriceList
 from socratic_distill.settings import Price
 from socratic_distill.teachers import plan_teachers
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Role = Literal["tutor", "student", "teacher", "judge"]
 Phase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]

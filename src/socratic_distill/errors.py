@@ -33,9 +33,18 @@ SocraticError
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
+from socratic_distill.escaping import shown
+
 
 class SocraticError(Exception):
-    """Base of all errors that this library raises on purpose."""
+    """Base of all errors that this library raises on purpose.
+
+    As text its control characters are escaped, since messages repeat what files and services say; `args` has it all.
+    """
+
+    def __str__(self) -> str:
+        """The message, escaped."""
+        return shown(super().__str__())
 
 
 class ConfigError(SocraticError, ValueError):

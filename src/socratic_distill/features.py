@@ -4,12 +4,12 @@ Nothing in the API tells: what known servers have stands in a table, and another
 tokens, whose outcome the run's directory remembers.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from socratic_distill.errors import UnsupportedFeature
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure
 from socratic_distill.server_facts import COMPLETE, REMEMBERED, recall, remember
 from socratic_distill.settings import divergences
@@ -36,7 +36,7 @@ _THE_TUTORS_TOP: frozenset[Feature] = frozenset({"topk_sample_logprobs"})
 _REFUSALS = (400, 422, 501)
 # Ids that every vocabulary has.
 _PROMPT = (1, 2, 3)
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def needed_features(config: "SocraticConfig") -> frozenset[Feature]:

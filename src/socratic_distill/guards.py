@@ -5,19 +5,19 @@ seeds must leave room to talk. Models without a system role are refused where th
 """
 
 import heapq
-import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from socratic_distill.dialogue import Dialogue, Message, Role, Turn, student_view, teacher_view, tutor_view
 from socratic_distill.errors import ConfigError, RenderingError
+from socratic_distill.escaping import get_logger
 from socratic_distill.panel import Member
 from socratic_distill.rendering import Renderer
 from socratic_distill.rollout import Cast
 from socratic_distill.seeds import Seed
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 # Where tokenizers of one vocabulary part: how digits are grouped, blanks are joined, and characters are normalised.
 _PROBES = (

@@ -1,7 +1,6 @@
 """Stopping a run: what must end first, and what a signal does."""
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -11,10 +10,11 @@ from typing import Any, TypeVar
 
 from socratic_distill.blocking import run_blocking
 from socratic_distill.errors import RunInterrupted
+from socratic_distill.escaping import get_logger
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GO_ON = "Start the same script again to resume"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 T = TypeVar("T")
 
 

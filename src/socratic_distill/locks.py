@@ -1,7 +1,6 @@
 """One writer for a run directory."""
 
 import json
-import logging
 import os
 import platform
 from datetime import UTC, datetime
@@ -11,11 +10,12 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from socratic_distill.errors import RunLocked, StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import write_atomically
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class RunLock:

@@ -1,16 +1,16 @@
 """Model names as people write them, and as the services know them. Pure."""
 
 import difflib
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import ModelNotOffered
+from socratic_distill.escaping import get_logger
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 # Short names whose organisation is beyond doubt. The guide's last one is a slip of the pen.
 _SHORT_NAMES = {

@@ -6,13 +6,13 @@ weights to sample from answers with newer ones. On-policy dialogues never ask fo
 ahead of training, evaluations beside it and teachers that lag behind the tutor do.
 """
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from socratic_distill.errors import UnsupportedFeature
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure
 from socratic_distill.models import full_model_name
 from socratic_distill.server_facts import COMPLETE, REMEMBERED, recall, remember
@@ -26,7 +26,7 @@ OLDER_SAMPLERS = "older_samplers"
 _TOKENS = (1, 2, 3, 4)
 _LEARNING_RATE = 0.01
 _TTL_SECONDS = 3600
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 async def check_older_samplers(config: "SocraticConfig", client: Any, directory: Path) -> bool:

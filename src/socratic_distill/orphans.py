@@ -5,7 +5,6 @@ its batch as `user_metadata`; where a server does not keep those, the name of th
 """
 
 import json
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.errors import StartError
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure, is_missing
 from socratic_distill.journal import Journal
 from socratic_distill.records import CheckpointRecord, Kind
@@ -23,7 +23,7 @@ from socratic_distill.state_paths import spellings
 
 _NAME = re.compile(r"(\d{6,})(?:-\d+)?")
 _PAGE = 100
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

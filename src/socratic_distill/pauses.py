@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from socratic_distill.display.text import duration
+from socratic_distill.escaping import escape_record
 from socratic_distill.redaction import redacted
 
 _LOGGER = "tinker"
@@ -89,6 +90,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         is_pause = self._pauses.heard(record.getMessage())
         if not is_pause and not _has_other_handlers(record.name) and logging.lastResort is not None:
+            escape_record(record)
             logging.lastResort.handle(record)
 
 

@@ -15,7 +15,6 @@ begin with the tutor's reply to a solution, so that solution is the student's fi
 """
 
 import json
-import logging
 import math
 import os
 import re
@@ -28,6 +27,7 @@ from typing import Any, Literal
 from socratic_distill.answers import check_answer
 from socratic_distill.dialogue import Role, StopReason
 from socratic_distill.errors import RecordingError
+from socratic_distill.escaping import get_logger
 from socratic_distill.jsonl import lines, load_object, optional, text
 from socratic_distill.randomness import stable_seed
 from socratic_distill.seeds import PathLike, Seed, batch, parse_seed, private_fields, tags_of
@@ -47,7 +47,7 @@ _MOVE = re.compile(r"\A\s*\((?:focus|probing|telling|generic)\)", re.IGNORECASE)
 _SPEAKERS: dict[str, Role] = {"user": "student", "assistant": "tutor"}
 _UNHEARD = ("system", "developer")
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """How often a run may lose its clients and go on."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from socratic_distill.display import Display
 from socratic_distill.errors import TrainingError
+from socratic_distill.escaping import get_logger
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Recoveries:

@@ -1,14 +1,14 @@
 """Rows of batches that run again, moved aside, so that a plot of metrics.jsonl never goes backwards."""
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, truncate_durably
 
 _BLOCK_BYTES = 1 << 20
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def roll_back(path: Path, batch: int) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from socratic_distill.cloud.urls import is_url
 from socratic_distill.config import SocraticConfig
 from socratic_distill.drift import Fingerprint, free_changes
 from socratic_distill.errors import ConfigError, SocraticError, StartError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.locks import RunLock
 from socratic_distill.records import CheckpointRecord
@@ -36,7 +36,7 @@ EVALUATIONS = "evaluations"
 FINGERPRINT = "fingerprint.json"
 RUN = "run.json"
 SERVER_RUNS = "server_runs.jsonl"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class RunDirectory:

@@ -5,7 +5,6 @@ saved in the background; a save that the service answered with an error is tried
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
@@ -14,12 +13,13 @@ from typing import Any, Literal
 
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.errors import SaveError
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure, is_answer
 from socratic_distill.interrupts import beside, take_note
 from socratic_distill.policies import SavePlan
 from socratic_distill.records import CheckpointRecord, Kind
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 What = Literal["state_path", "sampler_path"]
 
 

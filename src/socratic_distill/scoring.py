@@ -1,7 +1,6 @@
 """Scoring requests: log-probabilities of tokens in a sequence, and of others that are named beside them."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,13 @@ import numpy as np
 
 from socratic_distill.dialogue import NOTHING_SENT, PromptUse
 from socratic_distill.errors import TeacherError
+from socratic_distill.escaping import get_logger
 from socratic_distill.sequences import Floats, Ids, TokenSequence
 
 if TYPE_CHECKING:
     from tinker import TensorData
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from socratic_distill.errors import SocraticError
+from socratic_distill.escaping import show
 
 TRACEBACK = "SOCRATIC_TRACEBACK"
 """Environment variable; set to anything but 0, errors are shown with their traceback."""
@@ -32,9 +33,9 @@ def run_script(main: Callable[[], Any], *, with_traceback: bool | None = None) -
         code = main()
     except SocraticError as error:
         if os.environ.get(TRACEBACK, "0") != "0" if with_traceback is None else with_traceback:
-            traceback.print_exception(error)
+            show("".join(traceback.format_exception(error)).rstrip("\n"), sys.stderr)
         else:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            show(f"{type(error).__name__}: {error}", sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130

@@ -1,18 +1,18 @@
 """Opens the service that a config names: Tinker, another server of its API, or the local engine."""
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError, SocraticError
+from socratic_distill.escaping import get_logger
 from socratic_distill.failures import describe, failure, is_missing
 from socratic_distill.reachability import HOW_TO_GIVE_A_KEY, check_health, check_key
 
 GONE = "is gone from the service"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """From the decision on how to start to clients that are ready to train."""
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from socratic_distill.display import Display
 from socratic_distill.drift import digest
 from socratic_distill.errors import ServiceError, SocraticError
+from socratic_distill.escaping import get_logger
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.features import check_features
 from socratic_distill.guards import check_room
@@ -28,7 +28,7 @@ from socratic_distill.service import Service, open_tutor
 from socratic_distill.stage import Stage, open_stage
 from socratic_distill.start import LoadCheckpoint, Origin, Resume, Start
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass

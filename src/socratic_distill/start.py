@@ -14,7 +14,6 @@
 """
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from socratic_distill.errors import (
     NoUsableCheckpoint,
     StartError,
 )
+from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
 from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import CheckpointRecord
@@ -38,7 +38,7 @@ from socratic_distill.state_paths import resolve_state_path
 
 ORIGIN = "origin.json"
 METRICS = "metrics.jsonl"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

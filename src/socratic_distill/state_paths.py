@@ -1,15 +1,15 @@
 """The training state that a `load_checkpoint_path` means, in every form that people paste."""
 
-import logging
 import re
 from pathlib import Path
 
 from socratic_distill.checkpoints import JOURNAL, journal_file
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import CheckpointNotFound
+from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _TINKER = re.compile(r"tinker://(?P<run>[^/]+)/(?:(?P<kind>[^/]+)/)?(?P<name>[^/#]+)")
 
 

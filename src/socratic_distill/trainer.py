@@ -5,7 +5,6 @@ where the clients are lost. How a run gets its clients and its place to start is
 """
 
 import asyncio
-import logging
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +14,7 @@ from socratic_distill.checking import Listing
 from socratic_distill.config import SocraticConfig
 from socratic_distill.display import Display
 from socratic_distill.errors import NoUsableCheckpoint
+from socratic_distill.escaping import get_logger
 from socratic_distill.estimate import announce
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import run_interruptible
@@ -28,7 +28,7 @@ from socratic_distill.service import Service
 from socratic_distill.session import open_session
 from socratic_distill.storage import check_storage
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:

@@ -14,8 +14,9 @@ from socratic_distill.display.pace import Pace
 from socratic_distill.display.protocol import Moment
 from socratic_distill.display.region import Region
 from socratic_distill.display.tally import Tally
-from socratic_distill.display.text import ASCII, BLOCKS, amount, bar, cut, dollars, duration, printable, sparkline
+from socratic_distill.display.text import ASCII, BLOCKS, amount, bar, cut, dollars, duration, sparkline
 from socratic_distill.display.view import Scene, View
+from socratic_distill.escaping import printable
 
 
 def row_of(step, **changes):

@@ -1,7 +1,6 @@
 """Who writes a run: taken over by a commit, and shown to live by a heartbeat."""
 
 import json
-import logging
 import os
 import platform
 import threading
@@ -16,9 +15,10 @@ from socratic_distill.cloud.commits import Commit, add_commit, newest_commit, re
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.stores import ObjectStore
 from socratic_distill.errors import RunLocked, StorageError
+from socratic_distill.escaping import get_logger
 
 BEATS = ".run/beats"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

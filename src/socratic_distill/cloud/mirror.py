@@ -1,6 +1,5 @@
 """The directory that a run in a store works in, uploaded in the background."""
 
-import logging
 import shutil
 import tempfile
 import threading
@@ -19,12 +18,13 @@ from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.stores import FsspecStore, ObjectStore, check_store
 from socratic_distill.cloud.urls import last_folder
 from socratic_distill.errors import LeaseLost, SocraticError, StorageError
+from socratic_distill.escaping import get_logger
 
 TIMING = Timing()
 # For people and other tools to look at, as objects of their own; what counts is the commit.
 _IN_PLAIN = ("checkpoints.jsonl", "config.json", "metrics.jsonl", "report.html")
 _LARGEST_PLAIN_BYTES = 8 << 20
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Mirror:

@@ -1,18 +1,18 @@
 """Trying again what an object store failed to do."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from socratic_distill.errors import StorageError
+from socratic_distill.escaping import get_logger
 
 # Answers to a request that came through; asked again, they would be the same.
 _ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, TypeError, NotImplementedError)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 20.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 T = TypeVar("T")
 
 

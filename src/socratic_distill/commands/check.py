@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.escaping import show
+
 if TYPE_CHECKING:
     from socratic_distill.checking import Preflight
     from socratic_distill.commands import Commands
@@ -37,8 +39,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _show(log_path: str, seen: "Preflight") -> None:
     for field, name in seen.models.items():
-        print(f"{field}: {name}")
+        show(f"{field}: {name}")
     if seen.start is not None:
-        print(f"start: {type(seen.start).__name__}")
+        show(f"start: {type(seen.start).__name__}")
     if not seen.problems:
-        print(f"{log_path}: nothing keeps the run from starting")
+        show(f"{log_path}: nothing keeps the run from starting")

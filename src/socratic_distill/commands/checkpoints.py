@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
 from socratic_distill.errors import ConfigError
+from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
@@ -44,17 +45,16 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from socratic_distill.display.console import TextConsole
     from socratic_distill.listing import checkpoint_summary, checkpoint_table
 
     summary = checkpoint_summary(parsed.directory) | {"log_path": str(parsed.log_path)}
     if parsed.json:
-        print(json.dumps(summary, indent=2))
+        show(json.dumps(summary, indent=2))
     else:
-        console = Console()
+        console = TextConsole()
         # Paths are there to be copied: in a file or a pipe they are never broken over lines.
-        wide = console if console.is_terminal else Console(width=300)
+        wide = console if console.is_terminal else TextConsole(width=300)
         wide.print(checkpoint_table(summary))
     return 0
 
@@ -70,14 +70,14 @@ def _prune(parsed: argparse.Namespace) -> int:
         journal = run.checkpoints
         surplus = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest), "find_surplus")
         for one in surplus:
-            print(f"{one.path}  (batch {one.record.batch}, {one.reason})")
+            show(f"{one.path}  (batch {one.record.batch}, {one.reason})")
         if not surplus:
-            print("nothing to delete")
+            show("nothing to delete")
         elif parsed.yes or _agreed(f"Delete these {len(surplus)} checkpoints on the service? [y/N] "):
             run_blocking(lambda: delete(journal, rest, surplus), "delete")
-            print(f"deleted {len(surplus)}")
+            show(f"deleted {len(surplus)}")
         else:
-            print("nothing was deleted")
+            show("nothing was deleted")
     return 0
 
 
@@ -85,7 +85,7 @@ def _rebuild(parsed: argparse.Namespace) -> int:
     from socratic_distill.checkpoints import CheckpointManager
 
     added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed.log_path), parsed.server_run)
-    print(f"recorded {added} checkpoints")
+    show(f"recorded {added} checkpoints")
     return 0
 
 

@@ -32,16 +32,14 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Prints the estimate."""
-    from rich.console import Console
-
+    from socratic_distill.display.console import TextConsole
     from socratic_distill.estimate import estimate_cost
 
-    found, console = estimate_cost(_read_config(parsed.run), past=parsed.past), Console()
+    found, console = estimate_cost(_read_config(parsed.run), past=parsed.past), TextConsole()
     console.print(_table(found))
     console.print(
         f"{found.steps} steps and {found.evaluations} evaluations are left; averages: {found.basis}; "
         f"prices: {found.prices}.",
-        highlight=False,
     )
     console.print(f"Spent {_usd(found.spent_usd)}, left {_usd(found.usd)}, together {_usd(found.total_usd)} USD.")
     return 0

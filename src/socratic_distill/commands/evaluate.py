@@ -34,8 +34,7 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Plays, and prints the table."""
-    from rich.console import Console
-
+    from socratic_distill.display.console import TextConsole
     from socratic_distill.evaluation import compare, comparison_table
     from socratic_distill.files import write_atomically
     from socratic_distill.run import config_of
@@ -55,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = type(config)(**(dict(config) | changes))
     seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
     found = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
-    Console().print(comparison_table({name: one.measures for name, one in found.items()}))
+    TextConsole().print(comparison_table({name: one.measures for name, one in found.items()}))
     if parsed.out is not None:
         write_atomically(parsed.out, json.dumps({name: one.row() for name, one in found.items()}) + "\n")
     return 0

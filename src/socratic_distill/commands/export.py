@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
+from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
@@ -76,7 +77,7 @@ def _merge(parsed: argparse.Namespace) -> None:
     from socratic_distill.export import export_merged
 
     merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", bool(parsed.trust_remote_code))
-    print(f"{merged}, merged into its base model, is in {parsed.merge}")
+    show(f"{merged}, merged into its base model, is in {parsed.merge}")
 
 
 def _messages(parsed: argparse.Namespace) -> None:
@@ -98,7 +99,7 @@ def _dataset(parsed: argparse.Namespace) -> None:
 def _csv(parsed: argparse.Namespace) -> None:
     from socratic_distill.exports import export_csv
 
-    print(f"{export_csv(parsed.source, parsed.csv)} steps are in {parsed.csv}")
+    show(f"{export_csv(parsed.source, parsed.csv)} steps are in {parsed.csv}")
 
 
 def _choice(parsed: argparse.Namespace) -> "Choice":
@@ -111,7 +112,7 @@ def _choice(parsed: argparse.Namespace) -> "Choice":
 def _tell(exported: "Exported", out: Path) -> None:
     why = f"{exported.left_out} failed, are recorded or have a side that says nothing"
     rest = [f"{exported.not_chosen} not chosen"] * bool(exported.not_chosen) + [why] * bool(exported.left_out)
-    print(f"{exported.written} dialogues are in {out}" + (f" (left out: {'; '.join(rest)})" if rest else ""))
+    show(f"{exported.written} dialogues are in {out}" + (f" (left out: {'; '.join(rest)})" if rest else ""))
 
 
 def _steps(text: str) -> tuple[int, int | None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
+from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
@@ -22,5 +23,5 @@ def run(parsed: argparse.Namespace) -> int:
     """Writes the page and prints its path."""
     from socratic_distill.report import write_report
 
-    print(write_report(parsed.log_path, parsed.out))
+    show(write_report(parsed.log_path, parsed.out))
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path, is_url
 from socratic_distill.errors import ConfigError
+from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
@@ -33,5 +34,5 @@ def run(parsed: argparse.Namespace) -> int:
     if out.is_dir():
         raise ConfigError(f"--out {out} is a directory; expected the file to write")
     write_atomically(out, gantt(row, dialogues))
-    print(out)
+    show(out)
     return 0

@@ -11,6 +11,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from socratic_distill.display.console import TextConsole
 from socratic_distill.display.guard import Guarded
 from socratic_distill.display.live import Live
 from socratic_distill.display.plain import Plain, Silent
@@ -34,15 +35,9 @@ def open_display(mode: Literal["auto", "plain", "off"], console: Console | None 
     """
     if mode == "off":
         return Silent()
-    console = console or _Console(file=sys.stdout)
+    console = console or TextConsole(file=sys.stdout)
     is_alone = is_terminal(console.file) and not isinstance(console.file, Lines)
     if mode == "auto" and is_alone and console.is_interactive and not console.is_jupyter:
         return Guarded(Live(console))
     # In a notebook rich would print HTML; the notebook's own output stream takes text.
-    return Guarded(Plain(_Console(file=console.file, force_jupyter=False) if console.is_jupyter else console))
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process here."""
-        raise BrokenPipeError("the reader of the output is gone")
+    return Guarded(Plain(TextConsole(file=console.file, force_jupyter=False) if console.is_jupyter else console))

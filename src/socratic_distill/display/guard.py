@@ -1,12 +1,12 @@
 """A display may fail, as when its terminal is gone; the run goes on."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from socratic_distill.display.protocol import Display, Look
+from socratic_distill.escaping import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Guarded:

@@ -3,7 +3,6 @@
 One thread does all writing. A terminal that is slow, or halted with Ctrl-S, so holds up nobody but that thread.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -20,10 +19,11 @@ from socratic_distill.display.protocol import Look, Moment
 from socratic_distill.display.region import Region
 from socratic_distill.display.streams import redirected
 from socratic_distill.display.tally import Tally
-from socratic_distill.display.text import glyphs_of, printable
+from socratic_distill.display.text import glyphs_of
 from socratic_distill.display.view import Scene, View
+from socratic_distill.escaping import get_logger, printable
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _PERIOD = 0.25  # seconds between two drawings
 
 

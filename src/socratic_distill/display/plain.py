@@ -9,7 +9,8 @@ from rich.console import Console
 from socratic_distill.display.pace import Pace
 from socratic_distill.display.protocol import Look
 from socratic_distill.display.tally import Tally
-from socratic_distill.display.text import amount, dollars, duration, printable, shaped
+from socratic_distill.display.text import amount, dollars, duration, shaped
+from socratic_distill.escaping import printable
 
 
 class Silent:

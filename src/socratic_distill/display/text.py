@@ -1,7 +1,6 @@
-"""Text that any terminal or file can take: numbers for people, glyphs, no control characters."""
+"""Numbers for people, and the glyphs that a terminal can show."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,20 +40,6 @@ def glyphs_of(console: Console) -> Glyphs:
     # The kernel's own console reads UTF-8, but its fonts have few of the blocks.
     is_poor = console.legacy_windows or os.environ.get("TERM") == "linux"
     return ASCII if is_poor else BLOCKS
-
-
-def printable(text: str, encoding: str) -> str:
-    """The text with what would steer a terminal, or cannot be encoded, written out as escapes."""
-    shown = "".join(_escaped(one) for one in text)
-    try:
-        return shown.encode(encoding, "backslashreplace").decode(encoding)
-    except LookupError:
-        return shown
-
-
-def _escaped(character: str) -> str:
-    is_control = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-    return character.encode("unicode_escape", "surrogatepass").decode() if is_control else character
 
 
 def cut(text: str, width: int, glyphs: Glyphs) -> str:

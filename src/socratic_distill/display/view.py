@@ -8,7 +8,8 @@ from rich.text import Text
 
 from socratic_distill.display.protocol import Moment
 from socratic_distill.display.tally import Tally
-from socratic_distill.display.text import Glyphs, amount, bar, cut, dollars, duration, printable, shaped, sparkline
+from socratic_distill.display.text import Glyphs, amount, bar, cut, dollars, duration, shaped, sparkline
+from socratic_distill.escaping import printable
 
 _WIDEST = 100  # beyond it a line is hard to follow
 _LABEL = 11

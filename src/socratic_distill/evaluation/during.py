@@ -5,11 +5,11 @@ written down and passed over. Only the end of the run waits for those that are l
 """
 
 import asyncio
-import logging
 
 from socratic_distill.audience import Audience
 from socratic_distill.budget import Budget
 from socratic_distill.errors import SocraticError
+from socratic_distill.escaping import get_logger
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator
 from socratic_distill.evaluation.stored import load_evaluations, write_evaluation, write_failure
 from socratic_distill.interrupts import take_note
@@ -20,7 +20,7 @@ from socratic_distill.rollout import describe
 from socratic_distill.run import RunDirectory
 from socratic_distill.service import Service, open_tutor
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Evaluations:

@@ -1,6 +1,5 @@
 """Rows of a run's files, read one by one while the run may be writing, and files written so that none stands half."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +8,7 @@ from typing import Any, TextIO
 
 from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError, StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import sync_directory
 from socratic_distill.jsonl import parse_row
 from socratic_distill.rollback import next_step
@@ -16,7 +16,7 @@ from socratic_distill.run import CONFIG, DIALOGUES, FINGERPRINT, RUN, SERVER_RUN
 from socratic_distill.start import METRICS, ORIGIN
 
 _OF_THE_RUN = {CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS, ORIGIN, RUN, SERVER_RUNS}
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import tempfile
@@ -12,7 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-_log = logging.getLogger(__name__)
+from socratic_distill.escaping import get_logger
+
+_log = get_logger(__name__)
 # Part of a directory's name: a change of what is written here must not find what was written before.
 _FORMAT = 1
 

@@ -11,7 +11,6 @@ What becomes of the figures of batches that run again after a resume:
 Batches run twice where a run was killed, or lost its clients, behind its last state.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from socratic_distill.escaping import get_logger
+
 # Else wandb waits at the end, and once more when the process ends, for a network that may be gone.
 _UPLOAD_SECONDS = 20.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """One tracker on a thread of its own: opened, logged to and closed there."""
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from socratic_distill.escaping import get_logger
 from socratic_distill.redaction import redacted
 from socratic_distill.trackers.adapters import TrackedRun, Tracker
 from socratic_distill.trackers.hush import Hush
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Worker:
