@@ -91,13 +91,14 @@ def test_policy_losses_follow_their_formulas(training, tokens, loss_fn):
     datum = reinforced(tokens, now - shift, advantages)
     ratio = np.exp(shift)
     clipped = np.clip(ratio, 0.8, 1.2)
-    expected = {
-        "importance_sampling": -(ratio * advantages).sum(),
-        "ppo": -np.minimum(ratio * advantages, clipped * advantages).sum(),
-        "cispo": -(clipped * now * advantages).sum(),
-    }
+    terms = {
+        "importance_sampling": -ratio * advantages,
+        "ppo": -np.minimum(ratio * advantages, clipped * advantages),
+        "cispo": -clipped * now * advantages,
+    }[loss_fn]
     output = training.forward([datum], loss_fn).result()
-    assert output.metrics["loss:sum"] == pytest.approx(expected[loss_fn], rel=1e-3, abs=1e-4)
+    # The terms may cancel: the sum of their sizes is what rounding errors are a share of.
+    assert output.metrics["loss:sum"] == pytest.approx(terms.sum(), abs=1e-5 * np.abs(terms).sum())
 
 
 def test_importance_sampling_raises_what_has_advantage(training, tokens):

@@ -117,8 +117,9 @@ def test_metrics_do_not_tell_how_a_batch_was_cut(make_config, tmp_path):
         found.append(read_rows(tmp_path / str(groups) / "metrics.jsonl"))
     sums = [[row.pop("service/loss:sum") for row in rows] for rows in found]
     assert found[0] == found[1] == found[2]
-    assert min(map(abs, sums[0])) > 0
-    assert sums[0] == pytest.approx(sums[2], rel=1e-9) and sums[1] == pytest.approx(sums[2], rel=1e-9)
+    # Hundreds of terms of some nats each, which may cancel, added up in float64.
+    assert max(map(abs, sums[0])) > 1e-3
+    assert sums[0] == pytest.approx(sums[2], rel=0, abs=1e-9) and sums[1] == pytest.approx(sums[2], rel=0, abs=1e-9)
 
 
 # On torch

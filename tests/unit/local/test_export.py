@@ -28,11 +28,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 warnings.simplefilter("ignore")
-base, adapter, tokens = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+base, adapter, prompts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
-with torch.no_grad():
-    logits = model(torch.tensor([tokens])).logits[0, :-1]
-print(torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens[1:])[:, None])[:, 0].tolist())
+for tokens in prompts:
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0, :-1]
+    print(torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens[1:])[:, None])[:, 0].tolist())
 assert not any(name.startswith(("socratic", "tinker")) for name in sys.modules)
 """
 
@@ -69,12 +70,11 @@ def test_a_merged_model_gives_the_engines_log_probabilities(service, tmp_path, p
 
 def test_peft_alone_gives_the_engines_log_probabilities(service):
     path = trained(service).save_weights_for_sampler("a").result().path
-    for tokens in PROMPTS:
-        command = [sys.executable, "-c", _ALONE, str(MODEL_DIR), path, json.dumps(tokens)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert answer.returncode == 0, answer.stderr
-        found = json.loads(answer.stdout.splitlines()[-1])
-        np.testing.assert_allclose(engine_logprobs(service, path, tokens), found, atol=5e-5)
+    command = [sys.executable, "-c", _ALONE, str(MODEL_DIR), path, json.dumps(PROMPTS)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    for tokens, line in zip(PROMPTS, answer.stdout.splitlines()[-len(PROMPTS) :], strict=True):
+        np.testing.assert_allclose(engine_logprobs(service, path, tokens), json.loads(line), atol=5e-5)
 
 
 def test_a_runs_newest_weights_are_exported_wherever_it_lies(service, tmp_path, capsys):

@@ -64,32 +64,32 @@ def test_loss_and_gradients_equal_plain_autograd(service, loss_fn):
     make = entropy_datum if loss_fn == "cross_entropy" else lambda tokens: policy_datum(tokens, seed=3)
     data = [make(prompt) for prompt in PROMPTS]
     output = client.forward_backward(data, loss_fn).result()
-    total = torch.zeros(())
+    terms = []
     for datum, prompt in zip(data, PROMPTS, strict=True):
         inputs = {name: torch.from_numpy(value.to_numpy()) for name, value in datum.loss_fn_inputs.items()}
         now = plain_logprobs(model, prompt)
         if loss_fn == "cross_entropy":
-            total = total - (inputs["weights"] * now).sum()
+            terms.append(-inputs["weights"] * now)
         else:
             ratio, advantage = torch.exp(now - inputs["logprobs"]), inputs["advantages"]
             bounded = torch.clip(ratio, 0.8, 1.2)
-            total = (
-                total
-                - {
-                    "importance_sampling": lambda r, b, a, n: r * a,
-                    "ppo": lambda r, b, a, n: torch.min(r * a, b * a),
-                    "cispo": lambda r, b, a, n: b.detach() * n * a,
-                }[loss_fn](ratio, bounded, advantage, now).sum()
+            terms.append(
+                {
+                    "importance_sampling": -ratio * advantage,
+                    "ppo": -torch.min(ratio * advantage, bounded * advantage),
+                    "cispo": -bounded.detach() * now * advantage,
+                }[loss_fn]
             )
+    total, size = torch.cat(terms).sum(), torch.cat(terms).abs().sum().item()
     total.backward()
-    assert output.metrics["loss:sum"] == pytest.approx(total.item(), rel=1e-5)
+    # The terms may cancel: the sum of their sizes is what rounding errors are a share of.
+    assert output.metrics["loss:sum"] == pytest.approx(total.item(), abs=1e-5 * size)
     expected = {n.replace(".default.", "."): p.grad for n, p in model.named_parameters() if p.requires_grad}
     actual = {f"base_model.model.{name}": p.grad for name, p in client._trainer._parameters.items()}
     assert actual.keys() == expected.keys()
     for name, gradient in expected.items():
         assert gradient is not None and actual[name] is not None
-        norm = gradient.norm().item()
-        assert (actual[name] - gradient).norm().item() <= 1e-4 * max(norm, 1e-3), name
+        assert (actual[name] - gradient).norm() <= 1e-4 * gradient.norm(), name
 
 
 def test_soft_targets_weigh_each_of_k_tokens(service):
