@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         CostLimitReached,
         DamagedWeights,
         EventLoopRunning,
+        ForeignDirectory,
         JournalError,
         LeaseLost,
         LocalEngineError,
         LocalExtraMissing,
+        LockLost,
         ModelMismatch,
         ModelNotOffered,
         NoUsableCheckpoint,
@@ -62,10 +64,10 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached DamagedWeights "
-    "EventLoopRunning JournalError LeaseLost LocalEngineError LocalExtraMissing ModelMismatch ModelNotOffered "
-    "NoUsableCheckpoint PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
-    "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError "
-    "UnsupportedFeature"
+    "EventLoopRunning ForeignDirectory JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost "
+    "ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError RolloutError "
+    "RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError StartError "
+    "StorageError TeacherError TrainingError UnsupportedFeature"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
@@ -99,12 +101,14 @@ __all__ = [
     "DamagedWeights",
     "Evaluation",
     "EventLoopRunning",
+    "ForeignDirectory",
     "FreshStart",
     "JournalError",
     "LeaseLost",
     "LoadCheckpoint",
     "LocalEngineError",
     "LocalExtraMissing",
+    "LockLost",
     "Measure",
     "ModelMismatch",
     "ModelNotOffered",

@@ -19,6 +19,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.costs import check_limit, tariff_of
 from socratic_distill.drift import model_names
 from socratic_distill.errors import (
+    ForeignDirectory,
     ModelNotOffered,
     PreflightError,
     RunLocked,
@@ -34,6 +35,7 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.failures import status_of
 from socratic_distill.features import check_features
 from socratic_distill.guards import check_room
+from socratic_distill.layout import check_directory
 from socratic_distill.models import named_models, with_known_names
 from socratic_distill.opening import check_start
 from socratic_distill.plan import Plan, read_plan
@@ -183,6 +185,8 @@ class _Look:
         with self._gathered():
             check_limit(self._config, tariff_of(self._config, packaged_prices()))
         with self._gathered():
+            check_directory(self._config.log_path)
+        with self._gathered():
             check_storage(self._config)
 
     def _plan(self) -> Plan | None:
@@ -235,7 +239,8 @@ class _Look:
 
     async def _features(self, config: SocraticConfig, client: Any) -> None:
         with TemporaryDirectory() as elsewhere, self._gathered():
-            await check_features(config, client, Path(elsewhere) if self._has(StorageError) else self._run.path)
+            is_elsewhere = self._has(StorageError) or self._has(ForeignDirectory)
+            await check_features(config, client, Path(elsewhere) if is_elsewhere else self._run.path)
 
     @contextmanager
     def _gathered(self) -> Iterator[None]:

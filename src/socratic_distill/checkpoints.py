@@ -13,9 +13,9 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.journal import Journal, rank
 from socratic_distill.journal_lines import Line, bad_lines, without
+from socratic_distill.layout import JOURNAL
 from socratic_distill.records import CheckpointRecord
 
-JOURNAL = "checkpoints.jsonl"
 _log = get_logger(__name__)
 
 
@@ -68,13 +68,17 @@ class CheckpointManager:
     """
 
     def __init__(
-        self, log_path: str | os.PathLike[str], on_record: Callable[[CheckpointRecord], None] | None = None
+        self,
+        log_path: str | os.PathLike[str],
+        on_record: Callable[[CheckpointRecord], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Opens the journal; nothing is read or written yet, but for a journal in a store, of which a copy is read.
 
         Args:
             log_path: a run directory, or a journal file. In a store it can be read alone.
             on_record: is told of each record that was written.
+            check: is called before each write; raises where this process may not write any more.
 
         Raises:
             CloudExtraMissing: packages are not installed that the store needs.
@@ -83,6 +87,7 @@ class CheckpointManager:
         self.path = journal_file(log_path)
         self._url = os.fspath(log_path) if is_url(log_path) else None
         self._on_record = on_record
+        self._check = check
         self._is_mended = False
         self._newest: CheckpointRecord | None = None  # as of the last append
         self._is_newest_known = False
@@ -104,10 +109,12 @@ class CheckpointManager:
             record: what was saved, or deleted.
 
         Raises:
+            LockLost: another process may write to the run directory.
             StorageError: it cannot be written; the records before it are kept.
         """
         if self._url is not None:
             raise StorageError(f"{self._url} is in a store, and this a copy of its journal. Only its run writes it")
+        self._check()
         self.mend()
         self._write(record)
         newest = self._newest
@@ -162,7 +169,8 @@ class CheckpointManager:
 
             with RunDirectory(self._url.removesuffix(f"/{JOURNAL}")) as run:
                 return run_blocking(lambda: rebuild_journal(run.checkpoints, rest_client, server_runs), "rebuild")
-        with RunLock(self.path.parent):
+        with RunLock(self.path.parent) as lock:
+            self._check = lock.check
             return run_blocking(lambda: rebuild_journal(self, rest_client, server_runs), "rebuild")
 
     def mend(self) -> None:

@@ -9,6 +9,7 @@ SocraticError
 │   ├── CheckpointConflict         log_path began elsewhere than load_checkpoint_path says
 │   ├── CheckpointNotFound         no training state at the given path
 │   ├── ConfigDrift                the config means another run than the one in log_path
+│   ├── ForeignDirectory           log_path is the directory of something else, such as a model's
 │   ├── JournalError               checkpoints.jsonl cannot be read though the run has history
 │   ├── ModelMismatch              the loaded weights belong to another base model or rank
 │   └── NoUsableCheckpoint         the run holds states, but none that it can go on from
@@ -16,7 +17,8 @@ SocraticError
 ├── PreflightError                 several problems that keep a run from starting, in one list
 ├── RunInterrupted                 a signal stopped train(); the run can be resumed
 ├── RunLocked                      another process writes to this log_path
-│   └── LeaseLost                  another process has taken over a log_path in a store
+│   ├── LeaseLost                  another process has taken over a log_path in a store
+│   └── LockLost                   the lock file was deleted or replaced while this process wrote
 ├── StorageError                   a file of the run directory cannot be written
 │   └── CloudExtraMissing (ImportError)   log_path in a store without the `cloud` extra
 ├── RenderingError                 a chat template that cannot serve
@@ -91,6 +93,10 @@ class CheckpointNotFound(StartError):
 
 class ConfigDrift(StartError):
     """The config differs from the one the run in `log_path` has, in what decides its meaning."""
+
+
+class ForeignDirectory(StartError):
+    """`log_path` is the directory of something else: its `config.json` is not a run's, and it holds no journal."""
 
 
 class JournalError(StartError):
@@ -178,6 +184,10 @@ class RunLocked(SocraticError):
 
 class LeaseLost(RunLocked):
     """Another process has taken over a `log_path` in a store from one that did not show for long that it lives."""
+
+
+class LockLost(RunLocked):
+    """The lock file of a run directory was deleted or replaced under its writer: another one may write there."""
 
 
 class StorageError(SocraticError):

@@ -22,6 +22,7 @@ from socratic_distill.drift import Fingerprint, free_changes
 from socratic_distill.errors import ConfigError, SocraticError, StartError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
+from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN, config_file
 from socratic_distill.locks import RunLock
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
@@ -30,11 +31,9 @@ from socratic_distill.start import METRICS, ORIGIN, Origin
 if TYPE_CHECKING:
     from socratic_distill.service import Service
 
-CONFIG = "config.json"
 DIALOGUES = "dialogues.jsonl"
 EVALUATIONS = "evaluations"
 FINGERPRINT = "fingerprint.json"
-RUN = "run.json"
 SERVER_RUNS = "server_runs.jsonl"
 _log = get_logger(__name__)
 
@@ -59,8 +58,8 @@ class RunDirectory:
         """Names the directory; nothing is read or written yet."""
         self._mirror = Mirror(os.fspath(log_path)) if is_url(log_path) else None
         self.path = Path(log_path) if self._mirror is None else self._mirror.path
-        self.checkpoints = CheckpointManager(self.path, self._recorded)
         self._lock = RunLock(self.path)
+        self.checkpoints = CheckpointManager(self.path, self._recorded, self.check)
 
     def __enter__(self) -> Self:
         """Takes the directory's lock; of a run in a store it takes the lease and fetches the files."""
@@ -88,6 +87,14 @@ class RunDirectory:
         if (mirror := self._mirror) is not None:
             await _off_the_loop(lambda: _close(mirror, kind is not None), mirror.interrupt)
 
+    def check(self) -> None:
+        """To be called before each write to the directory.
+
+        Raises:
+            LockLost: the lock file was deleted or replaced: another process may write there.
+        """
+        self._lock.check()
+
     def guarded(self, service: "Service") -> "Service":
         """A service on which nothing is deleted that the run, as the store has it, still counts on."""
         if self._mirror is None or service.rest is None:
@@ -100,13 +107,15 @@ class RunDirectory:
         Returns:
             The run's id, the same at every start.
         """
+        self.check()
+        config_path = config_file(self.path)
         self._log_free_changes(config)
         run_id = read_run_id(self.path) or uuid.uuid4().hex
         write_atomically(self.path / RUN, _text({"run_id": run_id}))
         if origin is not None:
             write_atomically(self.path / ORIGIN, _text({"given": origin.given, "resolved": origin.resolved}))
         write_atomically(self.path / FINGERPRINT, _text(meaning))
-        write_atomically(self.path / CONFIG, config.model_dump_json(indent=2) + "\n")
+        write_atomically(config_path, config.model_dump_json(indent=2) + "\n")
         return run_id
 
     def note_server_run(self, server_run: str, batch: int) -> None:
@@ -114,6 +123,7 @@ class RunDirectory:
 
         Behind a line that a crash tore it would be lost, and with it every save that has no record yet.
         """
+        self.check()
         end_line(self.path / SERVER_RUNS)
         append_durably(self.path / SERVER_RUNS, json.dumps({"server_run": server_run, "batch": batch}) + "\n")
         if self._mirror is not None:
@@ -121,6 +131,7 @@ class RunDirectory:
 
     def roll_back(self, batch: int) -> None:
         """Moves what batches >= `batch` left aside: metric rows, dialogues, evaluations. Those batches run again."""
+        self.check()
         if self._mirror is not None:
             self._mirror.rewind()
         for name in (METRICS, DIALOGUES):
@@ -132,11 +143,14 @@ class RunDirectory:
 
         Raises:
             LeaseLost: another process took over a run in a store.
+            LockLost: another process may write to the directory.
             StorageError: a file cannot be written, or the store has failed for too long.
         """
         if self._mirror is not None:
             self._mirror.check()
+        self.check()
         append_durably(self.path / DIALOGUES, b"".join(_dialogue_line(row) for row in dialogues))
+        self.check()
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
         if self._mirror is not None:
             self._mirror.request_if_late()
@@ -155,7 +169,7 @@ class RunDirectory:
 
     def _log_free_changes(self, config: SocraticConfig) -> None:
         try:
-            before = _stored_config(self.path / CONFIG)
+            before = _stored_config(config_file(self.path))
         except ConfigError:  # a first start, or another tool's directory
             return
         for change in free_changes(before, json.loads(config.model_dump_json())):
@@ -196,7 +210,8 @@ def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
         ConfigError: there is none, or it cannot be read.
         StorageError: the store that the run is in fails.
     """
-    return SocraticConfig(**_stored_config(readable(log_path, CONFIG.__eq__) / CONFIG))
+    directory = readable(log_path, (CONFIG, BESIDE_ANOTHER, RUN).__contains__)
+    return SocraticConfig(**_stored_config(config_file(directory)))
 
 
 def config_of(log_path: str | os.PathLike[str]) -> SocraticConfig:

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
-from socratic_distill.run import CONFIG, config_of
+from socratic_distill.layout import config_file
+from socratic_distill.run import config_of
 
 # What a script may do with a config that costs something.
 _STOPS = ("train", "train_async", "evaluate", "evaluate_async", "compare", "compare_async")
@@ -53,7 +54,7 @@ def find_config(source: Path, arguments: Sequence[str] = ()) -> Found:
     Raises:
         ConfigError: there is no such file, it cannot be read, or the script calls none of these.
     """
-    path = source / CONFIG if source.is_dir() else source
+    path = config_file(source) if source.is_dir() else source
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; expected a Python script, a config.json or the directory of a run")
     if source.is_dir():

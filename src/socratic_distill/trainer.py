@@ -18,6 +18,7 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.estimate import announce
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import run_interruptible
+from socratic_distill.layout import check_directory
 from socratic_distill.loop import Lasting, Loop, TrainResult
 from socratic_distill.plan import Plan, decide, finished, read_plan
 from socratic_distill.preparing import fit_to_service
@@ -65,7 +66,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
         StartError: `log_path` and `load_checkpoint_path` do not say what to begin from, or the config means
             another run.
         SeedError: the seeds cannot be read.
-        RunLocked: another process writes to `log_path`.
+        RunLocked: another process writes to `log_path`, or may, since its lock file was deleted.
         CostLimitReached: one more step would take the run beyond `config.max_cost_usd`.
         RolloutError: too many dialogues of a batch failed.
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
@@ -73,6 +74,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
     """
     listing = Listing(config, service_client, rest_client)
     async with listing.listed():
+        check_directory(config.log_path)
         check_storage(config)
     async with RunDirectory(config.log_path) as run, Audience(config) as audience:
         recoveries = Recoveries(config.max_recoveries, audience)
@@ -91,6 +93,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
                     _begin(audience, run, plan.total)
                     evaluations.catch_up(service, plan.total)
                 await evaluations.finish()
+        run.check()
         if config.write_report:
             await _report(config.log_path, run, audience)
         return result

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from socratic_distill.errors import RunLocked, StorageError
-from socratic_distill.locks import HOLDER, RunLock
+from socratic_distill.errors import LockLost, RunLocked, StorageError
+from socratic_distill.locks import HOLDER, LOCK, RunLock
 
 HOLD = """
 import sys, time
@@ -105,3 +107,106 @@ def test_waiting_is_not_done(tmp_path, holder):
     with pytest.raises(RunLocked), RunLock(tmp_path):
         pass
     assert time.monotonic() - began < 5
+
+
+# --- a lock file that goes away under its writer --------------------------------------------------------------------
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_another(path: Path) -> None:
+    other = path.with_name("other")
+    other.touch()
+    other.replace(path)
+
+
+def move_aside(path: Path) -> None:
+    path.rename(path.with_name("aside"))
+
+
+def put_a_link(path: Path) -> None:
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+TAKEN_AWAY = [delete, replace_by_another, move_aside]
+
+
+@pytest.mark.parametrize("take_away", [*TAKEN_AWAY, put_a_link])
+def test_writer_whose_lock_file_went_away_is_stopped(tmp_path, take_away):
+    with RunLock(tmp_path) as lock:
+        lock.check()
+        take_away(tmp_path / LOCK)
+        with pytest.raises(LockLost, match="start the same script"):
+            lock.check()
+
+
+@pytest.mark.parametrize("take_away", TAKEN_AWAY)
+def test_writer_whose_lock_file_went_away_leaves_the_next_ones_note(tmp_path, take_away):
+    with RunLock(tmp_path) as second:
+        with RunLock(tmp_path / "elsewhere"):
+            pass
+        take_away(tmp_path / LOCK)
+        with RunLock(tmp_path) as third:
+            note = (tmp_path / HOLDER).read_text()
+            with pytest.raises(LockLost):
+                second.check()
+            second.__exit__(None)
+            assert (tmp_path / HOLDER).read_text() == note
+            third.check()
+
+
+def test_lock_that_is_not_held_is_not_checked(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.check()
+    with lock:
+        pass
+    (tmp_path / LOCK).unlink()
+    lock.check()
+
+
+def test_directories_made_for_nothing_are_removed(tmp_path):
+    with RunLock(tmp_path / "a" / "b" / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_that_was_there_or_holds_something_stays(tmp_path):
+    (tmp_path / "was_there").mkdir()
+    with RunLock(tmp_path / "was_there"):
+        pass
+    with RunLock(tmp_path / "used"):
+        (tmp_path / "used" / "file").touch()
+    with RunLock(tmp_path / "a" / "run"):
+        (tmp_path / "a" / "neighbour").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "used", "was_there"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["neighbour"]
+
+
+def test_lock_file_taken_away_between_open_and_lock_is_made_again(tmp_path, monkeypatch):
+    acquire, taken = FileLock.acquire, []
+
+    def late(self, *arguments, **options):
+        if not taken:
+            taken.append(1)
+            (tmp_path / LOCK).unlink()
+            (tmp_path / LOCK).touch()
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with RunLock(tmp_path) as lock:
+        lock.check()
+        with pytest.raises(RunLocked), RunLock(tmp_path):
+            pass
+    assert taken
+
+
+def test_lock_file_that_is_a_link_is_refused(tmp_path):
+    target = tmp_path / "target"
+    (tmp_path / LOCK).symlink_to(target)
+    with pytest.raises(StorageError, match="cannot be made or locked"), RunLock(tmp_path):
+        pass
+    assert not target.exists()

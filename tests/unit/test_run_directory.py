@@ -8,8 +8,9 @@ import pytest
 from socratic_distill import ConfigError
 from socratic_distill.cli import main
 from socratic_distill.files import end_line
+from socratic_distill.layout import CONFIG
 from socratic_distill.orphans import ServerRun, server_runs_of
-from socratic_distill.run import CONFIG, SERVER_RUNS, RunDirectory, load_config
+from socratic_distill.run import SERVER_RUNS, RunDirectory, load_config
 
 
 def test_server_run_noted_behind_a_torn_line_stands_on_its_own(tmp_path):
@@ -66,4 +67,4 @@ def test_run_begins_where_another_tool_left_something_else_as_its_config(tmp_pat
     (tmp_path / CONFIG).write_text(stored)
     config = make_config()
     RunDirectory(tmp_path).begin(config, {}, None)
-    assert load_config(tmp_path) == config and json.loads((tmp_path / CONFIG).read_text())["max_steps"] == 6
+    assert load_config(tmp_path) == config and (tmp_path / CONFIG).read_text() == stored

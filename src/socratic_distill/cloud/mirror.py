@@ -10,19 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from socratic_distill.cloud.commits import DATA, Commit, add_commit, read_commit
+from socratic_distill.cloud.commits import DATA, Commit, add_commit, newest_commit, read_commit
 from socratic_distill.cloud.fetching import fetch
 from socratic_distill.cloud.lease import BEATS, Heart, Timing, take_over
 from socratic_distill.cloud.packing import Changed, Packer, Seen, look
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.stores import FsspecStore, ObjectStore, check_store
 from socratic_distill.cloud.urls import last_folder
-from socratic_distill.errors import LeaseLost, SocraticError, StorageError
+from socratic_distill.errors import ForeignDirectory, LeaseLost, SocraticError, StorageError
 from socratic_distill.escaping import get_logger
+from socratic_distill.layout import CONFIG, JOURNAL
 
 TIMING = Timing()
 # For people and other tools to look at, as objects of their own; what counts is the commit.
-_IN_PLAIN = ("checkpoints.jsonl", "config.json", "metrics.jsonl", "report.html")
+_IN_PLAIN = (JOURNAL, CONFIG, "metrics.jsonl", "report.html")
 _LARGEST_PLAIN_BYTES = 8 << 20
 _log = get_logger(__name__)
 
@@ -63,11 +64,13 @@ class Mirror:
 
         Raises:
             CloudExtraMissing: what the URL needs is not installed.
+            ForeignDirectory: the URL holds another tool's files.
             RunLocked: another process writes the run.
             StorageError: the store cannot be used, or fails.
         """
         self._store = self._given or FsspecStore(self.url)
         opening = Patience(self._timing.opening, self._hurry)
+        _refuse_foreign(self._store, opening)
         check_store(self._store, opening)
         self._last = take_over(self._store, self._timing, opening, self._hurry)
         self._heart = Heart(self._store, self._last, self._timing, lambda: self._last.number)
@@ -255,4 +258,23 @@ class Mirror:
             f"{self.url} was taken over by process {holder.get('pid')} on {holder.get('host')}, since this one did not "
             "show for longer than its lease that it lives. Nothing of it is written there any more. Let the other one "
             "go on, or stop it and start this script again"
+        )
+
+
+def _refuse_foreign(store: ObjectStore, patience: Patience) -> None:
+    """Refuses a URL under which another tool keeps files with the names of a run's; a run there has commits.
+
+    Raises:
+        ForeignDirectory: it holds such files.
+    """
+    if newest_commit(store, patience) is not None:
+        return
+    for name in (JOURNAL, CONFIG):
+        try:
+            patience.call(f"reading {store.url}/{name}", store.read, name)
+        except FileNotFoundError:
+            continue
+        raise ForeignDirectory(
+            f"log_path={store.url!r} holds {name}, and no run of this library. Expected a URL without files, or that "
+            "of a run. Take another log_path"
         )

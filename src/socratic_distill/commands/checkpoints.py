@@ -34,11 +34,12 @@ def add_parser(commands: "Commands") -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Lists, prunes or rebuilds."""
     from socratic_distill.cloud.reading import readable
+    from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
 
     directory = readable(parsed.log_path)
     if not directory.is_dir():
         raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
-    if not any((directory / name).exists() for name in ("checkpoints.jsonl", "config.json")):
+    if not any((directory / name).exists() for name in (JOURNAL, CONFIG, BESIDE_ANOTHER)):
         raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
     parsed.directory = directory
     return {"list": _list, "prune": _prune, "rebuild": _rebuild}[parsed.action](parsed)

@@ -117,7 +117,7 @@ class Evaluations:
                 found = await self._measure(service, batch, sampler_path)
                 usd = self._budget.evaluated(found.tokens)
                 # Off the loop: the training's own requests must not wait for thousands of dialogues to be written.
-                await asyncio.to_thread(write_evaluation, self._run.path, batch, found, now() - began, usd)
+                await asyncio.to_thread(self._write, batch, found, now() - began, usd)
             except Exception as error:
                 told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
                 _log.warning("%s: %s", self._plan.config.log_path, told)
@@ -134,8 +134,13 @@ class Evaluations:
             self._evaluator = await Evaluator.open(self._plan.config, service, tutor, self._plan.held_out)
         return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
 
+    def _write(self, batch: int, found: Evaluation, seconds: float, usd: float | None) -> None:
+        self._run.check()
+        write_evaluation(self._run.path, batch, found, seconds, usd)
+
     def _note_failure(self, batch: int, sampler_path: str, error: str) -> None:
         try:
+            self._run.check()
             write_failure(self._run.path, batch, sampler_path, error)
         except SocraticError as unwritten:
             _log.warning("%s", unwritten)

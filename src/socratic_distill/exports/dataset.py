@@ -20,7 +20,7 @@ from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.exports.choice import Choice
 from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line
 from socratic_distill.exports.rows import new_file
-from socratic_distill.run import CONFIG
+from socratic_distill.layout import config_file
 
 # By name: the type, as the card's `dataset_info` writes it, and what the column holds.
 _COLUMNS: dict[str, tuple[Mapping[str, Any], str]] = {
@@ -129,7 +129,7 @@ def _finite(value: Any) -> Any:
 def _models(log_path: Path) -> dict[str, str]:
     """The names of the run's models, as far as its config can be read."""
     try:
-        stored = json.loads((log_path / CONFIG).read_text(encoding="utf-8"))
+        stored = json.loads(config_file(log_path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {key: str(stored[key]) for key in _MODELS if key in stored} if isinstance(stored, dict) else {}

@@ -11,11 +11,12 @@ from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import sync_directory
 from socratic_distill.jsonl import parse_row
+from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN
 from socratic_distill.rollback import next_step
-from socratic_distill.run import CONFIG, DIALOGUES, FINGERPRINT, RUN, SERVER_RUNS
+from socratic_distill.run import DIALOGUES, FINGERPRINT, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
 
-_OF_THE_RUN = {CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS, ORIGIN, RUN, SERVER_RUNS}
+_OF_THE_RUN = {BESIDE_ANOTHER, CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS, ORIGIN, RUN, SERVER_RUNS}
 _log = get_logger(__name__)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError
 from socratic_distill.jsonl import parse_row
+from socratic_distill.layout import BESIDE_ANOTHER, CONFIG
 from socratic_distill.rollback import batch_files
-from socratic_distill.run import CONFIG, DIALOGUES, EVALUATIONS, SERVER_RUNS
+from socratic_distill.run import DIALOGUES, EVALUATIONS, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
 
 Row = Mapping[str, Any]
@@ -91,7 +92,8 @@ def read_run(path: Path) -> RunFiles:
             "the log_path of a run that has begun"
         )
     run = RunFiles(path, path.resolve().name or str(path))
-    run.config = _read_object(path / CONFIG, run.notes) or {}
+    own = path / BESIDE_ANOTHER
+    run.config = _read_object(own if own.is_file() else path / CONFIG, run.notes) or {}
     run.origin = _read_object(path / ORIGIN, run.notes)
     run.server_runs = [line.row for line in read_lines(path / SERVER_RUNS, run.notes)]
     rows = {step: line.row for line in read_lines(path / METRICS, run.notes) if (step := step_of(line.row)) is not None}
