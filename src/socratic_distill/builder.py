@@ -61,6 +61,7 @@ class SocraticOptions(TypedDict, total=False):
     rolling_ttl_seconds: int | None
     max_failed_saves: int
     max_recoveries: int
+    opening_timeout_seconds: float
     allow_config_changes: Sequence[str]
     max_staleness: int
     groups_per_minibatch: int

@@ -7,9 +7,10 @@ from typing import Any
 
 from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.config import SocraticConfig
-from socratic_distill.dialogue import Message
+from socratic_distill.dialogue import Message, Turn
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.escaping import show, shown
+from socratic_distill.failures import failure
 from socratic_distill.models import full_model_name
 from socratic_distill.prompts import load_prompts
 from socratic_distill.randomness import stable_seed
@@ -17,7 +18,7 @@ from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.rollout import Speaker
 from socratic_distill.run import config_of
 from socratic_distill.seeds import Seed, load_seeds
-from socratic_distill.service import get_tokenizer, open_sampling_client, open_service
+from socratic_distill.service import connect, get_tokenizer, open_sampling_client
 
 
 def chat(
@@ -40,7 +41,7 @@ def chat(
     Raises:
         ConfigError: there is no run in log_path.
         CheckpointNotFound: the run has no sampler weights.
-        ServiceError: the service failed to open them, as when they have expired.
+        ServiceError: the service failed to open them, as when they have expired, or failed a reply.
     """
     config = config_of(log_path)
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
@@ -50,7 +51,7 @@ def chat(
         seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
     else:
         seed = Seed(id="chat", question=question, expected_answer="0")
-    service = service_client or open_service(config).client
+    service = asyncio.run(connect(config, service_client, None)).client
     prompt = load_prompts(config).for_tutor(seed)
     write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))
     speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
@@ -59,7 +60,7 @@ def chat(
     while line := _ask(read):
         talk.append(Message("user", line))
         sample_seed = stable_seed(config.seed, "chat", turn)
-        (reply,) = asyncio.run(speaker.speak(speaker.renderer.prompt(talk), sample_seed))
+        (reply,) = asyncio.run(_speak(speaker, speaker.renderer.prompt(talk), sample_seed))
         talk.append(Message("assistant", tokens=reply.history))
         write(shown(f"tutor> {reply.text}"))
         turn += 1
@@ -70,6 +71,13 @@ async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -
     name = full_model_name(config.tutor_model_name)
     renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking, config.system_role)
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
+
+
+async def _speak(speaker: Speaker, prompt: tuple[int, ...], seed: int) -> list[Turn]:
+    try:
+        return await speaker.speak(prompt, seed)
+    except Exception as error:
+        raise failure("the tutor's reply", error) from error
 
 
 def _ask(read: Callable[[str], str]) -> str:

@@ -3,7 +3,6 @@
 Each check is one that the start of a run makes, so that a problem has one wording; here they go on behind the first.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 from uuid import uuid4
 
-from socratic_distill.blocking import run_blocking
+from socratic_distill.blocking import in_thread, run_blocking
 from socratic_distill.cloud.reading import readable
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.config import SocraticConfig
@@ -166,7 +165,7 @@ class _Look:
         self._machine()
         if is_url(self._config.log_path):
             with self._gathered():
-                self._run = RunDirectory(await asyncio.to_thread(readable, self._config.log_path, _decides_the_start))
+                self._run = RunDirectory(await in_thread(readable, self._config.log_path, _decides_the_start))
         plan, service = self._plan(), None
         if connected is not None:
             with self._gathered():

@@ -44,7 +44,9 @@ DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 class SocraticConfig(BaseModel):
     """Everything that decides what a run does. Frozen; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )
 
     tutor_model_name: Name = Field(description="Base model of the tutor, the model that is trained.")
     student_model_name: Name = Field(description="Model that plays the student. Frozen.")
@@ -76,6 +78,9 @@ class SocraticConfig(BaseModel):
         None,
         description="Service to train on: None is Tinker's hosted service, 'local' the engine in this "
         "process, an http(s) URL a server of the same API.",
+    )
+    opening_timeout_seconds: Positive = Field(
+        60.0, description="Seconds that a service may take to open, once it answers a health request."
     )
     load_checkpoint_path: PathText | None = Field(
         None, description="Training state whose weights the run starts from. None: a fresh LoRA."
@@ -292,19 +297,21 @@ class SocraticConfig(BaseModel):
             refuse_unknown(data, type(self).model_fields, "config")
             try:
                 super().__init__(**data)
+                return
             except ValidationError as error:
-                raise ConfigError(explain(error, type(self))) from None
+                problems = explain(error, type(self))
+            raise ConfigError(problems)  # outside the handler: pydantic's error, with what was given, is no context
 
     @property
     def plays_dialogues(self) -> bool:
         """Whether the tutor plays dialogues of its own; not where all are recorded."""
         return self.recordings is None or self.recordings.on_policy_fraction > 0
 
-    @field_validator("base_url")
+    @field_validator("base_url", mode="before")
     @classmethod
-    def _leave_out_password(cls, url: str | None) -> str | None:
+    def _leave_out_password(cls, url: Any) -> Any:
         """The SDK would not send it, and it would stand in every file and message that has the URL."""
-        plain = None if url is None else without_user(url)
+        plain = without_user(url) if isinstance(url, str) else url
         if plain != url:
             _log.warning("base_url: the user and password before the host are left out; the key is TINKER_API_KEY")
         return plain

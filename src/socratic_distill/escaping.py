@@ -10,6 +10,8 @@ import re
 import sys
 from typing import TextIO
 
+from socratic_distill.redaction import redacted
+
 # C0, DEL and C1; marks that turn or end lines (Unicode's bidirectional controls, line and paragraph separators);
 # deprecated format controls; halves of characters (lone surrogates), which no encoding can write.
 # Joiners and variation selectors stay: emoji and many scripts need them.
@@ -65,12 +67,24 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
+def clean_logs_of(library: str) -> None:
+    """Has what a library logs from now on escaped, and secrets taken out of it.
+
+    Args:
+        library: name of its logger; those below it are covered as far as they are made, since a filter is each
+            logger's own.
+    """
+    for name in (library, *logging.root.manager.loggerDict):
+        if name == library or name.startswith(f"{library}."):
+            get_logger(name)
+
+
 def escape_record(record: logging.LogRecord) -> bool:
-    """Escapes a log message and its traceback; a filter that lets every record pass."""
+    """Escapes a log message and its traceback, without secrets; a filter that lets every record pass."""
     message = record.getMessage()
-    record.msg, record.args = shown(message), None
+    record.msg, record.args = shown(redacted(message)), None
     if record.exc_info:
-        record.exc_text = shown(logging.Formatter().formatException(record.exc_info))
+        record.exc_text = shown(redacted(logging.Formatter().formatException(record.exc_info)))
     return True
 
 

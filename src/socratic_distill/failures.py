@@ -3,7 +3,7 @@
 import re
 
 from socratic_distill.errors import ServiceError, SocraticError, TrainingError
-from socratic_distill.redaction import redacted
+from socratic_distill.redaction import redacted, without_secrets
 
 _ADVICE = {
     401: "the service does not accept the key: set TINKER_API_KEY, then start the same script again to resume",
@@ -28,6 +28,7 @@ def failure(what: str, error: Exception) -> SocraticError:
     """
     if isinstance(error, SocraticError):
         return error
+    without_secrets(error)  # it is the cause of ours, and a traceback shows it
     advice = _ADVICE.get(status_of(error) or 0)
     told = f"{what} failed on the service: {describe(error)}."
     if advice is not None:

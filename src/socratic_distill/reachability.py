@@ -1,33 +1,15 @@
-"""Whether there is a key, and whether a server answers: found out before any client of the SDK is made.
+"""Whether a server answers: found out before any client of the SDK is made.
 
 The SDK connects in the calling thread and tries again for five minutes, and says nothing meanwhile.
 """
 
-import os
 import threading
-from pathlib import Path
 
-from socratic_distill.errors import ConfigError, ServiceUnreachable
+from socratic_distill.errors import ServiceUnreachable
 from socratic_distill.redaction import redacted
 
-HOW_TO_GIVE_A_KEY = "Set TINKER_API_KEY to the service's key, or base_url='local' to train on this machine"
 _SECONDS = 10.0
 _WANTS_A_KEY = (401, 403)  # an answer all the same
-_KEY_VARIABLES = ("TINKER_API_KEY", "TINKER_CREDENTIAL_CMD")
-
-
-def check_key() -> None:
-    """Returns if there is a key, or a way to one that the SDK knows.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    stored = Path.home() / ".tinker" / "credentials.json"  # written by `tinker auth login`
-    if not any(os.environ.get(name) for name in _KEY_VARIABLES) and not stored.exists():
-        raise ConfigError(
-            f"there is no key for the service: {' and '.join(_KEY_VARIABLES)} are not set, and {stored} does not "
-            f"exist. {HOW_TO_GIVE_A_KEY}"
-        )
 
 
 def check_health(base_url: str | None) -> None:

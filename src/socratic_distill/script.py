@@ -8,6 +8,7 @@ from typing import Any
 
 from socratic_distill.errors import SocraticError
 from socratic_distill.escaping import show
+from socratic_distill.redaction import redacted
 
 TRACEBACK = "SOCRATIC_TRACEBACK"
 """Environment variable; set to anything but 0, errors are shown with their traceback."""
@@ -33,9 +34,10 @@ def run_script(main: Callable[[], Any], *, with_traceback: bool | None = None) -
         code = main()
     except SocraticError as error:
         if os.environ.get(TRACEBACK, "0") != "0" if with_traceback is None else with_traceback:
-            show("".join(traceback.format_exception(error)).rstrip("\n"), sys.stderr)
+            text = "".join(traceback.format_exception(error)).rstrip("\n")
         else:
-            show(f"{type(error).__name__}: {error}", sys.stderr)
+            text = f"{type(error).__name__}: {error}"
+        show(redacted(text), sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130

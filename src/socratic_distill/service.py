@@ -1,16 +1,23 @@
 """Opens the service that a config names: Tinker, another server of its API, or the local engine."""
 
-import asyncio
+from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from socratic_distill.blocking import DAEMON_THREADS, in_thread
 from socratic_distill.config import SocraticConfig
-from socratic_distill.errors import ConfigError, SocraticError
-from socratic_distill.escaping import get_logger
+from socratic_distill.errors import ConfigError, ServiceUnreachable, SocraticError
+from socratic_distill.escaping import clean_logs_of, get_logger
 from socratic_distill.failures import describe, failure, is_missing
-from socratic_distill.reachability import HOW_TO_GIVE_A_KEY, check_health, check_key
+from socratic_distill.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
+from socratic_distill.reachability import check_health
+from socratic_distill.redaction import redacted, without_secrets
 
+T = TypeVar("T")
+_NOTICE_SECONDS = 10.0
 GONE = "is gone from the service"
 _log = get_logger(__name__)
 
@@ -36,22 +43,13 @@ def open_service(config: SocraticConfig) -> Service:
         config: its `base_url` says which service, its `log_path` where the local engine keeps weights.
 
     Raises:
-        ConfigError: there is no key for the service.
-        ServiceUnreachable: no server answers within 10 seconds.
+        ConfigError: there is no key for the service, or one that cannot be sent.
+        ServiceUnreachable: no server answers within 10 seconds, or it does not open within
+            `config.opening_timeout_seconds`.
         ServiceError: the service does not accept the key, or failed a call.
         LocalExtraMissing: base_url is "local" and the `local` extra is not installed.
     """
-    if config.base_url == "local":
-        return _open_local(config)
-    check_key()
-    check_health(config.base_url)
-    import tinker
-
-    try:
-        url = config.base_url
-        return Service(tinker.ServiceClient(base_url=url), tinker.RestClient(base_url=url))
-    except Exception as error:
-        raise _refusal("opening the service", error) from error
+    return _open(config, with_session=False)
 
 
 async def connect(config: SocraticConfig, service_client: Any | None, rest_client: Any | None) -> Service:
@@ -61,25 +59,68 @@ async def connect(config: SocraticConfig, service_client: Any | None, rest_clien
         ServiceError: the service failed a call; and as `open_service`.
     """
     if service_client is None:
-        service = await asyncio.to_thread(open_service, config)
-    else:
-        if rest_client is None:
-            _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
-        service = Service(service_client, rest_client)
-    await _begin_session(service.client)
-    return service
+        return await in_thread(partial(_open, config, with_session=True))
+    if rest_client is None:
+        _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
+    await in_thread(begin_session, service_client, config)
+    return Service(service_client, rest_client)
 
 
-async def _begin_session(client: Any) -> None:
-    """Off the event loop: the SDK opens its session in the first call that needs one, and blocks in it."""
+def begin_session(client: Any, config: SocraticConfig) -> None:
+    """Has a client of the SDK open its session now; it would in the first call that needs one, and block in it.
+
+    Raises:
+        ConfigError: its key cannot be sent.
+        ServiceUnreachable: the service does not open one within `config.opening_timeout_seconds`.
+        ServiceError: the service failed a call.
+    """
     import tinker
 
-    if not isinstance(client, tinker.ServiceClient):
-        return
+    clean_logs_of("tinker")
+    if isinstance(client, tinker.ServiceClient):
+        check_key_of(client)
+        _within_limit(lambda: client.holder, config)
+
+
+def _open(config: SocraticConfig, with_session: bool) -> Service:
+    if config.base_url == "local":
+        return _open_local(config)
+    check_key()
+    check_health(config.base_url)
+    import tinker
+
+    def make() -> Service:
+        client = tinker.ServiceClient(base_url=config.base_url)
+        rest = tinker.RestClient(base_url=config.base_url)
+        if with_session:
+            _ = client.holder
+        return Service(client, rest)
+
+    clean_logs_of("tinker")
+    return _within_limit(make, config)
+
+
+def _within_limit(call: Callable[[], T], config: SocraticConfig) -> T:
+    """Runs a call that opens a service on a daemon thread, and gives up waiting for it after the config's limit.
+
+    The SDK itself would try again for five minutes, and say nothing meanwhile.
+    """
+    limit = config.opening_timeout_seconds
+    where = "Tinker's hosted service" if config.base_url is None else f"base_url={config.base_url!r}"
+    opening = DAEMON_THREADS.submit(call)
+    wait([opening], timeout=min(limit, _NOTICE_SECONDS))
+    if not opening.done() and limit > _NOTICE_SECONDS:
+        _log.warning("waiting for %s to open, for %.0f s now; giving up after %.0f s", where, _NOTICE_SECONDS, limit)
+        wait([opening], timeout=limit - _NOTICE_SECONDS)
+    if not opening.done():
+        raise ServiceUnreachable(
+            f"{where} did not open within {limit:g} s, though it answers health requests. Check whether it is a "
+            "Tinker server in order, raise opening_timeout_seconds if it needs longer, and start again"
+        )
     try:
-        await asyncio.to_thread(lambda: client.holder)
+        return opening.result()
     except Exception as error:
-        raise _refusal("opening a session", error) from error
+        raise _refusal("opening the service", error) from without_secrets(error)
 
 
 def _refusal(what: str, error: Exception) -> SocraticError:
@@ -168,8 +209,9 @@ async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
 async def get_tokenizer(client: Any) -> Any:
     """A client's tokenizer; off the event loop, since the SDK may load it from a hub."""
     try:
-        return await asyncio.to_thread(client.get_tokenizer)
+        return await in_thread(client.get_tokenizer)
     except SocraticError:
         raise
     except Exception as error:
-        raise ConfigError(f"the tokenizer of a model cannot be loaded: {error}") from error
+        told = redacted(f"the tokenizer of a model cannot be loaded: {error}")
+        raise ConfigError(told) from without_secrets(error)

@@ -9,9 +9,10 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from socratic_distill.errors import ConfigError
+from socratic_distill.redaction import refuse_secrets
 from socratic_distill.validation import explain
 
 
@@ -21,8 +22,9 @@ def _path(value: object) -> object:
     return os.fspath(value)
 
 
-PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1)]
-Name = Annotated[str, Field(min_length=1, strict=True)]
+PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1), AfterValidator(refuse_secrets)]
+# A model's name may be a path or an address too.
+Name = Annotated[str, Field(min_length=1, strict=True), AfterValidator(refuse_secrets)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
@@ -38,7 +40,8 @@ class _Checked(type(BaseModel)):
         try:
             return super().__call__(*arguments, **fields)
         except ValidationError as error:
-            raise ConfigError(explain(error, cast(type[BaseModel], cls))) from None
+            problems = explain(error, cast(type[BaseModel], cls))
+        raise ConfigError(problems)  # outside the handler: pydantic's error, with all that was given, is no context
 
 
 class Setting(BaseModel, metaclass=_Checked):
@@ -48,7 +51,9 @@ class Setting(BaseModel, metaclass=_Checked):
         ConfigError: a field is unknown, or its value cannot be meant.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )
 
 
 class Schedule(Setting):

@@ -8,6 +8,7 @@ from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
+from socratic_distill.redaction import refuse_secrets
 
 _log = get_logger(__name__)
 _TINKER = re.compile(r"tinker://(?P<run>[^/]+)/(?:(?P<kind>[^/]+)/)?(?P<name>[^/#]+)")
@@ -17,8 +18,12 @@ def resolve_state_path(given: str) -> str:
     """The training state that a `load_checkpoint_path` means.
 
     Raises:
-        CheckpointNotFound: it leads to no training state.
+        CheckpointNotFound: it leads to no training state, or is a URL with a password in it.
     """
+    try:
+        refuse_secrets(given)
+    except ValueError as error:
+        raise CheckpointNotFound(f"load_checkpoint_path: {error}") from None
     if given.startswith("tinker://"):
         return _resolve_tinker_path(given)
     if is_url(given):

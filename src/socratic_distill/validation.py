@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from socratic_distill.errors import ConfigError
+from socratic_distill.redaction import redacted
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
@@ -24,7 +25,7 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> 
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line a problem: the field, what was given, what was expected."""
+    """One line a problem: the field, what was given without secrets, what was expected."""
     lines = []
     for problem in error.errors(include_url=False):
         field = ".".join(str(part) for part in problem["loc"])
@@ -37,4 +38,4 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             lines.append(f"{field}={problem['input']!r}: {reason[0].lower() + reason[1:]}")
         else:
             lines.append(reason)
-    return "; ".join(lines)
+    return redacted("; ".join(lines))

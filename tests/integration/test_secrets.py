@@ -1,12 +1,14 @@
 """No key and no password of the environment or the config is in a file of the run, in its report or in its output."""
 
 import logging
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from socratic_distill import SocraticError, open_service, train
+from socratic_distill.script import run_script
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, status_error
 
 KEY, PASSWORD, OTHER = "tml-0123-planted-key", "planted-password", "planted-token-of-a-tracker"
@@ -67,6 +69,47 @@ def test_an_error_at_the_start_tells_no_secret(make_config, tmp_path, monkeypatc
     out = capfd.readouterr()
     assert "key … or …" in told
     assert traces(tmp_path / "run", told, out.out, out.err, caplog.text) == []
+
+
+@pytest.mark.parametrize("call", ["create_lora_training_client", "save_weights_for_sampler", "sample"])
+def test_no_secret_is_anywhere_in_the_chain_of_an_error(make_config, monkeypatch, call):
+    quoting(monkeypatch)
+    service = FakeServiceClient(faults=[Fault(call, 1, 500, 10**6)])
+    with pytest.raises(SocraticError) as caught:
+        train(make_config(max_recoveries=0), service_client=service)
+    error, told = caught.value, "".join(traceback.format_exception(caught.value))
+    while error is not None and error.__cause__ is not error:
+        told += f"{error!r} {error} {vars(error)}"
+        error = error.__cause__ or error.__context__
+    assert "BadRequestError" in told
+    assert [secret for secret in (KEY, PASSWORD, OTHER) if secret in told] == []
+
+
+@pytest.mark.parametrize("with_traceback", [False, True])
+def test_a_script_shows_no_secret(make_config, monkeypatch, capfd, with_traceback):
+    quoting(monkeypatch)
+    service = FakeServiceClient(faults=[Fault("create_lora_training_client", 1, 500, 10**6)])
+
+    def main() -> None:
+        try:
+            train(make_config(), service_client=service)
+        except SocraticError as error:
+            raise SocraticError(f"in a script of mine: {KEY}") from error
+
+    assert run_script(main, with_traceback=with_traceback) == 1
+    told = "".join(capfd.readouterr())
+    assert "in a script of mine: …" in told and ("Traceback" in told) == with_traceback
+    assert [secret for secret in (KEY, PASSWORD, OTHER) if secret in told] == []
+
+
+def test_what_the_sdk_logs_shows_no_secret(make_config, caplog):
+    train(make_config(max_steps=1), service_client=FakeServiceClient())
+    logger = logging.getLogger("tinker.lib.retry_handler")
+    try:
+        raise ValueError(f"refused {KEY}")
+    except ValueError:
+        logger.error("Request failed: key %s", KEY, exc_info=True)
+    assert "key …" in caplog.text and "refused …" in caplog.text and KEY not in caplog.text
 
 
 def test_a_service_that_is_open_does_not_show_its_key(make_config, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.errors import CloudExtraMissing, StorageError
+from socratic_distill.redaction import refuse_secrets
 
 _RIVALS = 6
 PROBE = ".run/probe"
@@ -54,8 +55,12 @@ class FsspecStore:
 
         Raises:
             CloudExtraMissing: fsspec, or its filesystem for this kind of URL, is not installed.
-            StorageError: there is no such kind of URL, or the filesystem cannot be set up.
+            StorageError: the URL holds a password, there is no such kind of URL, or the filesystem cannot be set up.
         """
+        try:
+            refuse_secrets(url)
+        except ValueError as error:
+            raise StorageError(f"log_path: {error}") from None
         self.url = url.rstrip("/")
         try:
             from fsspec.core import url_to_fs

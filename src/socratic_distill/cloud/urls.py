@@ -2,7 +2,10 @@
 
 import os
 import re
+from argparse import ArgumentTypeError
 from pathlib import Path
+
+from socratic_distill.redaction import refuse_secrets
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OTHERS = ("tinker://", "http://", "https://")
@@ -26,11 +29,6 @@ def why_not(log_path: str) -> str | None:
     if not is_url(log_path):
         return None
     scheme, _, rest = log_path.partition("://")
-    if ":" in rest.partition("/")[0].rpartition("@")[0]:
-        return (
-            f"log_path is a {scheme}:// URL with a password in it, which would stand in files and messages; give it "
-            "without, and the password where the store's library looks for it"
-        )
     if scheme in ("file", "local"):
         return f"log_path={log_path!r} is a directory of this machine; give it as a plain path"
     if not rest.strip("/"):
@@ -39,7 +37,15 @@ def why_not(log_path: str) -> str | None:
 
 
 def given_path(text: str) -> str | Path:
-    """A log path from the command line: a URL as it is, since `Path` would take a slash away."""
+    """A log path from the command line: a URL as it is, since `Path` would take a slash away.
+
+    Raises:
+        ArgumentTypeError: it is a URL with a password in it.
+    """
+    try:
+        refuse_secrets(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
     return text if is_url(text) else Path(text)
 
 

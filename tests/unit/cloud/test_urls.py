@@ -27,7 +27,7 @@ def test_last_folder_of_a_url_names_the_run():
         ("https://bucket.s3.amazonaws.com/run", "no place to write to"),
         ("tinker://run/weights/final", "no place to write to"),
         ("s3:///", "names no directory"),
-        ("ftp://me:s3cret@host/run", "with a password"),
+        ("ftp://me:s3cret@host/run", "without a user, password"),
     ],
 )
 def test_config_refuses_a_url_that_cannot_be_meant(make_config, log_path, told):
