@@ -1,5 +1,7 @@
+import asyncio
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,19 @@ import pytest
 
 from socratic_distill import SocraticConfig, build_socratic_config
 
+# How long, in seconds, a test waits for another thread or process before it says that it hangs.
+PATIENCE = 120
 # As in the quickstart: threads do not pay on models this small. Set before any test imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """An async test with the mark `virtual_time` runs on a loop whose time jumps to the next timer."""
+    if item.get_closest_marker("virtual_time") is None:
+        return {"real": asyncio.new_event_loop}
+    from socratic_distill.testing.clock import VirtualLoop
+
+    return {"virtual": VirtualLoop}
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from socratic_distill import (
 from socratic_distill.chat import chat
 from socratic_distill.cli import main
 from socratic_distill.cloud import mirror
+from socratic_distill.cloud.commits import newest_commit
 from socratic_distill.cloud.fetching import fetch_newest
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.reading import readable
@@ -135,10 +136,13 @@ async def test_cancellation_while_a_lease_is_awaited_ends_the_waiting(make_confi
     dead.open()
     dead._heart.stop()
     task = asyncio.ensure_future(train_async(make_config(log_path=store.url), service_client=FakeServiceClient()))
-    await asyncio.sleep(0.1)
+    while not store.count("read", "beats"):
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 20)
+        await task
+    newest = newest_commit(store, Patience(0.0))
+    assert newest is not None and newest.writer == dead._last.writer, "the end of the lease was waited for"
     dead._hurry.set()
     await asyncio.to_thread(dead.close)
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def forget(run: Path, path: str) -> None:
 def rows(run):
     kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
     return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
+
+
+def check_times(record, old):
+    """The service saves a moment after it was asked, by its own clock, and lets live for as long as it was asked to."""
+    created, expires, asked, until = record.created_at, record.expires_at, old.created_at, old.expires_at
+    assert created is not None and asked is not None and created >= asked, "it was saved before it was asked for"
+    assert expires is not None and until is not None
+    # The journal keeps whole seconds.
+    assert abs((expires - created) - (until - asked)) <= timedelta(seconds=1)
 
 
 def adopted(run):
@@ -164,8 +174,7 @@ def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run,
     if rest is FakeRestClient:
         assert (record.version, record.config_digest) == (before.version, before.config_digest)
         assert record.expires_at is not None and before.expires_at is not None
-        # The journal keeps whole seconds; the service's clock reads a moment later, and finer.
-        assert abs((record.expires_at.replace(microsecond=0) - before.expires_at).total_seconds()) <= 1
+        check_times(record, before)
 
 
 def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, server, whole, monkeypatch):
@@ -463,8 +472,7 @@ def test_rebuilt_records_say_what_the_lost_ones_did(run, lives):
         assert record.adopted
         for key in ("name", "batch", "version", "kind", "config_digest", "final"):
             assert getattr(record, key) == getattr(old, key), (path, key)
-        for mine, theirs in ((record.created_at, old.created_at), (record.expires_at, old.expires_at)):
-            assert mine is not None and theirs is not None and abs((mine - theirs).total_seconds()) <= 1
+        check_times(record, old)
 
 
 @pytest.mark.parametrize("ids", [[THIRD], [SECOND, THIRD], [THIRD, SECOND, FIRST]], ids=["last", "two", "reversed"])

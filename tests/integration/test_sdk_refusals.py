@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,9 +77,21 @@ class Api(ThreadingHTTPServer):
 def api(monkeypatch) -> Iterator[Api]:
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     monkeypatch.setenv("TINKER_TELEMETRY", "0")
+    opened: list[tinker.ServiceClient] = []
+    init = tinker.ServiceClient.__init__
+
+    def noted(client: tinker.ServiceClient, *arguments: Any, **options: Any) -> None:
+        init(client, *arguments, **options)
+        opened.append(client)
+
+    monkeypatch.setattr(tinker.ServiceClient, "__init__", noted)
     server = Api()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
+    # The SDK beats for every session that was opened for as long as the process lives, and prints a warning once it
+    # has not been answered for two minutes: to whichever test then runs.
+    for client in opened:
+        client.close("success").result()
     server.shutdown()
     server.server_close()
 
@@ -150,13 +161,16 @@ def test_the_sdks_list_is_all_that_there_is(api, make_config):
     assert "/api/v1/create_sampling_session" not in api.paths
 
 
-def test_server_that_is_not_there_is_told_at_once_and_no_client_is_made(api, check):
+def test_server_that_is_not_there_is_told_before_a_client_is_made(api, check, monkeypatch):
+    def made(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("a client was made: it would try to connect for minutes")
+
+    monkeypatch.setattr(tinker, "ServiceClient", made)
     api.shutdown()
     api.server_close()
-    began = time.monotonic()
     code, told = check(base_url=api.url)
     assert code == 1 and told.startswith("ServiceUnreachable: no Tinker server answers at base_url='http://127")
-    assert "Check the network" in told and told.count("\n") == 1 and time.monotonic() - began < 5
+    assert "Check the network" in told and told.count("\n") == 1
 
 
 def test_server_of_another_kind_is_told_apart(api, make_config):
@@ -212,9 +226,7 @@ def test_a_process_ends_with_one_message_and_exit_code_1(api, tmp_path):
         "raise SystemExit(run_script(lambda: train(config)))\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("ServiceError: opening the service failed")
     assert done.stderr.count("\n") == 1 and KEY not in done.stderr + done.stdout
     assert not (Path(tmp_path) / "run" / "config.json").exists()

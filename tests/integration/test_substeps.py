@@ -214,6 +214,7 @@ def test_a_signal_within_a_batch_records_no_state_of_half_of_it(make_config, tmp
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("call", ["forward", "forward_backward", "optim_step"])
 @pytest.mark.parametrize(("nth", "save_every"), [(7, 2), (8, 2), (8, None), (9, 100)])
 async def test_a_cancellation_within_a_batch_records_no_state_of_half_of_it(

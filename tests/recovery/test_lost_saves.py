@@ -43,6 +43,7 @@ def whole(make_config, tmp_path):
     return rows(tmp_path / "whole")
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize(("nth", "every"), [(1, 2), (2, 2), (5, 1)])
 async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole, nth, every):
     # The SDK tries for a while before it gives up; the steps submitted meanwhile stand behind a hole.
@@ -53,6 +54,7 @@ async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_confi
     assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
 
 
+@pytest.mark.virtual_time
 async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole):
     faults = [
         Fault("forward_backward", nth=3, error="slow", seconds=0.2),

@@ -85,12 +85,10 @@ def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole,
 
 @pytest.mark.parametrize("call", ["sample", "optim_step", "save_state"])
 def test_second_signal_stops_at_once_and_corrupts_nothing(make_config, tmp_path, whole, call):
-    slow = Fault(call, nth=2, error="slow", seconds=60)
+    slow = Fault(call, nth=2, error="slow", seconds=3600)  # whoever waited for it would be stopped by the test's limit
     service = SignallingService(tmp_path / "server", call, 2, signal.SIGINT, signal.SIGINT, faults=[slow])
-    began = time.monotonic()
     with pytest.raises(RunInterrupted, match="at once"):
         train_on(service, make_config())
-    assert time.monotonic() - began < 30
     train_on(FakeServiceClient(tmp_path / "server"), make_config())
     assert rows(tmp_path / "run") == whole
 
@@ -136,13 +134,12 @@ def test_script_exits_by_the_shells_convention(tmp_path, number):
     script = Path(__file__).parents[2] / "examples" / "quickstart.py"
     command = [sys.executable, str(script), "--steps", "50", "--log-path", str(tmp_path / "run")]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
+    metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists():
         assert child.poll() is None, f"the quickstart ended by itself: {child.communicate()[0]}"
-        assert time.monotonic() < deadline, "the quickstart did no step"
         time.sleep(0.02)
     child.send_signal(number)
-    told = child.communicate(timeout=120)[0]
+    told = child.communicate()[0]
     assert child.returncode == 128 + number
     assert "batches are done" in told and "Traceback" not in told
     assert newest(tmp_path / "run").batch == len(read_rows(metrics))

@@ -207,6 +207,7 @@ async def test_a_failed_call_is_told_as_the_loss_of_the_batch(bench, call, nth, 
     assert load_checkpoints(one.path) == []
 
 
+@pytest.mark.virtual_time
 async def test_a_hole_in_the_row_of_requests_is_told_and_what_is_behind_it_not_waited_for(bench):
     one = bench(faults=[Fault(PASS, nth=2, error="submission", seconds=0.01)])
     update = one.send(*WHOLE)
@@ -223,6 +224,7 @@ async def test_what_stays_refused_is_no_loss_that_reopening_would_mend(bench, st
     assert not isinstance(refused.value, TrainingError)
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("follows", ["add", "add nothing", "step"])
 async def test_nothing_follows_a_pass_that_is_known_to_have_failed(bench, follows):
     one = bench(faults=[Fault(PASS, nth=2)])
@@ -272,6 +274,7 @@ async def test_failures_that_nobody_comes_to_hear_are_not_told_by_asyncio(bench)
     assert complaints == []
 
 
+@pytest.mark.virtual_time
 async def test_cancelling_whoever_hands_over_takes_no_request_back(bench):
     """A request that is cancelled leaves a hole in the client's row of requests."""
     one = bench(faults=[Fault(PASS, error="slow", seconds=0.05)])

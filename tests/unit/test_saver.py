@@ -140,6 +140,7 @@ async def test_sampler_save_that_failed_gives_no_path_and_the_next_a_new_name(be
     assert [(record.name, record.sampler_path) for record in load_checkpoints(one.path)] == [("000003-2", path)]
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("error", ["submission", "connection", "timeout", "lost_answer", "poisoned", 500, 409])
 async def test_save_without_an_answer_is_a_lost_client(bench, error):
     one = bench(faults=[Fault("save_state", nth=1, error=error)])
@@ -163,6 +164,7 @@ async def test_request_that_cannot_even_be_made_is_a_lost_client(bench, kind):
     assert load_checkpoints(one.path) == []
 
 
+@pytest.mark.virtual_time
 async def test_what_is_behind_a_lost_request_is_never_recorded(bench):
     one = bench(faults=[Fault("save_state", nth=1, error="submission")], every=1)
     one.saver.save_state_if_due(1, 1)
@@ -243,6 +245,7 @@ async def test_final_save_keeps_what_was_confirmed_though_the_other_half_failed_
     assert record.final and record.paths == (getattr(record, kept),)
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("error", ["submission", "connection"])
 async def test_final_save_does_not_wait_for_what_is_behind_a_lost_request(bench, error):
     """Also where the loss is the one failure too many: behind a request that never arrived no answer comes."""
@@ -484,7 +487,7 @@ async def test_lifetime_of_each_kind_arrives_at_the_service_and_in_the_record(be
     path = await one.saver.confirm(one.saver.submit(kind, 2, 2))
     listed, (record,) = one.kept[path], one.journal.records
     assert listed.expires_at is not None and record.expires_at is not None and record.created_at is not None
-    assert abs((listed.expires_at - listed.time).total_seconds() - TTL[kind]) < 1e-3
+    assert (listed.expires_at - listed.time).total_seconds() == pytest.approx(TTL[kind])
     assert (record.expires_at - record.created_at).total_seconds() == TTL[kind]
     assert record.expires_at <= listed.expires_at, "by the record it is never usable for longer than on the service"
 

@@ -47,7 +47,8 @@ class Checkpoints:
         if any(not isinstance(value, str) for value in (user_metadata or {}).values()):
             raise status_error(400, f"user_metadata values must be strings, given was {user_metadata!r}")
         size = sum(array.nbytes for array in arrays.values())
-        header = Header(info, kind, name, self._now(), size, self._expiry(ttl_seconds), user_metadata)
+        now = self._now()
+        header = Header(info, kind, name, now, size, _expiry(now, ttl_seconds), user_metadata)
         if not overwrite and self._kept(header.path) is not None:
             raise status_error(409, f"{header.path} exists already")
         self._store.put(header, arrays)
@@ -81,7 +82,7 @@ class Checkpoints:
     def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
         """Lets a checkpoint expire `ttl_seconds` from now, None never; raises as `find`."""
         header = self.find(path)
-        self._store.put(expiring(header, self._expiry(ttl_seconds)), self._store.arrays(header))
+        self._store.put(expiring(header, _expiry(self._now(), ttl_seconds)), self._store.arrays(header))
 
     def all(self, run: str | None = None) -> list[Header]:
         """Every checkpoint, or those of one server run, that has not expired, the oldest first."""
@@ -105,12 +106,13 @@ class Checkpoints:
     def _is_expired(self, header: Header) -> bool:
         return header.expires is not None and header.expires <= self._now()
 
-    def _expiry(self, ttl_seconds: int | None) -> float | None:
-        if ttl_seconds is None:
-            return None
-        if not _HOUR <= ttl_seconds <= _TEN_YEARS:
-            raise status_error(400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
-        return self._now() + ttl_seconds
+
+def _expiry(now: float, ttl_seconds: int | None) -> float | None:
+    if ttl_seconds is None:
+        return None
+    if not _HOUR <= ttl_seconds <= _TEN_YEARS:
+        raise status_error(400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
+    return now + ttl_seconds
 
 
 def parse(path: str) -> Kind:

@@ -137,7 +137,7 @@ class Sampler:
         logprobs: list[float] = []
         context = last_of(self._model.contexts(prompt))
         while len(tokens) < limit:
-            every = self._model.log_probabilities(context, self._table)[0]  # [V]
+            every = self._model.next_log_probabilities(context, self._table)  # [V]
             token = _draw(every, params, random.random())
             tokens.append(token)
             logprobs.append(float(every[token]))

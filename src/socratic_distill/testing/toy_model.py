@@ -14,8 +14,8 @@ shows.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,10 @@ BEGINNING_TOKENS = 12
 # Rows of each hashed feature, as powers of two.
 _PAIR_BITS, _BEGINNING_BITS, _BOTH_BITS, _NOISE_BITS = 8, 7, 10, 8
 # Odd constants of multiplicative hashing, the first being 2^64 over the golden ratio.
-_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
+_FIRST_FACTOR, _SECOND_FACTOR = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
+# Those of the scrambling of 64-bit numbers (the finaliser of SplitMix64, Steele et al. 2014).
+_FIRST_MIX, _SECOND_MIX = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_64_BITS = (1 << 64) - 1
 # How much the row of each feature counts, trained part included: what is shared most moves most.
 _FEATURE_SCALES = np.asarray([0.25, 0.15, 0.5, 0.2])
 _BASE_SCALE, _NOISE_SCALE = 2.0, 0.1
@@ -65,11 +68,22 @@ class Contexts:
     spoken: Hashes
 
 
+class Context(NamedTuple):
+    """What the model knows at one position: the fields of `Contexts` as plain numbers, quicker one by one."""
+
+    last: int
+    before: int
+    beginning: int
+    whole: int
+    position: int
+    spoken: int
+
+
 class ToyModel:
     """The base model of one name: its random tables and how contexts pick rows from them.
 
     Attributes:
-        base: the trainable table before any training, `[R, D]`.
+        base: the trainable table before any training, `[R, D]`; read-only, shared by all models of the name.
         vectors: the token vectors, `[D, V]`.
     """
 
@@ -82,18 +96,13 @@ class ToyModel:
         """
         self.name = name
         self.size = len(tokenizer)
+        self._special_ids = frozenset(tokenizer.all_special_ids)
         self._special = np.zeros(self.size, bool)
         self._special[tokenizer.all_special_ids] = True
         self._offsets = np.cumsum([0, self.size, 1 << _PAIR_BITS, 1 << _BEGINNING_BITS])
-        random = _random(f"model {name}")
         count = int(self._offsets[-1]) + (1 << _BOTH_BITS)
-        self.base: Floats = _BASE_SCALE * random.standard_normal((count, _WIDTH))
-        self.vectors = _token_vectors(tokenizer)
-        self._grammar = _grammar(tokenizer)  # [V, V]
-        self._noise = _NOISE_SCALE * random.standard_normal((1 << _NOISE_BITS, self.size))
-        closing = np.zeros(self.size)
-        closing[[tokenizer.eos_token_id, *_ids(tokenizer, ENDS)]] = _LENGTH_URGE
-        self._urge = np.outer(np.arange(_LENGTH_ROWS), closing)
+        self.base, self._noise = _tables_of(name, count, self.size)
+        self.vectors, self._grammar, self._urge = _tables_of_all()
 
     def contexts(self, tokens: Sequence[int]) -> Contexts:
         """The contexts after each of the tokens, `[N]` for N tokens."""
@@ -105,22 +114,21 @@ class ToyModel:
         marked = np.where(self._special[last.astype(np.int64)], position, np.uint64(0))
         return Contexts(last, before, beginning, whole, position, position - np.maximum.accumulate(marked))
 
-    def after(self, context: Contexts, token: int) -> Contexts:
-        """The one context that follows one context when the token is said."""
-        last = np.asarray([token], np.uint64)
-        position = context.position + np.uint64(1)
-        whole = context.whole + _mix_at(last, position)
-        beginning = whole if position[0] < BEGINNING_TOKENS else context.beginning
-        spoken = np.zeros(1, np.uint64) if self._special[token] else context.spoken + np.uint64(1)
-        return Contexts(last, context.last, beginning, whole, position, spoken)
+    def after(self, context: Context, token: int) -> Context:
+        """The context that follows a context when the token is said."""
+        position = context.position + 1
+        whole = (context.whole + _mix_one(token, position)) & _64_BITS
+        beginning = whole if position < BEGINNING_TOKENS else context.beginning
+        spoken = 0 if token in self._special_ids else context.spoken + 1
+        return Context(token, context.last, beginning, whole, position, spoken)
 
     def rows(self, contexts: Contexts) -> NDArray[np.int64]:
         """The trainable rows that each context adds up, `[N, 4]`."""
         picked = np.empty((len(contexts.last), len(_FEATURE_SCALES)), np.int64)
         picked[:, 0] = contexts.last
-        picked[:, 1] = _row(contexts.before * _SECOND_FACTOR + contexts.last, _PAIR_BITS)
+        picked[:, 1] = _row(contexts.before * np.uint64(_SECOND_FACTOR) + contexts.last, _PAIR_BITS)
         picked[:, 2] = _row(contexts.beginning, _BEGINNING_BITS)
-        picked[:, 3] = _row(contexts.beginning + contexts.last * _SECOND_FACTOR, _BOTH_BITS)
+        picked[:, 3] = _row(contexts.beginning + contexts.last * np.uint64(_SECOND_FACTOR), _BOTH_BITS)
         return picked + self._offsets
 
     def gradient(self, rows: NDArray[np.int64], by_logit: Floats) -> Floats:
@@ -148,6 +156,23 @@ class ToyModel:
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
 
+    def next_log_probabilities(self, context: Context, table: Floats) -> Floats:
+        """`log_probabilities` after one context, `[V]`; replies are sampled with it, token by token."""
+        _, pair, beginning, both = self._offsets.tolist()
+        rows = [
+            context.last,
+            pair + _row_of_one(context.before * _SECOND_FACTOR + context.last, _PAIR_BITS),
+            beginning + _row_of_one(context.beginning, _BEGINNING_BITS),
+            both + _row_of_one(context.beginning + context.last * _SECOND_FACTOR, _BOTH_BITS),
+        ]
+        logits = (_FEATURE_SCALES @ table[rows]) @ self.vectors
+        logits += self._grammar[context.last]
+        logits += self._noise[_row_of_one(context.whole, _NOISE_BITS)]
+        logits += self._urge[min(max(context.spoken - _LENGTH_FREE, 0), _LENGTH_ROWS - 1)]
+        logits -= logits.max()
+        logits -= np.log(np.exp(logits).sum())
+        return logits
+
 
 def since(contexts: Contexts, first: int) -> Contexts:
     """The contexts from the one at `first` on, `[N - first]`."""
@@ -161,25 +186,42 @@ def since(contexts: Contexts, first: int) -> Contexts:
     )
 
 
-def last_of(contexts: Contexts) -> Contexts:
-    """The last context alone, as N = 1."""
-    return since(contexts, len(contexts.last) - 1)
-
-
-def _mix(values: Hashes) -> Hashes:
-    """A bijective scrambling of 64-bit numbers (the finaliser of SplitMix64, Steele et al. 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+def last_of(contexts: Contexts) -> Context:
+    """The last context alone."""
+    return Context(
+        int(contexts.last[-1]),
+        int(contexts.before[-1]),
+        int(contexts.beginning[-1]),
+        int(contexts.whole[-1]),
+        int(contexts.position[-1]),
+        int(contexts.spoken[-1]),
+    )
 
 
 def _mix_at(tokens: Hashes, position: Hashes) -> Hashes:
-    return _mix((tokens + np.uint64(1)) * _FIRST_FACTOR + position * _SECOND_FACTOR)
+    """A number for each token at its position, scrambled bijectively."""
+    values = (tokens + np.uint64(1)) * np.uint64(_FIRST_FACTOR) + position * np.uint64(_SECOND_FACTOR)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(_FIRST_MIX)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(_SECOND_MIX)
+    return values ^ (values >> np.uint64(31))
+
+
+def _mix_one(token: int, position: int) -> int:
+    """`_mix_at` of one token."""
+    value = ((token + 1) * _FIRST_FACTOR + position * _SECOND_FACTOR) & _64_BITS
+    value = ((value ^ (value >> 30)) * _FIRST_MIX) & _64_BITS
+    value = ((value ^ (value >> 27)) * _SECOND_MIX) & _64_BITS
+    return value ^ (value >> 31)
 
 
 def _row(values: Hashes, bits: int) -> NDArray[np.int64]:
     """A row below 2**bits for each value, by multiplicative hashing (Knuth, TAOCP 6.4)."""
-    return ((values * _FIRST_FACTOR) >> np.uint64(64 - bits)).astype(np.int64)
+    return ((values * np.uint64(_FIRST_FACTOR)) >> np.uint64(64 - bits)).astype(np.int64)
+
+
+def _row_of_one(value: int, bits: int) -> int:
+    """`_row` of one value, of which the lowest 64 bits count."""
+    return ((value * _FIRST_FACTOR) & _64_BITS) >> (64 - bits)
 
 
 def _ids(tokenizer: ToyTokenizer, names: Sequence[str]) -> list[int]:
@@ -192,7 +234,33 @@ def _random(purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
 
 
+@lru_cache(maxsize=16)
+def _tables_of(name: str, count: int, size: int) -> tuple[Floats, Floats]:
+    """The random tables of a model's name, read-only: the trainable one `[count, D]` and the noise `[rows, V]`."""
+    random = _random(f"model {name}")
+    base = _BASE_SCALE * random.standard_normal((count, _WIDTH))
+    noise = _NOISE_SCALE * random.standard_normal((1 << _NOISE_BITS, size))
+    return _read_only(base), _read_only(noise)
+
+
 @cache
+def _tables_of_all() -> tuple[Floats, Floats, Floats]:
+    """What all models share, read-only: token vectors `[D, V]`, grammar `[V, V]`, urge to end a turn `[spoken, V]`.
+
+    Worked out once for all services of a process, since every toy tokenizer has the same vocabulary.
+    """
+    tokenizer = ToyTokenizer()
+    closing = np.zeros(len(tokenizer))
+    closing[[tokenizer.eos_token_id, *_ids(tokenizer, ENDS)]] = _LENGTH_URGE
+    urge = np.outer(np.arange(_LENGTH_ROWS), closing)
+    return _read_only(_token_vectors(tokenizer)), _read_only(_grammar(tokenizer)), _read_only(urge)
+
+
+def _read_only(array: Floats) -> Floats:
+    array.setflags(write=False)
+    return array
+
+
 def _token_vectors(tokenizer: ToyTokenizer) -> Floats:
     """A vector of length about 1 for each token of the grammar, shorter ones for the rest, `[D, V]`."""
     varies = np.full(len(tokenizer), _UNLIKELY_VARIES)
@@ -203,7 +271,6 @@ def _token_vectors(tokenizer: ToyTokenizer) -> Floats:
     return vectors * varies / np.sqrt(_WIDTH)
 
 
-@cache
 def _grammar(tokenizer: ToyTokenizer) -> Floats:
     """Which token may follow which, so that samples look like short sentences: logits `[V, V]`."""
     groups = {

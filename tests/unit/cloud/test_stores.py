@@ -1,12 +1,13 @@
-import time
+import threading
 import uuid
 
 import pytest
+from tests.conftest import PATIENCE
 from tests.unit.cloud.stores_in_tests import FolderStore, MemoryStore
 
 from socratic_distill import CloudExtraMissing, StorageError
 from socratic_distill.cloud.patience import Patience
-from socratic_distill.cloud.stores import FsspecStore, check_store
+from socratic_distill.cloud.stores import _RIVALS, FsspecStore, check_store
 
 SOON = Patience(0.0)
 
@@ -17,12 +18,16 @@ class Unconditional(MemoryStore):
 
 
 class LooksThenWrites(MemoryStore):
-    """As fsspec's filesystems do that have no condition on the write."""
+    """As fsspec's filesystems do that have no condition on the write; all who look at once look before any writes."""
+
+    def __init__(self):
+        super().__init__()
+        self._everyone_has_looked = threading.Barrier(_RIVALS)
 
     def create(self, name, data):
         if name in self.objects:
             raise FileExistsError(name)
-        time.sleep(0.02)
+        self._everyone_has_looked.wait(PATIENCE)
         self.objects[name] = data
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from contextvars import ContextVar
 
 import pytest
@@ -26,9 +25,8 @@ def test_time_jumps_to_each_timer_in_turn():
         await asyncio.gather(*map(wait, (7200.0, 0.5, 3600.0, 3600.25)))
         return woken
 
-    began = time.monotonic()
+    # Hours: that they take no real time is seen by the test's own limit.
     assert run_virtual(main()) == [(one, one) for one in (0.5, 3600.0, 3600.25, 7200.0)]
-    assert time.monotonic() - began < 5, "hours of waiting took real time"
 
 
 def test_one_wait_may_be_longer_than_a_selector_waits_at_once():

@@ -109,10 +109,13 @@ def test_later_tokens_do_not_show():
 def test_contexts_one_by_one_equal_those_at_once():
     model = ToyModel("model", TOKENIZER)
     tokens = prompt(TUTOR)
-    one = model.contexts(tokens[:1])
+    one = last_of(model.contexts(tokens[:1]))
     for count in range(2, len(tokens) + 1):
         one = model.after(one, tokens[count - 1])
-        assert one == last_of(model.contexts(tokens[:count])), f"after {count} tokens"
+        contexts = model.contexts(tokens[:count])
+        assert one == last_of(contexts), f"after {count} tokens"
+        every = model.log_probabilities(contexts, model.base)[-1]
+        np.testing.assert_allclose(model.next_log_probabilities(one, model.base), every, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss_fn", ["cross_entropy", "importance_sampling", "ppo", "cispo"])
@@ -190,7 +193,7 @@ def test_gradient_clipping_bounds_the_norm():
 def test_sampling_follows_the_probabilities():
     model = ToyModel("model", TOKENIZER)
     tokens = prompt(TUTOR)
-    chances = np.exp(model.log_probabilities(last_of(model.contexts(tokens)), model.base)[0])
+    chances = np.exp(model.next_log_probabilities(last_of(model.contexts(tokens)), model.base))
     sampler = FakeServiceClient().create_sampling_client(base_model="model").result()
     params = SamplingParams(max_tokens=1, seed=0)
     answer = sampler.sample(ModelInput.from_ints(tokens), 4000, params).result()
@@ -201,7 +204,7 @@ def test_sampling_follows_the_probabilities():
 def test_top_k_and_top_p_leave_out_the_unlikely():
     model = ToyModel("model", TOKENIZER)
     tokens = prompt(TUTOR)
-    likely = np.argsort(-model.log_probabilities(last_of(model.contexts(tokens)), model.base)[0])
+    likely = np.argsort(-model.next_log_probabilities(last_of(model.contexts(tokens)), model.base))
     sampler = FakeServiceClient().create_sampling_client(base_model="model").result()
     for params in (
         SamplingParams(max_tokens=1, seed=0, top_k=3),
