@@ -1,55 +1,189 @@
-"""Numbers in text: the final answer of a worked solution, and whether two answers are the same. Pure.
+r"""Numbers in text: the final answer of a worked solution, and whether two answers are the same. Pure.
 
 What counts as a number:
 
-- a run of digits with its decimal part and its thousands separators: `1,234,567.5`, `.5`. A comma groups
-  exactly three digits all along the run, so `12,15` and `89,100,92` are lists;
-- currency signs and `%` are passed over: `$18`, `18%` and `18` are the same, `50%` and `0.5` are not;
+- a run of digits with its decimal part and its thousands separators: `1,234,567.5`, `.5`, `1{,}000`. A comma groups
+  exactly three digits all along the run, so `12,15` and `89,100,92` are lists. Indian grouping (`1,00,000`) is read
+  where a group begins with 0, as no number of a list does; `12,34,567` is a list;
+- a fraction that is not whole: `3/4`, `2 1/2`, `½`, `\frac{3}{4}`, `1\frac12`. One that comes out whole is a division
+  of two numbers, since `16/2 = 8` is what worked solutions write, and a tutor who asks for `16/2` has not said 8. So
+  is one with blanks around its slash;
+- scientific notation with one digit before the point: `1.5e3`, `1.5 × 10^3`, `1.5 \times 10^{3}`;
+- currency signs are passed over: `$18` and `18` are the same;
+- a percentage is the same as its number, and, where that is not whole, as its hundredth: `50%` is `50` and `0.5`, but
+  `100%` is not `1`, so that nobody who is "100% sure" has said 1;
 - a minus (`-`, U+2212 or the en dash) that touches the number belongs to it unless an operand or a word
   stands before it on the line: `-5`, `-$5`, `$-5` and `x = -5` are negative, `10-5`, `10 -5` and `10 - 5`
   are 10 and 5;
-- a fraction is two numbers, since `16/2 = 8` is what worked solutions write, and a tutor who asks for
-  `16/2` has not said 8; final answers that are fractions are refused, not misread;
-- ordinals (`2nd`) are none: they name a step or a grade, not an amount. Nor are words (`twelve`).
+- ordinals (`2nd`) are none: they name a step or a grade, not an amount. Nor are words (`twelve`), exponents and
+  indices of letters (`cm^2`, `x_1`). A decimal comma is not read: `3,5` is a list.
 """
 
 import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 _MINUS = "-\u2212\u2013"
+_SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
+_COMMA = r"(?: , | \{,\} | \\[,!] | ,\\! | [\u00a0\u2009\u202f] )"
 _NUMBER = re.compile(
     rf"""
-    (?P<sign> [$£€] [{_MINUS}] | [{_MINUS}]? [$£€]? )
+    {_SIGN}
     (?P<digits>
-        \d{{1,3}} (?:,\d{{3}})+ (?!,?\d) (?:\.\d+)?     # 1,234,567.5
-      | \d+ (?:\.\d+)?                                  # 1234567.5
-      | (?<![\w)\]]) \.\d+                              # .5, but not the full stop in "friends.3"
+        (?<!\d,) \d{{1,3}} (?:{_COMMA}\d{{3}}){{1,20}} (?!,?\d) (?:\.\d+)?         # 1,234,567.5
+      | (?<!\d,) \d{{1,2}} (?=(?:,\d\d){{0,9}},0) (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) (?:\.\d+)?  # 1,00,000
+      | \d+ (?:\.\d+)?                                                           # 1234567.5
+      | (?<![\w)\]]) \.\d+                                                       # .5, but not the stop in "friends.3"
     )
     """,
     re.ASCII | re.VERBOSE,
 )
-_DIGIT = re.compile(r"\d", re.ASCII)
-_ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
+_VULGAR = "\u00bc-\u00be\u2150-\u215e"
+# Terms are bounded, so that no text makes a number of unbounded size.
+_FRACTION = re.compile(
+    rf"""
+    {_SIGN} (?<![\w./]) (?<!\d,)
+    (?:(?P<whole>\d{{1,18}}) (?: [ \u00a0]? (?=\\|[{_VULGAR}]) | [ \u00a0] ))?
+    (?:
+        \\[dtc]?frac \s* (?:\{{\s*(?P<top>[{_MINUS}]?\d{{1,18}})\s*\}}|(?P<top_digit>\d))
+                     \s* (?:\{{\s*(?P<bottom>\d{{1,18}})\s*\}}|(?P<bottom_digit>\d))
+      | (?P<vulgar>[{_VULGAR}])
+      | (?P<over>\d{{1,18}}) [/\u2044] (?P<under>\d{{1,18}}) (?! \d | [.,]\d | \s?[/\u2044] )
+    )
+    """,
+    re.ASCII | re.VERBOSE,
+)
+_SUPERSCRIPTS = "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+_SCIENTIFIC = re.compile(
+    rf"""
+    {_SIGN} (?<![\w.]) (?<!\d,)
+    (?P<digits>\d(?:\.\d+)?)
+    (?:
+        [eE] (?P<power>[+-]?\d{{1,3}}) (?![\w-])
+      | \s? (?:[x*\u00d7\u00b7]|\\times|\\cdot) \s? 10
+        (?: (?:\^|\*\*) (?P<brace>\{{)? \s? (?P<exponent>[{_MINUS}]?\d{{1,3}}) (?!\d) (?(brace)\s?\}})
+          | (?P<raised>[{_SUPERSCRIPTS}]{{1,4}}) )
+    )
+    """,
+    re.ASCII | re.VERBOSE,
+)
+_NO_DIGIT = re.compile(r"[^\d.]", re.ASCII)
+_PLAIN_MINUS = str.maketrans(dict.fromkeys(_MINUS, "-"))
+_DIGIT = re.compile(rf"[0-9{_VULGAR}]")
+_ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)s?\b", re.IGNORECASE)
+_PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b)", re.IGNORECASE)
+# Of letters and of LaTeX groups alone: "10^2" is a calculation with two numbers.
+_RAISED = re.compile(r"(?<=[A-Za-z}])(?:[\^_]|\*\*)(?:\{\s*)?[-+]?\d+(?:\s*\})?", re.ASCII)
+_HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
-_FRACTION_END = re.compile(r"\d\s*/\s*\d[\d.,]*\D*$", re.ASCII)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_LIST = re.compile(r"[,;]\s|\b(?:and|or)\b")
+# What makes more of a number than it says, so that the number alone would be another answer.
+_MORE = re.compile(
+    r"""
+    \\(?!(?:text|mathrm|mathbf|textbf|mbox|boxed|fbox|left|right|circ|degree|quad|displaystyle|approx)(?![A-Za-z]))
+      [A-Za-z]+                                                    # \sqrt, \pi, \times
+  | [\u221a\u03c0\u221e\u00b1<>\u2264\u2265\u2260\u00d7\u00f7^]    # √ π ∞ ± comparisons × ÷ ^
+  | (?i:\b(?:sqrt|pi|log|ln|hundreds?|thousands?|millions?|billions?|trillions?|dozens?)\b)
+  | (?i:\band\ (?:a|one)\ (?:half|third|quarter)\b)
+  | \0\s?[KMB]\b
+  | \0\s*[*/+\u2212\u2013-]?\s*[xyznki]\b                          # 2x, 3 n, 5 - y
+  | \b[xyznki]\s*[*/+\u2212\u2013-]\s*\0                           # x/2, y - 5
+    """,
+    re.VERBOSE,
+)
+_ADVICE = "give one number, such as 42, -3.5, 3/4, 2 1/2 or 50%"
 
 
-def find_numbers(text: str) -> list[tuple[Decimal, int, int]]:
-    """Every number of a text with the span `[start, stop)` of its characters, in order.
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in a text.
 
-    The span holds a minus that belongs to the number, and no currency or percent sign outside of it.
+    Attributes:
+        value: what it is worth, exactly; of a percentage, the number before the sign.
+        start: where its characters begin; a minus that belongs to it is the first of them.
+        stop: where they end; currency and percent signs stand outside.
+        is_percent: whether it is a percentage.
+        decimal: as it was written, where it is no fraction.
     """
+
+    value: Fraction
+    start: int
+    stop: int
+    is_percent: bool
+    decimal: Decimal | None
+
+    def equals(self, other: "Number") -> bool:
+        """Whether both say the same; a percentage is also its hundredth, where that is not whole."""
+        if self.is_percent == other.is_percent:
+            return self.value == other.value
+        percent, plain = (self, other) if self.is_percent else (other, self)
+        return plain.value == percent.value or (plain.value.denominator > 1 and plain.value == percent.value / 100)
+
+    def __str__(self) -> str:
+        """The number as a person writes it: a decimal, or a fraction in lowest terms."""
+        digits = str(self.value) if self.decimal is None else format(self.decimal, "f")
+        return f"{digits}%" if self.is_percent else digits
+
+
+def find_numbers(text: str) -> list[Number]:
+    """Every number of a text, in order."""
     if _DIGIT.search(text) is None:  # most turns hold none, and this is the quicker look
         return []
-    found = []
-    for match in _NUMBER.finditer(text):
-        if _ORDINAL_ENDING.match(text, match.end()):
+    # What a kind has read is not read again by those after it.
+    found: list[Number] = []
+    taken = bytearray(len(text))
+    for match in _RAISED.finditer(text):
+        taken[match.start() : match.end()] = b"\1" * len(match[0])
+    for kind in (_scientific, _fractions, _plain):
+        for number in kind(text):
+            if not any(taken[number.start : number.stop]):
+                found.append(number)
+                taken[number.start : number.stop] = b"\1" * (number.stop - number.start)
+    return sorted(found, key=lambda number: number.start)
+
+
+def _scientific(text: str) -> Iterator[Number]:
+    for match in _SCIENTIFIC.finditer(text):
+        raised = unicodedata.normalize("NFKC", match["raised"] or "")
+        power = int((match["power"] or match["exponent"] or raised).translate(_PLAIN_MINUS))
+        yield _number(text, match, match.start("digits"), Decimal(match["digits"]).scaleb(power))
+
+
+def _fractions(text: str) -> Iterator[Number]:
+    for match in _FRACTION.finditer(text):
+        if match["vulgar"]:
+            part = Fraction(unicodedata.numeric(match["vulgar"])).limit_denominator(100)
+        else:
+            top = match["top"] or match["top_digit"] or match["over"]
+            bottom = match["bottom"] or match["bottom_digit"] or match["under"]
+            part = Fraction(int(top.translate(_PLAIN_MINUS)), int(bottom)) if int(bottom) else Fraction(0)
+        if part.denominator == 1:  # a division, not a fraction
             continue
-        value, start = Decimal(match["digits"].replace(",", "")), match.start("digits")
-        if any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text[: match.start()]):
-            value, start = -value, match.start()
-        found.append((value, start, match.end()))
-    return found
+        whole, start = match["whole"], match.end("sign")
+        if whole is not None and not 0 < part < 1:  # "16 3/2" is two numbers
+            whole, start = None, match.end("whole")
+        yield _number(text, match, start, int(whole or 0) + part)
+
+
+def _plain(text: str) -> Iterator[Number]:
+    for match in _NUMBER.finditer(text):
+        if not _ORDINAL_ENDING.match(text, match.end()):
+            yield _number(text, match, match.start("digits"), Decimal(_NO_DIGIT.sub("", match["digits"])))
+
+
+def _number(text: str, match: re.Match[str], start: int, size: Decimal | Fraction) -> Number:
+    """A number whose digits begin at `start`, with the sign before them."""
+    is_first = start == match.end("sign")
+    if is_first and any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text[: match.start()]):
+        size, start = -size, match.start()
+    is_percent = _PERCENT.match(text, match.end()) is not None
+    decimal = size if isinstance(size, Decimal) else None
+    return Number(Fraction(size), start, match.end(), is_percent, decimal)
 
 
 def _ends_operand(before: str) -> bool:
@@ -61,18 +195,18 @@ def _ends_operand(before: str) -> bool:
     return touching.isalnum() or touching in _MINUS or last.isdigit() or last in {")", "]", "%"}
 
 
-def parse_numbers(text: str) -> list[Decimal]:
-    """The numbers of a text, in order.
+def parse_numbers(text: str) -> list[Fraction]:
+    """The values of a text's numbers, in order.
 
-    >>> parse_numbers("She pays $1,250.50 for 3, so -5 - 2.")
-    [Decimal('1250.50'), Decimal('3'), Decimal('-5'), Decimal('2')]
+    >>> [str(value) for value in parse_numbers("She pays $1,250.50 for 3/4, so -5 - 2.")]
+    ['2501/2', '3/4', '-5', '2']
     """
-    return [value for value, _, _ in find_numbers(text)]
+    return [number.value for number in find_numbers(text)]
 
 
-def last_number(text: str) -> Decimal | None:
+def last_number(text: str) -> Number | None:
     """The last number of a text; None where it holds none."""
-    numbers = parse_numbers(text)
+    numbers = find_numbers(text)
     return numbers[-1] if numbers else None
 
 
@@ -82,13 +216,15 @@ def same_answer(first: str, second: str) -> bool:
     An answer without a number is not the same as any.
     """
     one, other = last_number(first), last_number(second)
-    return one is not None and one == other
+    return one is not None and other is not None and one.equals(other)
 
 
 def answer_spans(text: str, answer: str) -> list[tuple[int, int]]:
     """Where in a text the answer's number stands: character spans `[start, stop)`."""
     wanted = last_number(answer)
-    return [(start, stop) for value, start, stop in find_numbers(text) if value == wanted]
+    if wanted is None:
+        return []
+    return [(number.start, number.stop) for number in find_numbers(text) if number.equals(wanted)]
 
 
 def contains_answer(text: str, answer: str) -> bool:
@@ -100,34 +236,94 @@ def check_answer(answer: str) -> None:
     """Refuses an answer that a student's last number cannot be compared with.
 
     Raises:
-        ValueError: the answer does not hold exactly one number; a fraction holds two.
+        ValueError: the answer is not exactly one number.
     """
-    count = len(parse_numbers(answer))
-    if count != 1:
-        advice = "; give a fraction or a ratio as a decimal number" if count else ""
-        raise ValueError(f"an answer must hold exactly one number, {answer!r} holds {count}{advice}")
+    _only_number(answer)
+
+
+def _only_number(answer: str) -> Number:
+    """The number that an answer is; words around it, such as units, are allowed."""
+    numbers = find_numbers(answer)
+    if len(numbers) != 1:
+        raise ValueError(f"an answer must hold exactly one number, {_short(answer)} holds {len(numbers)}; {_ADVICE}")
+    (number,) = numbers
+    rest = _HARMLESS.sub("", f"{answer[: number.start]}\0{answer[number.stop :]}")
+    if more := _MORE.search(rest):
+        what = more[0].replace("\0", str(number)).strip()
+        raise ValueError(f"the answer {_short(answer)} is more than a number ({what!r}); {_ADVICE}")
+    return number
+
+
+def as_decimal(answer: str) -> str:
+    """An answer as digits alone, for measures that read no other; the text itself where that cannot be.
+
+    >>> as_decimal("$1,200"), as_decimal("3/4"), as_decimal("1/3"), as_decimal("12 eggs")
+    ('1200', '0.75', '1/3', '12')
+    """
+    number = last_number(answer)
+    if number is None:
+        return answer
+    if number.decimal is not None:
+        return format(number.decimal, "f")
+    top, bottom = number.value.as_integer_ratio()
+    quotient = Decimal(top) / Decimal(bottom)
+    return format(quotient, "f") if Fraction(quotient) == number.value else answer
 
 
 def final_answer(solution: str) -> str:
-    r"""The final answer of a worked solution, as a plain number.
+    r"""The final answer of a worked solution: a decimal number, a fraction, or one of both with a percent sign.
 
-    It is the number behind the last `####`, or else the last number of the last line that is not blank.
+    It is what stands behind the last `####`, or else in `\boxed{}`, or else on the last line that is not blank, there
+    right of its last equals sign. That must be exactly one number.
 
     Raises:
-        ValueError: no number stands there, or a fraction, or more than one behind `####`.
+        ValueError: it is not.
 
-    >>> final_answer("9 * 2 = 18\n#### 1,800"), final_answer("so 15 - 5 = 10.\n 10 ")
-    ('1800', '10')
+    >>> final_answer("9 * 2 = 18\n#### 1,800"), final_answer(r"So \boxed{\frac{1}{4}}."), final_answer("so\n 10 ")
+    ('1800', '1/4', '10')
     """
     marked = list(_MARKED_ANSWER.finditer(solution))
     if marked:
-        place = marked[-1]["answer"].strip()
-        check_answer(place)
-    else:
-        place = next((line.strip() for line in reversed(solution.splitlines()) if line.strip()), "")
-    number = last_number(place)
-    if number is None:
-        raise ValueError(f"the last line of the solution holds no number: {place!r}")
-    if _FRACTION_END.search(place):
-        raise ValueError(f"the solution ends in a fraction: {place!r}; end it with its value as a number")
-    return format(number, "f")
+        return str(_only_number(marked[-1]["answer"].strip()))
+    if boxes := _boxes(solution):
+        numbers = [_only_number(box) for box in boxes]
+        if any(number.value != numbers[0].value for number in numbers):
+            raise ValueError(
+                f"the solution has several answers in boxes ({', '.join(map(_short, boxes[:3]))}); {_ADVICE}"
+            )
+        return str(numbers[-1])
+    line = next((line.strip() for line in reversed(solution.splitlines()) if line.strip()), "")
+    try:
+        return str(_only_number(_right_side(line).strip()))
+    except ValueError as error:
+        raise ValueError(
+            f"the last line of the solution is no answer: {error}. Put it behind #### on a line of its own"
+        ) from None
+
+
+def _right_side(line: str) -> str:
+    """What an equation says in the end; the whole line where it is none, or several."""
+    first, *others = re.split("[=\u2248]", line)
+    return line if any(_LIST.search(part) for part in others[:-1]) else [first, *others][-1]
+
+
+def _boxes(solution: str) -> list[str]:
+    r"""What stands in each `\boxed{}`, boxes within boxes left out."""
+    boxes, stop = [], 0
+    for match in _BOX.finditer(solution):
+        if match.start() < stop:
+            continue
+        depth, stop = 1, len(solution)
+        for brace in _BRACE.finditer(solution, match.end()):
+            depth += {"{": 1, "}": -1}.get(brace[0], 0)
+            if not depth:
+                stop = brace.start()
+                break
+        else:
+            raise ValueError(f"the box {_short(solution[match.start() :])} is not closed; {_ADVICE}")
+        boxes.append(solution[match.end() : stop])
+    return boxes
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

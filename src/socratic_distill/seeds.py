@@ -58,7 +58,7 @@ class Seed:
     Attributes:
         id: unique among a run's seeds.
         question: the problem.
-        expected_answer: its answer; the last number in it counts.
+        expected_answer: its answer, a text that holds exactly one number.
         initial_error: the student's mistaken solution; None lets the student make an attempt of its own.
         student_profile: who the student is; None takes the config's.
         fields: private facts by name, for the teachers' prompts, sorted by name.

@@ -207,7 +207,7 @@ def test_load_recordings_wants_a_list_of_files(write):
     ({"conversation": "Teacher: a|EOM|at 3:30"}, "turn 2 has no speaker: 'at 3:30'"),
     ({"conversation": ""}, "conversation is empty"),
     ({"conversation": ["Teacher: a"]}, "conversation must be text"),
-    ({"ground_truth": "many"}, "holds no number"),
+    ({"ground_truth": "many"}, "'many' holds 0"),
     ({"student_incorrect_solution": None}, "student_incorrect_solution must be text"),
 ])  # fmt: skip
 def test_load_recordings_refuses_mathdial_rows(write, change, reason):

@@ -230,7 +230,7 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         (OWN | {"expected_answer": True}, "expected_answer must be text or a number, found bool: True"),
         (OWN | {"expected_answer": ["12"]}, "expected_answer must be text or a number, found list"),
         (OWN | {"expected_answer": "twelve"}, "exactly one number, 'twelve' holds 0"),
-        (OWN | {"expected_answer": "3/4"}, "'3/4' holds 2; give a fraction or a ratio as a decimal number"),
+        (OWN | {"expected_answer": "16/2"}, "'16/2' holds 2; give one number, such as 42, -3.5, 3/4"),
         (OWN | {"initial_error": ""}, "initial_error is empty"),
         (OWN | {"initial_error": 11}, "initial_error must be text, found int"),
         (OWN | {"id": " "}, "id is empty"),
@@ -254,7 +254,7 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         (GSM8K | {"answer": 12}, "answer must be text, found int: 12"),
         (
             MATHDIAL | {"ground_truth": "12\nas I said"},
-            "the last line of the solution holds no number: 'as I said'",
+            "the last line of the solution is no answer: an answer must hold exactly one number, 'as I said' holds 0",
         ),
         (MATHDIAL | {"student_incorrect_solution": ""}, "student_incorrect_solution is empty"),
         (MATHDIAL | {"student_incorrect_solution": None}, "student_incorrect_solution must be text"),

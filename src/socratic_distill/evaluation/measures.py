@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from socratic_distill.answers import contains_answer
+from socratic_distill.answers import as_decimal, contains_answer
 from socratic_distill.dialogue import Dialogue
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.intervals import Measure, Part, means
@@ -45,7 +45,7 @@ def leaks(dialogue: Dialogue) -> bool:
 
 
 def _mathdial(dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
-    found = [(one.seed.id, Matches.of(rounds(one), one.seed.expected_answer)) for one in dialogues]
+    found = [(one.seed.id, Matches.of(rounds(one), as_decimal(one.seed.expected_answer))) for one in dialogues]
     return {
         **{f"mathdial/success@{k}": [Part(seed, float(one.success_at(k))) for seed, one in found] for k in ROUNDS},
         **{f"mathdial/telling@{k}": [Part(seed, float(one.telling_at(k))) for seed, one in found] for k in ROUNDS},

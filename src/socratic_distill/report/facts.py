@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from socratic_distill.answers import contains_answer
+from socratic_distill.answers import as_decimal, contains_answer
 from socratic_distill.dialogue import SOLVED
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.mathdial import GREETING, Matches
@@ -50,7 +50,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     asks = ["?" in text for text in replies]
     solved, told = ending in SOLVED, any(tells)
     gap, scored = _gap(tutor)
-    said = Matches.of([GREETING, *talk], answer)
+    said = Matches.of([GREETING, *talk], as_decimal(answer))
     figures: list[tuple[float, float]] = [
         *((float(said.success_at(k)), 1.0) for k in ROUNDS),
         *((float(said.telling_at(k)), 1.0) for k in ROUNDS),
