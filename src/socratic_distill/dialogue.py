@@ -12,7 +12,17 @@ from socratic_distill.seeds import Seed
 
 Role = Literal["student", "tutor"]
 StopReason = Literal["stop", "length"]
-Ending = Literal["solved", "solved_after_tell", "solved_at_start", "max_turns", "context", "recorded", "failed"]
+Ending = Literal[
+    "solved",
+    "solved_after_tell",
+    "solved_at_start",
+    "max_turns",
+    "context",
+    "empty",
+    "recorded",
+    "unanswered",
+    "failed",
+]
 # Those in which the student reached the answer, told or not.
 SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
 
@@ -92,7 +102,7 @@ class Dialogue:
         number: number of the dialogue among those on its seed in this batch, from 0.
         turns: student and tutor in turn, the student first.
         ending: why it ended; None while it goes on.
-        error: what went wrong where ending is "failed".
+        error: what went wrong where ending is "failed", "unanswered" or "empty".
         recording: id of the recording that it is; None for one that was played.
     """
 
@@ -127,9 +137,12 @@ class Dialogue:
     def add(self, turn: Turn, max_turns: int) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.
 
-        The student answers the tutor's last turn too, so that what it led to is seen.
+        The student answers the tutor's last turn too, so that what it led to is seen. A turn without tokens ends it,
+        and is not kept: there is nothing to hear or to train on.
         """
         assert self.ending is None, f"the dialogue ended already: {self.ending}"
+        if not turn.tokens:
+            return self.end("empty", error=f"the {turn.role} replied with no tokens")
         after = self.with_turn(turn)
         if turn.role == "tutor":
             return after

@@ -25,6 +25,7 @@ SocraticError
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
+│   ├── InvalidAnswer              a training call was answered with NaN, or with other values than asked for
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
 │   ├── TrainingError              clients were lost, more than max_recoveries times in a row
@@ -212,6 +213,13 @@ class TeacherError(SocraticError):
 
 class ServiceError(SocraticError):
     """The service refused a call, or failed it for good. What was recorded before it is kept."""
+
+
+class InvalidAnswer(ServiceError):
+    """The service answered with numbers that no training can go on with: NaN, infinity, or too few of them.
+
+    Nothing is saved of weights that may be damaged; the run can be resumed from the last recorded state.
+    """
 
 
 class SaveError(ServiceError):

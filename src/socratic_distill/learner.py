@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from socratic_distill.errors import InvalidAnswer
 from socratic_distill.failures import failure
 from socratic_distill.interrupts import take_note
+from socratic_distill.numbers import explain_bad, first_bad, not_finite
 from socratic_distill.objective import TrainingExample
 from socratic_distill.saver import PendingSave, Saver
 
@@ -60,17 +62,20 @@ class Update:
             the service's own metrics, such as `loss:sum`, sums over the passes; empty where it gives none.
 
         Raises:
+            InvalidAnswer: an answer is not finite, or not of the examples' shape.
             ServiceError: the service failed a call; the client is not to be used any more.
         """
         logprobs, metrics = list[np.ndarray](), dict[str, float]()
         try:
             for one in self._passes:
                 output = await one.answer
-                logprobs += _logprobs(output)
+                logprobs += _logprobs(output, one.examples, self._what)
                 for name, value in output.metrics.items():
                     metrics[name] = metrics.get(name, 0.0) + value
+            losses = {name: value for name, value in metrics.items() if name.startswith("loss")}
+            _check_finite(losses, f"{self._what}: the loss")
             for step in self._steps:
-                await step
+                _check_step(await step, self._what)
         except Exception as error:
             raise self._failure(error) from error
         return logprobs, metrics
@@ -87,7 +92,11 @@ class Update:
                 raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> Exception:
-        return failure(f"the training step of batch {self.batch}", error)
+        return failure(self._what, error)
+
+    @property
+    def _what(self) -> str:
+        return f"the training step of batch {self.batch}"
 
 
 class Learner:
@@ -133,12 +142,13 @@ class Learner:
         """Trains on the examples that were read forward, in their order.
 
         Raises:
+            InvalidAnswer: an answer is not finite, or not of the examples' shape.
             ServiceError: a pass failed, or could not be submitted; the client is not to be used any more.
         """
         while update._forward:
             one = update._forward[0]
             try:
-                said = _logprobs(await one.answer)
+                said = _logprobs(await one.answer, one.examples, update._what)
             except Exception as error:
                 raise update._failure(error) from error
             del update._forward[0]
@@ -190,5 +200,40 @@ class Learner:
         return Pass(examples, answer)
 
 
-def _logprobs(output: Any) -> list[np.ndarray]:
-    return [np.asarray(one["logprobs"].to_numpy()) for one in output.loss_fn_outputs]
+def _logprobs(output: Any, examples: Sequence[TrainingExample], what: str) -> list[np.ndarray]:
+    """The log-probabilities in a pass's answer, of the shape of each example's targets."""
+    outputs = output.loss_fn_outputs or []
+    if len(outputs) != len(examples):
+        raise _invalid(f"{what}: the service answered for {len(outputs)} of {len(examples)} data")
+    return [_of_example(one, example, what) for one, example in zip(outputs, examples, strict=True)]
+
+
+def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) -> np.ndarray:
+    if "logprobs" not in answer:
+        raise _invalid(f"{what}: the service answered without log-probabilities")
+    values = np.asarray(answer["logprobs"].to_numpy())
+    needed = example.needed
+    if values.size != needed.size:
+        raise _invalid(f"{what}: the service answered with {values.size} log-probabilities for {needed.size} targets")
+    values = values.reshape(needed.shape)
+    used = values[needed]
+    if (bad := first_bad(used)) is not None:
+        raise _invalid(f"{what}: the service answered with the log-probability {explain_bad(used[bad])}")
+    return values
+
+
+def _check_step(response: Any, what: str) -> None:
+    """Refuses an optimizer step whose own figures, such as the gradient's norm, are not finite."""
+    _check_finite(getattr(response, "metrics", None) or {}, f"{what}: the optimizer's figure")
+
+
+def _check_finite(values: Mapping[str, float], what: str) -> None:
+    if (name := not_finite(values)) is not None:
+        raise _invalid(f"{what} {name!r} is {values[name]}, which is not finite")
+
+
+def _invalid(told: str) -> InvalidAnswer:
+    return InvalidAnswer(
+        f"{told}. The tutor's weights may be damaged, so no state of them is saved. Start the same script again to "
+        "resume from the last recorded state"
+    )

@@ -6,6 +6,7 @@ ahead. What overlaps is in `stream.py`; what a step writes is in `run.py`.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,7 +105,7 @@ class Loop:
                 if taken is not None:  # under way, whatever comes
                     ending.add_done_callback(take_note)
                     await asyncio.shield(taken)
-            row = {} if ending is None else await finish(beside(ending, session.saver.trouble))
+            row = {} if ending is None else await finish(beside(ending, self._limit, session.saver.trouble))
             state_path, sampler_path = await finish(session.save_final(self._run))
         except (ServiceError, StoppedAtOnce):
             raise
@@ -202,17 +203,26 @@ class Loop:
         session.save(is_last)
         self._audience.step(session.batch, self._plan.total, row)
 
-        if is_last or self._is_spent():
+        if self._lacks_answers(scored) or is_last or self._is_spent():
             return row
         if (cast := await session.recast(update)) is not None:
             self._renew(cast, step + 1)
         return row
 
+    def _lacks_answers(self, scored: Sequence[ScoredDialogue]) -> bool:
+        """Whether too many last answers of the student failed; they come when the batch was trained on already."""
+        config = self._plan.config
+        return self._is_beyond(lambda: check_failures([one.dialogue for one in scored], config.max_failed_fraction))
+
     def _is_spent(self) -> bool:
-        """Whether the next step would pass the limit on the cost; then the batches end in good order."""
+        """Whether the next step would pass the limit on the cost."""
+        return self._is_beyond(self._budget.check)
+
+    def _is_beyond(self, check: Callable[[], None]) -> bool:
+        """Whether a check fails; then the batches end in good order."""
         try:
-            self._budget.check()
-        except CostLimitReached as error:
+            check()
+        except SocraticError as error:
             if not self._limit.done():
                 self._limit.set_exception(error)
         return self._limit.done()

@@ -48,6 +48,19 @@ class TrainingExample:
     sampled: npt.NDArray[np.float32] | None
     soft: tuple[Soft, ...] = field(default=())
 
+    @property
+    def needed(self) -> Mask:
+        """True where the tutor's log-probability is looked at, of the shape of the targets: `[N - 1]` or `[N - 1, K]`.
+
+        A service need not tell what is true elsewhere.
+        """
+        if self.soft:
+            named = np.concatenate([one.ids >= 0 for one in self.soft], axis=1)
+            return np.pad(named & self.mask[:, None], ((0, 0), (1, 0)))
+        weights = self.datum.loss_fn_inputs.get("weights")
+        values = None if weights is None else weights.to_numpy()
+        return self.mask if values is None or values.ndim == 1 else values != 0
+
     def reweighed(self, now: npt.NDArray[np.floating]) -> "TrainingExample":
         """The example with its weights.
 

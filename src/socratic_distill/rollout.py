@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from socratic_distill.dialogue import (
     NOTHING_SENT,
     Dialogue,
@@ -16,8 +18,9 @@ from socratic_distill.dialogue import (
     teacher_view,
     tutor_view,
 )
-from socratic_distill.errors import RolloutError, TrainingError
+from socratic_distill.errors import InvalidAnswer, RolloutError, TrainingError
 from socratic_distill.failures import describe, is_forgotten
+from socratic_distill.numbers import UNUSABLE, explain_bad, first_bad
 from socratic_distill.panel import Member, Panel, Wanted
 from socratic_distill.prompts import Prompts
 from socratic_distill.randomness import stable_seed
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     import tinker
 
 T = TypeVar("T")
+# How a dialogue's error begins where the tutor was sampled from weights that are not finite.
+_TUTOR_INVALID = "the log-probability of the tutor's token"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ class Speaker:
         if logprobs is None or len(logprobs) != len(tokens):
             found = "none" if logprobs is None else str(len(logprobs))
             raise RolloutError(f"the service sampled {len(tokens)} tokens with {found} log-probabilities")
+        # Nothing is computed from the student's.
+        if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
+            raise RolloutError(f"{_TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
         return Turn(
             role=self.role,
             text=self.renderer.visible_text(tokens),
@@ -181,7 +189,7 @@ async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Ca
 
     async def play(dialogue: Dialogue) -> Dialogue:
         async with places:
-            return await answer_last(await play_tutor(dialogue, lambda: cast), cast)
+            return await answer_or_fail(await play_tutor(dialogue, lambda: cast), cast)
 
     async def play_group(group: list[Dialogue]) -> list[Dialogue]:
         async with places:
@@ -239,13 +247,19 @@ def is_last_answer(dialogue: Dialogue, cast: Cast) -> bool:
 
 
 async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
-    """The student's answer to the tutor's last turn. The tutor's part stands, whatever becomes of it."""
+    """The student's answer to the tutor's last turn. The tutor's part stands, whatever becomes of the answer."""
     if dialogue.ending is not None:
         return dialogue
     try:
         return await _take_turn(dialogue, cast)
     except Exception as error:
-        return dialogue.end("max_turns", error=describe(error))
+        return dialogue.end("unanswered", error=f"the student's last answer failed: {describe(error)}")
+
+
+async def answer_or_fail(dialogue: Dialogue, cast: Cast) -> Dialogue:
+    """As `answer_last`, for dialogues that are judged by how they end: without the last answer they have failed."""
+    answered = await answer_last(dialogue, cast)
+    return answered.end("failed", error=answered.error) if answered.ending == "unanswered" else answered
 
 
 async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
@@ -264,19 +278,25 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
 
 
 def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) -> None:
-    """Stops the run where too many dialogues of a batch failed.
+    """Stops the run where too many dialogues of a batch failed, or lack the student's last answer.
 
     Raises:
         RolloutError: more than `max_failed_fraction` of them did.
+        InvalidAnswer: they did, and everything that the tutor said has invalid log-probabilities.
         TrainingError: they did since the service lost the tutor's weights; reopening its clients mends that.
     """
-    errors = [dialogue.error or "" for dialogue in dialogues if dialogue.ending == "failed"]
+    errors = [dialogue.error or "" for dialogue in dialogues if dialogue.ending in ("failed", "unanswered")]
     if len(errors) > max_failed_fraction * len(dialogues):
         forgotten = [error for error in errors if is_forgotten(error)]
         if forgotten:
             raise TrainingError(
                 f"the service lost weights of the tutor, as a server does that is started again: {forgotten[0]}. Start "
                 "the same script again to resume from the last recorded state"
+            )
+        if all(_TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
+            raise InvalidAnswer(
+                f"all {len(errors)} dialogues failed; the first error: {errors[0]}. The tutor's weights may be damaged, "
+                "so no state of them is saved. Start the same script again to resume from the last recorded state"
             )
         raise RolloutError(
             f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="

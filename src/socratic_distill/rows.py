@@ -6,7 +6,6 @@ opened. Rows that cannot be read are skipped with one warning; an object that ca
 
 import errno
 import json
-import logging
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from socratic_distill.errors import SocraticError, StorageError
+from socratic_distill.escaping import get_logger
 
 _BLOCK_BYTES = 1 << 20
 # What the standard library's parser is given. It reads half characters, which pydantic's does not, but more slowly.
@@ -28,7 +28,7 @@ _MOST_LINE_BYTES = 1 << 28
 _MOST_OBJECT_BYTES = 1 << 30
 _MOST_WHOLE = 2**63
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from socratic_distill.dialogue import NOTHING_SENT, PromptUse
 from socratic_distill.errors import TeacherError
 from socratic_distill.escaping import get_logger
+from socratic_distill.numbers import explain_bad, first_bad
 from socratic_distill.sequences import Floats, Ids, TokenSequence
 
 if TYPE_CHECKING:
@@ -166,7 +168,7 @@ def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, 
         whose: whose scores they are, for error messages.
 
     Raises:
-        TeacherError: another number of values, or None or NaN inside a span.
+        TeacherError: another number of values, or one inside a span that is no log-probability.
     """
     expected = len(sequence.tokens)
     if values is None:
@@ -179,11 +181,10 @@ def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, 
     for span in sequence.spans:
         cut = [float("nan") if value is None else value for value in values[span.start : span.stop]]
         array = np.asarray(cut, dtype=np.float64)
-        if not np.isfinite(array).all():
-            position = int(np.flatnonzero(~np.isfinite(array))[0])
+        if (bad := first_bad(array)) is not None:
+            value = values[span.start + bad[0]]
             raise TeacherError(
-                f"{whose}: the log-probability at token {position} of tutor turn {span.turn} is "
-                f"{values[span.start + position]}; every token of a tutor turn needs a finite one"
+                f"{whose}: the log-probability at token {bad[0]} of tutor turn {span.turn} is {explain_bad(value)}"
             )
         scores.append(array)
     return scores
@@ -206,7 +207,8 @@ def _top(sequence: TokenSequence, response: Any, count: int, whose: str) -> list
                 f"for {span.stop - span.start} tokens; asked for were {count} at each"
             )
         pairs = np.asarray(cut, dtype=np.float64).reshape(len(cut), width, 2)
-        found.append(Named(pairs[..., 0].astype(np.int64), pairs[..., 1]))
+        what = f"{whose}: the likeliest tokens of tutor turn {span.turn}"
+        found.append(_named(pairs[..., 0], pairs[..., 1], what))
     return found
 
 
@@ -215,8 +217,23 @@ def _draws(sequence: TokenSequence, response: Any, whose: str) -> list[Named]:
     if drawn is None:
         raise TeacherError(f"{whose}: no drawn tokens; the server may not support prompt_alt_tokens_k")
     ids, logprobs = drawn.tokens.to_numpy(), drawn.logprobs.to_numpy()  # row i is about token i + 1
-    rows = [slice(span.start - 1, span.stop - 1) for span in sequence.spans]
-    return [Named(ids[row].astype(np.int64), logprobs[row].astype(np.float64)) for row in rows]
+    return [
+        _named(
+            ids[span.start - 1 : span.stop - 1],
+            logprobs[span.start - 1 : span.stop - 1].astype(np.float64),
+            f"{whose}: the drawn tokens of tutor turn {span.turn}",
+        )
+        for span in sequence.spans
+    ]
+
+
+def _named(ids: npt.NDArray, logprobs: Floats, what: str) -> Named:
+    """Tokens and their log-probabilities, checked, `[T, K]`."""
+    if not ((ids >= 0) & (ids == np.floor(ids)) & (ids < 2**31)).all():
+        raise TeacherError(f"{what} hold something that is no token id")
+    if (bad := first_bad(logprobs)) is not None:
+        raise TeacherError(f"{what} hold the log-probability {explain_bad(logprobs[bad])}")
+    return Named(ids.astype(np.int64), logprobs)
 
 
 def _wanted(sequence: TokenSequence, targets: Sequence[Ids]) -> "TensorData":
@@ -247,6 +264,9 @@ def _targets(sequence: TokenSequence, response: Any, targets: Sequence[Ids], who
         values = np.concatenate([dense[span.start - 1 : span.stop - 1] for span in sequence.spans])
     else:  # in the layout of the question; to_numpy() would need torch
         values = np.asarray(answer.data).reshape(-1, width)
-    if len(values) != sum(sizes) or not np.isfinite(values).all():
-        raise TeacherError(f"{whose}: {len(values)} rows of scores for {sum(sizes)} tokens, or not all finite")
-    return [one.astype(np.float64) for one in np.split(values, np.cumsum(sizes)[:-1])]
+    if len(values) != sum(sizes):
+        raise TeacherError(f"{whose}: {len(values)} rows of scores for {sum(sizes)} tokens")
+    values = values.astype(np.float64)
+    if (bad := first_bad(values)) is not None:
+        raise TeacherError(f"{whose}: a named token's log-probability is {explain_bad(values[bad])}")
+    return np.split(values, np.cumsum(sizes)[:-1])

@@ -20,7 +20,16 @@ from socratic_distill.interrupts import take_note
 from socratic_distill.plan import Plan
 from socratic_distill.recordings import Recording
 from socratic_distill.replay import replay_or_fail
-from socratic_distill.rollout import Cast, answer_last, describe, gather_all, make_groups, open_group, play_tutor
+from socratic_distill.rollout import (
+    Cast,
+    answer_last,
+    answer_or_fail,
+    describe,
+    gather_all,
+    make_groups,
+    open_group,
+    play_tutor,
+)
 from socratic_distill.stage import Stage
 from socratic_distill.teacher import ScoredDialogue, score_or_fail
 
@@ -165,7 +174,7 @@ class Stream:
             # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
             if self._plan.reward is not None:
-                played = await answer_last(played, begun)
+                played = await answer_or_fail(played, begun)
             one = self._rewarded(await score_or_fail(played, begun, self._scorer))
             scored.set_result(one)
             return replace(one, dialogue=await answer_last(one.dialogue, begun))
