@@ -32,7 +32,7 @@ class Surplus:
     reason: str
 
 
-async def find_surplus(journal: Journal, rest: Any) -> list[Surplus]:
+async def find_surplus(journal: Journal, rest: Any, spoilt_step: int | None = None) -> list[Surplus]:
     """What can be deleted: checkpoints of superseded batches, and those that only served until a newer one was there.
 
     Never among them: the newest state that the service still has, kept states, the final checkpoints, the newest
@@ -41,12 +41,13 @@ async def find_surplus(journal: Journal, rest: Any) -> list[Surplus]:
     Args:
         journal: the run's records.
         rest: a Tinker REST client.
+        spoilt_step: the first step whose figures were not finite; states saved after it are not usable.
 
     Raises:
         ServiceError: the service failed a call.
     """
     now, unusable = datetime.now(UTC), dict[str, str]()
-    while (newest := journal.newest_state(lambda record: why_unusable(record, unusable, now))) is not None:
+    while (newest := journal.newest_state(lambda record: why_unusable(record, unusable, now, spoilt_step))) is not None:
         assert newest.state_path is not None
         if not await is_gone(rest, newest.state_path):
             return select_surplus(journal, newest, now)

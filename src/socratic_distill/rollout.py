@@ -295,8 +295,9 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
             )
         if all(_TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
             raise InvalidAnswer(
-                f"all {len(errors)} dialogues failed; the first error: {errors[0]}. The tutor's weights may be damaged, "
-                "so no state of them is saved. Start the same script again to resume from the last recorded state"
+                f"all {len(errors)} dialogues failed; the first error: {errors[0]}. The tutor's weights may be "
+                "damaged, so no state of them is saved. Start the same script again to resume from the last recorded "
+                "state"
             )
         raise RolloutError(
             f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="

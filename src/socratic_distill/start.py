@@ -8,7 +8,7 @@
 | holds one | set, the same this run began from | `Resume` |
 | holds one | set, another | `CheckpointConflict` |
 | holds one, of unknown origin | set | `Resume`, with a warning |
-| holds states, none usable (expired, gone, deleted, without a batch) | either | `NoUsableCheckpoint` |
+| holds states, none usable (expired, gone, deleted, damaged, without a batch) | either | `NoUsableCheckpoint` |
 | journal unreadable though the run has history | either | `JournalError` |
 | holds one, of a run that the config no longer means | either | `ConfigDrift` |
 """
@@ -34,10 +34,10 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
 from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import CheckpointRecord
+from socratic_distill.spoilt_rows import METRICS, first_spoilt_step
 from socratic_distill.state_paths import resolve_state_path
 
 ORIGIN = "origin.json"
-METRICS = "metrics.jsonl"
 _log = get_logger(__name__)
 
 
@@ -92,12 +92,14 @@ class History:
         has_metrics: whether a step was ever done here.
         origin: what the run began from; None where nothing tells.
         log_path: the directory, for error messages.
+        spoilt_step: the first step whose figures were not finite; states saved after it are not used.
     """
 
     journal: Journal = field(default_factory=Journal)
     has_metrics: bool = False
     origin: Origin | None = None
     log_path: str = "the run"
+    spoilt_step: int | None = None
 
 
 def resolve_start(
@@ -105,8 +107,8 @@ def resolve_start(
 ) -> Start:
     """Decides what a run begins from. Reads the run directory, changes nothing, asks no service.
 
-    States that have expired by this machine's clock are passed over. Whether the others still exist, and
-    whether the config still means the same run, is found out by `train`.
+    States that have expired by this machine's clock, or follow a step whose figures were not finite, are passed
+    over. Whether the others still exist, and whether the config still means the same run, is found out by `train`.
 
     Args:
         log_path: directory of the run; it need not exist, and may be in a store.
@@ -137,7 +139,8 @@ def read_history(log_path: str | os.PathLike[str]) -> History:
     directory = readable(log_path, (JOURNAL, METRICS, ORIGIN).__contains__)
     metrics = directory / METRICS
     has_metrics = metrics.exists() and metrics.stat().st_size > 0
-    return History(Journal.read(journal_file(directory)), has_metrics, read_origin(directory), str(log_path))
+    journal, origin = Journal.read(journal_file(directory)), read_origin(directory)
+    return History(journal, has_metrics, origin, str(log_path), first_spoilt_step(directory))
 
 
 def resolve(
@@ -165,7 +168,7 @@ def decide_start(
         now: the time, for states that expire.
     """
     journal, log_path, origin = history.journal, history.log_path, history.origin
-    record = journal.newest_state(lambda one: why_unusable(one, unusable, now))
+    record = journal.newest_state(lambda one: why_unusable(one, unusable, now, history.spoilt_step))
     if record is None:
         _refuse_lost_history(history, unusable, now)
         if wanted is None:
@@ -195,29 +198,31 @@ def decide_start(
             "tools' supervised runs do: there is no step of this run to go on with. Take another log_path, and give "
             "it that state as load_checkpoint_path"
         )
-    _warn_of_fallback(journal, record, unusable, now, log_path)
+    _warn_of_fallback(history, record, unusable, now)
     return Resume(record.state_path, record.batch, record)
 
 
-def why_unusable(record: CheckpointRecord, unusable: Mapping[str, str], now: datetime) -> str | None:
-    """Why a state cannot be gone on from: it has expired, or is among the `unusable`; None for one that can."""
+def why_unusable(
+    record: CheckpointRecord, unusable: Mapping[str, str], now: datetime, spoilt_step: int | None = None
+) -> str | None:
+    """Why a state cannot be gone on from: expired, among the `unusable`, or spoilt; None for one that can."""
     if record.expires_at is not None and record.expires_at <= now:
         return f"expired at {record.expires_at:%Y-%m-%d %H:%M} UTC"
+    if spoilt_step is not None and record.batch is not None and record.batch > spoilt_step:
+        return f"its weights may be damaged, since the figures of step {spoilt_step} in {METRICS} are not finite"
     return unusable.get(record.state_path or "")
 
 
-def _warn_of_fallback(
-    journal: Journal, chosen: CheckpointRecord, unusable: Mapping[str, str], now: datetime, log_path: str
-) -> None:
-    newest = journal.newest_state()
+def _warn_of_fallback(history: History, chosen: CheckpointRecord, unusable: Mapping[str, str], now: datetime) -> None:
+    newest = history.journal.newest_state()
     assert newest is not None and newest.batch is not None and chosen.batch is not None
     if newest.batch > chosen.batch:
         _log.warning(
             "%s: the state of batch %d, %s, cannot be used: %s. Resuming at batch %d: %d batches will be repeated",
-            log_path,
+            history.log_path,
             newest.batch,
             newest.state_path,
-            why_unusable(newest, unusable, now),
+            why_unusable(newest, unusable, now, history.spoilt_step),
             chosen.batch,
             newest.batch - chosen.batch,
         )
@@ -230,7 +235,7 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
     unreadable = sum(bool(line.bad) and not line.torn for line in bad_lines(journal.data))
     states = [record for record, superseded in journal.lineage() if record.state_path and not superseded]
     if states:
-        reasons = {one.state_path: _name_reason(one, journal, unusable, now) for one in states}
+        reasons = {one.state_path: _name_reason(one, history, unusable, now) for one in states}
         listed = "".join(f"\n  {path}: {reason}" for path, reason in reasons.items())
         raise NoUsableCheckpoint(
             f"{log_path} holds states, but none that it can go on from:{listed}\n"
@@ -247,12 +252,12 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
         )
 
 
-def _name_reason(record: CheckpointRecord, journal: Journal, unusable: Mapping[str, str], now: datetime) -> str:
+def _name_reason(record: CheckpointRecord, history: History, unusable: Mapping[str, str], now: datetime) -> str:
     if not record.resumable:
         return "does not say which batch comes next; add `batch` to its line"
-    if record.state_path in journal.deleted:
+    if record.state_path in history.journal.deleted:
         return "was deleted"
-    return why_unusable(record, unusable, now) or "cannot be used"
+    return why_unusable(record, unusable, now, history.spoilt_step) or "cannot be used"
 
 
 def read_origin(directory: Path) -> Origin | None:

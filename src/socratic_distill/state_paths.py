@@ -8,7 +8,9 @@ from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
+from socratic_distill.records import CheckpointRecord
 from socratic_distill.redaction import refuse_secrets
+from socratic_distill.spoilt_rows import first_spoilt_step
 
 _log = get_logger(__name__)
 _TINKER = re.compile(r"tinker://(?P<run>[^/]+)/(?:(?P<kind>[^/]+)/)?(?P<name>[^/#]+)")
@@ -89,9 +91,22 @@ def _resolve_journal(path: Path, name: str | None, told: str | None = None) -> s
         wanted = "no record with a state" if name is None else f"no state named {name!r}"
         raise CheckpointNotFound(f"load_checkpoint_path: {told} holds {wanted}")
     # Without a batch the order of the lines is all there is; a state can be built on without one.
-    newest = journal.newest_state(lambda one: None if name in (None, one.name) else "of another name") or states[-1]
+    spoilt = first_spoilt_step(path.parent) if name is None else None  # a name is the user's own choice
+    newest = journal.newest_state(lambda one: _why_not(one, name, spoilt)) or states[-1]
+    if spoilt is not None and (newest.batch or 0) > spoilt:
+        raise CheckpointNotFound(
+            f"load_checkpoint_path: {told} holds only states whose weights may be damaged, since the figures of step "
+            f"{spoilt} are not finite. Name a state that is not, as in {told}#<name>"
+        )
     assert newest.state_path is not None
     return newest.state_path
+
+
+def _why_not(record: CheckpointRecord, name: str | None, spoilt: int | None) -> str | None:
+    """Why a state is not the one that is meant; None if it may be."""
+    if name not in (None, record.name):
+        return "of another name"
+    return "damaged" if spoilt is not None and (record.batch or 0) > spoilt else None
 
 
 def _resolve_weights_directory(path: Path) -> str:

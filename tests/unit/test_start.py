@@ -21,6 +21,7 @@ from socratic_distill import (
 )
 from socratic_distill.drift import Change
 from socratic_distill.journal import Journal
+from socratic_distill.spoilt_rows import first_spoilt_step
 from socratic_distill.start import History, Origin, Start, decide_start, read_history, resolve
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -348,3 +349,42 @@ def test_origin_that_cannot_be_read_is_an_error_that_says_what_it_is_for(tmp_pat
     (tmp_path / "origin.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(StartError, match=r"origin\.json cannot be read .*what the run began from"):
         resolve_start(tmp_path)
+
+
+# --- states after a step whose figures were not finite
+
+
+def test_states_after_a_spoilt_step_are_passed_over_and_named(caplog):
+    history = History(Journal.of([OLD, NEW]), True, Origin(), "run", spoilt_step=20)
+    assert decide_start(history, None, {}, (), NOW) == Resume(PATH_20, 20, OLD)
+    assert "the state of batch 40" in caplog.text and "figures of step 20" in caplog.text
+    with pytest.raises(NoUsableCheckpoint, match=f"{PATH_20}: its weights may be damaged"):
+        decide_start(History(Journal.of([OLD, NEW]), True, Origin(), "run", spoilt_step=19), None, {}, (), NOW)
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        ('"teacher_kl": NaN', 1),
+        ('"teacher_kl":-Infinity', 1),
+        ('"drift/max": Infinity', 1),
+        ('"service/loss:sum": 1e+39', 1),
+        ('"service/loss:sum": -2.5E300', 1),
+        ('"service/loss:sum": 1e+38', None),
+        ('"teacher_kl": 1e-300', None),
+        ('"teacher_kl": null', None),
+        ('"service/fastest": NaN', None),
+        ('"teacher_kl": "NaN"', None),
+    ],
+)
+def test_the_first_spoilt_step_is_told_by_its_decisive_figures(tmp_path, figure, expected):
+    rows = ['{"step": 0, "teacher_kl": 0.5}', *('{"step": ' + step + figure + "}" for step in ("1, ", "2, "))]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    assert first_spoilt_step(tmp_path) == expected
+    assert read_history(tmp_path).spoilt_step == expected
+
+
+def test_a_missing_or_torn_metrics_file_spoils_nothing(tmp_path):
+    assert first_spoilt_step(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text('{"teacher_kl": NaN}\n{"step": 7, "teacher_kl": Na')
+    assert first_spoilt_step(tmp_path) is None

@@ -65,11 +65,14 @@ def _prune(parsed: argparse.Namespace) -> int:
     from socratic_distill.journal import Journal
     from socratic_distill.pruning import delete, find_surplus
     from socratic_distill.run import RunDirectory
+    from socratic_distill.spoilt_rows import first_spoilt_step
 
     rest = _open_rest(parsed.log_path)
     with RunDirectory(parsed.log_path) as run:
         journal = run.checkpoints
-        surplus = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest), "find_surplus")
+        surplus = run_blocking(
+            lambda: find_surplus(Journal.read(journal.path), rest, first_spoilt_step(run.path)), "find_surplus"
+        )
         for one in surplus:
             show(f"{one.path}  (batch {one.record.batch}, {one.reason})")
         if not surplus:
