@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DamagedWeights,
         EventLoopRunning,
         ForeignDirectory,
+        InvalidAnswer,
         JournalError,
         LeaseLost,
         LocalEngineError,
@@ -64,10 +65,10 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached DamagedWeights "
-    "EventLoopRunning ForeignDirectory JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost "
-    "ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError RolloutError "
-    "RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError StartError "
-    "StorageError TeacherError TrainingError UnsupportedFeature"
+    "EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing "
+    "LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError "
+    "RolloutError RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError "
+    "StartError StorageError TeacherError TrainingError UnsupportedFeature"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
@@ -103,6 +104,7 @@ __all__ = [
     "EventLoopRunning",
     "ForeignDirectory",
     "FreshStart",
+    "InvalidAnswer",
     "JournalError",
     "LeaseLost",
     "LoadCheckpoint",
