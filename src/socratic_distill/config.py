@@ -16,6 +16,8 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.redaction import without_user
 from socratic_distill.settings import (
     Count,
+    Factor,
+    Groups,
     Judge,
     Name,
     NotNegative,
@@ -28,9 +30,12 @@ from socratic_distill.settings import (
     SampledReverseKL,
     Schedule,
     Share,
+    Steps,
     Teacher,
+    Tens,
+    Tokens,
 )
-from socratic_distill.validation import explain, refuse_unknown
+from socratic_distill.validation import explain, plain, refuse_unknown
 
 _log = get_logger(__name__)
 HOUR, DAY = 3600, 24 * 3600
@@ -51,8 +56,10 @@ class SocraticConfig(BaseModel):
     tutor_model_name: Name = Field(description="Base model of the tutor, the model that is trained.")
     student_model_name: Name = Field(description="Model that plays the student. Frozen.")
     teacher_model_name: Name = Field(description="Model that scores the tutor's tokens. Frozen.")
-    learning_rate: Positive = Field(description="Adam learning rate, at its highest where lr_schedule changes it.")
-    max_tokens: Count = Field(description="Longest tutor reply, in tokens.")
+    learning_rate: Annotated[float, Field(gt=0.0, le=1e3, strict=True)] = Field(
+        description="Adam learning rate, at its highest where lr_schedule changes it."
+    )
+    max_tokens: Tokens = Field(description="Longest tutor reply, in tokens.")
     log_path: PathText = Field(
         description="Directory of the run; the same directory resumes the run. Or a URL of a store, such as "
         "s3://bucket/runs/run-001."
@@ -61,9 +68,9 @@ class SocraticConfig(BaseModel):
     student_profile: str = Field(
         DEFAULT_PROFILE, description="Who the student is, for seeds without a profile of their own."
     )
-    groups_per_batch: Count = Field(8, description="Seeds in a batch; one group of dialogues each.")
-    num_envs: Count = Field(4, description="Dialogues in a group, all on the same seed.")
-    max_turns: Count = Field(20, description="Most tutor turns in a dialogue.")
+    groups_per_batch: Groups = Field(8, description="Seeds in a batch; one group of dialogues each.")
+    num_envs: Tens = Field(4, description="Dialogues in a group, all on the same seed.")
+    max_turns: Tens = Field(20, description="Most tutor turns in a dialogue.")
 
     seeds_file: PathText | None = Field(
         None, description="JSONL file of seeds. None: seeds_files, or the built-in problems."
@@ -92,7 +99,7 @@ class SocraticConfig(BaseModel):
     objective: Objective = Field(
         SampledReverseKL(), description="The divergence between tutor and teacher that training lowers."
     )
-    kl_penalty_coef: NotNegative = Field(1.0, description="Factor on the divergence, beside the rewards.")
+    kl_penalty_coef: Factor = Field(1.0, description="Factor on the divergence, beside the rewards.")
     kl_discount_factor: Share = Field(
         0.0,
         description="Weight of the next token's advantage in this token's; 0 looks at each token alone. Of "
@@ -104,7 +111,7 @@ class SocraticConfig(BaseModel):
     rewards: tuple[Reward, ...] = Field(
         (), description="Task rewards of a dialogue, added up by weight; its advantage is what it has over its group."
     )
-    reward_coef: NotNegative = Field(
+    reward_coef: Factor = Field(
         1.0, description="Factor on the rewards' advantage of every token, beside kl_penalty_coef."
     )
     cut_replies: Literal["keep", "mask", "penalize"] = Field(
@@ -112,9 +119,11 @@ class SocraticConfig(BaseModel):
         description="Replies cut at max_tokens: trained on as others, not trained on, or with cut_penalty less "
         "advantage.",
     )
-    cut_penalty: Positive = Field(1.0, description="What 'penalize' takes from each token's advantage.")
+    cut_penalty: Annotated[float, Field(gt=0.0, le=1e4, strict=True)] = Field(
+        1.0, description="What 'penalize' takes from each token's advantage."
+    )
     train_thinking: bool = Field(True, description="Train on the tutor's <think> part too.")
-    skip_first_tokens: Annotated[int, Field(ge=0, strict=True)] = Field(
+    skip_first_tokens: Annotated[int, Field(ge=0, le=2**24, strict=True)] = Field(
         0, description="Tokens at the beginning of each tutor turn that are not trained on."
     )
     recordings: Recordings | None = Field(
@@ -123,7 +132,7 @@ class SocraticConfig(BaseModel):
     teacher_checkpoint_path: PathText | None = Field(
         None, description="Sampler weights that the teacher scores with. None: teacher_model_name as it is."
     )
-    teacher_lag_steps: Count | None = Field(
+    teacher_lag_steps: Steps | None = Field(
         None,
         description="Score with the tutor's own weights, taken over every so many batches. None: frozen weights. Needs "
         "teacher_model_name to be tutor_model_name.",
@@ -140,14 +149,14 @@ class SocraticConfig(BaseModel):
         False, description="Add the seed's answer and mistake to the teacher's system prompt."
     )
 
-    lora_rank: Count = Field(32, description="Rank of the tutor's LoRA.")
-    temperature: Annotated[float, Field(gt=0.0, strict=True)] = Field(
+    lora_rank: Tens = Field(32, description="Rank of the tutor's LoRA.")
+    temperature: Annotated[float, Field(ge=1e-4, le=100.0, strict=True)] = Field(
         1.0,
         description="Sampling temperature of tutor and student. Away from 1.0 the tutor's log-probabilities "
         "are scored again at 1.0, so that they compare with the teacher's.",
     )
-    student_max_tokens: Count | None = Field(None, description="Longest student turn, in tokens. None: as max_tokens.")
-    max_context_tokens: Count | None = Field(
+    student_max_tokens: Tokens | None = Field(None, description="Longest student turn, in tokens. None: as max_tokens.")
+    max_context_tokens: Tokens | None = Field(
         None,
         description="Longest context of a dialogue, in tokens, prompt and reply together. None: the smallest "
         "of the three models' contexts, as far as the service tells them.",
@@ -176,15 +185,15 @@ class SocraticConfig(BaseModel):
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="The learning rate's way from learning_rate to 0 at the run's last step."
     )
-    lr_warmup_steps: Annotated[int, Field(ge=0, strict=True)] = Field(
+    lr_warmup_steps: Annotated[int, Field(ge=0, le=10_000_000, strict=True)] = Field(
         0, description="First steps, in which the learning rate rises evenly to learning_rate."
     )
     adam_beta1: Beta = Field(0.9, description="Adam's decay of the first moment.")
     adam_beta2: Beta = Field(0.95, description="Adam's decay of the second moment.")
-    adam_eps: Positive = Field(1e-12, description="Adam's epsilon.")
+    adam_eps: Annotated[float, Field(ge=1e-30, le=1.0, strict=True)] = Field(1e-12, description="Adam's epsilon.")
     weight_decay: NotNegative = Field(0.0, description="AdamW's decoupled weight decay.")
     grad_clip_norm: NotNegative = Field(0.0, description="Largest norm of a step's gradient; 0 clips nothing.")
-    num_substeps: Count = Field(
+    num_substeps: Groups = Field(
         1,
         description="Optimizer steps on a batch, each on an equal run of its groups; the sampler is saved at the end.",
     )
@@ -192,17 +201,17 @@ class SocraticConfig(BaseModel):
         None, description="Most tutor turns by step, rounded down, for short dialogues first. None: max_turns always."
     )
 
-    epochs: Count = Field(1, description="Passes over the seeds, where max_steps is None.")
-    max_steps: Count | None = Field(
+    epochs: Steps = Field(1, description="Passes over the seeds, where max_steps is None.")
+    max_steps: Steps | None = Field(
         None, description="Batches in the run. None: as many as `epochs` passes over the seeds take."
     )
-    save_every: Count | None = Field(
+    save_every: Steps | None = Field(
         20, description="Batches between two kept training states. None: save_every_seconds alone decides."
     )
-    save_every_seconds: Annotated[float, Field(gt=0.0, strict=True)] | None = Field(
+    save_every_seconds: Positive | None = Field(
         None, description="Seconds after which a training state is kept, beside save_every. None: save_every alone."
     )
-    rolling_save_every: Count | None = Field(
+    rolling_save_every: Steps | None = Field(
         None,
         description="Batches between two rolling states: cheap points to resume from, each deleted once the next "
         "state is recorded. None: no rolling states.",
@@ -216,10 +225,10 @@ class SocraticConfig(BaseModel):
     rolling_ttl_seconds: Lifetime = Field(
         2 * HOUR, description="Seconds that a rolling state is kept if nobody deletes it. None: for ever."
     )
-    max_failed_saves: Count = Field(
+    max_failed_saves: Steps = Field(
         3, description="Saves in a row, of states or of sampler weights, that may fail before the run stops."
     )
-    max_recoveries: Annotated[int, Field(ge=0, strict=True)] = Field(
+    max_recoveries: Annotated[int, Field(ge=0, le=10_000_000, strict=True)] = Field(
         3,
         description="How often in a row, without a new batch done, a run reopens its clients after losing them. "
         "0 stops at the first loss.",
@@ -229,32 +238,32 @@ class SocraticConfig(BaseModel):
         description="Fields that may differ from what the run in log_path had, though they decide its meaning; "
         "'seeds' stands for the seeds.",
     )
-    max_staleness: Annotated[int, Field(ge=0, strict=True)] = Field(
+    max_staleness: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(
         0,
         description="Batches that the dialogues may run ahead of the training: no token is trained on that weights "
         "more than so many steps older have sampled. 0 is strictly on-policy.",
     )
-    groups_per_minibatch: Count = Field(
+    groups_per_minibatch: Groups = Field(
         4, description="Groups that are handed to the service together, as soon as they are scored."
     )
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Seed of sampling, of the seeds' order and of the LoRA initialisation."
     )
-    max_concurrent_dialogues: Count = Field(1024, description="Dialogues of a batch in flight at once.")
+    max_concurrent_dialogues: Steps = Field(1024, description="Dialogues of a batch in flight at once.")
     max_failed_fraction: Share = Field(
         0.2, description="Share of a batch's dialogues that may fail before the run stops."
     )
 
-    eval_every: Count | None = Field(
+    eval_every: Steps | None = Field(
         None,
         description="Batches between two evaluations on the held-out seeds; the first is before the first step, the "
         "last behind the last. None: no evaluation while training.",
     )
-    eval_seeds: Annotated[int, Field(ge=0, strict=True)] = Field(
+    eval_seeds: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = Field(
         0, description="Seeds that are held out of training, to evaluate on; which ones, their questions decide."
     )
-    eval_dialogues_per_seed: Count = Field(1, description="Dialogues that an evaluation plays on each of its seeds.")
-    eval_solve_samples: Annotated[int, Field(ge=0, strict=True)] = Field(
+    eval_dialogues_per_seed: Tens = Field(1, description="Dialogues that an evaluation plays on each of its seeds.")
+    eval_solve_samples: Annotated[int, Field(ge=0, le=10_000, strict=True)] = Field(
         0,
         description="Answers that an evaluation samples of the student before and after each dialogue, for its solve "
         "rates. 0: they are not measured.",
@@ -295,6 +304,7 @@ class SocraticConfig(BaseModel):
                 ConfigError: a field is unknown, or its value cannot be meant.
             """
             refuse_unknown(data, type(self).model_fields, "config")
+            data = plain(data)
             try:
                 super().__init__(**data)
                 return

@@ -8,6 +8,7 @@ from socratic_distill.settings import Divergence, SampledReverseKL, divergences
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
 
+_MOST_DIALOGUES = 1_000_000  # all of them are held in memory
 # What compares with one teacher's own likeliest tokens.
 _OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
 
@@ -105,6 +106,11 @@ def _check_teachers(config: "SocraticConfig") -> None:
 
 
 def _check_schedules(config: "SocraticConfig") -> None:
+    if (dialogues := config.groups_per_batch * config.num_envs) > _MOST_DIALOGUES:
+        raise ValueError(
+            f"groups_per_batch={config.groups_per_batch} times num_envs={config.num_envs} are {dialogues} dialogues a "
+            f"batch; expected at most {_MOST_DIALOGUES}, lower one of them"
+        )
     if config.groups_per_batch % config.num_substeps:
         raise ValueError(
             f"groups_per_batch={config.groups_per_batch} cannot be divided into num_substeps={config.num_substeps} "
@@ -124,6 +130,11 @@ def _check_schedules(config: "SocraticConfig") -> None:
 
 
 def _check_evaluation(config: "SocraticConfig") -> None:
+    if (dialogues := config.eval_seeds * config.eval_dialogues_per_seed) > _MOST_DIALOGUES:
+        raise ValueError(
+            f"eval_seeds={config.eval_seeds} times eval_dialogues_per_seed={config.eval_dialogues_per_seed} are "
+            f"{dialogues} dialogues an evaluation; expected at most {_MOST_DIALOGUES}, lower one of them"
+        )
     if config.eval_every is not None and not config.eval_seeds:
         raise ValueError(
             f"eval_every={config.eval_every} has no seeds to evaluate on; set eval_seeds to the number of seeds that "

@@ -30,8 +30,8 @@ from socratic_distill.settings import Reward
 
 RewardFunction = Callable[[Dialogue], float]
 
-# Services take advantages as 32-bit numbers.
-_LARGEST = float(np.finfo(np.float32).max)
+# Times `reward_coef`, and squared as optimizers do, it is still a 32-bit number.
+_LARGEST = 1e12
 
 
 def load_rewards(config: SocraticConfig) -> RewardFunction | None:
@@ -51,7 +51,7 @@ def load_rewards(config: SocraticConfig) -> RewardFunction | None:
         result = sum(weight * function(dialogue) for weight, function in parts)
         if not abs(result) <= _LARGEST:
             raise RolloutError(
-                f"the rewards of {_named(dialogue)} add up to {result:g}; expected at most {_LARGEST:.2g}, lower their "
+                f"the rewards of {_named(dialogue)} add up to {result:g}; expected at most {_LARGEST:g}, lower their "
                 "weights"
             )
         return result

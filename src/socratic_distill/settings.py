@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from socratic_distill.errors import ConfigError
 from socratic_distill.redaction import refuse_secrets
-from socratic_distill.validation import explain
+from socratic_distill.validation import explain, plain
 
 
 def _path(value: object) -> object:
@@ -25,9 +25,16 @@ def _path(value: object) -> object:
 PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1), AfterValidator(refuse_secrets)]
 # A model's name may be a path or an address too.
 Name = Annotated[str, Field(min_length=1, strict=True), AfterValidator(refuse_secrets)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Positive = Annotated[float, Field(gt=0.0, strict=True)]
-NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+# Upper bounds are far above what anybody does. They keep slips such as 10**30 from services, memory and 32-bit numbers.
+Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+Tens = Annotated[int, Field(ge=1, le=10_000, strict=True)]  # of what a batch has tens of
+Groups = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Steps = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+Tokens = Annotated[int, Field(ge=1, le=2**24, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, le=1e12, strict=True)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e12, strict=True)]
+Factor = Annotated[float, Field(ge=0.0, le=1e4, strict=True)]
+RewardWeight = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 # More than this is beyond what services offer, and what a step's memory holds.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
@@ -38,7 +45,7 @@ class _Checked(type(BaseModel)):
 
     def __call__(cls, *arguments: Any, **fields: Any) -> Any:
         try:
-            return super().__call__(*arguments, **fields)
+            return super().__call__(*arguments, **plain(fields))
         except ValidationError as error:
             problems = explain(error, cast(type[BaseModel], cls))
         raise ConfigError(problems)  # outside the handler: pydantic's error, with all that was given, is no context
@@ -59,9 +66,9 @@ class Setting(BaseModel, metaclass=_Checked):
 class Schedule(Setting):
     """A number that goes from `start` at step 0 to `end` at step `steps`, and stays there."""
 
-    start: Annotated[float, Field(ge=0.0, strict=True)] = Field(description="Value at step 0.")
-    end: Annotated[float, Field(ge=0.0, strict=True)] = Field(description="Value from step `steps` on.")
-    steps: Count = Field(description="Steps that the way takes.")
+    start: Factor = Field(description="Value at step 0.")
+    end: Factor = Field(description="Value from step `steps` on.")
+    steps: Steps = Field(description="Steps that the way takes.")
     shape: Literal["linear", "cosine"] = Field(default="linear", description="'cosine' begins and ends slowly.")
 
 
@@ -145,9 +152,7 @@ class Weighted(Setting):
     """One part of a mixture."""
 
     objective: Divergence = Field(description="The divergence.")
-    weight: Annotated[float, Field(ge=0.0, strict=True)] | Schedule = Field(
-        default=1.0, description="Factor on it, or its way over the steps."
-    )
+    weight: Factor | Schedule = Field(default=1.0, description="Factor on it, or its way over the steps.")
 
 
 class Mixture(Setting):
@@ -187,7 +192,7 @@ class OutcomeReward(Setting):
         description="'solved': 1 where the student reached the answer. 'not_telling': 1 where no tutor turn held it. "
         "'few_turns': 1 for no tutor turn, 0 for max_turns of them."
     )
-    weight: Annotated[float, Field(strict=True)] = Field(default=1.0, description="Factor on it among the rewards.")
+    weight: RewardWeight = Field(default=1.0, description="Factor on it among the rewards.")
 
 
 class FunctionReward(Setting):
@@ -198,7 +203,7 @@ class FunctionReward(Setting):
         description="'module:name' of a function that takes a `socratic_distill.dialogue.Dialogue` and gives a finite "
         "number; '__main__:name' is one of the running script."
     )
-    weight: Annotated[float, Field(strict=True)] = Field(default=1.0, description="Factor on it among the rewards.")
+    weight: RewardWeight = Field(default=1.0, description="Factor on it among the rewards.")
 
 
 Reward = Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]
@@ -217,7 +222,7 @@ class Teacher(Setting):
         default=None,
         description="Sampler weights to score with. None: the base model's, or the tutor's own where lag_steps.",
     )
-    lag_steps: Count | None = Field(
+    lag_steps: Steps | None = Field(
         default=None,
         description="Score with the tutor's own weights, taken over every so many batches. None: frozen weights.",
     )
@@ -273,8 +278,10 @@ class Judge(Setting):
     prompt_file: PathText | None = Field(
         default=None, description="Text file with its instructions. None: the packaged ones."
     )
-    max_tokens: Count = Field(default=256, description="Longest reply of the judge, in tokens.")
-    temperature: NotNegative = Field(default=0.0, description="Sampling temperature; 0 takes the likeliest token.")
+    max_tokens: Tokens = Field(default=256, description="Longest reply of the judge, in tokens.")
+    temperature: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = Field(
+        default=0.0, description="Sampling temperature; 0 takes the likeliest token."
+    )
     enable_thinking: bool = Field(default=False, description="Let the judge's template open a <think> part.")
 
 

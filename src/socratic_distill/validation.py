@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from socratic_distill.errors import ConfigError
 from socratic_distill.redaction import redacted
 
+_LONGEST = 200  # characters of a value in a message
+
 
 def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     """Refuses a field that is not known, and names the closest one.
@@ -24,6 +26,27 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> 
             raise ConfigError(f"unknown {what} field {name!r}; {hint}")
 
 
+def plain(value: Any) -> Any:
+    """A value with numpy's numbers and booleans as Python's, in mappings, lists and tuples too."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    # By its dtype, since importing a config should not need numpy.
+    as_python = {"i": int, "u": int, "f": float, "b": bool}.get(kind)
+    return value if as_python is None or getattr(value, "ndim", None) != 0 else as_python(value)
+
+
+def _quoted(value: object) -> str:
+    """A value as it was given, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line a problem: the field, what was given without secrets, what was expected."""
     lines = []
@@ -33,9 +56,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         if problem["type"] == "missing":
             lines.append(f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}")
         elif problem["type"] == "union_tag_not_found":
-            lines.append(f"{field}={problem['input']!r}: it does not say which kind it is; add 'kind'")
+            lines.append(f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'")
         elif field:
-            lines.append(f"{field}={problem['input']!r}: {reason[0].lower() + reason[1:]}")
+            lines.append(f"{field}={_quoted(problem['input'])}: {reason[0].lower() + reason[1:]}")
         else:
             lines.append(reason)
     return redacted("; ".join(lines))

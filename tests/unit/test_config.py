@@ -2,11 +2,13 @@ import json
 import math
 import typing
 
+import numpy as np
 import pytest
 
 from socratic_distill import SocraticConfig, build_socratic_config
 from socratic_distill.builder import SocraticOptions
 from socratic_distill.errors import ConfigError
+from socratic_distill.settings import ForwardKL, OutcomeReward, Price, Schedule
 
 GUIDE: dict[str, typing.Any] = dict(
     tutor_model_name="Qwen3-8B",
@@ -107,3 +109,107 @@ def test_builder_keywords_are_typed_as_the_config_fields_are():
 
     positional = [name for name in inspect.signature(build_socratic_config).parameters if name != "kwargs"]
     assert set(SocraticOptions.__annotations__) == set(SocraticConfig.model_fields) - set(positional)
+
+
+# --- numbers
+
+
+def _numbers(schema):
+    """The number types within a field's JSON schema."""
+    if isinstance(schema, list):
+        return [found for one in schema for found in _numbers(one)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema] if schema.get("type") in ("integer", "number") else []
+    return own + [found for one in schema.values() for found in _numbers(one)]
+
+
+def test_every_number_of_a_config_has_an_upper_bound():
+    schema = SocraticConfig.model_json_schema()
+    models = {"SocraticConfig": schema, **schema["$defs"]}
+    unbounded = [
+        f"{model}.{name}"
+        for model, one in models.items()
+        for name, field in one.get("properties", {}).items()
+        for number in _numbers(field)
+        if "maximum" not in number and "exclusiveMaximum" not in number
+    ]
+    assert len(models) > 10 and unbounded == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_turns", 10**30),
+        ("groups_per_batch", 10**12),
+        ("num_envs", 10**9),
+        ("max_tokens", 10**30),
+        pytest.param("max_steps", 10**5000, id="max_steps-5000 digits"),
+        ("max_steps", 10**30),
+        ("save_every", 2**63),
+        ("lora_rank", 10**30),
+        ("max_staleness", 10**9),
+        ("learning_rate", 1e308),
+        ("learning_rate", 10**400),
+        ("temperature", 1e-300),
+        ("temperature", 1e308),
+        ("kl_penalty_coef", 1e308),
+        ("adam_eps", 1e-320),
+        ("objective", {"kind": "forward_kl", "k": 10**30}),
+        ("objective", {"kind": "mixture", "parts": [{"objective": {"kind": "forward_kl"}, "weight": 1e300}]}),
+        ("rewards", [{"kind": "solved", "weight": -1e300}]),
+        ("max_turns_schedule", {"start": 1e300, "end": 1e300, "steps": 2}),
+        ("prices", {"small": {"prefill": 1e308, "sample": 1.0, "train": 1.0}}),
+    ],
+)
+def test_a_number_beyond_its_bound_is_refused_with_a_short_message(field, value):
+    with pytest.raises(ConfigError, match=f"^{field}") as caught:
+        build_socratic_config(**with_field(field, value))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "fields", [{"groups_per_batch": 10_000, "num_envs": 101}, {"eval_seeds": 10**6, "eval_dialogues_per_seed": 2}]
+)
+def test_a_product_of_numbers_beyond_its_bound_is_refused(fields):
+    with pytest.raises(ConfigError, match=r"dialogues an? (batch|evaluation); expected at most 1000000, lower one"):
+        build_socratic_config(**GUIDE | fields)
+
+
+WHOLE = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64, np.array]
+REAL = [np.float16, np.float32, np.float64, np.longdouble, np.array]
+
+
+@pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.parametrize("real", REAL)
+def test_numpy_numbers_are_taken_everywhere_and_stored_as_pythons(tmp_path, whole, real):
+    def built(whole, real, boolean):
+        return build_socratic_config(
+            **GUIDE
+            | dict(
+                learning_rate=real(0.5),
+                max_turns=whole(7),
+                seeds_files=[(seeds, whole(3))],
+                save_every=whole(5),
+                trust_remote_code=boolean(True),
+                objective={"kind": "mixture", "parts": [{"objective": ForwardKL(k=whole(4)), "weight": real(0.25)}]},
+                rewards=({"kind": "solved", "weight": real(2.0)}, OutcomeReward(kind="not_telling", weight=real(1.0))),
+                max_turns_schedule=Schedule(start=real(1.0), end=whole(2), steps=whole(9)),
+                judge={"model_name": "judge", "max_tokens": whole(12), "temperature": real(0.5)},
+                prices={"small": Price(prefill=real(1.0), sample=whole(1), train=real(0.5))},
+            )
+        )
+
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text("{}\n")
+    config = built(whole, real, np.bool_)
+    assert config == built(int, float, bool)
+    assert type(config.max_turns) is int and type(config.learning_rate) is float
+    assert type(config.max_turns_schedule.end) is float and type(config.trust_remote_code) is bool
+    assert SocraticConfig(**json.loads(config.model_dump_json())) == config
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), np.float64(1.5), np.bool_(True), np.str_("3"), True, 2.0])
+def test_a_count_takes_no_other_value_of_numpy(value):
+    with pytest.raises(ConfigError, match="max_turns"):
+        build_socratic_config(**with_field("max_turns", value))
