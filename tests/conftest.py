@@ -56,6 +56,12 @@ def make_config(tmp_path: Path, seeds_file: Path):
     return make
 
 
+def make_its_own(run: Path) -> None:
+    """Has a copied run directory count as the run itself, as if it had been moved."""
+    path = run / "run.json"
+    path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
+
+
 def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:
     """Rows of a JSONL file, timings left out."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]

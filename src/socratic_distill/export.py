@@ -57,6 +57,6 @@ def _find_weights(source: Path) -> Path:
     if "://" in samplers[-1]:
         raise ConfigError(f"the weights of {source} are on a service ({samplers[-1]}); only local ones can be merged")
     try:
-        return Store(source / "local").find(samplers[-1])
+        return Store(source / "local").find_own(samplers[-1])
     except TinkerError as error:
         raise CheckpointNotFound(f"the newest sampler weights of {source} are gone: {samplers[-1]}") from error

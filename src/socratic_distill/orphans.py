@@ -6,7 +6,7 @@ its batch as `user_metadata`; where a server does not keep those, the name of th
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -15,10 +15,11 @@ from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.errors import StartError
 from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure, is_missing
+from socratic_distill.identity import read_identity
 from socratic_distill.journal import Journal
 from socratic_distill.records import CheckpointRecord, Kind
 from socratic_distill.rollback import next_step
-from socratic_distill.run import METRICS, SERVER_RUNS, read_run_id
+from socratic_distill.run import METRICS, SERVER_RUNS
 from socratic_distill.state_paths import spellings
 
 _NAME = re.compile(r"(\d{6,})(?:-\d+)?")
@@ -83,15 +84,20 @@ def in_lineage(began: Mapping[str, int]) -> list[ServerRun]:
     return runs[::-1]
 
 
-async def adopt_orphans(journal: CheckpointManager, rest: Any) -> list[CheckpointRecord]:
+async def adopt_orphans(journal: CheckpointManager, rest: Any, ids: Set[str]) -> list[CheckpointRecord]:
     """Records the states that the service lists for the run's server runs and the journal lacks.
+
+    Args:
+        journal: the run's.
+        rest: a Tinker REST client.
+        ids: of the run, and of those that it was copied from: only their saves count, and those without an id.
 
     Raises:
         ServiceError: the service cannot be asked; going on without might abandon what it holds.
     """
     directory = journal.path.parent
     runs = [run for run in server_runs_of(directory) if run.until is None or run.until > run.began]
-    found = [one for run in runs for one in await _list(rest, run.id, read_run_id(directory))]
+    found = [one for run in runs for one in await _list(rest, run.id, ids)]
     states = [one for one in found if one.record.state_path is not None]
     return _record_missing(journal, states, runs, next_step(directory / METRICS) or 0)
 
@@ -104,12 +110,13 @@ async def rebuild_journal(journal: CheckpointManager, rest: Any, server_runs: Se
         StartError: neither server runs nor the run's id are known.
     """
     directory = journal.path.parent
-    run_id, named = read_run_id(directory), server_runs_of(directory)
+    identity, named = read_identity(directory), server_runs_of(directory)
+    lineage = identity.lineage if identity is not None else None
     ids = list(dict.fromkeys(server_runs)) if server_runs is not None else [run.id for run in named]
     if ids:
-        found = [one for server_run in ids for one in await _list(rest, server_run, run_id)]
-    elif run_id is not None:
-        found = await _page(rest, run_id)
+        found = [one for server_run in ids for one in await _list(rest, server_run, lineage)]
+    elif identity is not None:
+        found = await _page(rest, identity.owned)
     else:
         raise StartError(
             f"{directory} names neither server runs nor the run's id; pass the ids of its server runs, the first "
@@ -136,6 +143,7 @@ def _record_missing(
         done: the number of steps with rows; None where nothing tells.
     """
     known = Journal.read(journal.path).known(way for one in found for way in _spellings(one))
+    known |= _known_elsewhere(journal, found)
     until = {run.id: run.until for run in runs}
     missing = []
     for one in found:
@@ -149,12 +157,21 @@ def _record_missing(
     return missing
 
 
+def _known_elsewhere(journal: CheckpointManager, found: Sequence[Found]) -> set[str]:
+    """The local engine's saves that the journal names where they were before the directory was moved or copied."""
+    local = {path: Path(path).parts[-3:] for one in found for path in one.record.paths if "://" not in path}
+    if not local:
+        return set()
+    named = {Path(path).parts[-3:] for record in journal.records for path in record.paths}
+    return {path for path, parts in local.items() if parts in named}
+
+
 def _spellings(found: Found) -> set[str]:
     return {way for path in found.record.paths for way in spellings(path)}
 
 
-async def _list(rest: Any, server_run: str, run_id: str | None) -> list[Found]:
-    """The saves of a server run that are, or may be, this run's; none where the service no longer knows it."""
+async def _list(rest: Any, server_run: str, ids: Set[str] | None) -> list[Found]:
+    """The saves of a server run that are, or may be, of some runs; none where the service no longer knows it."""
     try:
         listed = await rest.list_checkpoints(server_run)
     except Exception as error:
@@ -162,11 +179,11 @@ async def _list(rest: Any, server_run: str, run_id: str | None) -> list[Found]:
             return []
         raise failure(f"listing the saves of {server_run}", error) from error
     found = (_found(checkpoint) for checkpoint in listed.checkpoints)
-    return [one for one in found if one is not None and (run_id is None or _run_id_of(one) in (None, run_id))]
+    return [one for one in found if one is not None and (ids is None or _run_id_of(one) in {None, *ids})]
 
 
-async def _page(rest: Any, run_id: str) -> list[Found]:
-    """All saves of the user that carry the run's id, the oldest first."""
+async def _page(rest: Any, ids: Set[str]) -> list[Found]:
+    """All saves of the user that carry one of some runs' ids, the oldest first."""
     saved, offset = [], 0
     while True:
         try:
@@ -179,7 +196,7 @@ async def _page(rest: Any, run_id: str) -> list[Found]:
         if not page.checkpoints or (offset >= total if total is not None else len(page.checkpoints) < _PAGE):
             break
     found = [_found(checkpoint) for checkpoint in sorted(saved, key=lambda checkpoint: checkpoint.time)]
-    return [one for one in found if one is not None and _run_id_of(one) == run_id]
+    return [one for one in found if one is not None and _run_id_of(one) in ids]
 
 
 def _found(checkpoint: Any) -> Found | None:

@@ -8,6 +8,7 @@ from typing import Any
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.failures import failure, is_missing
 from socratic_distill.journal import Journal
+from socratic_distill.ownership import Ownership
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.saver import deletion
 from socratic_distill.service import GONE, is_gone
@@ -87,8 +88,23 @@ def select_surplus(journal: Journal, newest: CheckpointRecord, now: datetime) ->
     ]
 
 
+async def sort_by_owner(
+    surplus: Sequence[Surplus], ownership: Ownership, rest: Any
+) -> tuple[list[Surplus], list[Surplus]]:
+    """The checkpoints that the run directory saved itself or that are gone, and those that it may not delete.
+
+    Raises:
+        ServiceError: the service failed a call.
+    """
+    own, others = [], []
+    for one in surplus:
+        is_own = await ownership.owns(one.path) or await is_gone(rest, full_path(one.path))
+        (own if is_own else others).append(one)
+    return own, others
+
+
 async def delete(journal: CheckpointManager, rest: Any, surplus: Sequence[Surplus]) -> None:
-    """Deletes checkpoints and records each deletion; one that the service lacks already counts as deleted.
+    """Deletes a run's own checkpoints and records each deletion; one that the service lacks already counts as deleted.
 
     Raises:
         ServiceError: the service failed a call; what was deleted before it is recorded.

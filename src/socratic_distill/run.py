@@ -3,10 +3,10 @@
 import asyncio
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,10 +22,13 @@ from socratic_distill.drift import Fingerprint, free_changes
 from socratic_distill.errors import ConfigError, SocraticError, StartError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
+from socratic_distill.identity import Identity, recognise
 from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN, config_file
+from socratic_distill.local_paths import STORE
 from socratic_distill.locks import RunLock
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
+from socratic_distill.rows import read_rows
 from socratic_distill.start import METRICS, ORIGIN, Origin
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ class RunDirectory:
 
     def __exit__(self, kind: type[BaseException] | None, *reason: Any) -> None:
         """Frees the lock; of a run in a store it uploads the rest and gives back the lease."""
+        self._remove_unused()
         self._lock.__exit__(kind, *reason)
         if self._mirror is not None:
             _close(self._mirror, kind is not None)
@@ -83,9 +87,24 @@ class RunDirectory:
 
     async def __aexit__(self, kind: type[BaseException] | None, *reason: Any) -> None:
         """As `with`, but a store is waited for off the event loop."""
+        self._remove_unused()
         self._lock.__exit__(kind, *reason)
         if (mirror := self._mirror) is not None:
             await _off_the_loop(lambda: _close(mirror, kind is not None), mirror.interrupt)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Whose run the directory holds; that of a copy is written when it begins.
+
+        Raises:
+            StartError: `run.json` cannot be read.
+        """
+        return recognise(self.path, self.url)
+
+    @property
+    def url(self) -> str | None:
+        """Of a run in a store; else None."""
+        return None if self._mirror is None else self._mirror.url
 
     def check(self) -> None:
         """To be called before each write to the directory.
@@ -105,18 +124,17 @@ class RunDirectory:
         """Writes what this start is: the config, what it means and, for a run that begins here, its origin.
 
         Returns:
-            The run's id, the same at every start.
+            The run's id, the same at every start; a copy of a run's directory gets one of its own.
         """
         self.check()
         config_path = config_file(self.path)
         self._log_free_changes(config)
-        run_id = read_run_id(self.path) or uuid.uuid4().hex
-        write_atomically(self.path / RUN, _text({"run_id": run_id}))
+        self.identity.write(self.path)
         if origin is not None:
             write_atomically(self.path / ORIGIN, _text({"given": origin.given, "resolved": origin.resolved}))
         write_atomically(self.path / FINGERPRINT, _text(meaning))
         write_atomically(config_path, config.model_dump_json(indent=2) + "\n")
-        return run_id
+        return self.identity.run_id
 
     def note_server_run(self, server_run: str, batch: int) -> None:
         """Writes the id of a training client's life on the service, before its first training call.
@@ -161,6 +179,14 @@ class RunDirectory:
         for line in path.read_bytes().splitlines() if path.exists() else ():
             with suppress(ValueError):
                 yield json.loads(line)
+
+    def _remove_unused(self) -> None:
+        """Removes the empty directories that the local engine made for a start that was then refused."""
+        store = self.path / STORE
+        noted = {row.get("server_run") for row in read_rows(self.path / SERVER_RUNS)} if store.is_dir() else set()
+        for directory in [*(one for one in store.glob("local-*") if one.name not in noted), store]:
+            with suppress(OSError):  # it holds something
+                directory.rmdir()
 
     def _recorded(self, record: CheckpointRecord) -> None:
         """Has a record of consequence uploaded; sampler weights only serve the next steps."""
@@ -222,16 +248,6 @@ def config_of(log_path: str | os.PathLike[str]) -> SocraticConfig:
         StorageError: the store that the run is in fails.
     """
     return load_config(log_path).model_copy(update={"log_path": os.fspath(log_path)})
-
-
-def read_run_id(directory: Path) -> str | None:
-    """The id that a run's saves carry on the service; None where the directory has none yet.
-
-    Raises:
-        StartError: `run.json` cannot be read.
-    """
-    stored = _read(directory / RUN, "it holds the id that the run's saves carry")
-    return None if stored is None else str(stored.get("run_id"))
 
 
 def read_fingerprint(directory: Path) -> Fingerprint | None:

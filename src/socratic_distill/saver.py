@@ -76,6 +76,8 @@ class Saver:
         max_failed: int,
         failed: Counter[What],
         resumed: CheckpointRecord | None = None,
+        *,
+        is_own: bool = False,
     ) -> None:
         """Takes a client that nothing has been saved of yet.
 
@@ -88,6 +90,7 @@ class Saver:
             max_failed: failures in a row, of one kind of save, after which to stop.
             failed: counts them, over all training clients of a process.
             resumed: the record that the client goes on from.
+            is_own: whether this run directory saved it. A rolling state of another's is not deleted.
         """
         self._client = client
         self._journal = journal
@@ -97,7 +100,7 @@ class Saver:
         self._max_failed = max_failed
         self._failed = failed
         self._newest = resumed
-        self._rolling = [resumed] if resumed is not None and resumed.kind == "rolling" else []
+        self._rolling = [resumed] if is_own and resumed is not None and resumed.kind == "rolling" else []
         self._names: Counter[str] = Counter()
         self._outstanding: set[asyncio.Task[None]] = set()
         self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()

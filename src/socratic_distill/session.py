@@ -14,9 +14,11 @@ from socratic_distill.guards import check_room
 from socratic_distill.interrupts import finish
 from socratic_distill.lag import restore_tutors
 from socratic_distill.learner import Learner, Update
+from socratic_distill.local_paths import where_it_lies
 from socratic_distill.older_samplers import check_older_samplers
 from socratic_distill.opening import open_training_client
 from socratic_distill.orphans import adopt_orphans
+from socratic_distill.ownership import Ownership
 from socratic_distill.plan import Plan, final_paths
 from socratic_distill.policies import save_plan
 from socratic_distill.records import CheckpointRecord
@@ -219,7 +221,7 @@ async def open_session(
     """
     config = plan.config
     if service.rest is not None:
-        await adopt_orphans(run.checkpoints, service.rest)
+        await adopt_orphans(run.checkpoints, service.rest, run.identity.lineage)
     start, training = await open_training_client(plan, run, service)
     stage = await open_stage(config, service, training, plan.all_seeds)
     batch = start.batch if isinstance(start, Resume) else 0
@@ -227,7 +229,7 @@ async def open_session(
     await check_features(config, stage.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(stage.panel, run, service, batch)
-    _tell(plan, start, display)
+    _tell(plan, run, start, display)
     run_id = _bring_in_line(plan, run, start)
     run.note_server_run(training.model_id, batch)
     evaluations.catch_up(service, batch)
@@ -242,6 +244,7 @@ async def open_session(
         config.max_failed_saves,
         plan.failed_saves,
         record,
+        is_own=await _is_own(record, run, service.rest),
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
     return Session(
@@ -258,10 +261,18 @@ async def open_session(
     )
 
 
-def _tell(plan: Plan, start: Start, display: Display) -> None:
+async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: Any | None) -> bool:
+    """Whether a rolling state that the run resumes from is its own, and goes once a newer state is recorded."""
+    if record is None or record.state_path is None or record.kind != "rolling" or rest is None:
+        return False
+    return await Ownership(run.path, run.identity, rest).owns(record.state_path)
+
+
+def _tell(plan: Plan, run: RunDirectory, start: Start, display: Display) -> None:
     path = plan.config.log_path
     if isinstance(start, Resume):
-        display.say(f"{path}: resuming at step {start.batch} of {plan.total} from {start.state_path}")
+        state_path = where_it_lies(run.path, start.state_path)
+        display.say(f"{path}: resuming at step {start.batch} of {plan.total} from {state_path}")
     elif isinstance(start, LoadCheckpoint):
         display.say(f"{path}: starting fresh from the weights of {start.state_path}")
     else:

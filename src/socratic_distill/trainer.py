@@ -19,12 +19,13 @@ from socratic_distill.estimate import announce
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import run_interruptible
 from socratic_distill.layout import check_directory
+from socratic_distill.local_paths import where_it_lies
 from socratic_distill.loop import Lasting, Loop, TrainResult
 from socratic_distill.plan import Plan, decide, finished, read_plan
 from socratic_distill.preparing import fit_to_service
 from socratic_distill.recovery import Recoveries
 from socratic_distill.rollout import describe
-from socratic_distill.run import RunDirectory, read_run_id
+from socratic_distill.run import RunDirectory
 from socratic_distill.service import Service
 from socratic_distill.session import open_session
 from socratic_distill.storage import check_storage
@@ -90,6 +91,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
                     lasting = Lasting(plan, run, audience, evaluations, recoveries, budget)
                     result = await recoveries.over(lambda: _train_session(lasting, service, listing))
                 else:
+                    run.identity.write(run.path)
                     _begin(audience, run, plan.total)
                     evaluations.catch_up(service, plan.total)
                 await evaluations.finish()
@@ -111,7 +113,7 @@ async def _prepare(
 
 
 def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
-    audience.begin(read_run_id(run.path) or "", batch, run.path)
+    audience.begin(run.identity.run_id, batch, run.path)
 
 
 async def _report(log_path: str, run: RunDirectory, display: Display) -> None:
@@ -130,7 +132,9 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
     if final is None:
         return None
     display.say(f"{plan.config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
-    return TrainResult("already_complete", plan.total, *final, metrics={})
+    state_path, sampler_path = (None if path is None else where_it_lies(run.path, path) for path in final)
+    assert state_path is not None
+    return TrainResult("already_complete", plan.total, state_path, sampler_path, metrics={})
 
 
 async def _train_session(lasting: Lasting, service: Service, listing: Listing) -> TrainResult:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import read_rows
+from tests.conftest import make_its_own, read_rows
 
 from socratic_distill import (
     CheckpointManager,
@@ -275,6 +275,7 @@ def service(run_of_two_lives, tmp_path, server, monkeypatch):
     on from 4, and died after it had saved states of 5 and, to keep, 6.
     """
     shutil.copytree(run_of_two_lives, tmp_path, dirs_exist_ok=True)
+    make_its_own(tmp_path / "run")
     return opened(server, monkeypatch)
 
 

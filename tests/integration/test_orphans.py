@@ -561,7 +561,7 @@ def test_lines_of_server_runs_that_a_crash_tore_are_told_and_passed_over(run, li
 
 
 def test_copied_directory_never_takes_over_the_states_of_the_one_that_went_on(config, run, server, tmp_path):
-    """Both carry the same id, but what the original saves after the copy is in a server run that the copy lacks."""
+    """What the original saves after the copy is in a server run that the copy lacks."""
     die(server, config, steps=3)
     shutil.copytree(run, tmp_path / "copy")
     train_on(FakeServiceClient(server), config)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import read_rows
+from tests.conftest import make_its_own, read_rows
 
 from socratic_distill import SocraticError, train
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
@@ -107,7 +107,9 @@ class Bench:
 
     def _copy(self) -> Path:
         self._number += 1
-        return Path(shutil.copytree(self._prepared, self._directory / str(self._number)))
+        here = Path(shutil.copytree(self._prepared, self._directory / str(self._number)))
+        make_its_own(here / "run")
+        return here
 
     def _rows(self, here: Path, as_written: bool = False) -> tuple[Any, ...]:
         metrics, dialogues = (read_rows(here / "run" / f"{name}.jsonl") for name in ("metrics", "dialogues"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import make_its_own
 from tests.selfhosted.runs import assert_alike, played, rows, states
 
 from socratic_distill import CheckpointNotFound, FreshStart, NoUsableCheckpoint, Resume, resolve_start, train
@@ -18,7 +19,9 @@ pytestmark = pytest.mark.selfhosted
 @pytest.fixture
 def own(whole, tmp_path):
     """A copy of the whole run's directory, to go on in."""
-    return shutil.copytree(whole, tmp_path / "own")
+    run = shutil.copytree(whole, tmp_path / "own")
+    make_its_own(run)
+    return run
 
 
 def delete(host: Any, *paths: str) -> None:

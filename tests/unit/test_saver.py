@@ -36,10 +36,10 @@ class Bench:
         self.facts = facts
         self.saver = self.reopen()
 
-    def reopen(self, resumed=None, client=None):
+    def reopen(self, resumed=None, client=None, is_own=True):
         """A saver on another training client of the same process."""
-        client = client or self.client
-        return Saver(client, self.journal, self.rest, self.plan, self.facts, self.max_failed, self.failed, resumed)
+        parts = (self.journal, self.rest, self.plan, self.facts, self.max_failed, self.failed, resumed)
+        return Saver(client or self.client, *parts, is_own=is_own)
 
     async def steps(self, first, last):
         """Ends the steps before the batches `first` to `last`."""
@@ -347,15 +347,17 @@ async def test_final_state_replaces_the_rolling_one(bench):
     assert set(one.kept) == {f"{RUN}/weights/final", f"{RUN}/sampler_weights/final"}
 
 
-async def test_rolling_state_that_the_run_resumed_from_is_replaced_too(bench):
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_rolling_state_resumed_from_goes_if_it_is_the_runs_own(bench, is_own):
     one = bench(every=None, rolling=2)
     await one.steps(1, 2)
     resumed = Journal.read(one.journal.path).newest_state()
     assert resumed is not None and resumed.kind == "rolling"
     second = one.service.create_training_client_from_state_with_optimizer(resumed.state_path or "").result()
-    one.saver = one.reopen(resumed, second)
+    one.saver = one.reopen(resumed, second, is_own)
     await one.steps(3, 4)
-    assert set(one.kept) == {"tinker://fake-0001:train:1/weights/000004"}
+    others = set() if is_own else {resumed.state_path}
+    assert set(one.kept) == {"tinker://fake-0001:train:1/weights/000004"} | others
 
 
 async def test_without_a_rest_client_rolling_states_are_left_to_expire(bench):

@@ -20,19 +20,19 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument(
         "action",
         nargs="?",
-        choices=["list", "prune", "rebuild"],
+        choices=["list", "prune", "rebuild", "claim"],
         default="list",
-        help="list (the default); prune: delete superseded and surplus checkpoints on the service; rebuild: record "
-        "again what the service holds",
+        help="list (the default); prune: delete superseded and surplus checkpoints that the run saved; rebuild: record "
+        "again what the service holds; claim: take over what a copy was copied from, once that is gone",
     )
     parser.add_argument("--json", action="store_true", help="list for programs")
-    parser.add_argument("--yes", action="store_true", help="prune without asking")
+    parser.add_argument("--yes", action="store_true", help="prune or claim without asking")
     parser.add_argument("--server-run", action="append", help="rebuild from this server run; may be given again")
     parser.set_defaults(command=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Lists, prunes or rebuilds."""
+    """Lists, prunes, rebuilds or claims."""
     from socratic_distill.cloud.reading import readable
     from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
 
@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
     if not any((directory / name).exists() for name in (JOURNAL, CONFIG, BESIDE_ANOTHER)):
         raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
     parsed.directory = directory
-    return {"list": _list, "prune": _prune, "rebuild": _rebuild}[parsed.action](parsed)
+    return {"list": _list, "prune": _prune, "rebuild": _rebuild, "claim": _claim}[parsed.action](parsed)
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -63,18 +63,27 @@ def _list(parsed: argparse.Namespace) -> int:
 def _prune(parsed: argparse.Namespace) -> int:
     from socratic_distill.blocking import run_blocking
     from socratic_distill.journal import Journal
-    from socratic_distill.pruning import delete, find_surplus
+    from socratic_distill.local_paths import where_it_lies
+    from socratic_distill.ownership import Ownership
+    from socratic_distill.pruning import delete, find_surplus, sort_by_owner
     from socratic_distill.run import RunDirectory
     from socratic_distill.spoilt_rows import first_spoilt_step
 
     rest = _open_rest(parsed.log_path)
     with RunDirectory(parsed.log_path) as run:
         journal = run.checkpoints
-        surplus = run_blocking(
-            lambda: find_surplus(Journal.read(journal.path), rest, first_spoilt_step(run.path)), "find_surplus"
-        )
+        spoilt = first_spoilt_step(run.path)
+        found = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest, spoilt), "find_surplus")
+        ownership = Ownership(run.path, run.identity, rest)
+        surplus, others = run_blocking(lambda: sort_by_owner(found, ownership, rest), "sort_by_owner")
         for one in surplus:
-            show(f"{one.path}  (batch {one.record.batch}, {one.reason})")
+            show(f"{where_it_lies(run.path, one.path)}  (batch {one.record.batch}, {one.reason})")
+        for one in others:
+            show(f"{one.path}  (batch {one.record.batch}, not ours: this directory did not save it)")
+        if others:
+            show(
+                f"{len(others)} are left alone; if the run that saved them is gone, `checkpoints RUN claim` takes them"
+            )
         if not surplus:
             show("nothing to delete")
         elif parsed.yes or _agreed(f"Delete these {len(surplus)} checkpoints on the service? [y/N] "):
@@ -90,6 +99,24 @@ def _rebuild(parsed: argparse.Namespace) -> int:
 
     added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed.log_path), parsed.server_run)
     show(f"recorded {added} checkpoints")
+    return 0
+
+
+def _claim(parsed: argparse.Namespace) -> int:
+    from socratic_distill.identity import claim
+    from socratic_distill.orphans import server_runs_of
+    from socratic_distill.run import RunDirectory
+
+    with RunDirectory(parsed.log_path) as run:
+        identity = claim(run.path, run.url, [one.id for one in server_runs_of(run.path)])
+        show(f"{parsed.log_path} takes over the saves of {', '.join((identity.run_id, *identity.claimed))}.")
+        show("From then on pruning and training here may delete them. Another directory that needs them would break.")
+        if not parsed.yes and not _agreed("Are the directories that this one was copied from gone? [y/N] "):
+            show("nothing was claimed")
+            return 0
+        run.check()
+        identity.write(run.path)
+        show("claimed")
     return 0
 
 

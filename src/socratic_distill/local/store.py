@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files import sync_directory
+from socratic_distill.local_paths import holds_weights, own_weights, read_facts
 from socratic_distill.service_errors import status_error
 
 Kind = Literal["weights", "sampler_weights"]
@@ -136,21 +137,41 @@ class Store:
         return Saved(directory, self.facts(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:
-        """The directory that a path means: as it is, or, in a run directory that was moved, in this store."""
-        given = Path(path)
-        moved = self.root.joinpath(*given.parts[-3:])
-        for directory in (given, moved):
-            if _holds_weights(directory) and not self._is_expired(directory):
+        """The directory that a path means: this store's own, if there is one, also if it was moved or copied.
+
+        Raises:
+            tinker.NotFoundError: there is none, or it has expired.
+        """
+        for directory in (own_weights(self.root, path), Path(path)):
+            if directory is not None and holds_weights(directory) and not self._is_expired(directory):
                 return directory
         raise status_error(404, f"there are no saved weights at {path}")
 
+    def find_own(self, path: str) -> Path:
+        """As `find`, in this store alone, for what changes or deletes: other stores are only read.
+
+        Raises:
+            tinker.NotFoundError: there is none, or it has expired.
+            tinker.PermissionDeniedError: it is another store's.
+        """
+        own = own_weights(self.root, path)
+        if own is None and holds_weights(Path(path)):
+            raise status_error(403, f"{path} is not in {self.root}, the store of this run, and is left as it is")
+        if own is None or self._is_expired(own):
+            raise status_error(404, f"there are no saved weights at {path}")
+        return own
+
     def facts(self, directory: Path) -> dict[str, Any]:
-        """What `state.json` says."""
-        return json.loads((directory / "state.json").read_text())
+        """What `state.json` says.
+
+        Raises:
+            DamagedWeights: it cannot be read.
+        """
+        return read_facts(directory)
 
     def set_expiry(self, path: str, ttl_seconds: int | None) -> None:
         """Lets a directory expire `ttl_seconds` from now; None never."""
-        directory = self.find(path)
+        directory = self.find_own(path)
         facts = {**self.facts(directory), "expires_at": _expiry(time.time(), ttl_seconds)}
         partial = directory / ".state.json.partial"
         partial.write_text(json.dumps(facts, indent=2))
@@ -158,7 +179,7 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Removes a directory; at once or, after a crash, not at all."""
-        directory = self.find(path)
+        directory = self.find_own(path)
         doomed = directory.with_name(f".{directory.name}.deleted")
         shutil.rmtree(doomed, ignore_errors=True)
         os.rename(directory, doomed)
@@ -181,10 +202,6 @@ class Store:
 def kind_of(directory: Path) -> Kind:
     """What a directory holds, by its files: a copy of it may stand anywhere."""
     return "weights" if (directory / "optimizer.safetensors").is_file() else "sampler_weights"
-
-
-def _holds_weights(directory: Path) -> bool:
-    return all((directory / name).is_file() for name in ("state.json", "adapter_config.json"))
 
 
 def _expiry(now: float, ttl_seconds: int | None) -> float | None:
