@@ -25,7 +25,8 @@ text { font: 11px system-ui, sans-serif; fill: #222 } .title { font-size: 14px; 
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .grid { stroke: #444 } .ground { fill: #1b1b1b } }
 """
 _MOST_LANES = 128
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What XML cannot hold, and marks that turn the text behind them around.
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u202a-\u202e\u2066-\u2069]")
 _LABELS, _CHART, _HEAD, _LANE = 190, 980, 58, 14
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import logging
 import os
@@ -251,6 +252,40 @@ def test_the_table_has_no_step_twice_and_none_that_is_half_written(log_path, cap
 
 
 # Refusals
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1+1",
+    "@SUM(1)",
+    "\t=1",
+    "\n=1",
+    "\uff1d1",
+    '=HYPERLINK("http://x")',
+    "=cmd|' /C calc'!A0",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_cells_and_headers_hold_no_formula(log_path, text):
+    row = {"step": 0, "note": text, text: -1.5}
+    (log_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    export_csv(log_path, out := log_path.parent / "out.csv")
+    with out.open(encoding="utf-8", newline="") as file:
+        header, cells = csv.reader(file)
+    assert header == ["step", "note", f"'{text}"] and cells == ["0", f"'{text}", "-1.5"], "numbers stay numbers"
+
+
+@given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))
+def test_csv_is_written_whatever_a_row_holds(tmp_path_factory, key, text):
+    log_path = tmp_path_factory.mktemp("run")
+    (log_path / "metrics.jsonl").write_text(json.dumps({"step": 0, f"k{key}": text}) + "\n")
+    export_csv(log_path, out := log_path / "out.csv")
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 2 and all(len(row) == 2 for row in rows)
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row)
+
 
 EXPORTS = pytest.mark.parametrize("export", [export_messages, export_dataset, export_csv])
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError, StorageError
+from socratic_distill.escaping import shown
 from socratic_distill.exports.choice import Choice
 from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line
 from socratic_distill.exports.rows import new_file
@@ -150,7 +151,7 @@ def _card(path: str, models: Mapping[str, str], count: int, tokens: bool) -> str
     }
     # JSON is YAML too, and quotes whatever stands in it.
     yaml = "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items())
-    roles = "".join(f"- {key.split('_')[0]}: `{name}`\n" for key, name in models.items())
+    roles = "".join(f"- {key.split('_')[0]}: `{shown(name, one_line=True)}`\n" for key, name in models.items())
     table = "".join(f"| `{name}` | {meaning} |\n" for name, (_, meaning) in columns.items())
     return (
         f"---\n{yaml}---\n\n# Dialogues of a tutor in training\n\n"

@@ -3,18 +3,25 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError
+from socratic_distill.escaping import shown
 from socratic_distill.exports.rows import check_file, read_rows, replacing
 from socratic_distill.start import METRICS
+
+# Spreadsheets run cells that begin so, some of them after blanks; the last four are the full-width ones.
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) -> int:
     """Writes metrics.jsonl as CSV in UTF-8, as `pandas.read_csv` reads it: one row a step, in order of steps.
 
     The columns are all keys of all rows, in the order in which they first come, `step` first; what a row lacks, and
-    null, is empty. Of a step that stands twice in the file the later row counts. The run may be under way.
+    null, is empty.
+    Text that a spreadsheet would take for a formula begins with an apostrophe, and control characters are escaped. Of a
+    step that stands twice in the file the later row counts. The run may be under way.
 
     Args:
         log_path: directory of the run; it may be in a store.
@@ -35,7 +42,15 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         raise ConfigError(f"{directory / METRICS} has no row yet; expected the log_path of a run that did a step")
     columns = dict.fromkeys(["step", *(key for row in rows.values() for key in row)])
     with replacing(file) as lines:
-        table = csv.DictWriter(lines, list(columns), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows[step] for step in sorted(rows))
+        table = csv.writer(lines, lineterminator="\n")
+        table.writerow(map(_cell, columns))
+        table.writerows([_cell(rows[step].get(column)) for column in columns] for step in sorted(rows))
     return len(rows)
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell. Text that a spreadsheet would take for a formula is quoted as spreadsheets quote: by a '."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = shown(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

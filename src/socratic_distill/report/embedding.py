@@ -3,9 +3,14 @@
 import json
 import re
 
+from socratic_distill.escaping import shown
+
 # No "<" opens a tag or a comment, no "&" an entity; the separators end a line of older JavaScript; half a character
 # (a lone surrogate) cannot be written as UTF-8.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+# These turn the text behind them around, so that it reads otherwise than it is: shown as escapes, they turn nothing.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def to_json(value: object) -> bytes:
@@ -15,9 +20,13 @@ def to_json(value: object) -> bytes:
         ValueError: it holds a number that is not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+    return _UNSAFE.sub(_escape, _TURNING.sub(lambda match: "\\" + _escape(match), text)).encode()
 
 
 def printable(text: object) -> str:
-    """A value as text that can be written as UTF-8."""
-    return str(text).encode("utf-8", "replace").decode()
+    """A value as text that can be written as UTF-8, and that turns no other text around."""
+    return shown(text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
