@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from socratic_distill import SocraticConfig, build_socratic_config
+from socratic_distill import SocraticConfig, build_socratic_config, train
 
 # How long, in seconds, a test waits for another thread or process before it says that it hangs.
 PATIENCE = 120
+# What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
+# Tests that count syncs, or make them fail, put their own in this one's place.
+os.fsync = lambda descriptor: None
 # As in the quickstart: threads do not pay on models this small. Set before any test imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -60,6 +63,30 @@ def make_its_own(run: Path) -> None:
     """Has a copied run directory count as the run itself, as if it had been moved."""
     path = run / "run.json"
     path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
+
+
+_whole_runs: dict[tuple[str, bytes], Path] = {}
+
+
+@pytest.fixture
+def whole_run(make_config, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives the directory of a run on the fake that nothing happens to, for a config with changes.
+
+    Each config runs once a process, so that a test may only read it, and asks for it while nothing is patched.
+    """
+    from socratic_distill.testing import FakeServiceClient
+
+    def run(**changes: Any) -> Path:
+        directory = tmp_path_factory.mktemp("whole") / "run"
+        config = make_config(**changes, log_path=directory)
+        meaning = config.model_dump_json(exclude={"log_path", "seeds_file"})
+        key = meaning, Path(config.seeds_file).read_bytes()
+        if key not in _whole_runs:
+            train(config, service_client=FakeServiceClient())
+            _whole_runs[key] = directory
+        return _whole_runs[key]
+
+    return run
 
 
 def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:

@@ -203,25 +203,23 @@ def test_same_config_gives_the_same_run(make_config, tmp_path, objective):
 
 @pytest.mark.parametrize("call", ["forward", "forward_backward"])
 @pytest.mark.parametrize("name", ["forward, bucket", "reverse", "jensen-shannon", "monte carlo", "mixture"])
-def test_resumed_run_equals_one_never_interrupted(make_config, tmp_path, name, call):
+def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_path, name, call):
     objective = OBJECTIVES[name]
-    run(make_config(log_path=tmp_path / "whole", objective=objective))
     server = FakeServiceClient(tmp_path / "server", faults=[Fault(call, nth=3)])
     with pytest.raises(TrainingError):
         run(make_config(objective=objective, max_recoveries=0), server)
     done = len(read_rows(tmp_path / "run" / "metrics.jsonl"))
     assert 0 < done < 6
     run(make_config(objective=objective), FakeServiceClient(tmp_path / "server"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole_run(objective=objective))
 
 
 @pytest.mark.parametrize("call", ["forward", "forward_backward"])
-def test_a_client_lost_in_a_step_is_reopened_and_the_run_is_the_same(make_config, tmp_path, call):
+def test_a_client_lost_in_a_step_is_reopened_and_the_run_is_the_same(make_config, whole_run, tmp_path, call):
     objective = OBJECTIVES["reverse"]
-    run(make_config(log_path=tmp_path / "whole", objective=objective))
     run(make_config(objective=objective), server := FakeServiceClient(faults=[Fault(call, nth=3, error="poisoned")]))
     assert server.count("create_training_client_from_state_with_optimizer") == 1
-    found, whole = (rows(tmp_path / name) for name in ("run", "whole"))
+    found, whole = rows(tmp_path / "run"), rows(whole_run(objective=objective))
     assert [_without_recoveries(row) for row in found[0]] == [_without_recoveries(row) for row in whole[0]]
     assert found[1] == whole[1]
 
@@ -388,15 +386,14 @@ def test_outcomes_are_rewarded_by_what_the_rows_say(make_config, tmp_path):
         assert row["reward"] == 2.0 * (not told)
 
 
-def test_a_run_with_rewards_resumes_as_if_it_had_not_been_interrupted(make_config, tmp_path):
+def test_a_run_with_rewards_resumes_as_if_it_had_not_been_interrupted(make_config, whole_run, tmp_path):
     changes: dict[str, Any] = dict(
         objective={"kind": "monte_carlo_kl"}, rewards=[{"kind": "function", "function": f"{HERE}:words"}]
     )
-    run(make_config(log_path=tmp_path / "whole", **changes))
     with pytest.raises(TrainingError):
         run(make_config(max_recoveries=0, **changes), FakeServiceClient(tmp_path / "s", faults=[Fault("forward", 4)]))
     run(make_config(**changes), FakeServiceClient(tmp_path / "s"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole_run(**changes))
 
 
 # Masks

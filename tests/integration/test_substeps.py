@@ -135,25 +135,23 @@ def test_more_steps_on_a_batch_learn_more_of_it(make_config, tmp_path):
 
 @pytest.mark.parametrize("objective", [{"kind": "sampled_reverse_kl"}, REVERSE, {"kind": "monte_carlo_kl"}])
 @pytest.mark.parametrize(("call", "nth"), [("forward_backward", 8), ("optim_step", 11), ("optim_step", 13)])
-def test_resumed_run_equals_one_never_interrupted(make_config, tmp_path, objective, call, nth):
+def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_path, objective, call, nth):
     """Lost in the middle of a batch, after some of its steps: the batch is run again from the state before it."""
     changes: dict[str, Any] = SUBSTEPS | dict(objective=objective)
-    run(make_config(log_path=tmp_path / "whole", **changes))
     with pytest.raises(TrainingError, match=f"the training step of batch {(nth - 1) // 3}"):
         run(make_config(max_recoveries=0, **changes), FakeServiceClient(tmp_path / "s", faults=[Fault(call, nth)]))
     run(make_config(**changes), rest := FakeServiceClient(tmp_path / "s"))
     assert rest.count("create_training_client_from_state_with_optimizer") == 1
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole_run(**changes))
 
 
-def test_a_client_lost_between_two_steps_is_reopened_at_the_state_before_the_batch(make_config, tmp_path):
+def test_a_client_lost_between_two_steps_is_reopened_at_the_state_before_the_batch(make_config, whole_run, tmp_path):
     changes: dict[str, Any] = SUBSTEPS | dict(objective=REVERSE, save_every=1)
-    run(make_config(log_path=tmp_path / "whole", **changes))
     server = FakeServiceClient(faults=[Fault("forward", nth=5, error="poisoned")])
     run(make_config(**changes), server)
     (loaded,) = [one for one in server.calls if one.call == "create_training_client_from_state_with_optimizer"]
     assert loaded.arguments["path"].endswith("/000001")
-    found, whole = (rows(tmp_path / name) for name in ("run", "whole"))
+    found, whole = rows(tmp_path / "run"), rows(whole_run(**changes))
     for row in (*found[0], *whole[0]):
         for key in [key for key in row if key.startswith("recovery/")]:
             del row[key]
@@ -163,7 +161,7 @@ def test_a_client_lost_between_two_steps_is_reopened_at_the_state_before_the_bat
 # Failed dialogues
 
 
-def test_a_batch_of_too_many_failures_takes_no_step_at_all(make_config, tmp_path):
+def test_a_batch_of_too_many_failures_takes_no_step_at_all(make_config, whole_run, tmp_path):
     """Also not on its first groups, though these are whole: the step could not be taken back."""
     shorter = run(make_config(log_path=tmp_path / "shorter", max_steps=1, **SUBSTEPS))
     # The openings of batch 1 are 3 requests, the first turns of its first two groups 4; those of the third group fail.
@@ -177,8 +175,7 @@ def test_a_batch_of_too_many_failures_takes_no_step_at_all(make_config, tmp_path
     states = [(one.batch, one.version) for one in load_checkpoints(tmp_path / "run") if one.state_path]
     assert states == [(1, 3)], "a state of the batch that was done"
     run(config, FakeServiceClient(tmp_path / "server"))
-    run(make_config(log_path=tmp_path / "whole", max_failed_fraction=0.3, **SUBSTEPS))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole_run(max_failed_fraction=0.3, **SUBSTEPS))
 
 
 @pytest.mark.parametrize("group", [0, 1, 2])
@@ -201,17 +198,16 @@ def test_a_part_without_data_takes_no_step_and_is_not_counted(make_config, tmp_p
 
 @pytest.mark.parametrize("save_every", [1, 100])
 @pytest.mark.parametrize("nth", [4, 5, 6])
-def test_a_signal_within_a_batch_records_no_state_of_half_of_it(make_config, tmp_path, nth, save_every):
+def test_a_signal_within_a_batch_records_no_state_of_half_of_it(make_config, whole_run, tmp_path, nth, save_every):
     """Nor where no state is there yet of the batch before: what was not saved in time cannot be saved any more."""
     changes: dict[str, Any] = SUBSTEPS | dict(objective=REVERSE, save_every=save_every)
-    run(make_config(log_path=tmp_path / "whole", **changes))
     service = Interrupting(tmp_path / "server", "forward", nth)
     with pytest.raises(RunInterrupted):
         train(make_config(**changes), service_client=service, rest_client=FakeRestClient(service))
     assert service.steps_by_then == nth - 1, "it is to come between two steps of batch 1"
     _no_half_states(service, tmp_path / "run")
     run(make_config(**changes), FakeServiceClient(tmp_path / "server"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole_run(**changes))
 
 
 @pytest.mark.virtual_time

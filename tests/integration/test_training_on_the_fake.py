@@ -58,9 +58,8 @@ def test_run_lowers_teacher_kl_and_writes_its_directory(make_config, tmp_path):
     )
 
 
-def test_step_whose_rows_were_not_written_is_run_again(make_config, tmp_path, monkeypatch):
+def test_step_whose_rows_were_not_written_is_run_again(make_config, whole_run, tmp_path, monkeypatch):
     """A crash between the step and its rows: no state may be recorded that a resume would begin behind."""
-    train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())
     server, right = FakeServiceClient(), RunDirectory.log_step
 
     def crash(self, metrics, dialogues):
@@ -73,7 +72,7 @@ def test_step_whose_rows_were_not_written_is_run_again(make_config, tmp_path, mo
         train(make_config(), service_client=server)
     monkeypatch.undo()
     train(make_config(), service_client=server)
-    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    assert files(tmp_path / "run") == files(whole_run())
 
 
 def test_same_config_gives_the_same_run(make_config, tmp_path):
@@ -89,15 +88,14 @@ def test_first_step_is_on_policy(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("crash_at", [1, 3, 4, 5])
-def test_resumed_run_equals_one_never_interrupted(make_config, tmp_path, crash_at):
-    train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())
+def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_path, crash_at):
     server = tmp_path / "server"
     fault = Fault(call="forward_backward", nth=crash_at + 1, error=500)
     with pytest.raises(TrainingError, match="start the same script again"):
         train(make_config(max_recoveries=0), service_client=FakeServiceClient(server, faults=[fault]))
     result = train(make_config(), service_client=FakeServiceClient(server))
     assert result.status == "completed"
-    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    assert files(tmp_path / "run") == files(whole_run())
 
 
 def test_rows_of_repeated_batches_are_moved_aside(make_config, tmp_path):
@@ -111,7 +109,7 @@ def test_rows_of_repeated_batches_are_moved_aside(make_config, tmp_path):
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == list(range(6))
 
 
-def test_complete_run_does_nothing_and_goes_on_with_more_steps(make_config, tmp_path):
+def test_complete_run_does_nothing_and_goes_on_with_more_steps(make_config, whole_run, tmp_path):
     server = FakeServiceClient()
     train(make_config(), service_client=server)
     calls = len(server.calls)
@@ -120,8 +118,7 @@ def test_complete_run_does_nothing_and_goes_on_with_more_steps(make_config, tmp_
     longer = train(make_config(max_steps=8), service_client=server)
     assert longer.status == "completed"
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == list(range(8))
-    train(make_config(log_path=tmp_path / "whole", max_steps=8), service_client=FakeServiceClient())
-    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    assert files(tmp_path / "run") == files(whole_run(max_steps=8))
 
 
 def test_nothing_behind_a_failed_training_call_is_recorded(make_config, tmp_path):

@@ -20,9 +20,8 @@ def train_on(service, config):
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
-    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole"))
-    return rows(tmp_path / "whole")
+def whole(whole_run):
+    return rows(whole_run())
 
 
 def test_what_is_queued_behind_a_failed_pass_is_not_recorded_and_done_again(make_config, tmp_path, whole):

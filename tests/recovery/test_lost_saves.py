@@ -38,9 +38,8 @@ def newest(run):
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
-    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole"))
-    return rows(tmp_path / "whole")
+def whole(whole_run):
+    return rows(whole_run())
 
 
 @pytest.mark.virtual_time

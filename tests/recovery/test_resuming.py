@@ -42,9 +42,8 @@ def contents(directory: Path):
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
-    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole", max_steps=8))
-    return rows(tmp_path / "whole")
+def whole(whole_run):
+    return rows(whole_run(max_steps=8))
 
 
 def test_deleted_state_is_passed_over_for_an_older_one_with_a_warning(make_config, tmp_path, whole, caplog):

@@ -40,9 +40,8 @@ def rows(run):
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
-    train_on(FakeServiceClient(), make_config(log_path=tmp_path / "whole"))
-    return rows(tmp_path / "whole")
+def whole(whole_run):
+    return rows(whole_run())
 
 
 def newest(run):
@@ -128,15 +127,35 @@ async def test_cancellation_saves_a_state_and_touches_no_handler(make_config, tm
     assert len(asyncio.all_tasks()) == 1, "a task was left behind"
 
 
+ON_THE_FAKE = """
+import sys
+from socratic_distill import SocraticConfig, run_script, train
+from socratic_distill.testing import FakeRestClient, FakeServiceClient
+
+service = FakeServiceClient()
+config = SocraticConfig.model_validate_json(sys.argv[1])
+raise SystemExit(run_script(lambda: train(config, service_client=service, rest_client=FakeRestClient(service))))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_script_exits_by_the_shells_convention(tmp_path, number):
+def test_script_exits_by_the_shells_convention(make_config, tmp_path, number):
+    # Both signals on the fake; Ctrl-C besides in the quickstart, on the local engine, below.
+    check_exit([sys.executable, "-c", ON_THE_FAKE, make_config(max_steps=10**4).model_dump_json()], tmp_path, number)
+
+
+def test_quickstart_exits_by_the_shells_convention(tmp_path):
     pytest.importorskip("torch")
     script = Path(__file__).parents[2] / "examples" / "quickstart.py"
     command = [sys.executable, str(script), "--steps", "50", "--log-path", str(tmp_path / "run")]
+    check_exit(command, tmp_path, signal.SIGINT)
+
+
+def check_exit(command, tmp_path, number):
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists():
-        assert child.poll() is None, f"the quickstart ended by itself: {child.communicate()[0]}"
+        assert child.poll() is None, f"the script ended by itself: {child.communicate()[0]}"
         time.sleep(0.02)
     child.send_signal(number)
     told = child.communicate()[0]
