@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TeacherError,
         TrainingError,
         UnsupportedFeature,
+        UntrustedConfig,
     )
     from socratic_distill.estimate import CostEstimate, CostLine, estimate_cost
     from socratic_distill.evaluation import (
@@ -68,7 +69,7 @@ _ERRORS = (
     "EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing "
     "LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError "
     "RolloutError RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError "
-    "StartError StorageError TeacherError TrainingError UnsupportedFeature"
+    "StartError StorageError TeacherError TrainingError UnsupportedFeature UntrustedConfig"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
@@ -136,6 +137,7 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "UnsupportedFeature",
+    "UntrustedConfig",
     "build_socratic_config",
     "compare",
     "compare_async",

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.config import SocraticConfig
@@ -19,6 +19,7 @@ from socratic_distill.rollout import Speaker
 from socratic_distill.run import config_of
 from socratic_distill.seeds import Seed, load_seeds
 from socratic_distill.service import connect, get_tokenizer, open_sampling_client
+from socratic_distill.trust import Allowed, check_files
 
 
 def chat(
@@ -28,6 +29,7 @@ def chat(
     service_client: Any = None,
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = show,
+    **allowed: Unpack[Allowed],
 ) -> None:
     """Talks with the tutor of a run's newest sampler weights until the person sends an empty line.
 
@@ -37,22 +39,25 @@ def chat(
         service_client: as for `train`; None opens the run's own service.
         read: asks the person for a line.
         write: shows lines, whose control characters are escaped already.
+        **allowed: `base_url`, `allow_files` and `allow_code`, as for `load_config`.
 
     Raises:
         ConfigError: there is no run in log_path.
+        UntrustedConfig: the run's config asks for a server, files or code that were not allowed.
         CheckpointNotFound: the run has no sampler weights.
         ServiceError: the service failed to open them, as when they have expired, or failed a reply.
     """
-    config = config_of(log_path)
+    config = config_of(log_path, **allowed)
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
     if question is None:
+        check_files(config, "seeds")
         seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
     else:
         seed = Seed(id="chat", question=question, expected_answer="0")
-    service = asyncio.run(connect(config, service_client, None)).client
     prompt = load_prompts(config).for_tutor(seed)
+    service = asyncio.run(connect(config, service_client, None)).client
     write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))
     speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
     talk = [Message("system", prompt)]

@@ -40,6 +40,7 @@ from socratic_distill.opening import check_start
 from socratic_distill.plan import Plan, read_plan
 from socratic_distill.preparing import check_teachers, settle_models
 from socratic_distill.prices import packaged_prices
+from socratic_distill.rewards import load_rewards
 from socratic_distill.run import RunDirectory, read_fingerprint
 from socratic_distill.service import Service, connect, get_tokenizer, open_sampling_client
 from socratic_distill.stage import open_stage
@@ -191,6 +192,8 @@ class _Look:
     def _plan(self) -> Plan | None:
         if self._has(StorageError):  # a path that cannot be made holds no run
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
+        with self._gathered():
+            load_rewards(self._config)
         with self._gathered():
             plan = read_plan(self._config, self._run)
             if not self._has(StorageError):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from socratic_distill.cloud.urls import is_url, why_not
 from socratic_distill.consistency import check_parts
@@ -35,6 +35,7 @@ from socratic_distill.settings import (
     Tens,
     Tokens,
 )
+from socratic_distill.trust import Grant
 from socratic_distill.validation import explain, plain, refuse_unknown
 
 _log = get_logger(__name__)
@@ -292,6 +293,8 @@ class SocraticConfig(BaseModel):
         "stops before with a state saved, and a higher limit resumes it. None: no limit.",
     )
 
+    _grant: Grant | None = PrivateAttr(None)
+
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
         def __init__(self, **data: Any) -> None:
@@ -311,6 +314,25 @@ class SocraticConfig(BaseModel):
             except ValidationError as error:
                 problems = explain(error, type(self))
             raise ConfigError(problems)  # outside the handler: pydantic's error, with what was given, is no context
+
+    @property
+    def grant(self) -> Grant | None:
+        """What a config that was read from a file may do; None: a script built it, and it may do anything."""
+        return self._grant
+
+    def granted(self, grant: Grant | None) -> Self:
+        """The same config with another grant.
+
+        Args:
+            grant: what it may do.
+        """
+        copy = self.model_copy()
+        copy._grant = grant
+        return copy
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal; where a config was read from does not count."""
+        return type(self) is type(other) and vars(self) == vars(other)
 
     @property
     def plays_dialogues(self) -> bool:

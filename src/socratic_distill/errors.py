@@ -4,7 +4,8 @@ SocraticError
 ├── ConfigError (ValueError)       a config that cannot be meant; raised when it is built
 │   ├── ModelNotOffered            a model name that the service does not offer, or not for its part
 │   ├── RecordingError             a recordings file: names file, line and reason
-│   └── SeedError                  a seeds file: names file, line and reason
+│   ├── SeedError                  a seeds file: names file, line and reason
+│   └── UntrustedConfig            a config.json asks for a server, a file or code that the user did not allow
 ├── StartError                     what the run should begin from cannot be used
 │   ├── CheckpointConflict         log_path began elsewhere than load_checkpoint_path says
 │   ├── CheckpointNotFound         no training state at the given path
@@ -78,6 +79,10 @@ class SeedError(ConfigError):
 
 class RecordingError(ConfigError):
     """A recordings file cannot be used; the message names file, line and reason."""
+
+
+class UntrustedConfig(ConfigError):
+    """A config that was read from a run directory asks for a server, a file or code that the user did not allow."""
 
 
 class StartError(SocraticError):

@@ -82,7 +82,9 @@ class CostEstimate:
         return _sum([one.usd for one in self.lines if one.part == part])
 
 
-def estimate_cost(config: SocraticConfig, *, past: str | PathLike[str] | None = None) -> CostEstimate:
+def estimate_cost(
+    config: SocraticConfig, *, past: str | PathLike[str] | None = None, allow_files: bool = False
+) -> CostEstimate:
     """Estimates what a run will cost, or what is left of one. Reads files alone; no service is asked.
 
     Args:
@@ -91,21 +93,24 @@ def estimate_cost(config: SocraticConfig, *, past: str | PathLike[str] | None = 
             rows. Without any, every dialogue is taken to go to `max_turns`, turns to have 150 tokens, or all that they
             may have where the model thinks first, four characters to be a token, and the service to cache all that a
             prompt shares with earlier ones.
+        allow_files: whether prompts and seeds that the config of `past` names outside its directory may be read.
 
     Raises:
         ConfigError: a file that the config names cannot be read, the run at `past` has no rows to learn from, or
             `max_cost_usd` is set and a price is not known.
+        UntrustedConfig: a config that was read from a run directory names files elsewhere.
         StorageError: a run in a store cannot be read.
     """
     run = RunDirectory(readable(config.log_path))
-    return estimate_of(read_plan(config, run), run, Budget(config, run.path), past)
+    averages = None if past is None else _read_averages(past, allow_files)
+    return estimate_of(read_plan(config, run), run, Budget(config, run.path), averages)
 
 
-def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: str | PathLike[str] | None = None) -> CostEstimate:
-    """The estimate of a plan; see `estimate_cost`."""
+def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | None = None) -> CostEstimate:
+    """The estimate of a plan, by another run's averages or its own; see `estimate_cost`."""
     workload, evaluated = Workload.of(plan), load_evaluations(run.path)
     rows = [row for row in run.metrics() if isinstance(row.get("step"), int)]  # other tools' may have none
-    of_run = Averages.of(workload, rows, evaluated, plan.config.log_path) if past is None else _read_averages(past)
+    of_run = Averages.of(workload, rows, evaluated, plan.config.log_path) if past is None else past
     averages = of_run or Averages.unknown(plan.config)
     first = min(1 + max((row["step"] for row in rows), default=-1), plan.total)
     tokens: Tokens = {}
@@ -134,10 +139,10 @@ def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) 
         audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * found.steps)} more steps")
 
 
-def _read_averages(log_path: str | PathLike[str]) -> Averages:
+def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages:
     directory, name = readable(log_path), fspath(log_path)
     run = RunDirectory(directory)
-    workload = Workload.of(read_plan(load_config(directory), run))
+    workload = Workload.of(read_plan(load_config(directory, allow_files=allow_files), run))
     found = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
     if found is None:
         raise ConfigError(f"{name} has no step that tells its tokens; expected the log_path of a run with steps done")

@@ -8,13 +8,16 @@ from tinker import TinkerError
 
 from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.errors import CheckpointNotFound, ConfigError
+from socratic_distill.trust import Grant
 
 
 def export_merged(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
-    trust_remote_code: bool = False,
+    *,
+    allow_files: bool = False,
+    allow_code: bool = False,
 ) -> Path:
     """Writes a tutor that was trained on the local engine as a plain transformers model, adapter and base merged.
 
@@ -23,25 +26,28 @@ def export_merged(
         out: directory to write; it must not be there yet.
         dtype: of what is written; "auto" is as the base model is stored. In bf16, changes below 1/256 of a weight are
             rounded away.
-        trust_remote_code: whether Python code that the model's files bring along may run.
+        allow_files: whether the base model may be outside `source`, or come from a model hub; the packaged one may.
+        allow_code: whether Python code that the base model's files bring along may run.
 
     Returns:
         The directory of the weights that were merged.
 
     Raises:
         ConfigError: `out` is there, or `source` holds nothing that can be merged.
+        UntrustedConfig: `source` names a base model elsewhere, and that is not allowed.
         CheckpointNotFound: the run has no sampler weights, or they are gone.
         DamagedWeights: the weights do not fit their base model.
         LocalEngineError: the base model cannot be had.
     """
     from socratic_distill.local.merging import merge
 
-    directory = _find_weights(Path(source))
-    merge(directory, Path(out), dtype, trust_remote_code)
+    grant = Grant(os.fspath(source), Path(source), allow_files=allow_files, allow_code=allow_code)
+    directory = _find_weights(Path(source), grant)
+    merge(directory, Path(out), dtype, grant)
     return directory
 
 
-def _find_weights(source: Path) -> Path:
+def _find_weights(source: Path, grant: Grant) -> Path:
     """The directory of saved weights that is meant: `source` itself, or a run's newest sampler weights."""
     from socratic_distill.local.store import Store
 
@@ -57,6 +63,6 @@ def _find_weights(source: Path) -> Path:
     if "://" in samplers[-1]:
         raise ConfigError(f"the weights of {source} are on a service ({samplers[-1]}); only local ones can be merged")
     try:
-        return Store(source / "local").find_own(samplers[-1])
+        return Store(source / "local", grant).find_own(samplers[-1])
     except TinkerError as error:
         raise CheckpointNotFound(f"the newest sampler weights of {source} are gone: {samplers[-1]}") from error

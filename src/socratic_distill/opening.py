@@ -12,6 +12,7 @@ from socratic_distill.plan import Plan, decide
 from socratic_distill.run import RunDirectory
 from socratic_distill.service import GONE, Service, is_gone
 from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, Start, read_history, resolve
+from socratic_distill.trust import check_files
 
 
 async def open_training_client(plan: Plan, run: RunDirectory, service: Service) -> tuple[Start, Any]:
@@ -66,6 +67,7 @@ async def check_start(
         StartError: there is nothing to begin from, or it belongs to another base model or rank.
         ServiceError: the service failed a call.
     """
+    check_files(config, "load_checkpoint_path")
     unusable: dict[str, str] = {}
     while True:
         start = resolve(read_history(run.path), config.load_checkpoint_path, unusable, drift)

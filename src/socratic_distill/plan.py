@@ -12,13 +12,13 @@ from socratic_distill.journal import Journal
 from socratic_distill.models import with_known_names
 from socratic_distill.prompts import check_prompts, load_prompts
 from socratic_distill.recordings import Recording, load_recordings
-from socratic_distill.rewards import RewardFunction, load_rewards
 from socratic_distill.run import RunDirectory, read_fingerprint
 from socratic_distill.saver import What
 from socratic_distill.seeds import Seed, hold_out, load_seeds
 from socratic_distill.settings import Supervised
 from socratic_distill.start import Resume, Start, read_history, resolve
 from socratic_distill.teachers import plan_teachers, route
+from socratic_distill.trust import check_files
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Plan:
         seeds: the seeds that it trains on.
         held_out: those that it is evaluated on.
         recordings: recorded dialogues that it learns from.
-        reward: what a dialogue is worth; None without rewards.
         total: batches in the run.
         meaning: what the config means.
         drift: where that differs from what the run directory holds.
@@ -41,7 +40,6 @@ class Plan:
     seeds: tuple[Seed, ...]
     held_out: tuple[Seed, ...]
     recordings: tuple[Recording, ...]
-    reward: RewardFunction | None
     total: int
     meaning: Fingerprint
     drift: Sequence[Change]
@@ -63,14 +61,18 @@ class Plan:
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """Reads seeds, recordings and prompts, and compares what the config means with what the run has meant so far.
 
+    It runs no code of the user's: reward functions are imported by whoever is about to play dialogues.
+
     Raises:
         SeedError: the seeds cannot be read.
         RecordingError: the recordings cannot be read, or not learned from with their objective.
-        ConfigError: a prompt file or a reward function cannot be used.
+        ConfigError: a prompt file cannot be used.
+        UntrustedConfig: the config was read from a run directory, and names files elsewhere.
         StartError: `fingerprint.json` cannot be read.
     """
     before = read_fingerprint(run.path)
     config = config if config.base_url == "local" else with_known_names(config, model_names(before))
+    check_files(config, "seeds", "recordings")
     given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = load_recordings(config.recordings.files) if config.recordings else ()
@@ -83,7 +85,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
         )
     check_recordings(config, seeds, recordings, total)
-    plan = Plan(config, seeds, held_out, recordings, load_rewards(config), total, meaning, drift)
+    plan = Plan(config, seeds, held_out, recordings, total, meaning, drift)
     asked = [*plan.all_seeds, *(held_out if config.eval_every is not None else ())]
     if asked:  # else no teacher is
         routes = route(plan_teachers(config), asked, config.teacher_average)
@@ -93,6 +95,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
 
 def decide(plan: Plan, run: RunDirectory, unusable: Mapping[str, str] | None = None) -> Start:
     """What the run begins from, by what its directory says; raises as `resolve_start`, and for drift."""
+    check_files(plan.config, "load_checkpoint_path")
     return resolve(read_history(run.path), plan.config.load_checkpoint_path, unusable, plan.drift)
 
 

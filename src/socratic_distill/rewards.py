@@ -27,6 +27,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.dialogue import Dialogue
 from socratic_distill.errors import ConfigError, RolloutError
 from socratic_distill.settings import Reward
+from socratic_distill.trust import check_reward_code
 
 RewardFunction = Callable[[Dialogue], float]
 
@@ -42,9 +43,11 @@ def load_rewards(config: SocraticConfig) -> RewardFunction | None:
 
     Raises:
         ConfigError: a reward function cannot be imported or called; says what to write instead.
+        UntrustedConfig: the config was read from a run directory, and its code is not allowed.
     """
     if not config.rewards:
         return None
+    check_reward_code(config)
     parts = [(reward.weight, _load(reward, config.max_turns)) for reward in config.rewards]
 
     def total(dialogue: Dialogue) -> float:

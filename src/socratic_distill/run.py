@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -30,6 +30,7 @@ from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
 from socratic_distill.rows import read_rows
 from socratic_distill.start import METRICS, ORIGIN, Origin
+from socratic_distill.trust import Allowed, Grant, check_files, server_for
 
 if TYPE_CHECKING:
     from socratic_distill.service import Service
@@ -229,25 +230,83 @@ async def _off_the_loop(
         raise
 
 
-def load_config(log_path: str | os.PathLike[str]) -> SocraticConfig:
+def load_config(
+    log_path: str | os.PathLike[str],
+    *,
+    base_url: str | None = None,
+    allow_files: bool = False,
+    allow_code: bool = False,
+) -> SocraticConfig:
     """The config that a run directory was last started with, equal to the one that was built.
+
+    A run directory is data: whatever is done with this config, such as `evaluate`, obeys it only as far as the user
+    allows here, and raises `UntrustedConfig` beyond.
+
+    Args:
+        log_path: the directory, or its URL.
+        base_url: server that requests and the key may go to. Where the config names another one, this is used instead.
+            None: Tinker's own, and those that the user named to a command by `--base-url`.
+        allow_files: whether files outside the directory that the config names may be read, and a model hub asked.
+        allow_code: whether reward functions that the config names, and code among its models' files, may run.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
         StorageError: the store that the run is in fails.
     """
     directory = readable(log_path, (CONFIG, BESIDE_ANOTHER, RUN).__contains__)
-    return SocraticConfig(**_stored_config(config_file(directory)))
+    path = config_file(directory)
+    source = path if not is_url(log_path) else f"{os.fspath(log_path).rstrip('/')}/{path.name}"
+    return read_config(path, Grant(os.fspath(source), directory, base_url, allow_files, allow_code))
 
 
-def config_of(log_path: str | os.PathLike[str]) -> SocraticConfig:
+def config_of(log_path: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> SocraticConfig:
     """The config of a run, with the log_path that it is found at: a directory may have been moved since.
+
+    Args:
+        log_path: the directory, or its URL.
+        **allowed: as for `load_config`.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
         StorageError: the store that the run is in fails.
     """
-    return load_config(log_path).model_copy(update={"log_path": os.fspath(log_path)})
+    return load_config(log_path, **allowed).model_copy(update={"log_path": os.fspath(log_path)})
+
+
+def config_in(source: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> SocraticConfig:
+    """The config of a run, or one in a file of its own, such as `config.json`.
+
+    Args:
+        source: directory of the run, its URL, or the file, whose directory then counts as the run's.
+        **allowed: as for `load_config`.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+        UntrustedConfig: it is in a file, its `log_path` is outside the file's directory, and files are not allowed.
+        StorageError: the store that the run is in fails.
+    """
+    if is_url(source) or not Path(source).is_file():
+        return config_of(source, **allowed)
+    config = read_config(Path(source), Grant(os.fspath(source), Path(source).parent, **allowed))
+    check_files(config, "log_path")
+    return config
+
+
+def read_config(path: Path, grant: Grant) -> SocraticConfig:
+    """The config in a file.
+
+    Args:
+        path: the file.
+        grant: what the config may do. Where it names a server, the config has that one.
+
+    Raises:
+        ConfigError: it cannot be read, or the named server is none.
+    """
+    stored = _stored_config(path)
+    config = SocraticConfig(**stored)
+    if (url := server_for(config.base_url, grant)) != config.base_url:
+        config = SocraticConfig(**{**stored, "base_url": url})
+    return config.granted(grant)
 
 
 def read_fingerprint(directory: Path) -> Fingerprint | None:
@@ -263,9 +322,9 @@ def _stored_config(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; expected the log_path of a run") from error
+        raise ConfigError(f"{path} cannot be read: {error}; expected the fields of a config") from error
     if not isinstance(stored, dict):
-        raise ConfigError(f"{path} holds no JSON object; expected the log_path of a run")
+        raise ConfigError(f"{path} holds no JSON object; expected the fields of a config")
     return stored
 
 

@@ -1,18 +1,18 @@
 """The config that a script would train with, or that a file holds."""
 
-import json
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
 from socratic_distill.layout import config_file
-from socratic_distill.run import config_of
+from socratic_distill.run import config_in
+from socratic_distill.trust import Allowed
 
 # What a script may do with a config that costs something.
 _STOPS = ("train", "train_async", "evaluate", "evaluate_async", "compare", "compare_async")
@@ -41,7 +41,7 @@ class _Stop(BaseException):
         self.found = found
 
 
-def find_config(source: Path, arguments: Sequence[str] = ()) -> Found:
+def find_config(source: Path, arguments: Sequence[str] = (), **allowed: Unpack[Allowed]) -> Found:
     """The config of a script, a config.json, or a run directory.
 
     A script is run as Python runs it, up to its first call of `train`, `evaluate` or `compare` (or their async twins),
@@ -50,26 +50,16 @@ def find_config(source: Path, arguments: Sequence[str] = ()) -> Found:
     Args:
         source: the script, the file or the directory.
         arguments: the script's arguments.
+        **allowed: as for `load_config`; a script has its own say.
 
     Raises:
+        UntrustedConfig: the log_path in a config.json is outside its directory, and files are not allowed.
         ConfigError: there is no such file, it cannot be read, or the script calls none of these.
     """
     path = config_file(source) if source.is_dir() else source
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; expected a Python script, a config.json or the directory of a run")
-    if source.is_dir():
-        return Found(config_of(source))
-    return _of_script(path, arguments) if path.suffix == ".py" else Found(SocraticConfig(**_fields(path)))
-
-
-def _fields(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; expected a config as JSON, or a script *.py") from error
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path} holds no JSON object; expected the fields of a config")
-    return fields
+    return _of_script(path, arguments) if path.suffix == ".py" else Found(config_in(source, **allowed))
 
 
 def _of_script(path: Path, arguments: Sequence[str]) -> Found:

@@ -15,6 +15,7 @@ from socratic_distill.failures import describe, failure, is_missing
 from socratic_distill.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
 from socratic_distill.reachability import check_health
 from socratic_distill.redaction import redacted, without_secrets
+from socratic_distill.trust import check_remote_code, check_server, runs_remote_code
 
 T = TypeVar("T")
 _NOTICE_SECONDS = 10.0
@@ -44,6 +45,7 @@ def open_service(config: SocraticConfig) -> Service:
 
     Raises:
         ConfigError: there is no key for the service, or one that cannot be sent.
+        UntrustedConfig: the config was read from a run directory, and names a server that the user did not.
         ServiceUnreachable: no server answers within 10 seconds, or it does not open within
             `config.opening_timeout_seconds`.
         ServiceError: the service does not accept the key, or failed a call.
@@ -59,6 +61,7 @@ async def connect(config: SocraticConfig, service_client: Any | None, rest_clien
         ServiceError: the service failed a call; and as `open_service`.
     """
     if service_client is None:
+        check_remote_code(config)
         return await in_thread(partial(_open, config, with_session=True))
     if rest_client is None:
         _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
@@ -85,6 +88,7 @@ def begin_session(client: Any, config: SocraticConfig) -> None:
 def _open(config: SocraticConfig, with_session: bool) -> Service:
     if config.base_url == "local":
         return _open_local(config)
+    check_server(config)
     check_key()
     check_health(config.base_url)
     import tinker
@@ -137,7 +141,9 @@ def _refusal(what: str, error: Exception) -> SocraticError:
 def _open_local(config: SocraticConfig) -> Service:
     from socratic_distill.local import LocalRestClient, LocalServiceClient
 
-    client = LocalServiceClient(store=Path(config.log_path) / "local", trust_remote_code=config.trust_remote_code)
+    client = LocalServiceClient(
+        Path(config.log_path) / "local", trust_remote_code=runs_remote_code(config), grant=config.grant
+    )
     return Service(client, LocalRestClient(client))
 
 

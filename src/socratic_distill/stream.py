@@ -20,6 +20,7 @@ from socratic_distill.interrupts import take_note
 from socratic_distill.plan import Plan
 from socratic_distill.recordings import Recording
 from socratic_distill.replay import replay_or_fail
+from socratic_distill.rewards import load_rewards
 from socratic_distill.rollout import (
     Cast,
     answer_last,
@@ -66,6 +67,7 @@ class Stream:
         self._scorer = stage.scorer
         self._openers = stage.cast(None, version=0)
         self._total = plan.total
+        self._reward = load_rewards(config)
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
         self._batches: dict[int, _Batch] = {}
         self._cast: Cast | None = None
@@ -173,7 +175,7 @@ class Stream:
             begun = self._newest_cast()
             # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
-            if self._plan.reward is not None:
+            if self._reward is not None:
                 played = await answer_or_fail(played, begun)
             one = self._rewarded(await score_or_fail(played, begun, self._scorer))
             scored.set_result(one)
@@ -190,10 +192,10 @@ class Stream:
 
     def _rewarded(self, scored: ScoredDialogue) -> ScoredDialogue:
         """The dialogue with what it is worth; one that its reward fails on has failed."""
-        if self._plan.reward is None or scored.dialogue.ending == "failed":
+        if self._reward is None or scored.dialogue.ending == "failed":
             return scored
         try:
-            return replace(scored, reward=self._plan.reward(scored.dialogue))
+            return replace(scored, reward=self._reward(scored.dialogue))
         except RolloutError as error:
             return ScoredDialogue(scored.dialogue.end("failed", error=describe(error)))
 

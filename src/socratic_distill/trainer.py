@@ -24,6 +24,7 @@ from socratic_distill.loop import Lasting, Loop, TrainResult
 from socratic_distill.plan import Plan, decide, finished, read_plan
 from socratic_distill.preparing import fit_to_service
 from socratic_distill.recovery import Recoveries
+from socratic_distill.rewards import load_rewards
 from socratic_distill.rollout import describe
 from socratic_distill.run import RunDirectory
 from socratic_distill.service import Service
@@ -108,6 +109,7 @@ async def _prepare(
     plan = read_plan(config, run)
     if final_of(plan, run) is not None:
         return plan, None
+    load_rewards(config)  # a function that cannot be called is refused before anything is paid
     service = await listing.connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
 

@@ -21,6 +21,7 @@ from socratic_distill.schedules import turns
 from socratic_distill.seeds import Seed
 from socratic_distill.settings import ForwardKL, Objective, SampledReverseKL, Supervised, divergences
 from socratic_distill.teachers import plan_teachers, teachers_of
+from socratic_distill.trust import check_files
 
 Part = Literal["dialogues", "scoring", "training", "evaluations"]
 
@@ -184,6 +185,7 @@ class Workload:
             for key, number in asked.items():
                 _put(tokens, key._replace(part="evaluations"), times * number)
         if config.judge is not None:
+            check_files(config, "judge")
             shared = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file))])
             sampled = times * min(TURN_TOKENS, config.judge.max_tokens)
             _add_request(tokens, "evaluations", "judge", times * (shared + one.talk), times * one.talk, sampled)

@@ -9,6 +9,7 @@ from socratic_distill.testing import FakeServiceClient
 
 def talk(log_path, lines, service, **options):
     said, pending = [], [*lines]
+    options = {"allow_files": True, **options}  # the seeds file is beside the run
     chat(log_path, service_client=service, read=lambda _: pending.pop(0), write=said.append, **options)
     return said
 

@@ -124,7 +124,7 @@ def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path
         (["--out", "."], "is a directory; expected the file to write"),
         (["--dialogues", "0"], "eval_dialogues_per_seed=0"),
         (["--seeds", "missing.jsonl"], "missing.jsonl"),
-        (["--tutor", "99"], "holds no sampler weights for the tutor '99'"),
+        (["--tutor", "99", "--allow-files"], "holds no sampler weights for the tutor '99'"),
     ],
 )
 def test_command_refuses_what_cannot_be_meant(make_config, tmp_path, server, capsys, arguments, message):

@@ -309,7 +309,7 @@ def test_check_reads_a_config_file_or_a_run(make_config, tmp_path, monkeypatch, 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TINKER_API_KEY", raising=False)
     for source in (tmp_path / "run", tmp_path / "run" / "config.json"):
-        assert cli.main(["check", str(source)]) == 1
+        assert cli.main(["check", str(source), "--allow-files"]) == 1
         told = capsys.readouterr()
         assert told.out.endswith("start: Resume\n") and told.err.startswith("ConfigError: there is no key")
 

@@ -94,7 +94,7 @@ def test_messages_begin_with_the_tutors_own_prompt_where_that_is_wanted(make_con
     (tmp_path / "tutor.txt").write_text("Teach this: {question}")
     config = make_config(tutor_prompt_file=tmp_path / "tutor.txt", max_steps=1)
     run(config)
-    for row in messages(Path(config.log_path), system_prompt=True):
+    for row in messages(Path(config.log_path), system_prompt=True, allow_files=True):
         assert row["messages"][0] == {"role": "system", "content": f"Teach this: {row['question']}"}
         assert row["messages"][1]["role"] == "user"
 

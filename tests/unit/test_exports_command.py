@@ -109,7 +109,7 @@ def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
         (["--merge", "a", "--system-prompt"], "--system-prompt goes with --messages and --dataset, not with --merge"),
         (["--messages", "a", "--tokens"], "--tokens goes with --dataset, not with --messages"),
         (["--messages", "a", "--dtype", "auto"], "--dtype goes with --merge, not with --messages"),
-        (["--dataset", "a", "--trust-remote-code"], "--trust-remote-code goes with --merge, not with --dataset"),
+        (["--dataset", "a", "--allow-code"], "--allow-code goes with --merge, not with --dataset"),
         (["--messages", "a", "--steps", "3"], "'3' is no A:B, such as 10:20, 10: or :20"),
         (["--messages", "a", "--steps", "-1:3"], "expected one argument"),
     ],
@@ -127,6 +127,6 @@ def test_wrong_usage_exits_with_two(log_path, tmp_path, capsys, monkeypatch, arg
 def test_merge_takes_its_options_as_before():
     parser = argparse.ArgumentParser()
     export.add_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["export", "RUN", "--merge", "OUT", "--dtype", "bfloat16", "--trust-remote-code"])
+    parsed = parser.parse_args(["export", "RUN", "--merge", "OUT", "--dtype", "bfloat16", "--allow-code"])
     assert (parsed.source, parsed.merge) == (Path("RUN"), Path("OUT"))
-    assert (parsed.dtype, parsed.trust_remote_code, parsed.command) == ("bfloat16", True, export.run)
+    assert (parsed.dtype, parsed.allow_code, parsed.command) == ("bfloat16", True, export.run)

@@ -114,7 +114,7 @@ class Hand:
         self.config = config
         self.service = service
         seeds = load_seeds(config.seeds_file)
-        self.stream = Stream(Plan(config, seeds, (), (), None, total, {}, ()), stage)
+        self.stream = Stream(Plan(config, seeds, (), (), total, {}, ()), stage)
         self.complaints: list[dict[str, Any]] = []
         self._training = training
         self._stage = stage

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from socratic_distill.commands.allowing import add_options, allowed
+
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
 
@@ -12,6 +14,7 @@ def add_parser(commands: "Commands") -> None:
     parser = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
     parser.add_argument("log_path", help="directory of the run")
     parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
+    add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)
 
 
@@ -19,5 +22,5 @@ def run(parsed: argparse.Namespace) -> int:
     """Talks until an empty line."""
     from socratic_distill.chat import chat
 
-    chat(parsed.log_path, question=parsed.question)
+    chat(parsed.log_path, question=parsed.question, **allowed(parsed))
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.commands.allowing import add_options, allowed
 from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def add_parser(commands: "Commands") -> None:
         "directory of a run",
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="arguments of the script")
+    add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)
 
 
@@ -30,7 +32,13 @@ def run(parsed: argparse.Namespace) -> int:
     from socratic_distill.checking import preflight
     from socratic_distill.scripted_config import find_config
 
-    found = find_config(parsed.source, parsed.arguments)
+    if parsed.source.suffix != ".py":
+        # What follows a script is the script's; what follows a directory was swallowed as if it were.
+        options = argparse.ArgumentParser("socratic-distill check", add_help=False)
+        add_options(options, "base_url", "files", "code")
+        given = {name: value for name, value in vars(options.parse_args(parsed.arguments)).items() if value}
+        vars(parsed).update(given)
+    found = find_config(parsed.source, parsed.arguments, **allowed(parsed))
     seen = preflight(found.config, service_client=found.service_client, rest_client=found.rest_client)
     _show(found.config.log_path, seen)
     seen.raise_problems()

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
+from socratic_distill.commands.allowing import add_options, allowed
 from socratic_distill.errors import ConfigError
 from socratic_distill.escaping import show
 
@@ -28,6 +28,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--json", action="store_true", help="list for programs")
     parser.add_argument("--yes", action="store_true", help="prune or claim without asking")
     parser.add_argument("--server-run", action="append", help="rebuild from this server run; may be given again")
+    add_options(parser, "base_url")
     parser.set_defaults(command=run)
 
 
@@ -69,7 +70,7 @@ def _prune(parsed: argparse.Namespace) -> int:
     from socratic_distill.run import RunDirectory
     from socratic_distill.spoilt_rows import first_spoilt_step
 
-    rest = _open_rest(parsed.log_path)
+    rest = _open_rest(parsed)
     with RunDirectory(parsed.log_path) as run:
         journal = run.checkpoints
         spoilt = first_spoilt_step(run.path)
@@ -97,7 +98,7 @@ def _prune(parsed: argparse.Namespace) -> int:
 def _rebuild(parsed: argparse.Namespace) -> int:
     from socratic_distill.checkpoints import CheckpointManager
 
-    added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed.log_path), parsed.server_run)
+    added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed), parsed.server_run)
     show(f"recorded {added} checkpoints")
     return 0
 
@@ -120,11 +121,11 @@ def _claim(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _open_rest(log_path: str | Path) -> object:
+def _open_rest(parsed: argparse.Namespace) -> object:
     from socratic_distill.run import config_of
     from socratic_distill.service import open_service
 
-    return open_service(config_of(log_path)).rest
+    return open_service(config_of(parsed.log_path, **allowed(parsed))).rest
 
 
 def _agreed(question: str) -> bool:

@@ -1,18 +1,15 @@
 """`cost`: what a run will cost, or what is left of it."""
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
-from socratic_distill.errors import ConfigError
+from socratic_distill.commands.allowing import add_options, allowed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from socratic_distill.commands import Commands
-    from socratic_distill.config import SocraticConfig
     from socratic_distill.estimate import CostEstimate
 
 _PARTS = ("dialogues", "scoring", "training", "evaluations")
@@ -27,6 +24,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument(
         "--past", type=given_path, metavar="RUN", help="directory, or URL, of a run whose averages are taken"
     )
+    add_options(parser, "files")
     parser.set_defaults(command=run)
 
 
@@ -34,8 +32,11 @@ def run(parsed: argparse.Namespace) -> int:
     """Prints the estimate."""
     from socratic_distill.display.console import TextConsole
     from socratic_distill.estimate import estimate_cost
+    from socratic_distill.run import config_in
 
-    found, console = estimate_cost(_read_config(parsed.run), past=parsed.past), TextConsole()
+    config = config_in(parsed.run, **allowed(parsed))
+    found = estimate_cost(config, past=parsed.past, allow_files=bool(parsed.allow_files))
+    console = TextConsole()
     console.print(_table(found))
     console.print(
         f"{found.steps} steps and {found.evaluations} evaluations are left; averages: {found.basis}; "
@@ -43,22 +44,6 @@ def run(parsed: argparse.Namespace) -> int:
     )
     console.print(f"Spent {_usd(found.spent_usd)}, left {_usd(found.usd)}, together {_usd(found.total_usd)} USD.")
     return 0
-
-
-def _read_config(path: str | Path) -> "SocraticConfig":
-    from socratic_distill.config import SocraticConfig
-    from socratic_distill.run import config_of
-
-    if not isinstance(path, Path) or path.suffix != ".json":
-        return config_of(path)
-    try:
-        return SocraticConfig(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            f"{path} cannot be read as a config: {error}; expected JSON like a run's config.json"
-        ) from None
 
 
 def _table(found: "CostEstimate") -> "Table":

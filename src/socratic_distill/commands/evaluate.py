@@ -2,14 +2,19 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.cloud.urls import given_path
+from socratic_distill.commands.allowing import add_options, allowed
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
     from socratic_distill.commands import Commands
+    from socratic_distill.trust import Grant
+
+_WORDS = ("base", "teacher", "final")
 
 
 def add_parser(commands: "Commands") -> None:
@@ -29,6 +34,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--solve-samples", type=int, metavar="K", help="answers sampled for the student's solve rates")
     parser.add_argument("--judge", metavar="MODEL", help="model that is asked whether the answer was given away")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write measures and dialogues as JSON too")
+    add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)
 
 
@@ -44,17 +50,23 @@ def run(parsed: argparse.Namespace) -> int:
         raise ConfigError(f"--limit {parsed.limit} has no --seeds to apply to; give a seeds file with it")
     if parsed.out is not None and parsed.out.is_dir():
         raise ConfigError(f"--out {parsed.out} is a directory; expected the file to write")
-    config, changes = config_of(parsed.log_path), dict[str, Any]()
+    config, changes = config_of(parsed.log_path, **allowed(parsed)), dict[str, Any]()
     if parsed.dialogues is not None:
         changes["eval_dialogues_per_seed"] = parsed.dialogues
     if parsed.solve_samples is not None:
         changes["eval_solve_samples"] = parsed.solve_samples
     if parsed.judge is not None:
         changes["judge"] = {"model_name": parsed.judge}
-    config = type(config)(**(dict(config) | changes))
+    config = type(config)(**(dict(config) | changes)).granted(_with_named(config.grant, parsed))
     seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
     found = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
     TextConsole().print(comparison_table({name: one.measures for name, one in found.items()}))
     if parsed.out is not None:
         write_atomically(parsed.out, json.dumps({name: one.row() for name, one in found.items()}) + "\n")
     return 0
+
+
+def _with_named(grant: "Grant | None", parsed: argparse.Namespace) -> "Grant | None":
+    """What the run may do, and load what the command line names."""
+    named = {one for one in parsed.tutor or () if one not in _WORDS and not one.isdecimal()}
+    return None if grant is None else replace(grant, named=frozenset(named | ({parsed.judge} - {None})))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cloud.urls import given_path
+from socratic_distill.commands.allowing import add_options
 from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ _STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
 # What goes with which of the outputs; None is an option that was not given.
 _OPTIONS = {
     "dtype": ("merge",),
-    "trust_remote_code": ("merge",),
+    "allow_code": ("merge",),
+    "allow_files": ("merge", "messages", "dataset"),
     "solved": ("messages", "dataset"),
     "not_told": ("messages", "dataset"),
     "steps": ("messages", "dataset"),
@@ -44,9 +46,6 @@ def add_parser(commands: "Commands") -> None:
         choices=["auto", "float32", "bfloat16"],
         help="of what is written; auto, the default: as the base model is stored",
     )
-    merging.add_argument(
-        "--trust-remote-code", action="store_true", default=None, help="let code among the model's files run"
-    )
     talks = parser.add_argument_group("with --messages and --dataset")
     talks.add_argument("--solved", action="store_true", default=None, help="only what the student solved, told or not")
     talks.add_argument(
@@ -59,6 +58,7 @@ def add_parser(commands: "Commands") -> None:
     talks.add_argument(
         "--tokens", action="store_true", default=None, help="with --dataset: tokens and log-probabilities too"
     )
+    add_options(parser, "files", "code")
     parser.set_defaults(command=run, usage_error=parser.error)
 
 
@@ -76,23 +76,23 @@ def run(parsed: argparse.Namespace) -> int:
 def _merge(parsed: argparse.Namespace) -> None:
     from socratic_distill.export import export_merged
 
-    merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", bool(parsed.trust_remote_code))
+    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
+    merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", **trust)
     show(f"{merged}, merged into its base model, is in {parsed.merge}")
 
 
 def _messages(parsed: argparse.Namespace) -> None:
     from socratic_distill.exports import export_messages
 
-    system_prompt = bool(parsed.system_prompt)
-    _tell(
-        export_messages(parsed.source, parsed.messages, _choice(parsed), system_prompt=system_prompt), parsed.messages
-    )
+    options = {"system_prompt": bool(parsed.system_prompt), "allow_files": bool(parsed.allow_files)}
+    _tell(export_messages(parsed.source, parsed.messages, _choice(parsed), **options), parsed.messages)
 
 
 def _dataset(parsed: argparse.Namespace) -> None:
     from socratic_distill.exports import export_dataset
 
     options = {"system_prompt": bool(parsed.system_prompt), "tokens": bool(parsed.tokens)}
+    options["allow_files"] = bool(parsed.allow_files)
     _tell(export_dataset(parsed.source, parsed.dataset, _choice(parsed), **options), parsed.dataset)
 
 

@@ -15,6 +15,7 @@ from socratic_distill.preparing import settle_models
 from socratic_distill.seeds import Seed, hold_out, load_seeds
 from socratic_distill.service import Service, connect, open_tutor
 from socratic_distill.teachers import plan_teachers
+from socratic_distill.trust import check_files
 
 
 def evaluate(
@@ -142,7 +143,9 @@ def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
 
     Raises:
         SeedError: they cannot be read.
+        UntrustedConfig: the config was read from a run directory, and names files elsewhere.
     """
+    check_files(config, "seeds")
     seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     return hold_out(seeds, config.eval_seeds)[1] if config.eval_seeds else seeds
 

@@ -23,6 +23,7 @@ from socratic_distill.seeds import Seed
 from socratic_distill.service import Service, get_tokenizer, open_sampling_client
 from socratic_distill.stage import Stage, open_stage
 from socratic_distill.teacher import ScoredDialogue, score_batch
+from socratic_distill.trust import check_files
 
 # Training steps count from 0; dialogues of an evaluation draw from a step of their own, the same for every tutor.
 _STEP = -1
@@ -186,6 +187,7 @@ async def _open_judge(config: SocraticConfig, service: Service) -> Judging | Non
     judge = config.judge
     if judge is None:
         return None
+    check_files(config, "judge")
     prompt, name = load_judge_prompt(judge.prompt_file), full_model_name(judge.model_name)
     client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
     codec = Codec(await get_tokenizer(client))

@@ -21,6 +21,7 @@ _SPEAKERS = {"student": "user", "tutor": "assistant"}
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 Row = Mapping[str, Any]
+TutorPrompt = Callable[[Row], str]
 
 
 @dataclass
@@ -44,6 +45,7 @@ def export_messages(
     choice: Choice | None = None,
     *,
     system_prompt: bool = False,
+    allow_files: bool = False,
 ) -> Exported:
     """Writes a run's dialogues as JSONL, one `{"messages": […], "question": …, …}` a line.
 
@@ -57,6 +59,7 @@ def export_messages(
         choice: which dialogues. None: all.
         system_prompt: begin with what the tutor read, a system message with the problem; as the config's prompt file
             is now.
+        allow_files: whether a prompt file that the config names outside the directory may be read.
 
     Returns:
         How many dialogues were written and left out.
@@ -64,25 +67,26 @@ def export_messages(
     Raises:
         CloudExtraMissing: packages are not installed that the store needs.
         ConfigError: the directory holds no dialogues, none is chosen, or `out` cannot be meant.
+        UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
         StorageError: the file cannot be written, or the store fails.
     """
     directory, file = readable(log_path), Path(out)
     check_file(file, directory)
     exported = Exported()
+    prompt = tutor_prompt(directory, allow_files) if system_prompt else None
     with replacing(file) as lines:
-        for row in conversations(directory, choice or Choice(), system_prompt, exported):
+        for row in conversations(directory, choice or Choice(), prompt, exported):
             talk = {key: value for key, value in as_messages(row).items() if value is not None}
             lines.write(json_line(talk))
     return exported
 
 
-def conversations(log_path: Path, choice: Choice, system_prompt: bool, exported: Exported) -> Iterator[Row]:
+def conversations(log_path: Path, choice: Choice, prompt: TutorPrompt | None, exported: Exported) -> Iterator[Row]:
     """The chosen dialogues of a run, counted; each row has the tutor's `system` text, or None.
 
     Raises:
         ConfigError: the directory holds no dialogues, or none is chosen.
     """
-    prompt = _tutor_prompt(log_path) if system_prompt else lambda row: None
     for row in read_dialogues(log_path):
         if not choice.takes(row):
             exported.not_chosen += 1
@@ -90,7 +94,7 @@ def conversations(log_path: Path, choice: Choice, system_prompt: bool, exported:
             exported.left_out += 1
         else:
             exported.written += 1
-            yield {**row, "system": prompt(row)}
+            yield {**row, "system": None if prompt is None else prompt(row)}
     if not exported.written:
         raise ConfigError(
             f"{log_path / DIALOGUES} has no dialogue to export: {exported.not_chosen} are not chosen, "
@@ -131,10 +135,16 @@ def _is_talk(row: Row) -> bool:
     return says and bool(turns[0]["text"].strip()) and row["ending"] != "failed" and row.get("recording") is None
 
 
-def _tutor_prompt(log_path: Path) -> Callable[[Row], str]:
+def tutor_prompt(log_path: Path, allow_files: bool) -> TutorPrompt:
+    """What the tutor read first in a dialogue, by its row.
+
+    Raises:
+        ConfigError: the config or its prompt file cannot be read.
+        UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
+    """
     from socratic_distill.prompts import load_prompts
     from socratic_distill.run import load_config
     from socratic_distill.seeds import Seed
 
-    prompts = load_prompts(load_config(log_path))
+    prompts = load_prompts(load_config(log_path, allow_files=allow_files))
     return lambda row: prompts.for_tutor(Seed(row["seed"], row["question"], row["expected_answer"]))

@@ -19,7 +19,7 @@ from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.escaping import shown
 from socratic_distill.exports.choice import Choice
-from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line
+from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line, tutor_prompt
 from socratic_distill.exports.rows import new_file
 from socratic_distill.layout import config_file
 
@@ -62,6 +62,7 @@ def export_dataset(
     *,
     system_prompt: bool = False,
     tokens: bool = False,
+    allow_files: bool = False,
 ) -> Exported:
     """Writes a run's dialogues as a Hugging Face datasets folder with one split, `train`.
 
@@ -74,6 +75,7 @@ def export_dataset(
         system_prompt: as in `export_messages`.
         tokens: add `tutor_turns`: for each tutor turn `tokens` `[T]`, `pieces` `[T]`, `tutor_logprobs` and
             `teacher_logprobs` `[T]`, nats, `version` and `stop_reason`. Some ten times as large.
+        allow_files: as in `export_messages`.
 
     Returns:
         How many dialogues were written and left out.
@@ -81,14 +83,16 @@ def export_dataset(
     Raises:
         CloudExtraMissing: packages are not installed that the store needs.
         ConfigError: the directory holds no dialogues, none is chosen, or `out` holds something.
+        UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
         StorageError: the folder cannot be written, or the store fails.
     """
     directory, exported = readable(log_path), Exported()
+    prompt = tutor_prompt(directory, allow_files) if system_prompt else None
     with _new_directory(Path(out)) as folder:
         data = folder / "data" / "train.jsonl"
         data.parent.mkdir()
         with new_file(data) as lines:
-            for row in conversations(directory, choice or Choice(), system_prompt, exported):
+            for row in conversations(directory, choice or Choice(), prompt, exported):
                 lines.write(json_line(as_messages(row) | ({"tutor_turns": _tutor_turns(row)} if tokens else {})))
         with data.open("rb") as file:
             data = data.rename(data.with_stem(f"train-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"))

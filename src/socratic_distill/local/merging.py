@@ -13,11 +13,12 @@ from socratic_distill.errors import ConfigError, DamagedWeights
 from socratic_distill.local.adapters import peft_quiet
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model, stored_precision
+from socratic_distill.trust import Grant
 
 WeightType = Literal["auto", "float32", "bfloat16"]
 
 
-def merge(directory: Path, out: Path, dtype: WeightType, trust_remote_code: bool) -> None:
+def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
     """Merges saved weights into their base model, and writes it with its tokenizer.
 
     Added up in fp32. On a model whose output layer is its embedding, an adapter on the output layer is merged into a
@@ -28,7 +29,7 @@ def merge(directory: Path, out: Path, dtype: WeightType, trust_remote_code: bool
         out: directory to write; it must not be there yet.
         dtype: of what is written; "auto" is as the base model is stored. In bf16, changes below 1/256 of a weight are
             rounded away.
-        trust_remote_code: as for the engine.
+        grant: which base models may be loaded, and whether their code may run.
 
     Raises:
         ConfigError: `out` is there.
@@ -38,7 +39,8 @@ def merge(directory: Path, out: Path, dtype: WeightType, trust_remote_code: bool
     if out.exists():
         raise ConfigError(f"{out} is there already; give a directory that is not")
     name = json.loads((directory / "state.json").read_text())["base_model"]
-    model, tokenizer = load_base_model(name, trust_remote_code, Machine.choose("cpu", "float32"))
+    grant.check_model(name)
+    model, tokenizer = load_base_model(name, grant.allow_code, Machine.choose("cpu", "float32"))
     if "lm_head" in json.loads((directory / "adapter_config.json").read_text())["target_modules"]:
         _untie(model)
     try:
@@ -46,7 +48,7 @@ def merge(directory: Path, out: Path, dtype: WeightType, trust_remote_code: bool
             merged: Any = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds
         raise DamagedWeights(f"the weights in {directory} cannot be put on {name!r}: {error}") from error
-    kept = stored_precision(name, trust_remote_code) if dtype == "auto" else getattr(torch, dtype)
+    kept = stored_precision(name, grant.allow_code) if dtype == "auto" else getattr(torch, dtype)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -9,8 +9,8 @@ from socratic_distill.errors import LocalEngineError
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
 from socratic_distill.tiny import MODEL_DIR
+from socratic_distill.trust import TINY
 
-TINY = "tiny"
 # What GGUF files hold is coarser than this.
 _OF_GGUF = torch.bfloat16
 

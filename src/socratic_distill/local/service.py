@@ -19,6 +19,7 @@ from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.store import Saved, Store
 from socratic_distill.local.training import AdapterTrainer
 from socratic_distill.local.training_client import LocalTrainingClient
+from socratic_distill.trust import Grant
 
 
 class LocalServiceClient:
@@ -31,6 +32,7 @@ class LocalServiceClient:
         device: str = "auto",
         dtype: Any = "auto",
         gradient_checkpointing: bool = False,
+        grant: Grant | None = None,
     ) -> None:
         """Chooses the machine; models are loaded when they are first asked for.
 
@@ -43,14 +45,16 @@ class LocalServiceClient:
                 at least.
             gradient_checkpointing: computes activations twice when training instead of keeping them: less memory,
                 slower.
+            grant: of a config that was read from a file: which models and weights may be loaded. None: any.
 
         Raises:
             LocalEngineError: the device or the dtype is unknown, or is not there.
         """
-        self.store = Store(Path(store))
+        self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
         self._machine = Machine.choose(device, dtype, gradient_checkpointing)
         self._trust_remote_code = trust_remote_code
+        self._grant = grant
         self._scheduler = Scheduler(run_batch)
         self._unseeded = itertools.count()
 
@@ -162,5 +166,7 @@ class LocalServiceClient:
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:
+            if self._grant is not None:
+                self._grant.check_model(name)
             self.models[name] = BaseModel(name, self._trust_remote_code, self._machine)
         return self.models[name]

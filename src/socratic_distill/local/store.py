@@ -22,6 +22,7 @@ from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files import sync_directory
 from socratic_distill.local_paths import holds_weights, own_weights, read_facts
 from socratic_distill.service_errors import status_error
+from socratic_distill.trust import Grant
 
 Kind = Literal["weights", "sampler_weights"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
@@ -49,13 +50,15 @@ class Saved:
 class Store:
     """The directory that keeps a service's server runs."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, grant: Grant | None = None) -> None:
         """Names the directory; nothing is made yet.
 
         Args:
             root: the directory; made with the first server run.
+            grant: of a config that was read from a file: which weights may be read. None: any.
         """
         self.root = root.resolve()
+        self._grant = grant
 
     def new_server_run(self) -> str:
         """Makes the directory of a new server run; gives its id."""
@@ -143,7 +146,7 @@ class Store:
             tinker.NotFoundError: there is none, or it has expired.
         """
         for directory in (own_weights(self.root, path), Path(path)):
-            if directory is not None and holds_weights(directory) and not self._is_expired(directory):
+            if directory is not None and self._may_read(directory) and holds_weights(directory) and not self._is_expired(directory):
                 return directory
         raise status_error(404, f"there are no saved weights at {path}")
 
@@ -157,9 +160,12 @@ class Store:
         own = own_weights(self.root, path)
         if own is None and holds_weights(Path(path)):
             raise status_error(403, f"{path} is not in {self.root}, the store of this run, and is left as it is")
-        if own is None or self._is_expired(own):
+        if own is None or not self._may_read(own) or self._is_expired(own):
             raise status_error(404, f"there are no saved weights at {path}")
         return own
+
+    def _may_read(self, directory: Path) -> bool:
+        return self._grant is None or self._grant.may_load(str(directory))
 
     def facts(self, directory: Path) -> dict[str, Any]:
         """What `state.json` says.

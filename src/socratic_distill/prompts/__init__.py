@@ -12,6 +12,7 @@ from socratic_distill.errors import ConfigError
 from socratic_distill.seeds import FIELD_NAME, SHARED_FIELDS, Seed
 from socratic_distill.settings import Teacher
 from socratic_distill.teachers import SINGLE_TEACHER
+from socratic_distill.trust import check_files
 
 _PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
 _TUTOR_SEES = ("question",)
@@ -59,6 +60,7 @@ def load_prompts(config: SocraticConfig) -> Prompts:
     Raises:
         ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that it may not.
     """
+    check_files(config, "prompts")
     own_student = config.student_prompt_file
     teachers = {one.name: teacher_prompt(config, one) for one in config.teachers}
     prompts = Prompts(

@@ -1,0 +1,272 @@
+"""What a config that was read from a file may do: a run directory is data, not a program.
+
+People pass run directories around. A config that a script builds is its user's own and may do anything; one that was
+read from a `config.json` carries a `Grant`, and each function that would act on it asks here first:
+
+| act | needs |
+|---|---|
+| requests to a server other than Tinker's own, and with them the key | the user named the server, now or before |
+| reading a file outside the run directory and this package; asking a model hub | `allow_files` |
+| importing reward functions; running the code of models | `allow_code` |
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict
+from urllib.parse import urlsplit
+
+from socratic_distill.errors import ConfigError, UntrustedConfig
+from socratic_distill.known_servers import known_servers, origin
+
+if TYPE_CHECKING:
+    from socratic_distill.config import SocraticConfig
+
+Files = Literal["prompts", "judge", "seeds", "recordings", "load_checkpoint_path", "log_path"]
+TINY = "tiny"  # the packaged model
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class Allowed(TypedDict, total=False):
+    """What `load_config` and functions that take a run directory are given; see there."""
+
+    base_url: str | None
+    allow_files: bool
+    allow_code: bool
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the user allows a config that was read from a file.
+
+    Attributes:
+        source: the file, for messages.
+        home: directory below which the config may name files.
+        base_url: server that the user named.
+        allow_files: whether other files may be read, and a model hub asked.
+        allow_code: whether code that the config names may run: reward functions, and code among a model's files.
+        named: models and weights that the user named beside the config; they may be read wherever they are.
+    """
+
+    source: str
+    home: Path
+    base_url: str | None = None
+    allow_files: bool = False
+    allow_code: bool = False
+    named: frozenset[str] = frozenset()
+
+    def check_file(self, field: str, path: str) -> None:
+        """Returns if a file may be read.
+
+        Args:
+            field: which names it.
+            path: as the config has it.
+
+        Raises:
+            UntrustedConfig: it is neither below `home` nor part of this package, and files are not allowed.
+        """
+        if self.allow_files or path in self.named:
+            return
+        if not (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE)):
+            raise UntrustedConfig(
+                f"{self.source} names the file {field}={path!r}, which is outside {str(self.home)!r}. A run directory "
+                "is data, and what it names elsewhere is not read. If you trust it, give --allow-files (in Python "
+                "allow_files=True)"
+            )
+        if _is_special(path):
+            raise UntrustedConfig(
+                f"{self.source} names {field}={path!r}, which is a device or a pipe; expected a file. If it is to be "
+                "read all the same, give --allow-files (in Python allow_files=True)"
+            )
+
+    def may_load(self, path: str) -> bool:
+        """Whether the local engine may load a model, or saved weights.
+
+        Args:
+            path: a directory, a file, or a name on the model hub.
+        """
+        if self.allow_files or path in self.named or path == TINY:
+            return True
+        return os.path.exists(path) and (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE))
+
+    def check_model(self, name: str) -> None:
+        """Returns if the local engine may load a model.
+
+        Args:
+            name: a directory, a file, or a name on the model hub.
+
+        Raises:
+            UntrustedConfig: it is a hub's, or any of its files is outside `home`, and files are not allowed.
+        """
+        if not self.may_load(name):
+            raise UntrustedConfig(
+                f"{self.source} names the model {name!r}, which is on a model hub or has files outside "
+                f"{str(self.home)!r}. A run directory is data, and what it names elsewhere is not read. If you trust "
+                "it, give --allow-files (in Python allow_files=True)"
+            )
+
+    def check_code(self, what: str) -> None:
+        """Returns if code may run.
+
+        Args:
+            what: the code, for the message.
+
+        Raises:
+            UntrustedConfig: code is not allowed.
+        """
+        if not self.allow_code:
+            raise UntrustedConfig(
+                f"{self.source} asks for {what}. A run directory is data, and no code that it names runs. If you "
+                "trust it, give --allow-code (in Python allow_code=True)"
+            )
+
+
+def server_for(stored: str | None, grant: Grant) -> str | None:
+    """The server to use: the one that the user named, with the path that the config gives it on the same host.
+
+    Args:
+        stored: the config's `base_url`.
+        grant: names the user's, or none.
+
+    Raises:
+        ConfigError: the user's is no server's URL, or the run has none.
+    """
+    named = grant.base_url
+    if named is None:
+        return stored
+    if origin(named) is None:
+        raise ConfigError(f"base_url={named!r} is no server's URL; expected one such as http://gpu-box:8000")
+    if stored == "local":
+        raise ConfigError(
+            f"base_url={named!r} is given, but the run of {grant.source} is on the local engine; leave it out"
+        )
+    is_same = stored is not None and origin(stored) == origin(named) and urlsplit(named).path in ("", "/")
+    return stored if is_same else named
+
+
+def check_server(config: "SocraticConfig") -> None:
+    """Returns if requests, and with them the key, may go to a config's server.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and the user named no such server.
+    """
+    grant, url = config.grant, config.base_url
+    if grant is None or url is None or url == "local":
+        return
+    from tinker.lib.base_url import DEFAULT_BASE_URL
+
+    own = (DEFAULT_BASE_URL, os.environ.get("TINKER_BASE_URL"), grant.base_url)
+    named = {origin(one) for one in own if one} | known_servers()
+    if (wanted := origin(url)) is None or wanted not in named:
+        raise UntrustedConfig(
+            f"{grant.source} names the server {url!r}. A run directory is data: no request and no key go to a server "
+            f"that you did not name. If you trust it, give --base-url {wanted or 'URL'} (in Python base_url=…)"
+        )
+
+
+def check_files(config: "SocraticConfig", *parts: Files) -> None:
+    """Returns if the files that a config names may be read.
+
+    Args:
+        config: the config.
+        *parts: which of them.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and names one elsewhere.
+    """
+    if config.grant is not None:
+        for part in parts:
+            for field, path in _named_files(config, part):
+                config.grant.check_file(field, path)
+
+
+def runs_remote_code(config: "SocraticConfig") -> bool:
+    """Whether the local engine runs code among its models' files."""
+    return config.trust_remote_code and (config.grant is None or config.grant.allow_code)
+
+
+def check_remote_code(config: "SocraticConfig") -> None:
+    """Returns if code among the models' files may run, or is not asked for.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, asks for it, and code is not allowed.
+    """
+    if config.grant is not None and config.base_url == "local" and config.trust_remote_code:
+        config.grant.check_code("code among its models' files (trust_remote_code=True)")
+
+
+def check_reward_code(config: "SocraticConfig") -> None:
+    """Returns if a config's reward functions may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    functions = [one.function for one in config.rewards if one.kind == "function"]
+    if config.grant is not None and functions:
+        config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
+
+
+def is_below(path: str | os.PathLike[str], home: Path) -> bool:
+    """Whether a path, every link and `..` followed, is a directory or in it; a URL never is."""
+    if "://" in os.fspath(path):
+        return False
+    try:
+        real, top = os.path.realpath(os.path.expanduser(path)), os.path.realpath(home)
+        return os.path.commonpath([real, top]) == top
+    except (OSError, ValueError):  # ValueError: a null byte, or another drive
+        return False
+
+
+def is_tree_below(path: str | os.PathLike[str], home: Path) -> bool:
+    """Whether a path and, if it is a directory, everything in it is in a directory, every link followed."""
+    if not is_below(path, home):
+        return False
+    for folder, folders, files in os.walk(os.path.expanduser(path)):
+        for name in (*folders, *files):
+            entry = os.path.join(folder, name)
+            if os.path.islink(entry) and not is_below(entry, home):
+                return False
+    return True
+
+
+def _is_special(path: str) -> bool:
+    """Whether a path is neither a file nor a directory; reading a pipe would wait for ever."""
+    try:
+        mode = os.stat(os.path.expanduser(path)).st_mode
+    except (OSError, ValueError):
+        return False  # whoever reads it says what is wrong
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _named_files(config: "SocraticConfig", part: Files) -> Iterator[tuple[str, str]]:
+    for field, path in _paths(config, part):
+        if path is not None:
+            yield field, path
+
+
+def _paths(config: "SocraticConfig", part: Files) -> Iterator[tuple[str, str | None]]:
+    """Fields that name a file, and what they name."""
+    match part:
+        case "prompts":
+            yield "tutor_prompt_file", config.tutor_prompt_file
+            yield "student_prompt_file", config.student_prompt_file
+            yield "teacher_prompt_file", config.teacher_prompt_file
+            for number, teacher in enumerate(config.teachers):
+                yield f"teachers[{number}].prompt_file", teacher.prompt_file
+        case "judge":
+            yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
+        case "seeds":
+            yield "seeds_file", config.seeds_file
+            for number, (path, _) in enumerate(config.seeds_files or ()):
+                yield f"seeds_files[{number}]", path
+        case "recordings":
+            for number, path in enumerate(config.recordings.files if config.recordings else ()):
+                yield f"recordings.files[{number}]", path
+        case "load_checkpoint_path":
+            path = config.load_checkpoint_path
+            if path is not None and not path.startswith("tinker://"):
+                yield part, path.partition("#")[0] if not os.path.lexists(path) else path
+        case "log_path":
+            yield part, config.log_path
