@@ -242,8 +242,8 @@ class SocraticConfig(BaseModel):
     max_staleness: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(
         0,
         description="Batches that the dialogues may run ahead of the training: no token is trained on that weights "
-        "more than so many steps older have sampled. 0 is strictly on-policy, and the only setting with which a resumed "
-        "run samples the same as one never interrupted.",
+        "more than so many steps older have sampled. 0 is strictly on-policy, and the only setting with which a "
+        "resumed run samples the same as one never interrupted.",
     )
     groups_per_minibatch: Groups = Field(
         4, description="Groups that are handed to the service together, as soon as they are scored."

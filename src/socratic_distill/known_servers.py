@@ -1,7 +1,6 @@
 """The servers that a user has named on the command line, remembered for that user and not in any run directory."""
 
 import json
-import logging
 import os
 import re
 from contextlib import suppress
@@ -9,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from socratic_distill.errors import StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import write_atomically
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 # Stricter than URLs are: on anything else, two libraries may disagree about which host is meant.
 _NETLOC = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
