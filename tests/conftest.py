@@ -1,7 +1,11 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +91,46 @@ def whole_run(make_config, tmp_path_factory: pytest.TempPathFactory) -> Callable
         return _whole_runs[key]
 
     return run
+
+
+@pytest.fixture
+def no_network(monkeypatch) -> list[tuple[str, int]]:
+    """No request leaves: gives the hosts and ports that were to be connected to."""
+    asked: list[tuple[str, int]] = []
+
+    def refuse(host: Any, port: Any, *_: Any, **__: Any) -> Any:
+        asked.append((host.decode() if isinstance(host, bytes) else host, int(port)))
+        raise OSError("no network in this test")
+
+    def refuse_address(self: Any, address: Any) -> Any:
+        return refuse(*address[:2]) if isinstance(address, tuple) else refuse(address, 0)
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse_address)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse_address)
+    return asked
+
+
+_watching: list[set[Path]] = []
+
+
+@cache
+def _install_watch() -> None:
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and _watching and isinstance(arguments[0], str | bytes | os.PathLike):
+            with suppress(ValueError):  # a path with a null byte
+                _watching[-1].add(Path(os.path.realpath(os.fsdecode(arguments[0]))))
+
+    sys.addaudithook(watch)  # for good; without a set to fill it does nothing
+
+
+@pytest.fixture
+def opened_files() -> Iterator[set[Path]]:
+    """Where each file really is that the process opens; clear it to begin anew."""
+    _install_watch()
+    _watching.append(set())
+    yield _watching[-1]
+    _watching.pop()
 
 
 def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:

@@ -42,7 +42,11 @@ def _ask(url: str, trouble: list[str]) -> None:
     import httpx
 
     try:
-        answer = httpx.get(url, timeout=_SECONDS, follow_redirects=True)
+        answer = httpx.get(url, timeout=_SECONDS, follow_redirects=False)
+        if answer.is_redirect:  # to follow it, the key and all texts would have to go where nobody said
+            trouble[0] = f"it redirects to {answer.headers.get('location', '?')!r}, which is not followed; if that is "
+            trouble[0] += "the server, name it instead"
+            return
         if answer.status_code not in _WANTS_A_KEY:
             answer.raise_for_status()
         trouble.clear()

@@ -15,6 +15,7 @@ from socratic_distill.failures import describe, failure, is_missing
 from socratic_distill.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
 from socratic_distill.reachability import check_health
 from socratic_distill.redaction import redacted, without_secrets
+from socratic_distill.redirects import refuse_redirects
 from socratic_distill.trust import check_remote_code, check_server, runs_remote_code
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ def _open(config: SocraticConfig, with_session: bool) -> Service:
     check_server(config)
     check_key()
     check_health(config.base_url)
+    refuse_redirects()
     import tinker
 
     def make() -> Service:

@@ -100,11 +100,13 @@ class Grant:
         Raises:
             UntrustedConfig: it is a hub's, or any of its files is outside `home`, and files are not allowed.
         """
-        if not self.may_load(name):
+        # transformers follows an adapter among a model's files to the base model that it names, wherever that is.
+        is_adapter = os.path.exists(os.path.join(name, "adapter_config.json")) and not self.allow_files
+        if is_adapter or not self.may_load(name):
             raise UntrustedConfig(
-                f"{self.source} names the model {name!r}, which is on a model hub or has files outside "
-                f"{str(self.home)!r}. A run directory is data, and what it names elsewhere is not read. If you trust "
-                "it, give --allow-files (in Python allow_files=True)"
+                f"{self.source} names the model {name!r}, which is on a model hub, has files outside "
+                f"{str(self.home)!r} or is an adapter. A run directory is data, and what it names elsewhere is not "
+                "read. If you trust it, give --allow-files (in Python allow_files=True)"
             )
 
     def check_code(self, what: str) -> None:
@@ -210,12 +212,12 @@ def check_reward_code(config: "SocraticConfig") -> None:
 
 def is_below(path: str | os.PathLike[str], home: Path) -> bool:
     """Whether a path, every link and `..` followed, is a directory or in it; a URL never is."""
-    if "://" in os.fspath(path):
+    if "://" in os.fspath(path) or "\0" in os.fspath(path):
         return False
     try:
         real, top = os.path.realpath(os.path.expanduser(path)), os.path.realpath(home)
         return os.path.commonpath([real, top]) == top
-    except (OSError, ValueError):  # ValueError: a null byte, or another drive
+    except (OSError, ValueError):  # ValueError: half a character, or another drive
         return False
 
 

@@ -174,7 +174,7 @@ def test_everything_that_reads_a_run_reads_one_in_a_store(make_config, url, tmp_
     assert compare(config, ["final"], service_client=service).keys() == {"final"}
     said: list[str] = []
     asked = iter(["17?", ""])
-    chat(url, service_client=service, read=lambda _: next(asked), write=said.append)
+    chat(url, service_client=service, allow_files=True, read=lambda _: next(asked), write=said.append)
     assert said[-1].startswith("tutor> ")
     assert "run-001" in write_report(url, tmp_path / "report.html").read_text()
     assert export_csv(url, tmp_path / "metrics.csv") == 6

@@ -13,8 +13,10 @@ from socratic_distill.errors import ConfigError, DamagedWeights
 from socratic_distill.local.adapters import peft_quiet
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model, stored_precision
+from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.trust import Grant
 
+_WEIGHTS = "adapter_model.safetensors"
 WeightType = Literal["auto", "float32", "bfloat16"]
 
 
@@ -41,11 +43,14 @@ def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
     name = json.loads((directory / "state.json").read_text())["base_model"]
     grant.check_model(name)
     model, tokenizer = load_base_model(name, grant.allow_code, Machine.choose("cpu", "float32"))
-    if "lm_head" in json.loads((directory / "adapter_config.json").read_text())["target_modules"]:
+    config = read_adapter_config(directory)
+    if not (directory / _WEIGHTS).is_file():  # peft would go on to look for pickles, and on the model hub
+        raise DamagedWeights(f"the weights in {directory} are damaged: there is no {_WEIGHTS}; give other weights")
+    if "lm_head" in (config.target_modules or ()):
         _untie(model)
     try:
         with peft_quiet():
-            merged: Any = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+            merged: Any = PeftModel.from_pretrained(model, str(directory), config=config).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds
         raise DamagedWeights(f"the weights in {directory} cannot be put on {name!r}: {error}") from error
     kept = stored_precision(name, grant.allow_code) if dtype == "auto" else getattr(torch, dtype)

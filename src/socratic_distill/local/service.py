@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
-
 from socratic_distill.futures import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, run_batch
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.sampling_client import LocalSamplingClient
+from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.store import Saved, Store
 from socratic_distill.local.training import AdapterTrainer
@@ -160,9 +159,7 @@ class LocalServiceClient:
 
     def _load(self, saved: Saved) -> tuple[BaseModel, str]:
         base = self._base(saved.facts["base_model"])
-        config = LoraConfig.from_pretrained(str(saved.path))
-        assert isinstance(config, LoraConfig)
-        return base, base.adapters.load(config, saved.adapter)
+        return base, base.adapters.load(read_adapter_config(saved.path), saved.adapter)
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:

@@ -1,0 +1,45 @@
+"""What is read of a saved `adapter_config.json`: size and place of the adapter.
+
+peft would obey far more of that file: modules to import (`megatron_core`), patterns to match, weights to decompose. The
+local engine writes none of it, and saved weights come from strangers too.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+
+from socratic_distill.errors import DamagedWeights
+from socratic_distill.rows import read_object
+
+FILE = "adapter_config.json"
+
+
+def read_adapter_config(directory: Path) -> LoraConfig:
+    """The LoRA of saved weights, for a frozen base.
+
+    Args:
+        directory: of the weights.
+
+    Raises:
+        DamagedWeights: the file cannot be read, or is of no LoRA that the local engine saves.
+    """
+    path = directory / FILE
+    stored = read_object(path, DamagedWeights, "it says which layers the weights are for; load another state")
+    rank, alpha = (_number((stored or {}).get(name)) for name in ("r", "lora_alpha"))
+    modules, experts = ((stored or {}).get(name) for name in ("target_modules", "target_parameters"))
+    if rank is None or alpha is None or not _names(modules) or not (experts is None or _names(experts)):
+        raise DamagedWeights(
+            f"{path} is of no LoRA that the local engine saves; expected r, lora_alpha and target_modules, a list of "
+            "names. Load another state"
+        )
+    fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, target_parameters=experts, **fixed)
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**16 else None
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
