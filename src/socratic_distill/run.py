@@ -322,9 +322,11 @@ def _stored_config(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; expected the fields of a config") from error
+        raise ConfigError(
+            f"{path} cannot be read: {error}; expected the log_path of a run, or a config as JSON"
+        ) from error
     if not isinstance(stored, dict):
-        raise ConfigError(f"{path} holds no JSON object; expected the fields of a config")
+        raise ConfigError(f"{path} holds no JSON object; expected the log_path of a run, or a config as JSON")
     return stored
 
 

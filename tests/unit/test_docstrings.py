@@ -56,7 +56,10 @@ def callables() -> Iterator[tuple[str, Any]]:
 
 def is_written(function: Any) -> bool:
     """Whether it stands in its module's file, and was not made by `dataclass`, pydantic or the like."""
-    return function.__module__.startswith("socratic_distill") and function.__code__.co_filename == sys.modules[function.__module__].__file__
+    return (
+        function.__module__.startswith("socratic_distill")
+        and function.__code__.co_filename == sys.modules[function.__module__].__file__
+    )
 
 
 def overrides(name: str) -> bool:
