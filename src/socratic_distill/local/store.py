@@ -145,8 +145,13 @@ class Store:
         Raises:
             tinker.NotFoundError: there is none, or it has expired.
         """
-        for directory in (own_weights(self.root, path), Path(path)):
-            if directory is not None and self._may_read(directory) and holds_weights(directory) and not self._is_expired(directory):
+        for directory in (self._own(path), Path(path)):
+            if (
+                directory is not None
+                and self._may_read(directory)
+                and holds_weights(directory)
+                and not self._is_expired(directory)
+            ):
                 return directory
         raise status_error(404, f"there are no saved weights at {path}")
 
@@ -157,12 +162,18 @@ class Store:
             tinker.NotFoundError: there is none, or it has expired.
             tinker.PermissionDeniedError: it is another store's.
         """
-        own = own_weights(self.root, path)
+        own = self._own(path)
         if own is None and holds_weights(Path(path)):
             raise status_error(403, f"{path} is not in {self.root}, the store of this run, and is left as it is")
         if own is None or not self._may_read(own) or self._is_expired(own):
             raise status_error(404, f"there are no saved weights at {path}")
         return own
+
+    def _own(self, path: str) -> Path | None:
+        given = Path(path)
+        if not self._may_read(given):  # then it is not even compared with what is here
+            given = self.root.joinpath(*given.parts[-3:])
+        return own_weights(self.root, str(given))
 
     def _may_read(self, directory: Path) -> bool:
         return self._grant is None or self._grant.may_load(str(directory))
