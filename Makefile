@@ -13,17 +13,23 @@ BENCH := .venv-bench
 BENCH_LOCAL := .venv-bench-local
 # One process a core, but not more than pay.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+# The fake knows nothing of torch: its tests run without it, and once.
+LIGHT_ALONE := tests/unit/testing
+# What computes on torch.
+TORCH_TESTS := tests/unit/local tests/contract tests/unit/test_expected_gradients.py tests/integration/test_minibatches.py \
+	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
-	@echo "make test         the default tests, with and without torch"
+	@echo "make test         the default tests, with and without torch; five minutes on two cores"
 	@echo "make check        lint and types"
 	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
+	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; 15 minutes"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
 	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
@@ -50,19 +56,27 @@ $(READY): pyproject.toml constraints.txt
 
 $(LIGHT)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/python $(INSTALL) --editable . pytest pytest-asyncio pytest-timeout hypothesis
+	$(LIGHT)/bin/python $(INSTALL) --editable . pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis
 	@touch $@
 
 quickstart: $(READY)
 	$(BIN)/python examples/quickstart.py
 
 test: $(READY) test-light
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore $(LIGHT_ALONE)
 
 # What users test with must work without torch: the base install and the fake alone.
 test-light: $(LIGHT)/.ready
-	$(LIGHT)/bin/python -m pytest -p no:cacheprovider tests/unit/testing tests/unit/test_public_names.py tests/contract \
-		tests/integration/test_guide.py
+	$(LIGHT)/bin/python -m pytest -p no:cacheprovider $(PARALLEL) $(LIGHT_ALONE) tests/unit/test_public_names.py \
+		tests/contract tests/integration/test_guide.py
+
+# One machine plays others: narrower vectors in torch, oneDNN and MKL, fewer and more threads. One process, no limit of time.
+test-processors: $(READY)
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
+	ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
+	OMP_NUM_THREADS=4 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(PARALLEL)

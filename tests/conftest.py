@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -20,6 +21,19 @@ PATIENCE = 120
 os.fsync = lambda descriptor: None
 # As in the quickstart: threads do not pay on models this small. Set before any test imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A long run says how far it is."""
+    from tests.progress import register
+
+    register(config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Modules and tests stay to the end: no collection of garbage has to look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

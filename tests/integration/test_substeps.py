@@ -210,15 +210,24 @@ def test_a_signal_within_a_batch_records_no_state_of_half_of_it(make_config, who
     assert rows(tmp_path / "run") == rows(whole_run(**changes))
 
 
+def by_clock(save_every: int | None) -> dict[str, Any]:
+    """Changes for a run that saves every few batches, or by the clock, and then never within a test."""
+    seconds = 3600.0 if save_every is None else None
+    return SUBSTEPS | dict(objective=REVERSE, save_every=save_every, save_every_seconds=seconds)
+
+
+@pytest.fixture
+def rows_by_clock(whole_run, save_every):
+    return rows(whole_run(**by_clock(save_every)))
+
+
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("call", ["forward", "forward_backward", "optim_step"])
 @pytest.mark.parametrize(("nth", "save_every"), [(7, 2), (8, 2), (8, None), (9, 100)])
 async def test_a_cancellation_within_a_batch_records_no_state_of_half_of_it(
-    make_config, tmp_path, call, nth, save_every
+    make_config, rows_by_clock, tmp_path, call, nth, save_every
 ):
-    seconds = 3600.0 if save_every is None else None
-    changes: dict[str, Any] = SUBSTEPS | dict(objective=REVERSE, save_every=save_every, save_every_seconds=seconds)
-    await train_async(make_config(log_path=tmp_path / "whole", **changes), service_client=FakeServiceClient())
+    changes = by_clock(save_every)
     late = Fault(call, nth=nth, error="slow", seconds=0.1)
     service = FakeServiceClient(tmp_path / "server", faults=[late])
     task = asyncio.create_task(
@@ -237,7 +246,7 @@ async def test_a_cancellation_within_a_batch_records_no_state_of_half_of_it(
         assert newest == len(read_rows(tmp_path / "run" / "metrics.jsonl")) == -(-nth // 3)
     _no_half_states(service, tmp_path / "run")
     await train_async(make_config(**changes), service_client=FakeServiceClient(tmp_path / "server"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows_by_clock
 
 
 def _no_half_states(service, run_directory):

@@ -6,6 +6,7 @@ A word carries its leading space, digits are single tokens, and every other text
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, overload
 
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -30,6 +31,9 @@ MARKS = (",", ":", "=", "+", "-", "*", "/", "(", ")", "'", " ", "\n")
 # Each word and digit is a token with its leading space and one without it.
 _WORDS = tuple(dict.fromkeys((*STARTERS, *FOLLOWERS, *DIGITS)))
 _PIECES = (*_WORDS, *(f" {word}" for word in _WORDS), *ENDS, *MARKS)
+_VOCAB = {
+    name: number for number, name in enumerate((*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *_PIECES))
+}
 _SPECIAL_PATTERN = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 _PIECE_PATTERN = re.compile("|".join(map(re.escape, sorted(_PIECES, key=len, reverse=True))) + "|.", re.DOTALL)
 
@@ -47,9 +51,7 @@ class ToyTokenizer:
 
     def __init__(self) -> None:
         """Lays out the vocabulary: special tokens, bytes, frequent pieces."""
-        names = (*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *_PIECES)
-        self._vocab = {name: number for number, name in enumerate(names)}
-        self._first_byte = len(SPECIAL_TOKENS)
+        self._vocab = _VOCAB
         raw = [bytes([byte]) for byte in range(256)]
         self._bytes = [
             *(name.encode() for name in SPECIAL_TOKENS),
@@ -81,18 +83,7 @@ class ToyTokenizer:
             text: any text.
             add_special_tokens: accepted for its callers; nothing is ever added.
         """
-        ids: list[int] = []
-        for part in _SPECIAL_PATTERN.split(text):
-            if part in SPECIAL_TOKENS:
-                ids.append(self._vocab[part])
-                continue
-            for piece in _PIECE_PATTERN.findall(part):
-                number = self._vocab.get(piece)
-                if number is None:
-                    ids.extend(self._first_byte + byte for byte in piece.encode("utf-8", "surrogatepass"))
-                else:
-                    ids.append(number)
-        return ids
+        return list(_encode(text))
 
     def decode(self, token_ids: Sequence[int] | int, skip_special_tokens: bool = False) -> str:
         """The text of the ids; bytes that are no UTF-8 become U+FFFD.
@@ -167,3 +158,20 @@ class ToyTokenizer:
             parts.append(ROLE_TOKENS["assistant"])
         text = "".join(parts)
         return self.encode(text, add_special_tokens=False) if tokenize else text
+
+
+@lru_cache(maxsize=4096)
+def _encode(text: str) -> tuple[int, ...]:
+    """Token ids of a text. Kept, since every dialogue begins with the same prompts."""
+    ids: list[int] = []
+    for part in _SPECIAL_PATTERN.split(text):
+        if part in SPECIAL_TOKENS:
+            ids.append(_VOCAB[part])
+            continue
+        for piece in _PIECE_PATTERN.findall(part):
+            number = _VOCAB.get(piece)
+            if number is None:
+                ids.extend(len(SPECIAL_TOKENS) + byte for byte in piece.encode("utf-8", "surrogatepass"))
+            else:
+                ids.append(number)
+    return tuple(ids)
