@@ -30,6 +30,7 @@ from socratic_distill.errors import RecordingError
 from socratic_distill.escaping import get_logger
 from socratic_distill.jsonl import lines, load_object, optional, text
 from socratic_distill.randomness import stable_seed
+from socratic_distill.reasoning import spoken
 from socratic_distill.seeds import PathLike, Seed, batch, parse_seed, private_fields, tags_of
 
 Kind = Literal["mathdial", "run", "messages"]
@@ -46,6 +47,9 @@ _SPEAKER = re.compile(r"\s*(?P<name>[^\W\d_](?:[^\W\d_]|[ .'’-]){0,39}):(?P<te
 _MOVE = re.compile(r"\A\s*\((?:focus|probing|telling|generic)\)", re.IGNORECASE)
 _SPEAKERS: dict[str, Role] = {"user": "student", "assistant": "tutor"}
 _UNHEARD = ("system", "developer")
+_UNSAID_CHANNELS = ("analysis", "commentary")
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_REASONING_PARTS = ("reasoning", "reasoning_text", "summary_text", "thinking", "redacted_thinking")
 
 _log = get_logger(__name__)
 
@@ -285,7 +289,8 @@ def _short(value: Any) -> str:
 def _messages(row: dict[str, Any], stem: str, line: int) -> Recording:
     """An OpenAI-style conversation: the user is the student, the assistant the tutor.
 
-    System messages are left out, since the tutor reads the run's own prompt in their place.
+    System messages are left out, since the tutor reads the run's own prompt in their place. So is reasoning, which was
+    not said: `<think>` parts, fields such as `reasoning_content`, parts of type `reasoning`, and the analysis channel.
     """
     if not isinstance(row["messages"], list):
         raise ValueError(f"messages must be a list, found {_short(row['messages'])}")
@@ -332,19 +337,36 @@ def _message(message: Any, number: int) -> RecordedTurn | None:
             raise ValueError("it calls a tool, and a tutor here has none; leave the row out")
         if message.get("weight") not in (None, 1):
             raise ValueError("its weight is not 1, but every reply is learned from; leave the row out")
-        return RecordedTurn(_SPEAKERS[role], _content(message))
+        if (channel := message.get("channel")) not in (None, "final"):
+            if channel in _UNSAID_CHANNELS:
+                return None
+            known = ", ".join(("final", *_UNSAID_CHANNELS))
+            raise ValueError(f"channel is {_short(channel)}; expected one of {known}, or none")
+        return RecordedTurn(_SPEAKERS[role], _said(message))
     except ValueError as error:
         raise ValueError(f"message {number}: {error}") from None
+
+
+def _said(message: dict[str, Any]) -> str:
+    """What a message says; reasoning is left out."""
+    content = _content(message)
+    if "<|channel|>" in content:
+        raise ValueError("its content holds '<|channel|>', so reasoning and reply cannot be told apart; keep the reply")
+    return spoken(content).strip()
 
 
 def _content(message: dict[str, Any]) -> str:
     content = message.get("content")
     if not isinstance(content, list):
         return _trimmed(message, "content")
+    texts = []
     for part in content:
-        if not isinstance(part, dict) or part.get("type") != "text":
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _TEXT_PARTS:
+            texts.append(_trimmed(part, "text"))
+        elif kind not in _REASONING_PARTS:
             raise ValueError(f'content holds {_short(part)}; expected parts {{"type": "text", "text": "…"}} alone')
-    return "\n".join(text for part in content if (text := _trimmed(part, "text")))
+    return "\n".join(text for text in texts if text)
 
 
 def _trimmed(row: dict[str, Any], key: str) -> str:

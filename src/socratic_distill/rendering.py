@@ -8,73 +8,23 @@ in where the markers stood. Nothing is ever decoded and encoded again.
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 import jinja2
 
+from socratic_distill.codec import Codec
 from socratic_distill.dialogue import Message
 from socratic_distill.errors import RenderingError
+from socratic_distill.reasoning import THINK_CLOSE, THINK_OPEN, spoken
 
-# Private-use characters: no template trims or rewrites them, and no text that people write holds them.
+# Private-use characters: no template trims or rewrites them, and `Codec.hide` takes them out of what is said.
 _MARKER = "\ue000{}\ue001"
 _MARKERS = re.compile("\ue000(\\d+)\ue001")
 _SYSTEM_MARKER = "\ue002\ue003"
-_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
-_PAIRS = 1 << 16  # of a token and the one before it, whose text is remembered
-_LONGEST_CHARACTER = 4  # bytes, and so tokens
-_REFUSALS = (ValueError, jinja2.TemplateError)
-
-
-class Codec:
-    """A tokenizer that remembers: a dialogue's context grows by one text a turn, and the rest was encoded before.
-
-    Texts are cut before special tokens, which every tokenizer looks for before anything else: so the system prompt
-    that a group shares, and what tutor and teacher both read, are encoded once.
-    """
-
-    def __init__(self, tokenizer: Any, memory: int = 1024) -> None:
-        """Begins with nothing remembered.
-
-        Args:
-            tokenizer: with the surface of a Hugging Face one.
-            memory: pieces of text whose tokens are remembered, and replies whose text is.
-        """
-        self.tokenizer = tokenizer
-        self.decode = lru_cache(memory)(self._decode)
-        self._encode = lru_cache(memory)(self._encode_piece)
-        self._text_behind = lru_cache(_PAIRS)(self._decode_behind)
-        self._cuts = _cuts(tokenizer)
-
-    def encode(self, text: str) -> list[int]:
-        """The text's tokens, none added to them."""
-        head, *rest = self._cuts.split(text)
-        tokens = list(self._encode(head)) if head else []
-        for special, piece in zip(rest[::2], rest[1::2], strict=True):
-            tokens += self._encode(special + piece)
-        return tokens
-
-    def pieces(self, tokens: Sequence[int]) -> list[str]:
-        """Each token's own text, special ones' too; "" for one that ends within a character, `[T]`."""
-        texts, done = [], 0
-        for end in range(1, len(tokens) + 1):
-            text = self._text_behind(tuple(tokens[max(done - 1, 0) : done]), tuple(tokens[done:end]))
-            is_torn = text.endswith("\ufffd") and end - done < _LONGEST_CHARACTER and end < len(tokens)
-            texts.append("" if is_torn else text)
-            if not is_torn:
-                done = end
-        return texts
-
-    def _decode_behind(self, before: tuple[int, ...], tokens: tuple[int, ...]) -> str:
-        """What some tokens add to the text before them: at the beginning of a text, tokenizers leave a blank out."""
-        behind = self.tokenizer.decode([*before, *tokens], skip_special_tokens=False)
-        return behind[len(self.tokenizer.decode(list(before), skip_special_tokens=False)) :]
-
-    def _encode_piece(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def _decode(self, tokens: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+# Blanks and marks of reasoning: a template may write them before a reply in history, and not in a prompt.
+_UNSAID = re.compile(r"</?think>|\s")
+_QUESTION, _REPLY = Message("user", tokens=()), Message("assistant", tokens=())
 
 
 class Renderer:
@@ -109,7 +59,11 @@ class Renderer:
                 "instruct variant, or put a chat_template.jinja beside its tokenizer"
             )
         self._merges_system = False  # the template is tried as it is
+        between = self._check_template()
         self.end_token = self._find_end_token()
+        # Some templates close the last reply with another token than those before it.
+        self._template_ends = {self.end_token, self._first_special(between)} - {None}
+        self.end_tokens = self._find_end_tokens()
         fault = self._find_system_fault()
         if fault is not None and system_role == "require":
             raise RenderingError(
@@ -157,13 +111,34 @@ class Renderer:
 
         A reply cut inside its reasoning says nothing.
         """
-        text = self.codec.decode(tuple(tokens))
-        match self._reasoning(text):
-            case "closed":
-                text = text.rpartition(_THINK_CLOSE)[2]
-            case "cut":
-                text = "" if self._opens_thinking else text.partition(_THINK_OPEN)[0]
-        return text.strip()
+        return spoken(self.codec.decode(tuple(tokens)), self._opens_thinking).strip()
+
+    def own_length(self, tokens: Sequence[int]) -> int:
+        """How many of a reply's tokens are the model's turn as the template writes it.
+
+        A reply may stop at an end token of the model that is not the template's. That token is in no later context
+        and is not trained on: the template closes the turn with its own.
+
+        Args:
+            tokens: a reply that stopped at an end token, as sampled, `[T]`.
+        """
+        is_foreign = bool(tokens) and tokens[-1] in self.end_tokens and tokens[-1] not in self._template_ends
+        return len(tokens) - is_foreign
+
+    def written_reply(self, text: str) -> tuple[int, ...]:
+        """Tokens of a reply that somebody wrote, ended as the template ends one, `[T]`.
+
+        Where the prompt opens reasoning, the reply begins by closing it.
+        """
+        closing = self.codec.encode(f"\n{THINK_CLOSE}\n\n") if self._opens_thinking else []
+        return (*closing, *self.codec.encode_said(text), self.end_token)
+
+    def without_end_mark(self, text: str) -> str:
+        """A written text without the marks of end tokens behind it, since the template writes one."""
+        marks = {self.tokenizer.decode([token], skip_special_tokens=False).strip() for token in self.end_tokens}
+        while mark := next((mark for mark in marks if mark and text.rstrip().endswith(mark)), ""):
+            text = text.rstrip().removesuffix(mark).rstrip()
+        return text
 
     def history(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The part of a reply that stays in its speaker's own later context, `[H]`.
@@ -190,10 +165,10 @@ class Renderer:
         text = self.codec.decode(tuple(tokens))
         match self._reasoning(text):
             case "closed":
-                marks = text.count(_THINK_CLOSE)
+                marks = text.count(THINK_CLOSE)
                 # The fewest tokens whose text holds every mark.
                 lengths = range(len(said))
-                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(said[:n]).count(_THINK_CLOSE))
+                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(said[:n]).count(THINK_CLOSE))
                 return self._skip_blanks(said, start)
             case "cut":
                 return len(tokens)
@@ -202,12 +177,12 @@ class Renderer:
 
     def _reasoning(self, text: str) -> Literal["closed", "cut", "none"]:
         """What became of the reasoning in a reply's text."""
-        if _THINK_CLOSE in text:
+        if THINK_CLOSE in text:
             return "closed"
-        return "cut" if self._opens_thinking or _THINK_OPEN in text else "none"
+        return "cut" if self._opens_thinking or THINK_OPEN in text else "none"
 
     def _without_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        ended = bool(tokens) and tokens[-1] == self.end_token
+        ended = bool(tokens) and tokens[-1] in self._template_ends
         return tuple(tokens[:-1] if ended else tokens)
 
     def _behind_close(self, said: tuple[int, ...]) -> int:
@@ -223,41 +198,94 @@ class Renderer:
 
     @cached_property
     def _opens_thinking(self) -> bool:
-        return self.text([Message("user", "?")]).rstrip().endswith(_THINK_OPEN)
+        return self.text([Message("user", "?")]).rstrip().endswith(THINK_OPEN)
 
     @cached_property
     def _think_close_token(self) -> int | None:
-        tokens = self.codec.encode(_THINK_CLOSE)
-        is_one = len(tokens) == 1 and self.tokenizer.decode(tokens).strip() == _THINK_CLOSE
+        tokens = self.codec.encode(THINK_CLOSE)
+        is_one = len(tokens) == 1 and self.tokenizer.decode(tokens).strip() == THINK_CLOSE
         return tokens[0] if is_one else None
+
+    def _check_template(self) -> str:
+        """Refuses a template that does not write what is said as it is; gives its text between reply and question."""
+        talk = [_QUESTION, _REPLY, _QUESTION]
+        try:
+            _, question, between, _ = self.frame(talk)
+        except RenderingError as error:
+            if self._takes_parts(talk):
+                raise RenderingError(
+                    f"the chat template of {self.model_name!r} takes the content of a message as a list of parts, not "
+                    "as text; put a chat_template.jinja that takes text beside its tokenizer, or use a model for text"
+                ) from error
+            raise
+        self._check_header(question)
+        return between
+
+    def _takes_parts(self, talk: Sequence[Message]) -> bool:
+        try:
+            text = self._write(talk, add_generation_prompt=True, as_parts=True)
+        except Exception:  # of whatever kind: then parts are no way out
+            return False
+        return len(_MARKERS.findall(text)) == len(talk)
+
+    def _check_header(self, header: str) -> None:
+        """Refuses a template that writes more before a reply in history than it opens a new one with.
+
+        The model would sample the rest itself, as the channels of gpt-oss: reasoning and reply could not be told apart,
+        and in later contexts the header would stand twice.
+        """
+        opening = _MARKERS.split(self._render([_QUESTION], add_generation_prompt=True))[-1]
+        wanted, given = _UNSAID.sub("", header), _UNSAID.sub("", opening)
+        has_more = wanted.startswith(given) and wanted != given
+        if has_more or "<|channel" in str(getattr(self.tokenizer, "chat_template", "")):
+            raise RenderingError(
+                f"the chat template of {self.model_name!r} has replies begin with a header that the model samples "
+                f"itself, such as a channel or a recipient: it writes {header!r} before a reply, but opens one with "
+                f"{opening!r}. Such formats (harmony of gpt-oss and others) are not supported; use a model whose "
+                "template opens the reply itself"
+            )
 
     def _find_end_token(self) -> int:
         """The token with which the template closes a reply; the tutor samples it and is trained on it."""
-        talk = [Message("user", "?"), Message("assistant", tokens=())]
-        tail = _MARKERS.split(self._render(talk, add_generation_prompt=False))[-1]
-        tokens = self.codec.encode(tail)
-        special = {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
-        special.update(getattr(self.tokenizer, "added_tokens_decoder", {}))
-        if not tokens or tokens[0] not in special:
+        tail = _MARKERS.split(self._render([_QUESTION, _REPLY], add_generation_prompt=False))[-1]
+        token = self._first_special(tail)
+        if token is None:
             raise RenderingError(
                 f"the chat template of {self.model_name!r} closes a reply with {tail!r}, which does not begin "
                 "with a special token; without one, the tutor cannot learn where a turn ends"
             )
-        return tokens[0]
+        return token
+
+    def _find_end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end a reply, the template's first: its own, the tokenizer's and those of the model."""
+        of_model = getattr(self.tokenizer, "end_token_ids", ())  # the local engine knows them
+        ends = {*self._template_ends, self.tokenizer.eos_token_id, *of_model} - {self.end_token, None}
+        return (self.end_token, *sorted(ends))
+
+    def _first_special(self, text: str) -> int | None:
+        """The first token of a text if it is a special one."""
+        tokens = self.codec.encode(text)
+        special = {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
+        special.update(getattr(self.tokenizer, "added_tokens_decoder", {}))
+        return tokens[0] if tokens and tokens[0] in special else None
 
     def _find_system_fault(self) -> str | None:
         """What the template does to a system message instead of writing it; None if it writes it."""
         messages = [Message("system", _SYSTEM_MARKER), Message("user", "?")]
         try:
             text = self._write(messages, add_generation_prompt=True)
-        except _REFUSALS as error:
+        except Exception as error:
             return self._refusal(messages, error)
-        return None if _SYSTEM_MARKER in text else f"the chat template of {self.model_name!r} drops the system message"
+        return (
+            None
+            if self.codec.hide(_SYSTEM_MARKER) in text
+            else f"the chat template of {self.model_name!r} drops the system message"
+        )
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         try:
             return self._write(messages, add_generation_prompt)
-        except _REFUSALS as error:
+        except Exception as error:
             raise RenderingError(
                 f"{self._refusal(messages, error)}; use a chat model whose template takes system, user and "
                 "assistant messages"
@@ -265,9 +293,10 @@ class Renderer:
 
     def _refusal(self, messages: Sequence[Message], error: Exception) -> str:
         roles = ", ".join(message.role for message in messages)
-        return f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {error}"
+        why = str(error) if isinstance(error, ValueError | jinja2.TemplateError) else f"{type(error).__name__}: {error}"
+        return f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {why}"
 
-    def _write(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def _write(self, messages: Sequence[Message], add_generation_prompt: bool, as_parts: bool = False) -> str:
         count = 0
         contents = []
         for message in _merge_system(messages) if self._merges_system else messages:
@@ -275,8 +304,9 @@ class Renderer:
                 content = _MARKER.format(count)
                 count += 1
             else:
-                content = message.text
-            contents.append({"role": message.role, "content": content})
+                content = self.codec.hide(message.text)
+            parts = [{"type": "text", "text": content}]
+            contents.append({"role": message.role, "content": parts if as_parts else content})
         return self.tokenizer.apply_chat_template(
             contents,
             tokenize=False,
@@ -292,12 +322,3 @@ def _merge_system(messages: Sequence[Message]) -> list[Message]:
     system, user, *rest = messages
     assert user.role == "user", f"a view is system, user, ..., not system, {user.role}"
     return [Message("user", f"{system.text}\n\n{user.text}"), *rest]
-
-
-def _cuts(tokenizer: Any) -> re.Pattern[str]:
-    """Finds the special tokens before which a text may be cut: those that do not look at what is before them."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    names = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
-    names -= {token.content for token in added if token.lstrip or token.single_word}
-    # The longest first, as tokenizers match them; `(?!)` matches nowhere.
-    return re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True))) or '(?!)'})")

@@ -1,5 +1,7 @@
 """Recorded dialogues as if they had just been played: the same views, prompts and tokens."""
 
+from dataclasses import replace
+
 from socratic_distill.dialogue import Dialogue, Turn
 from socratic_distill.recordings import RecordedTurn, Recording
 from socratic_distill.rendering import Renderer
@@ -18,10 +20,13 @@ def replay(recording: Recording, step: int, cast: Cast) -> Dialogue:
     """A recording as a dialogue of batch `step`.
 
     A tutor turn of a run keeps the tokens and log-probabilities that it was sampled with. A text becomes tokens here,
-    once, with the end-of-turn token behind it, and has no log-probabilities. What no context holds is left out.
+    once, with the end-of-turn token behind it, and has no log-probabilities; an end mark that was recorded with it is
+    left out. What no context holds is left out.
     """
     dialogue = Dialogue(recording.seed, step, number=0, recording=recording.id)
     for recorded in recording.turns:
+        if recording.kind != "run":  # whose texts are what was heard, and have tokens
+            recorded = replace(recorded, text=cast.tutor.renderer.without_end_mark(recorded.text))
         turn = _student_turn(recorded)
         if recorded.role == "tutor":
             turn = _tutor_turn(recorded, cast.tutor_prompt(dialogue), cast.tutor.renderer)
@@ -37,7 +42,7 @@ def _student_turn(recorded: RecordedTurn) -> Turn:
 
 
 def _tutor_turn(recorded: RecordedTurn, prompt: tuple[int, ...], renderer: Renderer) -> Turn:
-    tokens = recorded.tokens or (*renderer.codec.encode(recorded.text), renderer.end_token)
+    tokens = recorded.tokens or renderer.written_reply(recorded.text)
     return Turn(
         role="tutor",
         text=recorded.text,

@@ -67,7 +67,7 @@ class Speaker:
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             seed=seed,
-            stop=[self.renderer.end_token],
+            stop=list(self.renderer.end_tokens),
         )
         now = asyncio.get_running_loop().time
         began = now()
@@ -92,6 +92,10 @@ class Speaker:
         # Nothing is computed from the student's.
         if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
             raise RolloutError(f"{_TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
+        likeliest = self._likeliest(sequence) if self.top else ()
+        if sequence.stop_reason == "stop":
+            own = self.renderer.own_length(tokens)
+            tokens, logprobs, likeliest = tokens[:own], logprobs[:own], likeliest[:own]
         return Turn(
             role=self.role,
             text=self.renderer.visible_text(tokens),
@@ -102,7 +106,7 @@ class Speaker:
             version=self.version,
             stop_reason=sequence.stop_reason,
             thought=self.renderer.thought(tokens),
-            likeliest=self._likeliest(sequence) if self.top else (),
+            likeliest=likeliest,
             use=use,
             span=span,
         )

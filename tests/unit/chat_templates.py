@@ -34,6 +34,31 @@ QWEN3_8B = (
 # Qwen3-30B-A3B-Instruct-2507's: no reasoning anywhere.
 QWEN3_2507 = PLAIN.replace(" | trim", "")
 
+# Gemma's: the system prompt is part of the first message, and roles must alternate.
+GEMMA = (
+    "{% set first = messages[0].content + '\n\n' if messages[0].role == 'system' else '' %}"
+    "{% for m in (messages[1:] if first else messages) %}"
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{ '<bot>' if m.role == 'assistant' else '<user>' }}{{ first if loop.first }}{{ m.content | trim }}<end>\n"
+    "{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
+)
+# Mistral's: the system prompt stands before the last question, and nothing opens a reply.
+MISTRAL = (
+    "<s>{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}"
+    "<user>{{ system + '\n\n' if loop.last and system }}{{ m.content }}<bot>"
+    "{% else %} {{ m.content }}<end>{% endif %}{% endfor %}"
+)
+# gpt-oss's: the model samples the channel itself, and history writes the final one.
+HARMONY = PLAIN.replace(
+    "{{ m.content | trim }}", "{{ '<sys>final<s>' if m.role == 'assistant' }}{{ m.content | trim }}"
+)
+NO_OPENING = PLAIN.replace("<bot>{% endif %}", "{% endif %}")
+LAST_ENDS_OTHERWISE = PLAIN.replace("<end>\n", "{{ '<s>' if loop.last and m.role == 'assistant' else '<end>\n' }}")
+PARTS = PLAIN.replace("{{ m.content | trim }}", "{% for part in m.content %}{{ part.text }}{% endfor %}")
+FIRST_PART = PLAIN.replace("m.content | trim", "m.content[0].text")
+ADDS_A_NUMBER = PLAIN.replace("m.content | trim", "m.content + 1")
+
 
 class CharacterTokenizer:
     """One token a character, one a special mark."""

@@ -143,6 +143,41 @@ def test_load_recordings_asks_the_first_user_message_where_there_is_no_question(
     assert said(recording) == [("student", "2 + 2?\nIt is 11"), ("tutor", "Count again")]
 
 
+REASONED = {
+    "think": {"content": "<think>It is 12.</think>\n\nCount again"},
+    "think without its beginning": {"content": "It is 12.</think>Count again"},
+    "think within": {"content": "<think>a</think>b<think>c</think>Count again"},
+    "cut think": {"content": "Count again <think>It is"},
+    "field": {"content": "Count again", "reasoning_content": "It is 12.", "thinking": "It is 12."},
+    "part": {
+        "content": [
+            {"type": "reasoning", "text": "It is 12."},
+            {"type": "thinking", "thinking": "It is 12."},
+            {"type": "output_text", "text": "Count again"},
+        ]
+    },
+    "part with think": {"content": [{"type": "text", "text": "<think>It is 12.</think>Count again"}]},
+    "final channel": {"content": "Count again", "channel": "final"},
+}
+
+
+@pytest.mark.parametrize("message", REASONED.values(), ids=REASONED)
+def test_load_recordings_leaves_reasoning_out(write, message):
+    (recording,) = load_recordings([write({"messages": [SAID[0], {"role": "assistant", **message}]})])
+    assert said(recording) == [("student", "It is 11"), ("tutor", "Count again")]
+
+
+@pytest.mark.parametrize("unsaid", [{"content": "<think>It is"}, {"content": "It is 12.", "channel": "analysis"}])
+def test_load_recordings_leaves_out_a_message_that_only_thinks(write, unsaid):
+    (recording,) = load_recordings([write({"messages": [SAID[0], {"role": "assistant", **unsaid}, *SAID]})])
+    assert said(recording) == [("student", "It is 11\nIt is 11"), ("tutor", "Count again")]
+
+
+def test_load_recordings_leaves_a_students_reasoning_out(write):
+    talk = [{"role": "user", "content": "<think>12?</think>It is 11"}, SAID[1]]
+    assert said(load_recordings([write({"messages": talk})])[0])[0] == ("student", "It is 11")
+
+
 def test_load_recordings_tells_and_solves_nothing_without_an_answer(write):
     (recording,) = load_recordings([write(MESSAGES)])
     assert recording.seed.expected_answer == ""
@@ -255,6 +290,8 @@ def test_load_recordings_refuses_run_rows(write, change, reason):
     ({"messages": [*SAID, {"role": "user", "content": None}]}, "message 3: content must be text"),
     ({"messages": [*SAID, {"role": "user", "content": [{"type": "image_url"}]}]}, "message 3: content holds"),
     ({"messages": [*SAID, {"role": "user", "content": [{"type": "text"}]}]}, "message 3: text must be text"),
+    ({"messages": [SAID[0], SAID[1] | {"channel": "critic"}]}, "message 2: channel is"),,
+    ({"messages": [SAID[0], SAID[1] | {"content": "<|channel|>final<|message|>a"}]}, "message 2: its content holds"),
     ({"messages": SAID[::-1]}, "the assistant speaks first, but the student must; put a user's message before it"),
     ({"messages": SAID[::-1], "initial_error": "11"}, "or give question and initial_error"),
     ({"messages": SAID[::-1], "question": "How many?"}, "or give question and initial_error"),

@@ -4,12 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.chat_templates import (
+    ADDS_A_NUMBER,
     DROPS_SYSTEM,
+    FIRST_PART,
     FORCED,
+    GEMMA,
+    HARMONY,
+    LAST_ENDS_OTHERWISE,
     LAST_ONLY,
+    MISTRAL,
     NO_END,
+    NO_OPENING,
     NO_SYSTEM,
+    PARTS,
     PLAIN,
+    QWEN3_8B,
+    QWEN3_2507,
     SPECIAL,
     THINKING,
     CharacterTokenizer,
@@ -104,7 +114,9 @@ def test_merging_leaves_a_system_role_and_a_talk_without_a_system_prompt_alone()
 
 
 def test_template_that_cannot_render_a_question_is_not_blamed_on_the_system_role():
-    with pytest.raises(RenderingError, match=r"cannot render the roles \(user, assistant\): never; use a chat model"):
+    with pytest.raises(
+        RenderingError, match=r"cannot render the roles \(user, assistant, user\): never; use a chat model"
+    ):
         make("{{ raise_exception('never') }}", system_role="merge")
 
 
@@ -163,3 +175,105 @@ def test_thought_ends_behind_the_last_closing_mark_of_several_tokens(rest):
     renderer = make(tokenizer=SpelledTokenizer)
     assert renderer.thought(reply) == len(thought)
     assert renderer.visible_text(reply) == rest.removesuffix("<end>")
+
+
+TEMPLATES = {
+    "plain": PLAIN, "thinking": THINKING, "forced": FORCED, "gemma": GEMMA, "mistral": MISTRAL, "qwen3": QWEN3_8B,
+    "qwen3 2507": QWEN3_2507,
+}  # fmt: skip
+# Special tokens, what templates look for, the characters that rendering uses, half a character, and text.
+hostile = st.lists(
+    st.sampled_from([*SPECIAL, "\ue0000\ue001", "\ue0040\ue005", "\ue002\ue003", "{{ 7 }}", "{% raw %}", "\ud800"])
+    | st.text(max_size=3),
+    max_size=6,
+).map(lambda pieces: "x" + "".join(pieces) + "x")
+
+
+def specials(tokens):
+    return [token for token in tokens if token < len(SPECIAL)]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(texts=st.tuples(hostile, hostile, hostile))
+def test_what_is_said_never_becomes_a_special_token(template, texts):
+    renderer = make(TEMPLATES[template])
+
+    def prompt(system, question, answer):
+        said = [Message("system", system), Message("user", question), Message("assistant", tokens=(107, 108))]
+        return renderer.prompt([*said, Message("user", answer)])
+
+    tokens = prompt(*texts)
+    assert specials(tokens) == specials(prompt("a", "b", "c")), "a text wrote marks of its own"
+    read = CharacterTokenizer(PLAIN).decode(tokens)
+    for text in texts:
+        assert text.replace("\ud800", "\ufffd") in read, "a text was changed"
+
+
+@given(text=hostile)
+def test_a_written_reply_holds_no_special_token_but_its_end(text):
+    tokens = make().written_reply(text)
+    assert specials(tokens) == [SPECIAL.index("<end>")] and tokens[-1] == SPECIAL.index("<end>")
+    assert CharacterTokenizer(PLAIN).decode(tokens[:-1]) == text.replace("\ud800", "\ufffd")
+
+
+def test_a_written_reply_closes_reasoning_that_the_prompt_opens():
+    renderer = make(FORCED)
+    tokens = renderer.written_reply("Why?")
+    assert tokens == ids("\n</think>\n\nWhy?<end>")
+    assert renderer.visible_text(tokens) == "Why?" and renderer.history(tokens) == ids("Why?")
+    assert renderer.thought(tokens) == len(ids("\n</think>\n\n")), "the reply itself would count as reasoning"
+
+
+@pytest.mark.parametrize("text", ["Why?<end>", "Why?<end>\n", "Why? <end> <end>\n\n", "Why?<s>", "Why?"])
+def test_an_end_mark_in_a_written_text_is_not_doubled(text):
+    assert make().without_end_mark(text) == "Why?"
+
+
+def test_an_end_mark_within_a_text_stays():
+    assert make().without_end_mark("a<end>b \n") == "a<end>b \n"
+
+
+@pytest.mark.parametrize("template", [HARMONY, NO_OPENING, PLAIN + "{# <|channel|>analysis #}"])
+def test_template_whose_header_the_model_samples_is_refused(template):
+    class Named(CharacterTokenizer):
+        def __init__(self, template):
+            super().__init__(template)
+            self.chat_template = template
+
+    with pytest.raises(RenderingError, match="'model' has replies begin with a header that the model samples itself"):
+        make(template, tokenizer=Named)
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values())
+@pytest.mark.parametrize("thinking", [False, True])
+def test_templates_that_open_the_reply_pass(template, thinking):
+    make(template, thinking=thinking)
+
+
+@pytest.mark.parametrize("template", [PARTS, FIRST_PART])
+def test_template_that_takes_parts_is_refused_as_such(template):
+    with pytest.raises(RenderingError, match=r"'model' takes the content of a message as a list of parts, not as text"):
+        make(template)
+
+
+def test_template_that_raises_another_error_is_refused_and_named():
+    with pytest.raises(RenderingError, match=r"'model' cannot render the roles .*: TypeError: .*; use a chat model"):
+        make(ADDS_A_NUMBER)
+
+
+def test_end_tokens_are_those_of_template_tokenizer_and_model():
+    class OfModel(CharacterTokenizer):
+        end_token_ids = (1, 4)
+
+    assert make().end_tokens == (1, 0), "the template's first, then the tokenizer's"
+    assert make(tokenizer=OfModel).end_tokens == (1, 0, 4)
+    assert make(LAST_ENDS_OTHERWISE).end_tokens == (0, 1)
+
+
+def test_another_end_token_than_the_templates_is_no_part_of_the_turn():
+    renderer = make()
+    assert renderer.own_length(ids("Why?<end>")) == 5 and renderer.own_length(ids("Why?<s>")) == 4
+    assert renderer.own_length(ids("Why?")) == 4 and renderer.own_length(()) == 0
+    both = make(LAST_ENDS_OTHERWISE)
+    for reply in (ids("Why?<end>"), ids("Why?<s>")):
+        assert both.own_length(reply) == 5 and both.history(reply) == ids("Why?"), "the template writes both"

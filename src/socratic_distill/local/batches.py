@@ -172,9 +172,9 @@ def _like(asked: tinker.TensorData, found: np.ndarray) -> tinker.TensorData:
 
 
 def _stops(stop: Any, tokenizer: Any) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Stop tokens and stop texts; None means the tokenizer's end of sequence."""
+    """Stop tokens and stop texts; None means the model's end tokens."""
     if stop is None:
-        return frozenset({tokenizer.eos_token_id}), ()
+        return frozenset(tokenizer.end_token_ids), ()
     entries = [stop] if isinstance(stop, str) else list(stop)
     tokens = frozenset(entry for entry in entries if isinstance(entry, int))
     return tokens, tuple(entry for entry in entries if isinstance(entry, str))

@@ -52,6 +52,8 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     finally:
         logging.enable_progress_bar()
     _check_vocabulary(name, model, tokenizer)
+    _check_template(name, model, tokenizer)
+    tokenizer.end_token_ids = _end_tokens(model, tokenizer)  # for who renders dialogues, and for requests without stops
     if file is not None:
         gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
@@ -72,6 +74,32 @@ def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
             f"{min(beyond)!r}, have ids of {rows} or more, and the model knows {rows}. Put the model's own tokenizer "
             "beside it"
         )
+
+
+def _check_template(name: str, model: Any, tokenizer: Any) -> None:
+    """Refuses a chat template that writes tokens which the model has no weights for, such as its end of a turn."""
+    rows = model.get_input_embeddings().num_embeddings
+    said = [{"role": role, "content": "?"} for role in ("system", "user", "assistant", "user")]
+    for talk in (said, said[1:]):
+        try:
+            tokens = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
+        except Exception:  # no template, or one that refuses: who renders dialogues tells of it
+            continue
+        if beyond := sorted({token for token in tokens if token >= rows}):
+            raise LocalEngineError(
+                f"the chat template of model {name!r} writes {tokenizer.convert_ids_to_tokens(beyond[0])!r}, token "
+                f"{beyond[0]}, but the model has weights for {rows} tokens alone. Put the model's own tokenizer and "
+                "chat template beside it, or resize its embeddings and train the new tokens first"
+            )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends a text of the model: its generation_config may list several."""
+    ends = {tokenizer.eos_token_id}
+    for given in (model.generation_config, model.config):
+        named = getattr(given, "eos_token_id", None)
+        ends.update(named if isinstance(named, list | tuple) else [named])
+    return tuple(sorted(ends - {None}))
 
 
 def stored_precision(name: str, trust_remote_code: bool) -> torch.dtype:

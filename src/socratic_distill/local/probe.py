@@ -19,20 +19,28 @@ def cache_shape(model: Any, name: str) -> CacheShape:
     """What the model keeps of each position.
 
     Raises:
-        LocalEngineError: it keeps something else than keys and values of all positions alike, or computes its
-            logits in more steps than an output layer.
+        LocalEngineError: it cannot be run with such a cache, keeps something else than keys and values of all positions
+            alike, computes its logits in more steps than an output layer, or does not say how long its context is.
     """
-    cache = DynamicCache(config=model.config)
-    tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
-    with torch.inference_mode():
-        outputs = model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state
-        logits = model(input_ids=tokens, use_cache=False).logits
-        own = model.get_output_embeddings()(outputs)
+    try:
+        cache, own, logits = _trial(model)
+    except Exception as error:  # recurrent and hybrid models fail in ways of their own
+        raise LocalEngineError(
+            f"model {name!r} is of the architecture {type(model).__name__}, which the local engine does not run: "
+            f"{type(error).__name__}: {error}. Use Tinker or a self-hosted server for it (base_url), or a model with "
+            "full attention in all layers, such as a Llama, Qwen2, Qwen3 or SmolLM"
+        ) from error
+    if not isinstance(getattr(model.config, "max_position_embeddings", None), int):
+        raise LocalEngineError(
+            f"model {name!r} ({type(model).__name__}) does not say how long its context is (max_position_embeddings in "
+            "its config.json), which the local engine needs; use Tinker or a self-hosted server for it (base_url)"
+        )
     kinds = {type(layer).__name__ for layer in cache.layers}
     if kinds != {"DynamicLayer"}:
         raise LocalEngineError(
-            f"model {name!r} has layers of other kinds than full attention ({', '.join(sorted(kinds))}), which the "
-            "local engine does not run; use Tinker or a self-hosted server for it (base_url)"
+            f"model {name!r} ({type(model).__name__}) has layers of other kinds than full attention "
+            f"({', '.join(sorted(kinds))}), which the local engine does not run; use Tinker or a self-hosted server "
+            "for it (base_url)"
         )
     if not torch.allclose(own.float(), logits.float(), rtol=1e-2, atol=1e-2):
         raise LocalEngineError(
@@ -45,6 +53,16 @@ def cache_shape(model: Any, name: str) -> CacheShape:
         raise LocalEngineError(f"model {name!r} has layers of different shapes, which the local engine does not run")
     ((_, heads, _, key), (_, _, _, value)) = found.pop()
     return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, model.device)
+
+
+def _trial(model: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+    """Reads two tokens: the cache behind them, and logits by the output layer and by the model itself, `[1, 2, V]`."""
+    cache = DynamicCache(config=model.config)
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        outputs = model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state
+        logits = model(input_ids=tokens, use_cache=False).logits
+        return cache, model.get_output_embeddings()(outputs), logits
 
 
 def alike_rows(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheShape, words: int) -> int:

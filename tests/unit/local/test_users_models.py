@@ -8,10 +8,15 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 import torch
+import transformers
 from tests.conftest import read_rows
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from tinker import ModelInput, SamplingParams
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
 from socratic_distill import LocalEngineError, RenderingError, build_socratic_config, train
+from socratic_distill.codec import Codec
+from socratic_distill.local import LocalServiceClient
+from socratic_distill.rendering import Renderer
 from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
 
 
@@ -77,6 +82,51 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     with pytest.raises(LocalEngineError, match=r"does not belong to its weights: 157 of its tokens.*knows 100"):
         run(model, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_template_that_writes_a_token_beyond_the_weights_is_refused(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "<|turn ends|>"})
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|end|>", "<|turn ends|>")
+    assert "<|turn ends|>" in tokenizer.chat_template
+    model = save_model(tmp_path / "model", rows=rows)
+    tokenizer.save_pretrained(model)
+    with pytest.raises(
+        LocalEngineError, match=rf"chat template of model .* writes '<\|turn ends\|>', token {rows}, but"
+    ):
+        run(model, tmp_path / "run")
+
+
+def test_every_end_token_of_generation_config_ends_a_reply(tmp_path):
+    model = save_model(tmp_path / "model")
+
+    def sample(stop=None):
+        client = LocalServiceClient(tmp_path / "store").create_sampling_client(base_model=model).result()
+        params = SamplingParams(max_tokens=12, temperature=1.0, seed=3, stop=stop)
+        return client.sample(ModelInput.from_ints([5, 6, 7]), 1, params).result().sequences[0], client.get_tokenizer()
+
+    free, tokenizer = sample(stop=[])
+    end, other = tokenizer.eos_token_id, free.tokens[5]
+    assert end not in free.tokens and other not in free.tokens[:5] and tokenizer.end_token_ids == (end,)
+    config = GenerationConfig(eos_token_id=[end, other])
+    config.save_pretrained(model)
+    stopped, tokenizer = sample()
+    assert (stopped.tokens, stopped.stop_reason) == (free.tokens[:6], "stop")
+    renderer = Renderer(Codec(tokenizer), "model")
+    assert renderer.end_tokens == (end, other) and renderer.own_length(stopped.tokens) == 5
+
+
+@pytest.mark.parametrize("kind", ["Jamba", "Qwen3Next", "RecurrentGemma", "Mamba", "Bloom"])
+def test_hybrid_and_recurrent_models_are_refused_by_name(kind, tmp_path):
+    sizes = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "pad_token_id": 0, "eos_token_id": 0,
+             "bos_token_id": 0}  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(MODEL_DIR).save_pretrained(tmp_path / "model")
+    with pytest.raises(LocalEngineError, match=rf"(?s){kind}ForCausalLM.*\(base_url\)"):
+        run(str(tmp_path / "model"), tmp_path / "run")
 
 
 def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
