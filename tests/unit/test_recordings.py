@@ -290,7 +290,7 @@ def test_load_recordings_refuses_run_rows(write, change, reason):
     ({"messages": [*SAID, {"role": "user", "content": None}]}, "message 3: content must be text"),
     ({"messages": [*SAID, {"role": "user", "content": [{"type": "image_url"}]}]}, "message 3: content holds"),
     ({"messages": [*SAID, {"role": "user", "content": [{"type": "text"}]}]}, "message 3: text must be text"),
-    ({"messages": [SAID[0], SAID[1] | {"channel": "critic"}]}, "message 2: channel is"),,
+    ({"messages": [SAID[0], SAID[1] | {"channel": "critic"}]}, "message 2: channel is"),
     ({"messages": [SAID[0], SAID[1] | {"content": "<|channel|>final<|message|>a"}]}, "message 2: its content holds"),
     ({"messages": SAID[::-1]}, "the assistant speaks first, but the student must; put a user's message before it"),
     ({"messages": SAID[::-1], "initial_error": "11"}, "or give question and initial_error"),

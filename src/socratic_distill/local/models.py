@@ -94,11 +94,14 @@ def _check_template(name: str, model: Any, tokenizer: Any) -> None:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends a text of the model: its generation_config may list several."""
-    ends = {tokenizer.eos_token_id}
-    for given in (model.generation_config, model.config):
-        named = getattr(given, "eos_token_id", None)
-        ends.update(named if isinstance(named, list | tuple) else [named])
+    """Every token that ends a text of the model: the tokenizer's, and those of generation_config, which may be several.
+
+    Without a file of that name transformers makes one up, with the default of the model's class, which means nothing.
+    """
+    named = model.generation_config.eos_token_id
+    if named == getattr(type(model.config), "eos_token_id", None):
+        named = None
+    ends = {tokenizer.eos_token_id, *(named if isinstance(named, list | tuple) else [named])}
     return tuple(sorted(ends - {None}))
 
 
