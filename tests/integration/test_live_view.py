@@ -6,19 +6,67 @@ import subprocess
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyte
 import pytest
 
 from socratic_distill import TrainingError, train
+from socratic_distill.display.region import Region
+from socratic_distill.futures import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 WIDTH, HEIGHT = 100, 30
-# A service that takes its time, so that there is something to watch.
-SLOW = Fault("sample", nth=1, error="slow", times=10**6, seconds=0.04)
+
+
+class Draws:
+    """How often the view was drawn, and what waits for it."""
+
+    def __init__(self):
+        self._count = 0
+        self._waiting: list[tuple[int, Future[None]]] = []
+        self._lock = threading.Lock()
+
+    def happened(self) -> None:
+        with self._lock:
+            self._count += 1
+            due = [future for count, future in self._waiting if count <= self._count]
+            self._waiting = [one for one in self._waiting if one[0] > self._count]
+        for future in due:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    def after(self, count: int) -> Future[None]:
+        """Done once the view was drawn so many times more."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._waiting.append((self._count + count, future))
+        return future
+
+
+class WatchedService(FakeServiceClient):
+    """Answers a sampling request once the view was drawn meanwhile, so that nothing goes by unseen."""
+
+    def __init__(self, draws: Draws, directory: Path, faults: Sequence[Fault]) -> None:
+        super().__init__(directory, faults=faults)
+        self._draws = draws
+
+    def submit(self, call, action, **arguments):
+        answer = super().submit(call, action, **arguments)
+        if call != "sample":
+            return answer
+        late: Future[Any] = Future()
+
+        def pass_on(_):
+            if late.set_running_or_notify_cancel():
+                late.set_result(answer.result())
+
+        self._draws.after(2).add_done_callback(pass_on)
+        return ServiceFuture(late)
 
 
 class Screen:
@@ -26,6 +74,7 @@ class Screen:
 
     def __init__(self):
         self.frames: list[list[str]] = []
+        self.draws = Draws()
         self._screen = pyte.Screen(WIDTH, HEIGHT)
         self._stream = pyte.ByteStream(self._screen)
 
@@ -53,7 +102,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Sc
     """A pseudo-terminal in place of standard output and error."""
     for name, value in {"TERM": "xterm", "COLUMNS": str(WIDTH), "LINES": str(HEIGHT), **environment}.items():
         monkeypatch.setenv(name, value)
-    screen = Screen()
+    screen, draw = Screen(), Region.draw
+
+    def drawn(region: Region) -> None:
+        draw(region)
+        screen.draws.happened()
+
     master, slave = pty.openpty()
     reader = threading.Thread(target=_read, args=(master, screen))
     reader.start()
@@ -62,6 +116,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Sc
             patched.setattr(sys, "stdout", out)
             patched.setattr(sys, "stderr", out)
             patched.setattr("socratic_distill.display.live._PERIOD", 0.02)
+            patched.setattr(Region, "draw", drawn)
             yield screen
     finally:
         reader.join()
@@ -76,9 +131,9 @@ def _read(master: int, screen: Screen) -> None:
         pass
 
 
-def run(config, server: Path, *faults: Fault) -> None:
+def run(screen: Screen, config, server: Path, *faults: Fault) -> None:
     """Trains, and tells of an error as the examples do."""
-    service = FakeServiceClient(server, faults=[SLOW, *faults])
+    service = WatchedService(screen.draws, server, faults)
     try:
         train(config, service_client=service, rest_client=FakeRestClient(service))
     except TrainingError as error:
@@ -91,7 +146,7 @@ def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path,
     config = make_config(display="auto", max_steps=4, save_every=2, max_recoveries=0, log_path="run")
     lost = Fault("optim_step", nth=4, error=500)
     with terminal(monkeypatch) as failed, pytest.raises(TrainingError):
-        run(config, tmp_path / "server", lost)
+        run(failed, config, tmp_path / "server", lost)
 
     assert failed.showed("starting fresh", "step       0/4", "batch 0", "in flight  playing", "checkpoint none yet")
     assert failed.showed("step       1/4", "batch 1", "left", "elapsed", "teacher_kl", "tells", "sampled")
@@ -101,7 +156,7 @@ def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path,
     assert failed.last.index(view["checkpoint"]) < failed.last.index(view["TrainingError:"])
 
     with terminal(monkeypatch) as resumed:
-        run(config, tmp_path / "server")
+        run(resumed, config, tmp_path / "server")
     assert resumed.showed("resuming at step 2 of 4", "step       2/4", "batch 2", "000002")
     assert not resumed.showed("step       0/4") and not resumed.showed("batch 0")
     view = resumed.view()
@@ -117,7 +172,7 @@ def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path,
     monkeypatch.chdir(tmp_path)
     config = make_config(display="auto", max_steps=3, save_every=1, log_path="run")
     with terminal(monkeypatch) as screen:
-        run(config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
+        run(screen, config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
     told = [i for i, line in enumerate(screen.last) if "recovery 1 of 3" in line]
     assert len(told) == 1 and told[0] < screen.last.index(screen.view()["step"])
     assert "3/3" in screen.view()["step"] and screen.showed("resuming at step 1 of 3")
@@ -126,7 +181,7 @@ def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path,
 def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
     config = make_config(display="auto", max_steps=2)
     with terminal(monkeypatch, COLUMNS="40") as screen:
-        run(config, tmp_path / "server")
+        run(screen, config, tmp_path / "server")
     names = ["step", "teacher_kl", "tells", "tokens", "checkpoint"]
     assert [line.split()[0] for line in screen.last[-len(names) :]] == names
     assert all(len(line) <= 40 for line in screen.last[-len(names) :])
@@ -134,7 +189,7 @@ def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
 
 def test_display_that_is_off_shows_nothing(make_config, tmp_path, monkeypatch):
     with terminal(monkeypatch) as screen:
-        run(make_config(display="off", max_steps=1), tmp_path / "server")
+        train(make_config(display="off", max_steps=1), service_client=FakeServiceClient())
     assert screen.frames == []
 
 

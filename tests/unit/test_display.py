@@ -10,6 +10,7 @@ from typing import Any
 import pyte
 import pytest
 from rich.console import Console
+from tests.conftest import PATIENCE
 
 from socratic_distill.display import Moment, open_display
 
@@ -94,7 +95,7 @@ def test_terminal_shows_the_run_as_it_stands_when_it_draws():
     with closing(open_display("auto", console_on(out))) as display:
         display.watch(look)
         for _ in range(3):
-            assert seen.acquire(timeout=10), "the view is not drawn again by itself"
+            assert seen.acquire(timeout=PATIENCE), "the view is not drawn again by itself"
     assert "5/32" in out.getvalue() and "27 in flight" in out.getvalue() and "playing" in out.getvalue()
     assert "27 in flight" not in "\n".join(out.screen()), "the last state speaks of a run that goes on"
     assert any("stopped here" in line for line in out.screen())
@@ -224,7 +225,7 @@ def test_look_that_fails_leaves_the_last_state():
 
     with closing(open_display("auto", console_on(out))) as display:
         display.watch(look)
-        assert has_failed.wait(timeout=10)
+        assert has_failed.wait(timeout=PATIENCE)
     assert out.screen()[-1] == "checkpoint 000001"
 
 
@@ -258,7 +259,7 @@ def test_terminal_that_is_halted_holds_nobody_up():
 
     class Halted(Terminal):
         def write(self, text):
-            assert free.wait(timeout=10)
+            assert free.wait(timeout=PATIENCE)
             return super().write(text)
 
     free, out = threading.Event(), Halted()

@@ -9,7 +9,32 @@ from pathlib import Path
 from socratic_distill.cloud.lease import Timing
 
 # A lease that runs out while a test waits.
-QUICK = Timing(lease=0.4, patience=5.0, opening=2.0, commit=0.0)
+QUICK = Timing(lease=0.4, patience=60.0, opening=60.0, commit=0.0)
+
+
+class Lively(Timing):
+    """Many heartbeats in a lease, so that a machine under load does not let it run out."""
+
+    @property
+    def beat(self) -> float:
+        return self.lease / 200
+
+
+LIVELY = Lively(lease=6.0, patience=60.0, opening=60.0, commit=0.0)
+
+
+class VirtualClock:
+    """Time that passes only while somebody waits: in place of `time`, and of the event that ends the waiting."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return False
 
 
 class MemoryStore:

@@ -1,11 +1,14 @@
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from tests.unit.cloud.stores_in_tests import QUICK, MemoryStore
+from tests.conftest import PATIENCE
+from tests.unit.cloud.stores_in_tests import QUICK, MemoryStore, VirtualClock
 
 from socratic_distill import RunLocked
+from socratic_distill.cloud import lease
 from socratic_distill.cloud.commits import COMMITS, Commit, add_commit
 from socratic_distill.cloud.lease import BEATS, Heart, take_over
 from socratic_distill.cloud.patience import Patience
@@ -13,45 +16,50 @@ from socratic_distill.cloud.patience import Patience
 SOME = Patience(2.0)
 
 
-def taken(store: MemoryStore) -> Commit:
-    return take_over(store, QUICK, SOME, threading.Event())
+@pytest.fixture(autouse=True)
+def clock(monkeypatch) -> VirtualClock:
+    """Of whoever takes over."""
+    virtual = VirtualClock()
+    monkeypatch.setattr(lease, "time", virtual)
+    return virtual
 
 
-def heart(store: MemoryStore, mine: Commit) -> Heart:
-    one = Heart(store, mine, QUICK, lambda: mine.number)
-    one.start()
-    return one
+@pytest.fixture
+def taken(clock):
+    stop: Any = clock
+    return lambda store: take_over(store, QUICK, SOME, stop)
 
 
-def test_second_writer_is_refused_while_the_first_one_lives():
+def beat(store: MemoryStore, mine: Commit) -> None:
+    store.objects[f"{BEATS}/{mine.fence:010d}.json"] = str(store.count("read", BEATS)).encode()
+
+
+def test_second_writer_is_refused_while_the_first_one_lives(taken):
     store = MemoryStore()
-    beating = heart(store, taken(store))
-    try:
-        with pytest.raises(RunLocked, match=r"being written by process \d+ on .*Wait for it to end"):
-            taken(store)
-    finally:
-        beating.stop()
+    first = taken(store)
+    store.before = lambda call, name: beat(store, first)
+    with pytest.raises(RunLocked, match=r"being written by process \d+ on .*Wait for it to end"):
+        taken(store)
 
 
-def test_writer_that_shows_no_life_is_taken_over_after_its_lease():
+def test_writer_that_shows_no_life_is_taken_over_after_its_lease(taken, clock):
     store = MemoryStore()
-    first, began = taken(store), time.monotonic()
-    heart(store, first).stop()
+    first = taken(store)
+    beat(store, first)
     second = taken(store)
-    assert time.monotonic() - began >= QUICK.lease
+    assert QUICK.lease <= clock.now < 1.1 * QUICK.lease
     assert (second.number, second.fence) == (2, 2) and second.writer != first.writer
 
 
-def test_writer_that_ended_in_good_order_is_not_waited_for():
+def test_writer_that_ended_in_good_order_is_not_waited_for(taken, clock):
     store = MemoryStore()
     first = taken(store)
     assert add_commit(store, replace(first, number=2, released=True), SOME)
-    began = time.monotonic()
     assert taken(store).number == 3
-    assert time.monotonic() - began < QUICK.lease / 2
+    assert clock.now == 0
 
 
-def test_writer_that_ends_while_it_is_watched_is_taken_over_at_once():
+def test_writer_that_ends_while_it_is_watched_is_taken_over_at_once(taken):
     store = MemoryStore()
     first = taken(store)
 
@@ -64,7 +72,7 @@ def test_writer_that_ends_while_it_is_watched_is_taken_over_at_once():
     assert taken(store).number == 3
 
 
-def test_commit_of_the_watched_writer_shows_that_it_lives():
+def test_commit_of_the_watched_writer_shows_that_it_lives(taken):
     store = MemoryStore()
     first = taken(store)
 
@@ -78,15 +86,14 @@ def test_commit_of_the_watched_writer_shows_that_it_lives():
         taken(store)
 
 
-def test_time_in_which_the_store_was_out_of_reach_does_not_count():
+def test_time_in_which_the_store_was_out_of_reach_does_not_count(taken, clock):
     store = MemoryStore()
     first = taken(store)
-    late = time.monotonic() + 0.25 * QUICK.lease
 
     def stall(call, name):
-        if call == "read" and COMMITS in name and time.monotonic() > late:
+        if call == "read" and COMMITS in name and store.count("read", BEATS) == 3:
             store.before = lambda call, name: None
-            time.sleep(QUICK.lease)  # the writer cannot beat either
+            clock.wait(QUICK.lease)  # the writer cannot beat either
             store.objects[f"{BEATS}/{first.fence:010d}.json"] = b"late, but alive"
 
     store.before = stall
@@ -94,31 +101,24 @@ def test_time_in_which_the_store_was_out_of_reach_does_not_count():
         taken(store)
 
 
-def test_of_two_that_take_over_at_once_one_is_refused():
+def test_of_two_that_take_over_at_once_one_is_refused(taken):
     store = MemoryStore()
     taken(store)
-    found: list[object] = []
+    found: list[Commit] = []
 
-    def try_it():
-        try:
+    def get_ahead(call, name):
+        if call == "create" and COMMITS in name:
+            store.before = lambda call, name: None
             found.append(taken(store))
-        except RunLocked as error:
-            found.append(error)
+            store.before = lambda call, name: beat(store, found[0])
 
-    threads = [threading.Thread(target=try_it) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    while not any(isinstance(one, Commit) for one in found):
-        time.sleep(0.01)
-    winner = next(one for one in found if isinstance(one, Commit))
-    beating = heart(store, winner)
-    for thread in threads:
-        thread.join()
-    beating.stop()
-    assert sorted(type(one).__name__ for one in found) == ["Commit", "RunLocked"]
+    store.before = get_ahead
+    with pytest.raises(RunLocked):
+        taken(store)
+    assert [one.number for one in found] == [2]
 
 
-def test_waiting_can_be_stopped():
+def test_waiting_can_be_stopped(taken):
     store, stop = MemoryStore(), threading.Event()
     taken(store)
     stop.set()
@@ -126,12 +126,13 @@ def test_waiting_can_be_stopped():
         take_over(store, QUICK, SOME, stop)
 
 
-def test_heart_notices_who_has_taken_over():
+def test_heart_notices_who_has_taken_over(taken):
     store = MemoryStore()
     mine = taken(store)
-    beating = heart(store, mine)
+    beating = Heart(store, mine, QUICK, lambda: mine.number)
+    beating.start()
     add_commit(store, replace(mine, number=2, writer="theirs", holder={"host": "there", "pid": 3}), SOME)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while beating.usurper is None and time.monotonic() < until:
         time.sleep(0.01)
     beating.stop()
