@@ -192,7 +192,7 @@ class SocraticConfig(BaseModel):
     adam_beta1: Beta = Field(0.9, description="Adam's decay of the first moment.")
     adam_beta2: Beta = Field(0.95, description="Adam's decay of the second moment.")
     adam_eps: Annotated[float, Field(ge=1e-30, le=1.0, strict=True)] = Field(1e-12, description="Adam's epsilon.")
-    weight_decay: NotNegative = Field(0.0, description="AdamW's decoupled weight decay.")
+    weight_decay: Factor = Field(0.0, description="AdamW's decoupled weight decay.")
     grad_clip_norm: NotNegative = Field(0.0, description="Largest norm of a step's gradient; 0 clips nothing.")
     num_substeps: Groups = Field(
         1,

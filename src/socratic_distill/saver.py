@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from socratic_distill.checkpoints import CheckpointManager
-from socratic_distill.errors import SaveError
+from socratic_distill.errors import InvalidAnswer, SaveError
 from socratic_distill.escaping import get_logger
 from socratic_distill.failures import failure, is_answer
 from socratic_distill.interrupts import beside, take_note
@@ -149,19 +149,25 @@ class Saver:
         """Waits for a save and records it; gives its path, or None where the service answered with an error.
 
         Raises:
+            InvalidAnswer: the service says that it saved, and not where.
             SaveError: too many in a row failed.
             ServiceError: the answer never came; the client is lost.
             StorageError: the record cannot be written.
         """
         record, key = pending.record, pending.key
         try:
-            path = str((await pending.request).path)
+            path = (await pending.request).path
         except Exception as error:
             if not is_answer(error):
                 raise self._lost(record, key, error) from error
             self._count_failure(record, key, error)
             _log.warning("the save %r (%s) failed: %s; it is tried again at the next step", record.name, key, error)
             return None
+        if not isinstance(path, str) or not path:
+            raise InvalidAnswer(
+                f"the save {record.name!r} ({key}) was answered without a path: {path!r}. Start the same script again "
+                "to resume from the last recorded state"
+            )
         self._failed[key] = 0
         self._journal.append(record.model_copy(update={key: path}))
         return path

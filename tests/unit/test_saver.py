@@ -3,11 +3,20 @@
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from socratic_distill import CheckpointManager, SaveError, TrainingError, load_checkpoints, train, train_async
+from socratic_distill import (
+    CheckpointManager,
+    InvalidAnswer,
+    SaveError,
+    TrainingError,
+    load_checkpoints,
+    train,
+    train_async,
+)
 from socratic_distill.journal import Journal
 from socratic_distill.policies import AnyOf, EveryBatches, EverySeconds, SavePlan
 from socratic_distill.run import RunDirectory
@@ -141,6 +150,17 @@ async def test_sampler_save_that_failed_gives_no_path_and_the_next_a_new_name(be
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("path", [None, "", 7])
+async def test_save_that_is_answered_without_a_path_is_recorded_nowhere(bench, path):
+    async def answer():
+        return SimpleNamespace(path=path)
+
+    saver = bench().saver
+    pending = replace(saver.submit("periodic", 2, 2), request=answer())
+    with pytest.raises(InvalidAnswer, match="without a path"):
+        await saver.confirm(pending)
+
+
 @pytest.mark.parametrize("error", ["submission", "connection", "timeout", "lost_answer", "poisoned", 500, 409])
 async def test_save_without_an_answer_is_a_lost_client(bench, error):
     one = bench(faults=[Fault("save_state", nth=1, error=error)])
