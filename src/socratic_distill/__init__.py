@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TeacherError,
         TrainingError,
         UnsupportedFeature,
+        UnsupportedModel,
         UntrustedConfig,
     )
     from socratic_distill.estimate import CostEstimate, CostLine, estimate_cost
@@ -69,7 +70,7 @@ _ERRORS = (
     "EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing "
     "LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError "
     "RolloutError RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError "
-    "StartError StorageError TeacherError TrainingError UnsupportedFeature UntrustedConfig"
+    "StartError StorageError TeacherError TrainingError UnsupportedFeature UnsupportedModel UntrustedConfig"
 )
 _NAMES = {
     "checkpoints": "CheckpointManager load_checkpoints",
@@ -137,6 +138,7 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "UnsupportedFeature",
+    "UnsupportedModel",
     "UntrustedConfig",
     "build_socratic_config",
     "compare",

@@ -33,7 +33,8 @@ SocraticError
 │   └── UnsupportedFeature         the service lacks what the objective needs
 ├── LocalEngineError               the engine in this process: model files, memory, weights
 │   ├── DamagedWeights             saved weights whose files cannot be read, or that do not fit the model
-│   └── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
+│   ├── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
+│   └── UnsupportedModel           a model of an architecture that the local engine does not train
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
@@ -253,6 +254,10 @@ class DamagedWeights(LocalEngineError):
 
 class LocalExtraMissing(LocalEngineError, ImportError):
     """`base_url="local"` needs the packages of the `local` extra."""
+
+
+class UnsupportedModel(LocalEngineError):
+    """The local engine does not train models of this architecture; the message says what does not hold."""
 
 
 class EventLoopRunning(SocraticError, RuntimeError):

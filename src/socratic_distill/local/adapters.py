@@ -1,18 +1,23 @@
 """LoRA adapters on a base model, through peft: one per training client and per set of sampler weights."""
 
 import itertools
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
-from socratic_distill.local.layers import AdapterLinear, BaseLinear
+from socratic_distill.local.layers import AdapterLinear
+from socratic_distill.local.targets import Part, find_targets
 
+_log = logging.getLogger(__name__)
 # As Tinker's service scales its adapters.
 LORA_ALPHA = 32
 
@@ -26,6 +31,12 @@ class LoraShape:
     train_attn: bool = True
     train_unembed: bool = True
 
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What it is to train."""
+        wanted: dict[Part, bool] = {"attn": self.train_attn, "mlp": self.train_mlp, "unembed": self.train_unembed}
+        return frozenset(part for part, on in wanted.items() if on)
+
 
 @contextmanager
 def peft_quiet() -> Iterator[None]:
@@ -35,7 +46,20 @@ def peft_quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*tie.*")
         # peft asks transformers for an attribute that transformers is about to rename.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        # A saved adapter on both Linear and Conv1D layers: peft sets the flag for each layer as it must be.
+        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         yield
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The same modules without the model's own class and config, as peft is to see them.
+
+    Of mixture-of-experts models that it knows by their config, peft takes a layer called gate_proj for a fused
+    parameter of experts, and adapts that: it is no layer of `AdapterLinear`, and would be on at all times.
+    """
+    modules = nn.Module()
+    modules._modules = model._modules  # shared: what peft replaces here is replaced in the model
+    return modules
 
 
 class Adapters:
@@ -45,17 +69,18 @@ class Adapters:
         """Finds the layers that adapters go on.
 
         Args:
-            model: with `BaseLinear` layers.
+            model: frozen, without adapters.
             model_name: as the user wrote it.
         """
         self._model = model
         self._model_name = model_name
-        self._linear = [path for path, module in model.named_modules() if isinstance(module, BaseLinear)]
+        self.targets = find_targets(model)
         self._peft: PeftModel | None = None
         self._layers: list[AdapterLinear] = []
         self._numbers = itertools.count(1)
         # A dropped adapter, kept for the next copy: making one takes peft half a second on 210 layers.
         self._spare: str | None = None
+        self._told: set[str] = set()  # warnings given
 
     def __len__(self) -> int:
         """Number of adapters."""
@@ -73,12 +98,32 @@ class Adapters:
         )
         return self._add(config, seed)
 
+    def coverage(self, shape: LoraShape) -> tuple[float, str]:
+        """The share of the linear weights asked for that an adapter reaches, in [0, 1], and that in words."""
+        share, left_out = self.targets.share(shape.parts), self.targets.left_out(shape.parts)
+        text = f"LoRA reaches {_percent(share)} of the linear weights of model {self._model_name!r}"
+        if left_out:
+            text += f"; without it stay {', '.join(left_out)}"
+        return share, text
+
+    def tell_share(self, shape: LoraShape) -> None:
+        """Warns, once for each model, where an adapter reaches less than was asked for."""
+        share, text = self.coverage(shape)
+        if share < 1 and text not in self._told:
+            self._told.add(text)
+            _log.warning("%s", text)
+
     def load(self, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> str:
         """Adds an adapter with saved weights; gives its name.
 
         Raises:
             DamagedWeights: they do not fit the model.
         """
+        if config.target_parameters:
+            raise DamagedWeights(
+                f"the saved adapter changes fused experts of model {self._model_name!r}, which the local engine does "
+                "not train; load weights that were saved without them, or begin anew"
+            )
         config.inference_mode = False
         name = self._add(config, seed=0)
         assert self._peft is not None
@@ -113,6 +158,14 @@ class Adapters:
             self._peft.delete_adapter(self._spare)
         self._spare = adapter
 
+    def remove(self, adapters: Iterable[str]) -> None:
+        """Frees adapters at once, without keeping one for the next copy."""
+        for adapter in adapters:
+            assert self._peft is not None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # peft warns where the last adapter goes
+                self._peft.delete_adapter(adapter)
+
     def switch(self, adapter: str | None) -> None:
         """Puts one adapter on, or none."""
         for layer in self._layers:
@@ -146,21 +199,24 @@ class Adapters:
     def _add(self, config: LoraConfig, seed: int | None) -> str:
         adapter = f"adapter{next(self._numbers)}"
         config.base_model_name_or_path = None  # peft fills in where this base was loaded from
-        config._register_custom_module({BaseLinear: AdapterLinear})
+        config._register_custom_module({nn.Linear: AdapterLinear, Conv1D: AdapterLinear})
         with torch.random.fork_rng(devices=[]), peft_quiet():
             torch.manual_seed(0 if seed is None else seed)
             if self._peft is None:
-                self._peft = get_peft_model(self._model, config, adapter_name=adapter)  # pyright: ignore
+                self._peft = PeftModel(bare(self._model), config, adapter_name=adapter)  # pyright: ignore
             else:
                 self._peft.add_adapter(adapter, config)
         self._layers = [module for module in self._model.modules() if isinstance(module, AdapterLinear)]
         return adapter
 
     def _targets(self, shape: LoraShape) -> list[str]:
-        """Names of the linear modules that carry the adapter."""
-        wanted = {"attn": shape.train_attn, "mlp": shape.train_mlp, "lm_head": shape.train_unembed}
-        parts = [part for part, on in wanted.items() if on]
-        targets = {path.rpartition(".")[2] for path in self._linear if any(part in path for part in parts)}
-        if not targets:
-            raise LocalEngineError(f"model {self._model_name!r} has no linear layer in any of {parts} to train")
-        return sorted(targets)
+        """Names of the linear layers that carry the adapter."""
+        names = self.targets.spelled(shape.parts)
+        if not names:
+            raise LocalEngineError(f"model {self._model_name!r} has no linear layer in any of {sorted(shape.parts)}")
+        return names
+
+
+def _percent(share: float) -> str:
+    """A share below 1 is never shown as 100 %."""
+    return f"{100 if share == 1 else min(99.9, 100 * share):.3g} %"

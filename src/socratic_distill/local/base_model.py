@@ -41,6 +41,7 @@ class BaseModel:
         self.name = name
         self.machine = machine
         self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
+        self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.shape = cache_shape(self.model, name)
         self.prefixes = PrefixMemory()
         self.block_rows: dict[bool, int] = {}
@@ -59,8 +60,13 @@ class BaseModel:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids that the model knows."""
+        """Number of token ids that the model has embeddings for."""
         return self.model.get_input_embeddings().num_embeddings
+
+    @property
+    def known_tokens(self) -> int:
+        """Ids below this may be sampled and named: further rows of the embeddings are padding, without a text."""
+        return min(self._tokens, self.vocabulary)
 
     @contextmanager
     def recomputing(self) -> Iterator[None]:

@@ -86,9 +86,17 @@ def stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
 
 
-def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any) -> list[int]:
-    """The next token of every row, from logits `[B, V]`; each row takes its own."""
+def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any, known: int) -> list[int]:
+    """The next token of every row; each row takes its own.
+
+    Args:
+        logits: of all rows of the embeddings, `[B, V]`; log-probabilities are normalised over all.
+        rows: the replies.
+        tokenizer: the model's.
+        known: ids below this are drawn and named; the others are padding.
+    """
     logprobs = torch.log_softmax(logits, dim=-1)
+    logits, logprobs = logits[:, :known], logprobs[:, :known]
     numbers = torch.tensor([row.next_draw() for row in rows], dtype=torch.float64, device=logits.device)
     chosen = choose(distribution(logits, logprobs, rows), numbers[:, None])[:, 0]
     picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()

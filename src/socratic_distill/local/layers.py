@@ -50,6 +50,9 @@ class AdapterLinear(LoraLinear):
         rows, scaling = x.reshape(-1, x.shape[-1]), self.scaling[name]
         factors: list[Any] = [module[name].weight for module in (self.lora_A, self.lora_B)]
         down, up = factors
+        if not isinstance(base, BaseLinear):  # of another class, whose own forward may do more
+            inner = x @ down.to(x.dtype).T
+            return base(x) + (inner @ up.to(x.dtype).T) * scaling
         if torch.is_grad_enabled():
             result: Any = _Adapted.apply(rows, base.weight, base.bias, down, up, scaling)
             return result.reshape(*x.shape[:-1], -1)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 
 from socratic_distill.errors import ConfigError, DamagedWeights
-from socratic_distill.local.adapters import peft_quiet
+from socratic_distill.local.adapters import bare, peft_quiet
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model, stored_precision
 from socratic_distill.local.saved_adapters import read_adapter_config
+from socratic_distill.local.targets import find_targets
 from socratic_distill.trust import Grant
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -46,20 +48,36 @@ def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
     config = read_adapter_config(directory)
     if not (directory / _WEIGHTS).is_file():  # peft would go on to look for pickles, and on the model hub
         raise DamagedWeights(f"the weights in {directory} are damaged: there is no {_WEIGHTS}; give other weights")
-    if "lm_head" in (config.target_modules or ()):
-        _untie(model)
     try:
+        tensors = load_file(directory / _WEIGHTS)
+        if any(f".{find_targets(model).output}.lora_" in tensor for tensor in tensors):
+            _untie(model)
         with peft_quiet():
-            merged: Any = PeftModel.from_pretrained(model, str(directory), config=config).merge_and_unload()
+            _merge(model, config, tensors)
     except Exception as error:  # peft and safetensors raise many kinds
         raise DamagedWeights(f"the weights in {directory} cannot be put on {name!r}: {error}") from error
     kept = stored_precision(name, grant.allow_code) if dtype == "auto" else getattr(torch, dtype)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    merged.to(kept).save_pretrained(partial)
+    model.to(kept).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     os.rename(partial, out)
+
+
+def _merge(model: Any, config: Any, tensors: dict[str, torch.Tensor]) -> None:
+    """Adds an adapter to the weights of its model.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    adapted = PeftModel(bare(model), config)  # pyright: ignore[reportArgumentType]
+    own = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in tensors.items()}:
+        raise ValueError("its tensors are of other layers or shapes")
+    set_peft_model_state_dict(adapted, tensors)
+    merged: Any = adapted.base_model
+    merged.merge_and_unload()
 
 
 def _untie(model: Any) -> None:

@@ -89,9 +89,10 @@ def _begin(weights: Weights, slots: Slots, low: int, works: Sequence[Work]) -> N
             work.scores = answer(weights, work.tokens, work.question, outputs)
     rows = [row for work in works for row in work.rows]
     states = [lasts[i] for i, work in enumerate(works) for _ in work.rows]
+    base = weights.base
     for start in range(0, len(rows), weights.chunk):
         stop = start + weights.chunk
-        draw(weights.logits(torch.stack(states[start:stop])), rows[start:stop], weights.base.tokenizer)
+        draw(weights.logits(torch.stack(states[start:stop])), rows[start:stop], base.tokenizer, base.known_tokens)
 
 
 class _Batch:
@@ -141,7 +142,8 @@ class _Batch:
         tokens = torch.tensor([[row.tokens[-1]] for row in self._rows])
         here = Pass(self._slots, range(len(self._rows)), self._lengths, 1)
         outputs = self._weights.read(tokens, here)
-        draw(self._weights.logits(outputs[:, 0]), self._rows, self._weights.base.tokenizer)
+        base = self._weights.base
+        draw(self._weights.logits(outputs[:, 0]), self._rows, base.tokenizer, base.known_tokens)
         self._lengths = [length + 1 for length in self._lengths]
         self._sweep()
 

@@ -28,13 +28,13 @@ def read_adapter_config(directory: Path) -> LoraConfig:
     stored = read_object(path, DamagedWeights, "it says which layers the weights are for; load another state")
     rank, alpha = (_number((stored or {}).get(name)) for name in ("r", "lora_alpha"))
     modules, experts = ((stored or {}).get(name) for name in ("target_modules", "target_parameters"))
-    if rank is None or alpha is None or not _names(modules) or not (experts is None or _names(experts)):
+    if rank is None or alpha is None or not _names(modules) or not (experts in (None, []) or _names(experts)):
         raise DamagedWeights(
             f"{path} is of no LoRA that the local engine saves; expected r, lora_alpha and target_modules, a list of "
             "names. Load another state"
         )
     fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, target_parameters=experts, **fixed)
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, target_parameters=experts or None, **fixed)
 
 
 def _number(value: object) -> int | None:

@@ -101,7 +101,7 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
         question: what is asked.
         outputs: outputs from `question.first` on, `[P - first, H]`; the last foretells no token of the prompt.
     """
-    scores = Scores.blank(question)
+    scores, known = Scores.blank(question), weights.base.known_tokens
     numbers = None
     if question.alternatives:
         drawn = stream(question.seed, 0, "alternatives").random((question.size - 1, question.alternatives))
@@ -110,12 +110,13 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
         stop = min(start + weights.chunk, question.size - 1)
         logits = weights.logits(outputs[start - question.first : stop - question.first])
         logprobs = torch.log_softmax(logits, dim=-1)  # row i foretells token i + 1
-        _score(question, tokens, scores, start, logprobs)
+        _score(question, tokens, scores, start, logprobs, known)
         if question.targets is not None:
             wanted = torch.from_numpy(question.targets[start:stop]).to(logprobs.device)
             found = logprobs.gather(1, wanted.clamp(min=0)).masked_fill(wanted < 0, 0.0)
             scores.targets[start:stop] = found.cpu().numpy()
         if numbers is not None:
+            logits = logits[:, :known]
             if question.temperature == 0:
                 chosen = logits.argmax(-1, keepdim=True).expand(-1, question.alternatives)
             else:
@@ -125,8 +126,10 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
     return scores
 
 
-def _score(question: Question, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor) -> None:
-    """Fills in log-probabilities and likeliest tokens from the first scored one on."""
+def _score(
+    question: Question, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor, known: int
+) -> None:
+    """Fills in log-probabilities and likeliest tokens, ids below `known` alone, from the first scored one on."""
     skipped = max(0, question.first_scored - 1 - start)
     if skipped >= len(logprobs) or not (question.logprobs or question.top):
         return
@@ -135,6 +138,6 @@ def _score(question: Question, tokens: tuple[int, ...], scores: Scores, start: i
     own = torch.tensor(tokens[begin:end], device=logprobs.device)
     scores.logprobs[begin:end] = logprobs.gather(1, own[:, None])[:, 0].cpu().numpy()
     if question.top:
-        ids, values = likeliest(logprobs, question.top)
+        ids, values = likeliest(logprobs[:, :known], question.top)
         scores.top_ids[begin:end, : ids.shape[1]] = ids
         scores.top_logprobs[begin:end, : ids.shape[1]] = values

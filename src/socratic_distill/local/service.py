@@ -12,6 +12,7 @@ from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, run_batch
 from socratic_distill.local.machine import Machine
+from socratic_distill.local.proof import check_reading, prove
 from socratic_distill.local.sampling_client import LocalSamplingClient
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.scheduler import Job, Scheduler
@@ -73,6 +74,8 @@ class LocalServiceClient:
         def create() -> LocalTrainingClient:
             base = self._base(base_model)
             shape = LoraShape(rank, train_mlp, train_attn, train_unembed)
+            prove(base, shape)
+            base.adapters.tell_share(shape)
             trainer = AdapterTrainer(base, base.adapters.add(shape, seed))
             return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())
 
@@ -150,11 +153,12 @@ class LocalServiceClient:
         return next(self._unseeded)
 
     def _training_client(self, saved: Saved, with_optimizer: bool) -> LocalTrainingClient:
+        shape = LoraShape(**{name: saved.facts[name] for name in asdict(LoraShape(1))})
+        prove(self._base(saved.facts["base_model"]), shape)
         base, adapter = self._load(saved)
         trainer = AdapterTrainer(base, adapter)
         if with_optimizer:
             trainer.restore(saved.optimizer, saved.facts["steps"])
-        shape = LoraShape(**{name: saved.facts[name] for name in asdict(LoraShape(1))})
         return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())
 
     def _load(self, saved: Saved) -> tuple[BaseModel, str]:
@@ -165,5 +169,7 @@ class LocalServiceClient:
         if name not in self.models:
             if self._grant is not None:
                 self._grant.check_model(name)
-            self.models[name] = BaseModel(name, self._trust_remote_code, self._machine)
+            base = BaseModel(name, self._trust_remote_code, self._machine)
+            check_reading(base)
+            self.models[name] = base
         return self.models[name]

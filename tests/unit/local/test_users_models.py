@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+import numpy as np
+import tinker
 import torch
 import transformers
 from tests.conftest import read_rows
@@ -36,12 +38,15 @@ def save_model(directory, rows=None, **changes):
     return str(directory)
 
 
-def run(model, log_path):
+BETA: dict[str, Any] = {"jensen_shannon": {"beta": 0.5}}
+
+
+def run(model, log_path, teacher=None, **changes: Any):
     """One step; the rows of its dialogues."""
     config = build_socratic_config(
         tutor_model_name=model,
         student_model_name=model,
-        teacher_model_name=model,
+        teacher_model_name=teacher or model,
         learning_rate=1e-3,
         max_tokens=10,
         log_path=log_path,
@@ -52,6 +57,7 @@ def run(model, log_path):
         max_turns=2,
         max_steps=1,
         display="off",
+        **changes,
     )
     assert train(config).status == "completed"
     return read_rows(log_path / "dialogues.jsonl")
@@ -68,13 +74,48 @@ def test_a_tokenizer_without_a_pad_token_serves(tmp_path):
     assert [one["error"] for one in dialogues] == [None] * 4
 
 
-def test_ids_beyond_the_tokenizer_are_trained_on_and_say_nothing(tmp_path):
+# Embeddings padded beyond the tokenizer, as 151,936 and 152,064 rows of models of one family.
+@pytest.mark.parametrize(
+    ("rows", "objective"),
+    [
+        ((300, 600), "sampled_reverse_kl"),
+        ((600, 300), "sampled_reverse_kl"),
+        ((None, 600), "forward_kl"),
+        ((600, None), "jensen_shannon"),
+    ],
+)
+def test_models_padded_to_different_widths_train_together(tmp_path, rows, objective):
     known = len(AutoTokenizer.from_pretrained(MODEL_DIR))
-    dialogues = run(save_model(tmp_path / "model", rows=2000), tmp_path / "run")
+    tutor, teacher = (save_model(tmp_path / name, rows=n) for name, n in zip(("a", "b"), rows, strict=True))
+    options: dict[str, Any] = {"kind": objective} if objective == "sampled_reverse_kl" else {"kind": objective, "k": 8}
+    dialogues = run(tutor, tmp_path / "run", teacher, objective=options | BETA.get(objective, {}))
     assert [one["error"] for one in dialogues] == [None] * 4
     replies = [turn for one in dialogues for turn in one["turns"] if turn["role"] == "tutor"]
-    assert any(token >= known for turn in replies for token in turn["tokens"])
-    assert all(len(turn["teacher_logprobs"]) == len(turn["tokens"]) for turn in replies)
+    assert replies and all(token < known for turn in replies for token in turn["tokens"])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+def test_padding_is_never_drawn_or_named_and_still_scored(tmp_path, service, temperature):
+    path = save_model(tmp_path / "model", rows=2000)
+    known = len(AutoTokenizer.from_pretrained(MODEL_DIR))
+    client = service.create_sampling_client(base_model=path).result()
+    model = service.models[path].model
+    with torch.no_grad():  # padding is likelier than all tokens together
+        model.lm_head.weight[known:] = model.lm_head.weight[:known].mean(0) * 30
+    params = tinker.SamplingParams(max_tokens=20, temperature=temperature, seed=1, stop=[])
+    prompt = tinker.ModelInput.from_ints([7, 8, 9])
+    answer = client.sample(
+        prompt, 4, params, topk_prompt_logprobs=known + 5, topk_sample_logprobs=3, prompt_alt_tokens_k=50
+    ).result()
+    assert all(token < known for one in answer.sequences for token in one.tokens)
+    assert all(token < known for one in answer.sequences for row in one.topk_logprobs for token, _ in row)
+    assert (answer.prompt_alt_tokens.tokens.to_numpy() < known).all()
+    assert {token for token, _ in answer.topk_prompt_logprobs[1]} == set(range(known)), "every token, and no padding"
+    reply = answer.sequences[0]
+    with torch.no_grad():
+        logits = model(torch.tensor([[7, 8, 9, *reply.tokens]])).logits[0, 2:-1]
+    expected = torch.log_softmax(logits, -1).gather(1, torch.tensor(reply.tokens)[:, None])[:, 0]
+    np.testing.assert_allclose(reply.logprobs, expected, atol=5e-5)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):

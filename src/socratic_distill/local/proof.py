@@ -1,0 +1,253 @@
+"""Proof, before anything is trained, that a LoRA on a model does what the engine takes for granted.
+
+A fresh adapter proves nothing, since its B is zero and it changes nothing wherever it is. So adapters are filled from
+fixed seeds, tried on a short prompt, and removed again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import tinker
+import torch
+
+from socratic_distill.errors import LocalEngineError, UnsupportedModel
+from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.base_model import BaseModel
+from socratic_distill.local.draws import Row
+from socratic_distill.local.failures import explain
+from socratic_distill.local.sampling import Work, carry_out
+from socratic_distill.local.saved_adapters import read_adapter_config
+from socratic_distill.local.scoring import Question
+from socratic_distill.local.store import Store
+from socratic_distill.local.training import AdapterTrainer
+
+_PROMPT, _REPLY, _RANK = 12, 4, 2
+# A filled adapter adds to a layer's outputs about as much as its inputs are large, so that log-probabilities change
+# by far more than the mean difference that sampling and training may have: they round differently.
+_STRENGTH = 0.3
+# What was found of a model, by its content: None where all holds, else what does not.
+_verdicts: dict[str, str | None] = {}
+
+
+def check_reading(base: BaseModel) -> None:
+    """Returns if the engine reads and samples on a model as its own forward pass does.
+
+    Args:
+        base: the model, without an adapter on.
+
+    Raises:
+        UnsupportedModel: it does not.
+    """
+    tokens = _tokens(base)
+    row, work = _work(tokens)
+    try:
+        carry_out(base, None, [work])
+        sampled, whole = _sampled(row, work), [*tokens, *row.tokens]
+        with torch.inference_mode():
+            inputs = torch.tensor([whole], device=base.machine.device)
+            logits = base.model(input_ids=inputs, use_cache=False).logits[0, :-1]
+        logprobs = torch.log_softmax(logits.double(), -1).cpu().numpy()
+    except Exception as error:
+        raise _refusal(base, "run", f"reading a short prompt failed with {_named(error)}") from error
+    difference = float(np.abs(logprobs[np.arange(len(whole) - 1), whole[1:]] - sampled).mean())
+    if not difference <= _bound(base):
+        raise _refusal(
+            base, "run", f"its log-probabilities in the engine and in its own forward differ by {difference:.2g} nats"
+        )
+
+
+def prove(base: BaseModel, shape: LoraShape) -> None:
+    """Returns if an adapter of this shape, rank apart, works on the model; finds it out once for each model.
+
+    Args:
+        base: the model; it is left as it was.
+        shape: of the adapter to train.
+
+    Raises:
+        UnsupportedModel: something that training relies on does not hold.
+        LocalEngineError: memory does not suffice, or there is no layer to train.
+    """
+    key = _content(base, shape)
+    if key not in _verdicts:
+        _verdicts[key] = _try(base, shape)
+    problem = _verdicts[key]
+    if problem is not None:
+        raise _refusal(base, "train", problem)
+
+
+def _refusal(base: BaseModel, use: str, problem: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"the local engine cannot {use} model {base.name!r} ({type(base.model).__name__}): {problem}. Choose a model "
+        f"of another architecture, or {use} this one on Tinker or a self-hosted server (base_url)"
+    )
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0].rstrip('.')}"
+
+
+def _bound(base: BaseModel) -> float:
+    """Most by which log-probabilities may differ in the mean, nats, where two ways round differently."""
+    return 0.2 if base.model.dtype.itemsize < 4 else 1e-3
+
+
+def _tokens(base: BaseModel) -> tuple[int, ...]:
+    """A short prompt, always the same."""
+    random_numbers = np.random.Generator(np.random.Philox(key=1))
+    size = max(2, min(_PROMPT, base.max_context - _REPLY))
+    return tuple(random_numbers.integers(base.known_tokens, size=size).tolist())
+
+
+def _work(tokens: tuple[int, ...]) -> tuple[Row, Work]:
+    """A reply to sample, and log-probabilities of the prompt to find."""
+    row = Row(_REPLY, 1.0, 1.0, -1, frozenset(), (), seed=0, index=0)
+    return row, Work(tokens, [row], Question(size=len(tokens), logprobs=True))
+
+
+def _sampled(row: Row, work: Work) -> np.ndarray:
+    """Log-probabilities of a work's prompt, but for its first token, and of its reply."""
+    assert work.scores is not None
+    return np.concatenate([work.scores.logprobs[1:], row.logprobs])
+
+
+def _try(base: BaseModel, shape: LoraShape) -> str | None:
+    """What does not hold; None if all does."""
+    proof = _Proof(base, LoraShape(_RANK, shape.train_mlp, shape.train_attn, shape.train_unembed))
+    try:
+        proof.run()
+    except _Disproof as problem:
+        return str(problem)
+    except LocalEngineError:
+        raise
+    except Exception as error:
+        failure = explain(error, "a prompt of a few tokens")
+        if isinstance(failure, LocalEngineError) and "out of memory" in str(failure):
+            raise failure from error
+        return f"the trial with a LoRA on it failed with {_named(error)}"
+    finally:
+        proof.clear()
+    return None
+
+
+class _Disproof(Exception):
+    """Something that training relies on does not hold."""
+
+
+class _Proof:
+    """The trial: adapters `first` and `second`, and the first one saved and read again."""
+
+    def __init__(self, base: BaseModel, shape: LoraShape) -> None:
+        self._base = base
+        self._shape = shape
+        self._adapters: list[str] = []
+        self._tokens = _tokens(base)
+
+    def run(self) -> None:
+        """Raises _Disproof, or whatever torch and the model raise."""
+        before = self._scores(None)
+        first = self._filled(seed=1)
+        self._same(before, None, "with the adapter off, the base model's log-probabilities change by up to {}")
+        with_first = self._scores(first)
+        change = self._change(with_first, before, "with the adapter on, the log-probabilities stay as they were")
+        second = self._filled(seed=2)
+        self._same(with_first, first, "a second adapter changes the log-probabilities of the first by up to {}")
+        self._change(self._scores(second), with_first, "two different adapters give the same log-probabilities")
+        self._trains_as_it_samples(first, min(_bound(self._base), change / 4))
+        self._same(with_first, self._reopened(first), "saved and opened again, an adapter's differ by up to {}")
+        self._same(before, None, "after a gradient, the base model's log-probabilities differ by up to {}")
+
+    def clear(self) -> None:
+        """Removes the adapters."""
+        for adapter in self._adapters:
+            self._base.prefixes.forget(adapter)
+        self._base.adapters.remove(self._adapters)
+
+    def _filled(self, seed: int) -> str:
+        adapter = self._base.adapters.add(self._shape, seed)
+        self._adapters.append(adapter)
+        generator = torch.Generator().manual_seed(seed)
+        scaling = self._base.adapters.config(adapter).lora_alpha / _RANK
+        with torch.no_grad():
+            for name, parameter in self._base.adapters.parameters(adapter).items():
+                values = torch.randn(parameter.shape, generator=generator)
+                is_down = "lora_A" in name
+                size = parameter.shape[1] ** 0.5 if is_down else scaling * _RANK**0.5 / _STRENGTH
+                parameter.copy_(values / size)
+        return adapter
+
+    def _scores(self, adapter: str | None) -> np.ndarray:
+        """Log-probabilities of the prompt's tokens but the first, as the sampler gives them."""
+        work = Work(self._tokens, [], Question(size=len(self._tokens), logprobs=True))
+        carry_out(self._base, adapter, [work])
+        assert work.scores is not None
+        if not np.isfinite(work.scores.logprobs[1:]).all():
+            raise _Disproof("a log-probability is not finite")
+        return work.scores.logprobs[1:]
+
+    def _same(self, expected: np.ndarray, adapter: str | None, problem: str) -> None:
+        found = self._scores(adapter)
+        if not np.array_equal(found, expected):
+            raise _Disproof(problem.format(f"{np.abs(found - expected).max():.2g} nats"))
+
+    def _change(self, found: np.ndarray, before: np.ndarray, problem: str) -> float:
+        change = float(np.abs(found - before).mean())
+        if not change:
+            raise _Disproof(problem)
+        return change
+
+    def _trains_as_it_samples(self, adapter: str, bound: float) -> None:
+        """Compares the log-probabilities of prompt and reply with those that training gives, and takes a gradient."""
+        row, work = _work(self._tokens)
+        carry_out(self._base, adapter, [work])
+        sampled = _sampled(row, work)
+        tokens = [*self._tokens, *row.tokens]
+        datum = tinker.Datum(
+            model_input=tinker.ModelInput.from_ints(tokens[:-1]),
+            loss_fn_inputs={
+                "target_tokens": tinker.TensorData.from_numpy(np.array(tokens[1:])),
+                "weights": tinker.TensorData.from_numpy(np.ones(len(tokens) - 1, np.float32)),
+            },
+        )
+        output = AdapterTrainer(self._base, adapter).run([datum], "cross_entropy", {}, backward=True)
+        trained = output.loss_fn_outputs[0]["logprobs"].to_numpy()
+        difference = float(np.abs(trained - sampled).mean())
+        if not difference <= bound:
+            raise _Disproof(
+                f"training and sampling give log-probabilities that differ by {difference:.2g} nats in the mean, "
+                f"more than {bound:.2g}"
+            )
+        for name, parameter in self._base.adapters.parameters(adapter).items():
+            if parameter.grad is None:
+                if "expert" not in name:  # the prompt's tokens do not reach all experts
+                    raise _Disproof(f"the model does not call its layer {name.partition('.lora_')[0]}")
+            elif not parameter.grad.isfinite().all():
+                raise _Disproof(f"the gradient of {name} is not finite")
+
+    def _reopened(self, adapter: str) -> str:
+        adapters = self._base.adapters
+        with TemporaryDirectory() as directory:
+            store = Store(Path(directory))
+            kept = (adapters.tensors(adapter), adapters.config(adapter))
+            path = store.save("proof", "sampler_weights", "first", {}, *kept, {}, ttl_seconds=None, overwrite=False)
+            saved, config = store.load(str(path), "sampler_weights"), read_adapter_config(path)
+        self._adapters.append(adapters.load(config, saved.adapter))
+        return self._adapters[-1]
+
+
+def _content(base: BaseModel, shape: LoraShape) -> str:
+    """What a verdict depends on: the model's class, config and weights, of which a few stand for all, and the way."""
+    own = [parameter for name, parameter in base.model.named_parameters() if ".lora_" not in name]
+    few = torch.cat([parameter.detach().flatten()[:8].double() for parameter in own]).cpu()
+    facts = [
+        type(base.model).__module__,
+        type(base.model).__name__,
+        base.model.config.to_json_string(),
+        str([(tuple(parameter.shape), str(parameter.dtype)) for parameter in own]),
+        str(few.tolist()),
+        str(base.machine),
+        str(sorted(shape.parts)),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,172 @@
+"""Which layers of a model carry a LoRA: its linear layers by class and by place, whatever they are called.
+
+A linear layer below a decoder block belongs to attention (or what stands in for it: convolution, state space) or to
+the MLP; the output layer is the model's own `get_output_embeddings()`. Routers carry none: which expert a token goes
+to would then differ between two passes over the same tokens. Experts that are fused into one parameter are no layers;
+they are counted, and left out.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+Part = Literal["attn", "mlp", "unembed"]
+# Of a class name the last match counts: Glm4MoeAttention is attention. Of a path the innermost module counts.
+_PARTS: dict[Part, re.Pattern[str]] = {
+    "attn": re.compile(r"attn|attention|mixer|mamba|ssm|conv|recurrent|temporal|lstm|deltanet|mla$|retention", re.I),
+    "mlp": re.compile(r"mlp|feed_?forward|ffn|moe|expert|dense_relu", re.I),
+}
+# Children of a module that is attention, whatever it is called.
+_QUERIES = frozenset({"q", "q_proj", "q_a_proj", "qkv", "qkv_proj", "query", "query_key_value", "query_proj"})
+_ROUTERS = re.compile(r"router|gating|topk_?gate", re.I)
+_GATES = re.compile(r"(^|_)(gate|wg|switch|classifier)$", re.I)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Linear weights at one place.
+
+    Attributes:
+        path: of the layer, or of the parameter.
+        part: what they belong to.
+        size: number of weights.
+        is_layer: whether it is a layer that can carry a LoRA.
+    """
+
+    path: str
+    part: Part
+    size: int
+    is_layer: bool = True
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The linear weights of a model, routers left out.
+
+    Attributes:
+        all: in the order of the model.
+        names: paths of all modules of the model.
+        output: path of the output layer; None if it is no linear layer.
+    """
+
+    all: tuple[Target, ...]
+    names: tuple[str, ...]
+    output: str | None
+
+    def layers(self, parts: frozenset[Part]) -> list[str]:
+        """Paths of the layers that carry an adapter of these parts."""
+        return [target.path for target in self.all if target.is_layer and target.part in parts]
+
+    def share(self, parts: frozenset[Part]) -> float:
+        """Share of the linear weights of these parts that an adapter on them reaches, in [0, 1]."""
+        wanted = [target for target in self.all if target.part in parts]
+        return sum(target.size for target in wanted if target.is_layer) / max(1, sum(t.size for t in wanted))
+
+    def left_out(self, parts: frozenset[Part]) -> list[str]:
+        """What of these parts carries no adapter, numbers of blocks left out of the paths."""
+        paths = [target.path for target in self.all if target.part in parts and not target.is_layer]
+        return sorted({re.sub(r"\.\d+\.", ".*.", path) for path in paths})
+
+    def spelled(self, parts: frozenset[Part]) -> list[str]:
+        """The layers as peft takes them: by their last names where those mean them alone, else by their paths."""
+        paths = self.layers(parts)
+        names = {path.rpartition(".")[2] for path in paths}
+        meant = {name for name in self.names if name.rpartition(".")[2] in names}
+        return sorted(names if meant == set(paths) else paths)
+
+
+def find_targets(model: Any) -> Targets:
+    """Finds the linear weights of a causal language model that has no adapters yet."""
+    modules = dict(model.named_modules())
+    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    output = next((path for path, module in modules.items() if module is head), None)
+    output = output if _is_linear(head) else None
+    below = next((path for path, module in modules.items() if module is decoder), "")
+    found = [] if output is None else [Target(output, "unembed", head.weight.numel())]
+    reader = _Reader(model, modules, _expert_counts(model.config))
+    for path, module in modules.items():
+        if path != output and path.startswith(f"{below}." if below else ""):
+            found += reader.targets(path, module)
+    return Targets(tuple(found), tuple(modules), output)
+
+
+class _Reader:
+    """Tells of a module what it is."""
+
+    def __init__(self, model: Any, modules: dict[str, nn.Module], expert_counts: frozenset[int]) -> None:
+        self._modules = modules
+        self._expert_counts = expert_counts
+        # Of Glm4MoeAttention this leaves Attention.
+        self._family = type(model.config).__name__.removesuffix("Config").removesuffix("Text")
+
+    def targets(self, path: str, module: nn.Module) -> Iterator[Target]:
+        """The linear weights that a module holds itself."""
+        line = self._line(path)
+        if _is_linear(module):
+            if not self._is_router(path, module, line):
+                # A layer outside of the blocks, such as one that widens embeddings, carries none.
+                weight: Any = module.weight
+                yield Target(path, self._part(line[:-1]), weight.numel(), is_layer=bool(line))
+        elif line and not isinstance(module, nn.Embedding | nn.modules.conv._ConvNd):
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim >= 3 and parameter.numel() > max(parameter.shape):  # [1, 1, H] is a vector
+                    yield Target(f"{path}.{name}", self._part(line), parameter.numel(), is_layer=False)
+
+    def _line(self, path: str) -> list[tuple[str, nn.Module]]:
+        """Modules from a block down to this one, each with its own name; empty outside of blocks."""
+        names = path.split(".")
+        for end in range(1, len(names)):
+            if isinstance(self._modules[".".join(names[:end])], nn.ModuleList):
+                return [(names[i], self._modules[".".join(names[: i + 1])]) for i in range(end, len(names))]
+        return []
+
+    def _part(self, line: list[tuple[str, nn.Module]]) -> Part:
+        for name, module in reversed(line):
+            for text in (type(module).__name__.removeprefix(self._family), name):
+                places = {part: [m.end() for m in mark.finditer(text)] for part, mark in _PARTS.items()}
+                if any(places.values()):
+                    return max(places, key=lambda part: max(places[part], default=-1))
+            if not _QUERIES.isdisjoint(dict(module.named_children())):
+                return "attn"
+        return "mlp"
+
+    def _is_router(self, path: str, module: Any, line: list[tuple[str, nn.Module]]) -> bool:
+        texts = [name for name, _ in line] + [type(m).__name__.removeprefix(self._family) for _, m in line]
+        if any(_ROUTERS.search(text) for text in texts):
+            return True
+        parent = self._modules[path.rpartition(".")[0]]
+        counts = {1, *self._expert_counts, *_counts_beside(parent)}
+        has_experts = bool(_counts_beside(parent))
+        return _width(module) in counts and (has_experts or _GATES.search(path.rpartition(".")[2]) is not None)
+
+
+def _is_linear(module: Any) -> bool:
+    return isinstance(module, nn.Linear | Conv1D) and module.weight.ndim == 2
+
+
+def _width(module: Any) -> int:
+    return module.nf if isinstance(module, Conv1D) else module.out_features
+
+
+def _expert_counts(config: Any) -> frozenset[int]:
+    """Numbers of experts that a config names."""
+    named = config.get_text_config().to_dict()
+    wanted = {name for name in named if "expert" in name and "per_tok" not in name and "shared" not in name}
+    return frozenset(
+        named[name] for name in wanted if isinstance(named[name], int) and not isinstance(named[name], bool)
+    )
+
+
+def _counts_beside(parent: nn.Module) -> set[int]:
+    """Numbers of experts in the modules called so below a parent."""
+    counts = set()
+    for name, child in parent.named_children():
+        if "expert" in name and "shared" not in name:
+            if isinstance(child, nn.ModuleList):
+                counts.add(len(child))
+            counts |= {len(p) for p in child.parameters(recurse=False) if p.ndim == 3}
+    return counts

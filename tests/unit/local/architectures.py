@@ -1,0 +1,107 @@
+"""Tiny random models of many architectures, with the packaged tokenizer, and what carries a LoRA on each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from socratic_distill.tiny import MODEL_DIR
+
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512,
+}  # fmt: skip
+_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+_ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1}
+_LLAMA = ("q_proj k_proj v_proj o_proj", "gate_proj up_proj down_proj")
+_SHARED = (_LLAMA[0], "gate_proj up_proj down_proj shared_experts")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a tiny model is made, and what of it is trained.
+
+    Attributes:
+        attn: last names of the layers of attention, in a string.
+        mlp: those of the MLP.
+        sizes: of the config; those of the Llama family are left out where there are others.
+        has_own_sizes: whether the config has none of the Llama family's names.
+        fused: whether it has experts that are no layers.
+        output: the output layer.
+    """
+
+    attn: str = _LLAMA[0]
+    mlp: str = _LLAMA[1]
+    sizes: dict[str, Any] = field(default_factory=dict)
+    has_own_sizes: bool = False
+    fused: bool = False
+    output: str = "lm_head"
+
+
+ARCHITECTURES = {
+    "Llama": Architecture(),
+    "Qwen2": Architecture(),
+    "Qwen3": Architecture(sizes={"head_dim": 8}),
+    "Gemma": Architecture(sizes={"head_dim": 8}),
+    "Olmo2": Architecture(),
+    "StableLm": Architecture(),
+    "Granite": Architecture(),
+    "Mistral": Architecture(sizes={"sliding_window": None}),
+    "Cohere": Architecture(sizes={"logit_scale": 1.0}),
+    "Phi": Architecture("q_proj k_proj v_proj dense", "fc1 fc2"),
+    "Phi3": Architecture("qkv_proj o_proj", "gate_up_proj down_proj"),
+    "Starcoder2": Architecture(mlp="c_fc c_proj"),
+    "GPTNeoX": Architecture("query_key_value dense", "dense_h_to_4h dense_4h_to_h"),
+    "Persimmon": Architecture("query_key_value dense", "dense_h_to_4h dense_4h_to_h"),
+    "OPT": Architecture(
+        "q_proj k_proj v_proj out_proj", "fc1 fc2", {"ffn_dim": 48, "word_embed_proj_dim": 32}
+    ),
+    "Falcon": Architecture(
+        "query_key_value dense", "dense_h_to_4h dense_4h_to_h", {"new_decoder_architecture": False, "multi_query": True}
+    ),
+    "GPT2": Architecture("c_attn c_proj", "c_fc c_proj", _GPT, has_own_sizes=True),
+    "GPTBigCode": Architecture("c_attn c_proj", "c_fc c_proj", _GPT, has_own_sizes=True),
+    "GPTJ": Architecture(
+        "q_proj k_proj v_proj out_proj", "fc_in fc_out", {**_GPT, "rotary_dim": 4}, has_own_sizes=True
+    ),
+    "Mpt": Architecture(
+        "Wqkv out_proj", "up_proj down_proj", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 512},
+        has_own_sizes=True,
+    ),
+    "BioGpt": Architecture("q_proj k_proj v_proj out_proj", "fc1 fc2", output="output_projection"),
+    "Mixtral": Architecture(mlp="", sizes={"num_local_experts": 4}, fused=True),
+    "Olmoe": Architecture(mlp="", sizes={"num_experts": 4, "num_experts_per_tok": 2}, fused=True),
+    "Qwen3Moe": Architecture(sizes={**_EXPERTS, "mlp_only_layers": [0], "head_dim": 8}, fused=True),
+    "Qwen2Moe": Architecture(sizes={**_EXPERTS, "shared_expert_intermediate_size": 24}, fused=True),
+    "Glm4Moe": Architecture(sizes={**_ROUTED, "head_dim": 8, "first_k_dense_replace": 1}, fused=True),
+    "DeepseekV3": Architecture(
+        "q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj o_proj",
+        sizes={**_ROUTED, **_LATENT, "num_key_value_heads": 4, "first_k_dense_replace": 1}, fused=True,
+    ),
+    "Ernie4_5_Moe": Architecture(
+        sizes={"moe_intermediate_size": 16, "moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 1}, fused=True
+    ),
+    "GraniteMoe": Architecture(mlp="", sizes={"num_local_experts": 4, "num_experts_per_tok": 2}, fused=True),
+}  # fmt: skip
+
+
+def save_architecture(directory: Path, name: str, rows: int | None = None) -> str:
+    """Writes a tiny random model; gives its directory."""
+    kind, tokenizer = ARCHITECTURES[name], AutoTokenizer.from_pretrained(MODEL_DIR)
+    tokenizer.save_pretrained(directory)
+    config = getattr(transformers, f"{name}Config")
+    sizes = kind.sizes if kind.has_own_sizes else {**_SIZES, **kind.sizes}
+    ends = {key: getattr(tokenizer, key) for key in ("eos_token_id", "pad_token_id", "bos_token_id")}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config(vocab_size=rows or len(tokenizer), **ends, **sizes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(3)  # the usual deviation of 0.02 is next to nothing at this width
+    model.save_pretrained(directory)
+    return str(directory)
