@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from uuid import uuid4
 
 from socratic_distill.blocking import in_thread, run_blocking
@@ -53,6 +53,15 @@ _log = get_logger(__name__)
 _OF_ONE_REQUEST = (400, 404, 409, 422)
 
 
+@runtime_checkable
+class TellsOfLora(Protocol):
+    """A service, such as the local engine, that can say before the start what it will train of a model."""
+
+    def check_training(self, base_model: str) -> Awaitable[str]:
+        """The share of a model's linear weights that a LoRA reaches, in words; raises if it cannot be trained."""
+        ...
+
+
 @dataclass(frozen=True)
 class Preflight:
     """What stands in the way of a run.
@@ -61,11 +70,13 @@ class Preflight:
         problems: each as the run alone would raise it; its message says what to do. Empty: the run can start.
         models: by config field, the full name of the model that it means.
         start: what the run begins from; None where that could not be told.
+        lora: which share of the tutor's linear weights its LoRA reaches, in words; None where the service does not say.
     """
 
     problems: tuple[SocraticError, ...]
     models: Mapping[str, str]
     start: Start | None
+    lora: str | None = None
 
     def raise_problems(self) -> None:
         """Returns if the run can start.
@@ -160,6 +171,7 @@ class _Look:
         self._problems: list[SocraticError] = []
         self._are_teachers_there = False
         self._is_silent = False  # nothing more can be asked of the service
+        self._lora: str | None = None
 
     async def everywhere(self, connected: Callable[[], Awaitable[Service]] | None) -> Preflight:
         """Looks at this machine, and then at the service; None: at this machine alone."""
@@ -177,7 +189,7 @@ class _Look:
         start = await self._start(config, plan, service)
         if service is not None:
             await self._stage(config, plan, service)
-        return Preflight(tuple(self._problems), named_models(config), start)
+        return Preflight(tuple(self._problems), named_models(config), start, self._lora)
 
     def _machine(self) -> None:
         with self._gathered():
@@ -236,6 +248,9 @@ class _Look:
             with self._gathered():
                 stage = await open_stage(config, service, clients[config.tutor_model_name], plan.all_seeds)
                 check_room(stage.cast(None, version=0), plan.played_seeds)
+        if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
+            with self._gathered():
+                self._lora = await service.client.check_training(config.tutor_model_name)
         if clients and not self._is_silent:
             await self._features(config, next(iter(clients.values())))
 

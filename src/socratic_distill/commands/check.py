@@ -50,5 +50,7 @@ def _show(log_path: str, seen: "Preflight") -> None:
         show(f"{field}: {name}")
     if seen.start is not None:
         show(f"start: {type(seen.start).__name__}")
+    if seen.lora is not None:
+        show(seen.lora)
     if not seen.problems:
         show(f"{log_path}: nothing keeps the run from starting")

@@ -122,6 +122,20 @@ class LocalServiceClient:
 
         return self.run(create)
 
+    def check_training(self, base_model: str) -> ServiceFuture[str]:
+        """Says which share of a model's linear weights a LoRA reaches, after the proof that one works on it.
+
+        Raises, through the future:
+            UnsupportedModel: the engine does not train the model.
+        """
+
+        def check() -> str:
+            base, shape = self._base(base_model), LoraShape(rank=1)
+            prove(base, shape)
+            return base.adapters.coverage(shape)[1]
+
+        return self.run(check)
+
     def run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
         """Carries a call out on the worker, in order of submission.
 

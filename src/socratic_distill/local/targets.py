@@ -127,9 +127,11 @@ class _Reader:
     def _part(self, line: list[tuple[str, nn.Module]]) -> Part:
         for name, module in reversed(line):
             for text in (type(module).__name__.removeprefix(self._family), name):
-                places = {part: [m.end() for m in mark.finditer(text)] for part, mark in _PARTS.items()}
-                if any(places.values()):
-                    return max(places, key=lambda part: max(places[part], default=-1))
+                last: dict[Part, int] = {}
+                for part, mark in _PARTS.items():
+                    last[part] = max((match.end() for match in mark.finditer(text)), default=0)
+                if any(last.values()):
+                    return max(last, key=last.__getitem__)
             if not _QUERIES.isdisjoint(dict(module.named_children())):
                 return "attn"
         return "mlp"

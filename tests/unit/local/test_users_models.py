@@ -41,9 +41,8 @@ def save_model(directory, rows=None, **changes):
 BETA: dict[str, Any] = {"jensen_shannon": {"beta": 0.5}}
 
 
-def run(model, log_path, teacher=None, **changes: Any):
-    """One step; the rows of its dialogues."""
-    config = build_socratic_config(
+def config_of(model, log_path, teacher, **changes: Any):
+    return build_socratic_config(
         tutor_model_name=model,
         student_model_name=model,
         teacher_model_name=teacher or model,
@@ -59,6 +58,11 @@ def run(model, log_path, teacher=None, **changes: Any):
         display="off",
         **changes,
     )
+
+
+def run(model, log_path, teacher=None, **changes: Any):
+    """One step; the rows of its dialogues."""
+    config = config_of(model, log_path, teacher, **changes)
     assert train(config).status == "completed"
     return read_rows(log_path / "dialogues.jsonl")
 
@@ -177,3 +181,16 @@ def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
     model = save_model(tmp_path / "model", rows=rows)
     tokenizer.save_pretrained(model)
     assert [one["error"] for one in run(model, tmp_path / "run")] == [None] * 4
+
+
+def test_check_says_what_of_the_tutor_is_trained(tmp_path):
+    from architectures import save_architecture
+
+    from socratic_distill.checking import preflight
+
+    model = save_architecture(tmp_path / "model", "Mixtral")
+    config = config_of(model, tmp_path / "run", None)
+    assert preflight(config).lora == (
+        f"LoRA reaches 28 % of the linear weights of model {model!r}; without it stay "
+        "model.layers.*.mlp.experts.down_proj, model.layers.*.mlp.experts.gate_up_proj"
+    )
