@@ -48,7 +48,9 @@ def check_reading(base: BaseModel) -> None:
         sampled, whole = _sampled(row, work), [*tokens, *row.tokens]
         with torch.inference_mode():
             inputs = torch.tensor([whole], device=base.machine.device)
-            logits = base.model(input_ids=inputs, use_cache=False).logits[0, :-1]
+            # Without the mask transformers warns where the prompt happens to hold the token for padding.
+            everything = torch.ones_like(inputs)
+            logits = base.model(input_ids=inputs, attention_mask=everything, use_cache=False).logits[0, :-1]
         logprobs = torch.log_softmax(logits.double(), -1).cpu().numpy()
     except Exception as error:
         raise _refusal(base, "run", f"reading a short prompt failed with {_named(error)}") from error

@@ -81,7 +81,7 @@ def test_an_adapter_trains_merges_and_leaves_all_else_alone(service, directory, 
         assert (scores(base, prompt) == before[i]).all(), "the base model is frozen"
         assert (scores(sampler, prompt) == first[i]).all(), "saved weights do not train on"
         assert np.abs(first[i] - before[i]).max() > 1e-2
-    export_merged(saved, tmp_path / "merged")
+    export_merged(saved, tmp_path / "merged", allow_files=True)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     for i, prompt in enumerate(PROMPTS):
         with torch.no_grad():
