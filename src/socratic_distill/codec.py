@@ -41,6 +41,7 @@ class Codec:
         """
         self.tokenizer = tokenizer
         self.decode = lru_cache(memory)(self._decode)
+        self.hide = lru_cache(memory)(self._hide)
         self._encode = lru_cache(memory)(self._encode_piece)
         self._text_behind = lru_cache(_PAIRS)(self._decode_behind)
         self._spell = lru_cache(memory)(self._spell_out)
@@ -54,7 +55,7 @@ class Codec:
         self._folds = _finds_other_spellings(tokenizer, marks)
         self._first_characters = {_folded(name[0]) for name in marks}
 
-    def hide(self, text: str) -> str:
+    def _hide(self, text: str) -> str:
         """A text that somebody said, ready to be put into a template: `encode` makes no special token of it.
 
         Special tokens in it, and the characters that templates are rendered with, become placeholders; half a
@@ -179,8 +180,12 @@ def _folded(character: str) -> str:
 
 
 def _any_of(names: Sequence[str]) -> str:
-    """A pattern for any of these texts, the first that fits; `(?!)` matches nowhere."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+    """A pattern for any of these texts, the first that fits."""
+    if not names:
+        return "(?!)"  # matches nowhere
+    # Some models have thousands: they are tried only where one of their first characters stands.
+    firsts = "".join(re.escape(character) for character in sorted({name[0] for name in names}))
+    return f"(?=[{firsts}])(?:{'|'.join(map(re.escape, names))})"
 
 
 def _cuts(tokenizer: Any) -> re.Pattern[str]:
