@@ -80,7 +80,8 @@ def make_config(tmp_path: Path, seeds_file: Path):
 def make_its_own(run: Path) -> None:
     """Has a copied run directory count as the run itself, as if it had been moved."""
     path = run / "run.json"
-    path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
+    if path.exists():
+        path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
 
 
 _whole_runs: dict[tuple[str, bytes], Path] = {}

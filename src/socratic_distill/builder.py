@@ -62,6 +62,7 @@ class SocraticOptions(TypedDict, total=False):
     max_failed_saves: int
     max_recoveries: int
     opening_timeout_seconds: float
+    answer_timeout_seconds: float | None
     allow_config_changes: Sequence[str]
     max_staleness: int
     groups_per_minibatch: int

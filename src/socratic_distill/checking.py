@@ -47,6 +47,7 @@ from socratic_distill.stage import open_stage
 from socratic_distill.start import Start
 from socratic_distill.storage import check_storage
 from socratic_distill.trackers import check_trackers
+from socratic_distill.watched import Watch
 
 _log = get_logger(__name__)
 # Refusals that are about one request, not about the service as a whole.
@@ -130,9 +131,9 @@ class Listing:
         self._clients = (service_client, rest_client)
         self._service: Service | None = None
 
-    async def connect(self) -> Service:
-        """The run's service; raises as `socratic_distill.service.connect`."""
-        self._service = await connect(self._config, *self._clients)
+    async def connect(self, watch: Watch) -> Service:
+        """The run's service, its requests watched; raises as `socratic_distill.service.connect`."""
+        self._service = await connect(self._config, *self._clients, watch)
         return self._service
 
     @asynccontextmanager
@@ -144,7 +145,8 @@ class Listing:
             raise
         except SocraticError as error:
             told = error.problems if isinstance(error, PreflightError) else (error,)
-            others = [one for one in await self._found(error) if not any(_is_same(one, each) for each in told)]
+            found = [one for one in await self._found(error) if not isinstance(one, TrainingError)]  # that may pass
+            others = [one for one in found if not any(_is_same(one, each) for each in told)]
             if others:
                 raise PreflightError([*told, *others]) from error
             raise

@@ -90,6 +90,12 @@ class SocraticConfig(BaseModel):
     opening_timeout_seconds: Positive = Field(
         60.0, description="Seconds that a service may take to open, once it answers a health request."
     )
+    answer_timeout_seconds: Positive | None = Field(
+        1800.0,
+        description="Seconds without an answer after which a request counts as lost, and the run reopens its clients. "
+        "They count from the request, or from a later answer to others of its kind or a later word of the SDK that the "
+        "service pauses, which it gives of a pause for capacity after 15 minutes alone. None: a run waits for ever.",
+    )
     load_checkpoint_path: PathText | None = Field(
         None, description="Training state whose weights the run starts from. None: a fresh LoRA."
     )

@@ -37,13 +37,13 @@ _MEANING = (
     "seeds_file", "seeds_limit", "seeds_files", "eval_seeds",
 )  # fmt: skip
 _MAY_CHANGE = (
-    "log_path", "base_url", "opening_timeout_seconds", "load_checkpoint_path", "trust_remote_code", "learning_rate",
-    "lr_schedule", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_eps", "weight_decay", "grad_clip_norm",
-    "epochs", "max_steps", "save_every", "save_every_seconds", "rolling_save_every", "sampler_ttl_seconds",
-    "periodic_ttl_seconds", "rolling_ttl_seconds", "max_failed_saves", "max_recoveries", "allow_config_changes",
-    "max_concurrent_dialogues", "max_staleness", "groups_per_minibatch", "max_failed_fraction", "eval_every",
-    "eval_dialogues_per_seed", "eval_solve_samples", "judge", "display", "write_report", "trackers",
-    "tracker_project", "tracker_name", "prices", "max_cost_usd",
+    "log_path", "base_url", "opening_timeout_seconds", "answer_timeout_seconds", "load_checkpoint_path",
+    "trust_remote_code", "learning_rate", "lr_schedule", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_eps",
+    "weight_decay", "grad_clip_norm", "epochs", "max_steps", "save_every", "save_every_seconds", "rolling_save_every",
+    "sampler_ttl_seconds", "periodic_ttl_seconds", "rolling_ttl_seconds", "max_failed_saves", "max_recoveries",
+    "allow_config_changes", "max_concurrent_dialogues", "max_staleness", "groups_per_minibatch",
+    "max_failed_fraction", "eval_every", "eval_dialogues_per_seed", "eval_solve_samples", "judge", "display",
+    "write_report", "trackers", "tracker_project", "tracker_name", "prices", "max_cost_usd",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 # Three fields of the config, one content.

@@ -6,9 +6,9 @@ from socratic_distill.errors import ServiceError, SocraticError, TrainingError
 from socratic_distill.redaction import redacted, without_secrets
 
 _ADVICE = {
-    401: "the service does not accept the key: set TINKER_API_KEY, then start the same script again to resume",
-    402: "the account cannot be billed: mend that with the service, then start the same script again to resume",
-    403: "the key may not do this: check the account's rights, then start the same script again to resume",
+    401: "the service does not accept the key: set TINKER_API_KEY, then start the same script again to go on",
+    402: "the account cannot be billed: mend that with the service, then start the same script again to go on",
+    403: "the key may not do this: check the account's rights, then start the same script again to go on",
 }
 # How servers say that a request is too long for a model.
 _TOO_LONG = re.compile(r"(?is)\b(context|sequence|prompt|input)\b.*\b(length|long|exceed\w*|window)\b")
@@ -30,12 +30,27 @@ def failure(what: str, error: Exception) -> SocraticError:
         return error
     without_secrets(error)  # it is the cause of ours, and a traceback shows it
     advice = _ADVICE.get(status_of(error) or 0)
-    told = f"{what} failed on the service: {describe(error)}."
+    told = f"{what} failed on the service: {describe(error)}. Nothing after it was recorded."
     if advice is not None:
-        return ServiceError(f"{told} Nothing behind it was recorded; {advice}")
-    return TrainingError(
-        f"{told} Nothing behind it was recorded; start the same script again to resume from the last recorded state"
-    )
+        return ServiceError(f"{told} {advice[0].upper()}{advice[1:]}")
+    if _is_refused(error):
+        return TrainingError(f"{told} Change what the service refuses, then start the same script again to go on")
+    return TrainingError(f"{told} Start the same script again to go on")
+
+
+def is_refusal(error: TrainingError) -> bool:
+    """Whether clients were lost since the service refused a request, as it does again whenever it is asked.
+
+    It does not where it forgot a model that it trained, which new clients mend.
+
+    Args:
+        error: as `failure` made it, raised from the service's.
+    """
+    return isinstance(error.__cause__, Exception) and _is_refused(error.__cause__)
+
+
+def _is_refused(error: Exception) -> bool:
+    return status_of(error) in (400, 404, 422) and not is_forgotten(str(error))
 
 
 def describe(error: Exception) -> str:

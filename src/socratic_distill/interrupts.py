@@ -13,7 +13,7 @@ from socratic_distill.errors import RunInterrupted
 from socratic_distill.escaping import get_logger
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_GO_ON = "Start the same script again to resume"
+_GO_ON = "Start the same script again to go on"
 _log = get_logger(__name__)
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from socratic_distill.audience import Audience
 from socratic_distill.budget import Budget
 from socratic_distill.display import Moment
-from socratic_distill.errors import CostLimitReached, ServiceError, SocraticError
+from socratic_distill.errors import CostLimitReached, RolloutError, ServiceError, SocraticError
 from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.interrupts import StoppedAtOnce, beside, finish, take_note
 from socratic_distill.learner import Update
@@ -113,12 +113,12 @@ class Loop:
             self._stream.close(session.taken)
             told = await session.stop(ending)
             self._audience.say(f"{log_path}: stopping; {told}")
-            if isinstance(error, CostLimitReached):
-                raise CostLimitReached(f"{error}. {told}") from None
+            if isinstance(error, (CostLimitReached, RolloutError)):
+                raise type(error)(f"{error}. {told}") from None
             raise
         except asyncio.CancelledError:
             self._stream.close(session.taken)
-            told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to resume"
+            told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to go on"
             self._audience.say(told)
             raise asyncio.CancelledError(told) from None
         finally:

@@ -19,6 +19,8 @@ from socratic_distill.redaction import redacted
 _LOGGER = "tinker"
 _PAUSE = re.compile(r"\bis paused\b|\bheartbeat failed\b")
 _NUMBERS = re.compile(r"\d+")
+# A heartbeat that is not heard is none of these: the service is gone, and may have lost what it was asked.
+_RESTS = re.compile(r"\bis paused\b")
 _REMIND_SECONDS = 300.0
 
 
@@ -78,6 +80,34 @@ class Pauses:
         elif is_due:
             self._say(f"still paused after {duration(now - pause.began)}: {what}")
         return True
+
+
+class _Counter(logging.Filter):
+    """Counts messages that say that the SDK waits out a pause; lets every record pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _RESTS.search(record.getMessage()):
+            self.count += 1
+        return True
+
+
+_COUNTER = _Counter()
+
+
+def count_pauses() -> None:
+    """Counts the SDK's messages about pauses from now on, over the whole process."""
+    for name in (_LOGGER, *logging.root.manager.loggerDict):
+        if name.partition(".")[0] == _LOGGER:
+            logging.getLogger(name).addFilter(_COUNTER)  # adding it twice changes nothing
+
+
+def pauses_heard() -> int:
+    """How many messages about pauses the SDK has logged since they are counted. It repeats one every minute."""
+    return _COUNTER.count
 
 
 class _Handler(logging.Handler):

@@ -225,6 +225,8 @@ async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
             return [dialogue.end("context") for dialogue in group]
         seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
         turns = await cast.student.speak(prompt, seed, count=len(group))
+    except TrainingError:  # not this dialogue alone is lost
+        raise
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
     return [dialogue.add(turn, cast.max_turns(head.step)) for dialogue, turn in zip(group, turns, strict=True)]
@@ -240,6 +242,8 @@ async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
     try:
         while dialogue.ending is None and not is_last_answer(dialogue, cast()):
             dialogue = await _take_turn(dialogue, cast())
+    except TrainingError:  # not this dialogue alone is lost
+        raise
     except Exception as error:
         return dialogue.end("failed", error=describe(error))
     return dialogue
@@ -256,6 +260,8 @@ async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
         return dialogue
     try:
         return await _take_turn(dialogue, cast)
+    except TrainingError:  # not this dialogue alone is lost
+        raise
     except Exception as error:
         return dialogue.end("unanswered", error=f"the student's last answer failed: {describe(error)}")
 
@@ -295,7 +301,7 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
         if forgotten:
             raise TrainingError(
                 f"the service lost weights of the tutor, as a server does that is started again: {forgotten[0]}. Start "
-                "the same script again to resume from the last recorded state"
+                "the same script again to go on"
             )
         if all(_TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
             raise InvalidAnswer(
@@ -305,8 +311,8 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
             )
         raise RolloutError(
             f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="
-            f"{max_failed_fraction} allows; the first error: {errors[0]}. The run's last state is kept: "
-            "mend the cause and start the same script again"
+            f"{max_failed_fraction} allows; the first error: {errors[0]}. Mend the "
+            "cause and start the same script again"
         )
 
 

@@ -23,6 +23,7 @@ from socratic_distill.errors import ConfigError, SocraticError, StartError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.identity import Identity, recognise
+from socratic_distill.journal import Journal
 from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN, config_file
 from socratic_distill.local_paths import STORE
 from socratic_distill.locks import RunLock
@@ -173,6 +174,10 @@ class RunDirectory:
         append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
         if self._mirror is not None:
             self._mirror.request_if_late()
+
+    def has_state(self) -> bool:
+        """Whether the journal holds a state to go on from."""
+        return Journal.read(self.checkpoints.path).newest_state() is not None
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The rows of the steps so far; a line that a crash tore is passed over."""

@@ -301,7 +301,7 @@ class Saver:
             raise SaveError(
                 f"the save {record.name!r} ({key}) failed on the service: {type(error).__name__}: {error}. That was "
                 f"number {self._failed[key]} in a row, and max_failed_saves={self._max_failed}: the run stops, since "
-                "what it trains cannot be kept. Start the same script again to resume from the last recorded state"
+                "what it trains cannot be kept. Start the same script again to go on"
             ) from error
 
     def _lost(self, record: CheckpointRecord, key: What, error: Exception) -> Exception:

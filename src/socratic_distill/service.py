@@ -17,6 +17,7 @@ from socratic_distill.reachability import check_health
 from socratic_distill.redaction import redacted, without_secrets
 from socratic_distill.redirects import refuse_redirects
 from socratic_distill.trust import check_remote_code, check_server, runs_remote_code
+from socratic_distill.watched import Watch
 
 T = TypeVar("T")
 _NOTICE_SECONDS = 10.0
@@ -55,22 +56,36 @@ def open_service(config: SocraticConfig) -> Service:
     return _open(config, with_session=False)
 
 
-async def connect(config: SocraticConfig, service_client: Any | None, rest_client: Any | None) -> Service:
-    """The given clients, or, without a service client, those of the service that the config names.
+async def connect(
+    config: SocraticConfig, service_client: Any | None, rest_client: Any | None, watch: Watch | None = None
+) -> Service:
+    """The given clients, or, without a service client, those of the service that the config names; all watched.
+
+    Args:
+        config: which service, and how long it may leave a request without an answer.
+        service_client: as for `train`.
+        rest_client: as for `train`.
+        watch: watches the requests. None: one that logs what it tells. The engine in this process is not watched: it
+            loses nothing, however long it takes.
 
     Raises:
         ServiceError: the service failed a call; and as `open_service`.
     """
     if service_client is None:
         check_remote_code(config)
-        return await in_thread(partial(_open, config, with_session=True))
-    if rest_client is None:
-        _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
-    await in_thread(begin_session, service_client, config)
-    return Service(service_client, rest_client)
+        service = await in_thread(partial(_open, config, with_session=True))
+    else:
+        if rest_client is None:
+            _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
+        await in_thread(_begin_session, service_client, config)
+        service = Service(service_client, rest_client)
+    if getattr(service.client, "is_in_process", False):
+        return service
+    watch = watch or Watch(config.answer_timeout_seconds)
+    return Service(watch.watched(service.client), None if service.rest is None else watch.watched(service.rest))
 
 
-def begin_session(client: Any, config: SocraticConfig) -> None:
+def _begin_session(client: Any, config: SocraticConfig) -> None:
     """Has a client of the SDK open its session now; it would in the first call that needs one, and block in it.
 
     Raises:

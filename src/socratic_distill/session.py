@@ -202,7 +202,8 @@ class Session:
             except SocraticError as error:
                 _log.warning("the state of batch %d was not saved: %s", self.batch, error)
         if path is None:
-            return f"the state of batch {self.batch} could not be saved; the newest recorded one is resumed from"
+            there = "the newest recorded one is resumed from" if self.saver.newest else "there is no earlier one"
+            return f"the state of batch {self.batch} could not be saved; {there}"
         return f"{self.batch} batches are done; state {path}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from socratic_distill.dialogue import NOTHING_SENT, Dialogue, PromptUse
+from socratic_distill.errors import TrainingError
 from socratic_distill.panel import Member, Wanted
 from socratic_distill.randomness import stable_seed
 from socratic_distill.rollout import Cast, describe, gather_all
@@ -75,6 +76,8 @@ async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> Score
         return ScoredDialogue(dialogue)
     try:
         return await score(dialogue, cast, scorer)
+    except TrainingError:  # not this dialogue alone is lost
+        raise
     except Exception as error:
         return ScoredDialogue(dialogue.end("failed", error=describe(error)))
 

@@ -5,6 +5,7 @@ where the clients are lost. How a run gets its clients and its place to start is
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
 
@@ -30,6 +31,7 @@ from socratic_distill.run import RunDirectory
 from socratic_distill.service import Service
 from socratic_distill.session import open_session
 from socratic_distill.storage import check_storage
+from socratic_distill.watched import Watch
 
 _log = get_logger(__name__)
 
@@ -78,15 +80,19 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
     async with listing.listed():
         check_directory(config.log_path)
         check_storage(config)
-    async with RunDirectory(config.log_path) as run, Audience(config) as audience:
-        recoveries = Recoveries(config.max_recoveries, audience)
+    async with (
+        RunDirectory(config.log_path) as run,
+        Audience(config) as audience,
+        Watch(config.answer_timeout_seconds, audience.say) as watch,
+    ):
+        recoveries = Recoveries(config.max_recoveries, audience, run.has_state)
         async with listing.listed():
-            plan, service = await _prepare(config, run, listing, recoveries)
+            plan, service = await _prepare(config, run, lambda: listing.connect(watch), recoveries)
             budget = Budget(plan.config, run.path)
         with closing(Evaluations(plan, run, audience, budget)) as evaluations:
             result = _already_complete(plan, run, audience)
             if result is None or not evaluations.is_complete:
-                service = run.guarded(service or await listing.connect())
+                service = run.guarded(service or await listing.connect(watch))
                 if result is None:
                     announce(plan, run, budget, audience)
                     lasting = Lasting(plan, run, audience, evaluations, recoveries, budget)
@@ -103,14 +109,14 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
 
 
 async def _prepare(
-    config: SocraticConfig, run: RunDirectory, listing: Listing, recoveries: Recoveries
+    config: SocraticConfig, run: RunDirectory, connect: Callable[[], Awaitable[Service]], recoveries: Recoveries
 ) -> tuple[Plan, Service | None]:
     """What is to be done, and the service that it is done on; no service where nothing is left to do."""
     plan = read_plan(config, run)
     if final_of(plan, run) is not None:
         return plan, None
     load_rewards(config)  # a function that cannot be called is refused before anything is paid
-    service = await listing.connect()
+    service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
 
 

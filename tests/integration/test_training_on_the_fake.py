@@ -91,7 +91,7 @@ def test_first_step_is_on_policy(make_config, tmp_path):
 def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_path, crash_at):
     server = tmp_path / "server"
     fault = Fault(call="forward_backward", nth=crash_at + 1, error=500)
-    with pytest.raises(TrainingError, match="start the same script again"):
+    with pytest.raises(TrainingError, match="Start the same script again"):
         train(make_config(max_recoveries=0), service_client=FakeServiceClient(server, faults=[fault]))
     result = train(make_config(), service_client=FakeServiceClient(server))
     assert result.status == "completed"

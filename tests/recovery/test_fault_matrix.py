@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "failures.md"
 HEADER = "<!-- the fault matrix: written by `make fault-matrix` -->\n"
 FAILURES: tuple[int | str, ...] = (
     "connection", "timeout", 429, 500, 400, 401, 402, 403, 404, "request_failed", "lost_answer", "submission",
-    "poisoned", "slow",
+    "poisoned", "slow", "never",
 )  # fmt: skip
 DOCUMENTED = {"ServiceError", "TrainingError", "SaveError", "RolloutError", "NoUsableCheckpoint", "CheckpointNotFound"}
 FOR_EVER = 10**6

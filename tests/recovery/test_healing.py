@@ -6,6 +6,7 @@ import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import TrainingError, load_checkpoints, train
+from socratic_distill.futures import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
@@ -24,8 +25,17 @@ def whole(whole_run):
     return rows(whole_run())
 
 
+class LateToFail(FakeServiceClient):
+    """Its failures come after what was submitted behind the failed call, as over a network."""
+
+    def submit(self, call, action, **arguments):
+        answer = super().submit(call, action, **arguments)
+        error = answer.future().exception()
+        return answer if error is None else ServiceFuture.later(error, 0.01)
+
+
 def test_what_is_queued_behind_a_failed_pass_is_not_recorded_and_done_again(make_config, tmp_path, whole):
-    service = FakeServiceClient(faults=[Fault("forward_backward", nth=4)])
+    service = LateToFail(faults=[Fault("forward_backward", nth=4)])
     train_on(service, make_config())
     lost = "fake-0001:train:0"
     behind = [call for call in service.calls if call.server_run == lost][-2:]
@@ -60,7 +70,7 @@ def test_every_training_client_may_be_lost_once(make_config, tmp_path, whole, er
 
 def test_losses_that_no_batch_comes_between_end_the_run(make_config, tmp_path, whole):
     service = FakeServiceClient(tmp_path / "server", faults=[Fault("optim_step", nth=3, times=4)])
-    with pytest.raises(TrainingError, match="start the same script again"):
+    with pytest.raises(TrainingError, match="Start the same script again"):
         train_on(service, make_config(max_recoveries=3))
     assert service.count("optim_step") == 2 + 4
     train_on(FakeServiceClient(tmp_path / "server"), make_config())

@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "tutor_model_name": "other", "student_model_name": "other", "teacher_model_name": "other", "learning_rate": 0.5,
     "max_tokens": 13, "log_path": "elsewhere", "student_profile": "You are shy.", "groups_per_batch": 4, "num_envs": 3,
     "max_turns": 3, "seeds_limit": 2, "base_url": "local", "load_checkpoint_path": "tinker://a/weights/b",
-    "opening_timeout_seconds": 5.0,
+    "opening_timeout_seconds": 5.0, "answer_timeout_seconds": 600.0,
     "trust_remote_code": True, "kl_penalty_coef": 0.5, "kl_discount_factor": 0.5, "loss_fn": "ppo",
     "teacher_sees_answer": True, "lora_rank": 8, "temperature": 0.7, "student_max_tokens": 7,
     "max_context_tokens": 999, "tutor_enable_thinking": True, "student_enable_thinking": True,

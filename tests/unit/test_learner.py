@@ -202,7 +202,7 @@ LOST = [500, "connection", "timeout", "request_failed", "lost_answer", "poisoned
 @pytest.mark.parametrize(("call", "nth"), [(PASS, 1), (PASS, 3), (STEP, 1)])
 async def test_a_failed_call_is_told_as_the_loss_of_the_batch(bench, call, nth, error):
     one = bench(faults=[Fault(call, nth=nth, error=error)])
-    with pytest.raises(TrainingError, match=r"training step of batch 7 failed .* start the same script again"):
+    with pytest.raises(TrainingError, match=r"training step of batch 7 failed .* Start the same script again"):
         await one.send(*WHOLE).answer()
     assert load_checkpoints(one.path) == []
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from socratic_distill.errors import TrainingError
+from socratic_distill.errors import ServiceError, TrainingError
+from socratic_distill.failures import failure
 from socratic_distill.recovery import Recoveries
+from socratic_distill.service_errors import status_error
 
 
 class Listener:
@@ -29,7 +31,7 @@ def listener():
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
 def test_as_many_losses_in_a_row_as_the_limit_are_let_through_and_the_next_is_raised(listener, limit):
-    recoveries = Recoveries(limit, listener)
+    recoveries = Recoveries(limit, listener, lambda: True)
     errors = [TrainingError(f"loss {number}") for number in range(limit + 1)]
     for error in errors[:-1]:
         recoveries.count(error)
@@ -40,7 +42,7 @@ def test_as_many_losses_in_a_row_as_the_limit_are_let_through_and_the_next_is_ra
 
 
 def test_a_new_step_lets_as_many_losses_through_again(listener):
-    recoveries = Recoveries(2, listener)
+    recoveries = Recoveries(2, listener, lambda: True)
     for step in range(10):
         recoveries.count(TrainingError("lost"))
         recoveries.count(TrainingError("lost"))
@@ -50,7 +52,7 @@ def test_a_new_step_lets_as_many_losses_through_again(listener):
 
 def test_a_step_that_is_only_done_again_does_not_count_as_progress(listener):
     """What fails at step 5 whenever it is reached must end, though steps 3 and 4 are repeated each time."""
-    recoveries = Recoveries(2, listener)
+    recoveries = Recoveries(2, listener, lambda: True)
     for step in range(5):
         recoveries.passed(step)
     for _ in range(2):
@@ -62,7 +64,7 @@ def test_a_step_that_is_only_done_again_does_not_count_as_progress(listener):
 
 
 def test_the_first_step_behind_the_furthest_is_progress_wherever_the_process_began(listener):
-    recoveries = Recoveries(1, listener)
+    recoveries = Recoveries(1, listener, lambda: True)
     recoveries.count(TrainingError("lost"))
     recoveries.passed(40)
     recoveries.count(TrainingError("lost"))
@@ -75,7 +77,7 @@ def test_the_first_step_behind_the_furthest_is_progress_wherever_the_process_beg
 
 
 def test_each_recovery_is_told_and_logged_with_its_number_and_reason(listener, caplog):
-    recoveries = Recoveries(3, listener)
+    recoveries = Recoveries(3, listener, lambda: True)
     recoveries.count(TrainingError("no connection"))
     recoveries.count(TrainingError("poisoned"))
     recoveries.passed(0)
@@ -88,8 +90,51 @@ def test_each_recovery_is_told_and_logged_with_its_number_and_reason(listener, c
 
 
 def test_without_a_loss_nothing_is_told(listener, caplog):
-    recoveries = Recoveries(0, listener)
+    recoveries = Recoveries(0, listener, lambda: True)
     for step in range(3):
         recoveries.passed(step)
     assert recoveries.metrics() == {"recovery/count": 0}
     assert listener.told == [] and caplog.messages == []
+
+
+def lost(status: int, words: str = "rank is too high") -> TrainingError:
+    """Clients lost by an answer of the service."""
+    try:
+        raise failure("a step", cause := status_error(status, words)) from cause
+    except TrainingError as error:
+        return error
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_what_the_service_refuses_again_ends_with_its_words(listener, status):
+    recoveries = Recoveries(3, listener, lambda: True)
+    recoveries.count(lost(status))
+    with pytest.raises(ServiceError, match="rank is too high") as raised:
+        recoveries.count(lost(status))
+    assert type(raised.value) is ServiceError and len(listener.told) == 1
+    assert raised.value.__cause__ is not None, "the service's error is its cause"
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_what_the_service_refuses_before_any_state_ends_at_once(listener, status):
+    with pytest.raises(ServiceError, match="rank is too high") as raised:
+        Recoveries(3, listener, lambda: False).count(lost(status))
+    assert type(raised.value) is ServiceError and listener.told == []
+
+
+def test_a_refusal_after_progress_is_a_first_one_again(listener):
+    recoveries = Recoveries(3, listener, lambda: True)
+    for step in range(5):
+        recoveries.count(lost(400))
+        recoveries.passed(step)
+    assert recoveries.metrics() == {"recovery/count": 5}
+
+
+@pytest.mark.parametrize("error", [lost(500), lost(409), lost(429), lost(404, "model abc is not loaded")])
+def test_what_new_clients_may_mend_is_tried_without_a_state_too(listener, error):
+    recoveries = Recoveries(2, listener, lambda: False)
+    recoveries.count(error)
+    recoveries.count(error)
+    assert all("beginning anew, with no state saved yet" in told for told in listener.told)
+    with pytest.raises(TrainingError):
+        recoveries.count(error)

@@ -166,7 +166,7 @@ async def test_save_without_an_answer_is_a_lost_client(bench, error):
     one = bench(faults=[Fault("save_state", nth=1, error=error)])
     await one.steps(1, 2)
     await asyncio.wait([one.saver.trouble], timeout=5)
-    with pytest.raises(TrainingError, match=r"the save '000002' \(state_path\) failed .* start the same script again"):
+    with pytest.raises(TrainingError, match=r"the save '000002' \(state_path\) failed .* Start the same script again"):
         one.saver.check()
     assert load_checkpoints(one.path) == []
 

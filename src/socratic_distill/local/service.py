@@ -23,7 +23,13 @@ from socratic_distill.trust import Grant
 
 
 class LocalServiceClient:
-    """A Tinker service client whose service is this process."""
+    """A Tinker service client whose service is this process.
+
+    Attributes:
+        is_in_process: that it is one; no request to it can be lost.
+    """
+
+    is_in_process = True
 
     def __init__(
         self,

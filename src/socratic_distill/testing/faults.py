@@ -34,7 +34,7 @@ CALLS = frozenset(
         "set_checkpoint_ttl_from_tinker_path",
     }
 )
-_KINDS = ("connection", "timeout", "request_failed", "lost_answer", "slow", "submission", "poisoned")
+_KINDS = ("connection", "timeout", "request_failed", "lost_answer", "slow", "submission", "poisoned", "never")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Fault:
             - "submission": the request of a training client never arrives. It fails with
               `tinker.APIConnectionError`, `seconds` later, since the SDK tries again for a while; calls behind it
               are not carried out and never answered, as behind a hole in the client's row of requests;
-            - "poisoned": `RuntimeError`, and so does every later call of the same training client.
+            - "poisoned": `RuntimeError`, and so does every later call of the same training client;
+            - "never": no answer ever comes; of a training client's calls, neither to those behind it.
 
             Except for "lost_answer" and "slow" the call is not carried out.
         times: how many calls in a row fail.

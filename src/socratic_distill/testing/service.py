@@ -236,7 +236,9 @@ class FakeServiceClient:
         self, call: str, server_run: str | None, arguments: dict[str, Any], action: Callable[[], T]
     ) -> tuple[CallRecord, ServiceFuture[T]]:
         fault = self._plan.next(call)
-        if server_run in self._holes:
+        if fault is not None and fault.error == "never":
+            self._strike(fault, server_run)
+        if server_run in self._holes or (fault is not None and fault.error == "never"):
             return CallRecord(call, server_run, arguments, "unanswered"), ServiceFuture(Future())
         try:
             if server_run in self._poisoned:
@@ -259,7 +261,7 @@ class FakeServiceClient:
 
     def _strike(self, fault: Fault, server_run: str | None) -> None:
         """What a fault does to the calls behind it."""
-        if server_run is not None and fault.error == "submission":
+        if server_run is not None and fault.error in ("submission", "never"):
             self._holes.add(server_run)
         elif server_run is not None and fault.error == "poisoned":
             self._poisoned[server_run] = fault.exception()
