@@ -205,7 +205,8 @@ def test_numpy_numbers_are_taken_everywhere_and_stored_as_pythons(tmp_path, whol
     config = built(whole, real, np.bool_)
     assert config == built(int, float, bool)
     assert type(config.max_turns) is int and type(config.learning_rate) is float
-    assert type(config.max_turns_schedule.end) is float and type(config.trust_remote_code) is bool
+    turns = config.max_turns_schedule
+    assert turns is not None and type(turns.end) is float and type(config.trust_remote_code) is bool
     assert SocraticConfig(**json.loads(config.model_dump_json())) == config
 
 
