@@ -14,6 +14,7 @@ from socratic_distill.files import append_durably, end_line, write_atomically
 from socratic_distill.journal import Journal, rank
 from socratic_distill.journal_lines import Line, bad_lines, without
 from socratic_distill.layout import JOURNAL
+from socratic_distill.paths import resolved
 from socratic_distill.records import CheckpointRecord
 
 _log = get_logger(__name__)
@@ -47,7 +48,7 @@ def journal_file(log_path: str | os.PathLike[str]) -> Path:
         url, slash, name = os.fspath(log_path).rpartition("/")
         directory = readable(url if name == JOURNAL else url + slash + name, JOURNAL.__eq__)
         return directory / JOURNAL
-    path = Path(log_path)
+    path = Path(resolved(log_path))
     return path if path.suffix == ".jsonl" else path / JOURNAL
 
 

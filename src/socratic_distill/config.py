@@ -13,12 +13,14 @@ from socratic_distill.cloud.urls import is_url, why_not
 from socratic_distill.consistency import check_parts
 from socratic_distill.errors import ConfigError
 from socratic_distill.escaping import get_logger
+from socratic_distill.paths import STORED_AS, resolved, stored_paths
 from socratic_distill.redaction import without_user
 from socratic_distill.settings import (
     Count,
     Factor,
     Groups,
     Judge,
+    ModelName,
     Name,
     NotNegative,
     Objective,
@@ -54,9 +56,9 @@ class SocraticConfig(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
     )
 
-    tutor_model_name: Name = Field(description="Base model of the tutor, the model that is trained.")
-    student_model_name: Name = Field(description="Model that plays the student. Frozen.")
-    teacher_model_name: Name = Field(description="Model that scores the tutor's tokens. Frozen.")
+    tutor_model_name: ModelName = Field(description="Base model of the tutor, the model that is trained.")
+    student_model_name: ModelName = Field(description="Model that plays the student. Frozen.")
+    teacher_model_name: ModelName = Field(description="Model that scores the tutor's tokens. Frozen.")
     learning_rate: Annotated[float, Field(gt=0.0, le=1e3, strict=True)] = Field(
         description="Adam learning rate, at its highest where lr_schedule changes it."
     )
@@ -308,15 +310,17 @@ class SocraticConfig(BaseModel):
             """Checks the fields, alone and together.
 
             Args:
-                **data: the fields, described at each.
+                **data: the fields, described at each; in a run's config.json also what its paths meant.
 
             Raises:
                 ConfigError: a field is unknown, or its value cannot be meant.
             """
+            stored = data.pop(STORED_AS, None)
             refuse_unknown(data, type(self).model_fields, "config")
             data = plain(data)
             try:
-                super().__init__(**data)
+                with stored_paths(stored):
+                    super().__init__(**data)
                 return
             except ValidationError as error:
                 problems = explain(error, type(self))
@@ -383,7 +387,7 @@ class SocraticConfig(BaseModel):
         paths = [("seeds file", self.seeds_file), *(("seeds file", path) for path, _ in self.seeds_files or ())]
         paths += [("recordings file", path) for path in (self.recordings.files if self.recordings else ())]
         for what, path in paths:
-            if path is not None and not os.path.isfile(path):
+            if path is not None and not os.path.isfile(resolved(path)):
                 raise ValueError(f"{what} {path!r} does not exist (looked in {os.getcwd()})")
         check_parts(self)
         return self

@@ -1,8 +1,8 @@
 """What a config means, and how it differs from what a run has meant so far. Pure, but for the files that it reads.
 
-The fingerprint covers what decides the run's results: models as resolved, rank, seeds, prompts and recordings by
-content, objective, batch shape, seed. Everything else (where files lie, how fast it learns, how long it runs, what it
-saves) may change from one start to the next. `_MAY_CHANGE` and `_MEANING` together name every config field.
+The fingerprint covers what decides the run's results: models as resolved, rank, objective, batch shape, seed, and by
+content local models, seeds, prompts and recordings. Everything else (where files lie, how fast it learns, how long it
+runs, what it saves) may change from one start to the next. `_MAY_CHANGE` and `_MEANING` together name every field.
 
 Of several teachers, `teachers` holds what each has of its own; what it takes from the config's `teacher_…` fields is
 held by those, so that a change is named after the field that it was made in.
@@ -18,7 +18,9 @@ from pydantic import BaseModel
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import RecordingError
+from socratic_distill.model_files import describe_model, describe_weights
 from socratic_distill.models import full_model_name
+from socratic_distill.paths import resolved
 from socratic_distill.prompts import Prompts, teacher_prompt
 from socratic_distill.seeds import Seed
 from socratic_distill.settings import Recordings
@@ -46,6 +48,9 @@ _MAY_CHANGE = (
     "write_report", "trackers", "tracker_project", "tracker_name", "prices", "max_cost_usd",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
+_LOCAL = "local files:"
+_BY_CONTENT = (*_MODEL_FIELDS, "teacher_checkpoint_path")
+_OWN_BY_CONTENT = ("model_name", "checkpoint_path")  # of each of several teachers
 # Three fields of the config, one content.
 _SEEDS = "seeds"
 _SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files")
@@ -76,7 +81,9 @@ def fingerprint(
     """
     meaning = {name: _text(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
     for name in _MODEL_FIELDS:
-        meaning[name] = full_model_name(getattr(config, name))
+        meaning[name] = _model(config, getattr(config, name))
+    if config.teacher_checkpoint_path is not None:
+        meaning["teacher_checkpoint_path"] = _weights(config, config.teacher_checkpoint_path)
     meaning["student_max_tokens"] = str(config.student_max_tokens or config.max_tokens)
     meaning["tutor_prompt_file"] = _digest([prompts.tutor])
     meaning["student_prompt_file"] = _digest([prompts.student, prompts.student_attempt, prompts.student_opening])
@@ -100,9 +107,10 @@ def _teachers(
     for plan in plans:
         prompt = _digest([prompts.teachers[plan.name]])
         taught = [place for place, names in enumerate(takers) if plan.name in names]
+        model = _model(config, plan.model_name)
         own = {
-            "model_name": None if plan.model_name == meaning["teacher_model_name"] else plan.model_name,
-            "checkpoint_path": plan.checkpoint_path,
+            "model_name": None if model == meaning["teacher_model_name"] else model,
+            "checkpoint_path": None if plan.checkpoint_path is None else _weights(config, plan.checkpoint_path),
             "lag_steps": plan.lag_steps,
             "prompt": None if prompt == meaning["teacher_prompt_file"] else prompt,
             "enable_thinking": None if plan.enable_thinking == config.teacher_enable_thinking else plan.enable_thinking,
@@ -113,6 +121,47 @@ def _teachers(
     return teachers
 
 
+def _model(config: SocraticConfig, name: str) -> str:
+    """A model by its full name; one whose files lie on this machine by what they hold, wherever they lie."""
+    held = describe_model(name) if config.base_url == "local" and _may_look(config, name) else None
+    return full_model_name(name) if held is None else f"{_LOCAL} {held}"
+
+
+def _weights(config: SocraticConfig, path: str) -> str:
+    is_local = config.base_url == "local" and "://" not in path and _may_look(config, path)
+    held = describe_weights(path) if is_local else None
+    return path if held is None else f"{_LOCAL} {held}"
+
+
+def _may_look(config: SocraticConfig, path: str) -> bool:
+    """Whether a config may have a model's files looked at: one that was read from a directory not everywhere."""
+    return config.grant is None or config.grant.may_load(path)
+
+
+def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticConfig) -> Fingerprint | None:
+    """A run's fingerprint with local models by content, as of now, where an older version held their names or paths.
+
+    Args:
+        before: as `fingerprint.json` holds it.
+        now: what the config means. Models whose files may not be looked at are not compared.
+        config: names the models as they were named then; what it names otherwise stays a difference.
+    """
+    if before is None or config.base_url != "local":
+        return before
+    plans = plan_teachers(config)
+    if not all(_may_look(config, path) for plan in plans for path in (plan.model_name, plan.checkpoint_path) if path):
+        before = before | {name: now[name] for name in ("teachers", "teacher_checkpoint_path") if name in now}
+    before = before | {name: now[name] for name in _MODEL_FIELDS if not _may_look(config, getattr(config, name))}
+    names = [getattr(config, name) for name in _MODEL_FIELDS] + [plan.model_name for plan in plans]
+    held = {str(name): _model(config, name) for name in names}
+    held |= {str(path): _weights(config, path) for plan in plans if (path := plan.checkpoint_path) is not None}
+    after = {name: held.get(value, value) if name in _BY_CONTENT else value for name, value in before.items()}
+    teachers = json.loads(before.get("teachers", "[]"))
+    for teacher in teachers:
+        teacher |= {name: held.get(value, value) for name, value in teacher.items() if name in _OWN_BY_CONTENT}
+    return after | ({"teachers": json.dumps(teachers)} if teachers else {})
+
+
 def _recordings(recordings: Recordings) -> str:
     """The settings, and the files by content."""
     settings = recordings.model_dump(mode="json") | {"files": [_file_digest(path) for path in recordings.files]}
@@ -121,7 +170,7 @@ def _recordings(recordings: Recordings) -> str:
 
 def _file_digest(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(resolved(path), "rb") as file:
             return "sha256 " + hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise RecordingError(

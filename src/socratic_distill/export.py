@@ -8,6 +8,9 @@ from tinker import TinkerError
 
 from socratic_distill.checkpoints import load_checkpoints
 from socratic_distill.errors import CheckpointNotFound, ConfigError
+from socratic_distill.model_files import model_paths
+from socratic_distill.paths import resolved
+from socratic_distill.run import load_config
 from socratic_distill.trust import Grant
 
 
@@ -41,10 +44,18 @@ def export_merged(
     """
     from socratic_distill.local.merging import merge
 
-    grant = Grant(os.fspath(source), Path(source), allow_files=allow_files, allow_code=allow_code)
-    directory = _find_weights(Path(source), grant)
-    merge(directory, Path(out), dtype, grant)
+    grant = Grant(os.fspath(source), Path(resolved(source)), allow_files=allow_files, allow_code=allow_code)
+    directory = _find_weights(Path(resolved(source)), grant)
+    merge(directory, Path(resolved(out)), dtype, grant, _models_of(source))
     return directory
+
+
+def _models_of(source: str | os.PathLike[str]) -> dict[str, str]:
+    """Where the models of a run lie; nothing of a directory of weights alone."""
+    try:
+        return model_paths(load_config(source))
+    except ConfigError:
+        return {}
 
 
 def _find_weights(source: Path, grant: Grant) -> Path:

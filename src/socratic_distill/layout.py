@@ -5,6 +5,7 @@ from pathlib import Path
 
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import ForeignDirectory
+from socratic_distill.paths import resolved
 from socratic_distill.rows import parse, read_file
 
 CONFIG = "config.json"
@@ -30,7 +31,7 @@ def check_directory(log_path: str | os.PathLike[str]) -> None:
     Raises:
         ForeignDirectory: it holds a `config.json` that no run wrote, and no journal.
     """
-    directory = Path(log_path)
+    directory = Path(resolved(log_path))
     if not is_url(log_path) and not (directory / JOURNAL).exists() and _is_foreign(directory):
         raise ForeignDirectory(
             f"log_path={os.fspath(log_path)!r} is the directory of something else: its {CONFIG} is not a run's. "

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from socratic_distill.errors import LockLost, RunLocked, StorageError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import write_atomically
+from socratic_distill.paths import resolved
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
@@ -40,7 +41,7 @@ class RunLock:
         Args:
             log_path: the run directory.
         """
-        self._directory = Path(log_path)
+        self._directory = Path(resolved(log_path))
         self._lock = FileLock(self._directory / LOCK, blocking=False)
         self._descriptor: int | None = None  # of the lock file, while the lock is held
         self._made: list[Path] = []  # directories, the innermost first

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from socratic_distill.batches import check_recordings, total_steps
 from socratic_distill.config import SocraticConfig
-from socratic_distill.drift import Change, Fingerprint, changes, fingerprint, model_names
+from socratic_distill.drift import Change, Fingerprint, changes, comparable, fingerprint, model_names
 from socratic_distill.errors import ConfigError
 from socratic_distill.journal import Journal
 from socratic_distill.models import with_known_names
@@ -78,7 +78,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     recordings = load_recordings(config.recordings.files) if config.recordings else ()
     prompts = load_prompts(config)
     meaning = fingerprint(config, given, prompts, [one.seed for one in recordings])
-    drift = changes(before, meaning, config.allow_config_changes)
+    drift = changes(comparable(before, meaning, config), meaning, config.allow_config_changes)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
         raise ConfigError(

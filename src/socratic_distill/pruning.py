@@ -1,5 +1,6 @@
 """Deleting checkpoints on the service that a run has no use for any more."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,9 +99,14 @@ async def sort_by_owner(
     """
     own, others = [], []
     for one in surplus:
-        is_own = await ownership.owns(one.path) or await is_gone(rest, full_path(one.path))
+        is_own = await ownership.owns(one.path) or await _is_nowhere(rest, one.path)
         (own if is_own else others).append(one)
     return own, others
+
+
+async def _is_nowhere(rest: Any, path: str) -> bool:
+    """Whether there is nothing to delete at a path; of another run's directory the local engine says nothing."""
+    return await is_gone(rest, full_path(path)) if "://" in path else not os.path.lexists(path)
 
 
 async def delete(journal: CheckpointManager, rest: Any, surplus: Sequence[Surplus]) -> None:

@@ -29,6 +29,7 @@ from socratic_distill.dialogue import Role, StopReason
 from socratic_distill.errors import RecordingError
 from socratic_distill.escaping import get_logger
 from socratic_distill.jsonl import lines, load_object, optional, text
+from socratic_distill.paths import resolved
 from socratic_distill.randomness import stable_seed
 from socratic_distill.reasoning import spoken
 from socratic_distill.seeds import PathLike, Seed, batch, parse_seed, private_fields, tags_of
@@ -113,7 +114,7 @@ def load_recordings(files: Sequence[PathLike]) -> tuple[Recording, ...]:
     """
     if isinstance(files, str | bytes) or not files:
         raise RecordingError(f"the recordings files are {files!r}; expected a list of one or more JSONL files")
-    if len({Path(file).resolve() for file in files}) < len(files):
+    if len({Path(resolved(file)).resolve() for file in files}) < len(files):
         raise RecordingError(f"a file stands twice in {[str(file) for file in files]}; give it once, batches repeat it")
     places: dict[str, str] = {}
     recordings = []
@@ -141,7 +142,7 @@ def _renamed(recording: Recording, taken: dict[str, str]) -> Recording:
 def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
     """The recordings of one file: the place that error messages name, whether the row has an id of its own."""
     path, kind, count, skipped = Path(source), None, 0, 0
-    for number, line in enumerate(lines(path, "recording", RecordingError), start=1):
+    for number, line in enumerate(lines(Path(resolved(source)), "recording", RecordingError), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"

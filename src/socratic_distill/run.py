@@ -27,6 +27,7 @@ from socratic_distill.journal import Journal
 from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN, config_file
 from socratic_distill.local_paths import STORE
 from socratic_distill.locks import RunLock
+from socratic_distill.paths import STORED_AS, paths_of, resolved
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
 from socratic_distill.rows import read_rows
@@ -62,7 +63,7 @@ class RunDirectory:
     def __init__(self, log_path: str | os.PathLike[str]) -> None:
         """Names the directory; nothing is read or written yet."""
         self._mirror = Mirror(os.fspath(log_path)) if is_url(log_path) else None
-        self.path = Path(log_path) if self._mirror is None else self._mirror.path
+        self.path = Path(resolved(log_path)) if self._mirror is None else self._mirror.path
         self._lock = RunLock(self.path)
         self.checkpoints = CheckpointManager(self.path, self._recorded, self.check)
 
@@ -135,7 +136,8 @@ class RunDirectory:
         if origin is not None:
             write_atomically(self.path / ORIGIN, _text({"given": origin.given, "resolved": origin.resolved}))
         write_atomically(self.path / FINGERPRINT, _text(meaning))
-        write_atomically(config_path, config.model_dump_json(indent=2) + "\n")
+        stored = json.loads(config.model_dump_json()) | {STORED_AS: paths_of(config)}
+        write_atomically(config_path, _text(stored))
         return self.identity.run_id
 
     def note_server_run(self, server_run: str, batch: int) -> None:

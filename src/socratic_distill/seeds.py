@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 from socratic_distill.answers import check_answer, final_answer
 from socratic_distill.errors import SeedError
 from socratic_distill.jsonl import as_text, lines, load_object, optional, text
+from socratic_distill.paths import resolved
 
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...
 def _read(source: PathLike, limit: int | None) -> Iterator[tuple[str, Seed]]:
     """The seeds of one file, each with the place that error messages name."""
     path, count, file_format = Path(source), 0, None
-    for number, line in enumerate(lines(path, "seed", SeedError), start=1):
+    for number, line in enumerate(lines(Path(resolved(source)), "seed", SeedError), start=1):
         if count == limit:
             return
         if not line.strip():

@@ -13,6 +13,9 @@ from socratic_distill.errors import ConfigError, ServiceUnreachable, SocraticErr
 from socratic_distill.escaping import clean_logs_of, get_logger
 from socratic_distill.failures import describe, failure, is_missing
 from socratic_distill.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
+from socratic_distill.local_paths import STORE
+from socratic_distill.model_files import model_paths
+from socratic_distill.paths import resolved
 from socratic_distill.reachability import check_health
 from socratic_distill.redaction import redacted, without_secrets
 from socratic_distill.redirects import refuse_redirects
@@ -159,7 +162,10 @@ def _open_local(config: SocraticConfig) -> Service:
     from socratic_distill.local import LocalRestClient, LocalServiceClient
 
     client = LocalServiceClient(
-        Path(config.log_path) / "local", trust_remote_code=runs_remote_code(config), grant=config.grant
+        Path(resolved(config.log_path)) / STORE,
+        trust_remote_code=runs_remote_code(config),
+        grant=config.grant,
+        paths=model_paths(config),
     )
     return Service(client, LocalRestClient(client))
 

@@ -7,11 +7,22 @@ tells which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. What an object
 
 import os
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from socratic_distill.errors import ConfigError
+from socratic_distill.paths import GivenPath, given_model, given_path
 from socratic_distill.redaction import refuse_secrets
 from socratic_distill.validation import explain, plain
 
@@ -22,9 +33,26 @@ def _path(value: object) -> object:
     return os.fspath(value)
 
 
-PathText = Annotated[str, BeforeValidator(_path), Field(min_length=1), AfterValidator(refuse_secrets)]
-# A model's name may be a path or an address too.
+def _resolved_path(value: object, check: Callable[[object], str]) -> str:
+    text = check(value)
+    return value if isinstance(value, GivenPath) else given_path(text)
+
+
+def _resolved_model(value: object, check: Callable[[object], str]) -> str:
+    text = check(value)
+    return value if isinstance(value, GivenPath) else given_model(text)
+
+
+PathText = Annotated[
+    str,
+    BeforeValidator(_path),
+    Field(min_length=1),
+    AfterValidator(refuse_secrets),
+    WrapValidator(_resolved_path),
+]
 Name = Annotated[str, Field(min_length=1, strict=True), AfterValidator(refuse_secrets)]
+# A model's name may be a path.
+ModelName = Annotated[Name, WrapValidator(_resolved_model)]
 # Upper bounds are far above what anybody does. They keep slips such as 10**30 from services, memory and 32-bit numbers.
 Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
 Tens = Annotated[int, Field(ge=1, le=10_000, strict=True)]  # of what a batch has tens of
@@ -217,7 +245,7 @@ class Teacher(Setting):
     name: Annotated[str, Field(pattern=f"^{_TEACHER_NAME.pattern}$")] = Field(
         description="Its name, in metrics and messages."
     )
-    model_name: Name | None = Field(default=None, description="Base model. None: the config's teacher_model_name.")
+    model_name: ModelName | None = Field(default=None, description="Base model. None: the config's teacher_model_name.")
     checkpoint_path: PathText | None = Field(
         default=None,
         description="Sampler weights to score with. None: the base model's, or the tutor's own where lag_steps.",
@@ -274,7 +302,7 @@ class Recordings(Setting):
 class Judge(Setting):
     """A model that reads a dialogue and says whether the tutor gave the answer away."""
 
-    model_name: Name = Field(description="Base model of the judge.")
+    model_name: ModelName = Field(description="Base model of the judge.")
     prompt_file: PathText | None = Field(
         default=None, description="Text file with its instructions. None: the packaged ones."
     )

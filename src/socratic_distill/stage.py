@@ -8,6 +8,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.guards import check_same_replies, check_same_tokens
 from socratic_distill.models import full_model_name
 from socratic_distill.panel import Member, Panel, Wanted
+from socratic_distill.paths import resolved
 from socratic_distill.prompts import Prompts, check_prompts, load_prompts
 from socratic_distill.rendering import Codec, Renderer
 from socratic_distill.rollout import Cast, Speaker
@@ -128,7 +129,7 @@ async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", 
     """A teacher, with a client of its own unless it scores with the tutor's weights."""
     client, model = None, {"base_model": plan.model_name}
     if plan.checkpoint_path is not None:
-        model = {"model_path": plan.checkpoint_path}
+        model = {"model_path": resolved(plan.checkpoint_path)}
     if plan.lag_steps is None:
         what = f"the teacher {plan.name!r}, {next(iter(model.values()))!r}"
         client = await open_sampling_client(service.client, what, **model)

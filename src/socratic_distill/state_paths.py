@@ -8,6 +8,8 @@ from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
+from socratic_distill.local_paths import where_it_lies
+from socratic_distill.paths import resolved
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.redaction import refuse_secrets
 from socratic_distill.spoilt_rows import first_spoilt_step
@@ -31,9 +33,9 @@ def resolve_state_path(given: str) -> str:
     if is_url(given):
         url, _, name = given.partition("#")
         return _resolve_journal(journal_file(url), name or None, url)
-    path, name = given, ""
-    if not Path(given).exists() and "#" in given:  # a directory may have it in its name
-        path, _, name = given.rpartition("#")
+    path, name = resolved(given), ""
+    if not Path(path).exists() and "#" in path:  # a directory may have it in its name
+        path, _, name = path.rpartition("#")
     if Path(path).suffix == ".jsonl" or (Path(path) / JOURNAL).is_file():
         return _resolve_journal(journal_file(path), name or None)
     if Path(path).is_dir() and not name:
@@ -99,7 +101,7 @@ def _resolve_journal(path: Path, name: str | None, told: str | None = None) -> s
             f"{spoilt} are not finite. Name a state that is not, as in {told}#<name>"
         )
     assert newest.state_path is not None
-    return newest.state_path
+    return where_it_lies(path.parent, newest.state_path)
 
 
 def _why_not(record: CheckpointRecord, name: str | None, spoilt: int | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import StorageError
+from socratic_distill.paths import resolved
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
@@ -32,7 +33,7 @@ def check_storage(config: "SocraticConfig", total: int | None = None) -> None:
     """
     if is_url(config.log_path):
         return
-    directory = nearest_directory(Path(config.log_path))
+    directory = nearest_directory(Path(resolved(config.log_path)))
     try:
         with tempfile.TemporaryFile(dir=directory):
             pass
@@ -86,7 +87,7 @@ def _lora_parameters(name: str, rank: int) -> int | None:
 def _shape(name: str) -> Mapping[str, Any]:
     from socratic_distill.tiny import MODEL_DIR
 
-    directory = MODEL_DIR if name == "tiny" else Path(name)
+    directory = MODEL_DIR if name == "tiny" else Path(resolved(name))
     try:
         return json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from socratic_distill.errors import ConfigError, UntrustedConfig
 from socratic_distill.known_servers import known_servers, origin
+from socratic_distill.paths import GivenPath, resolved
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
@@ -89,7 +90,7 @@ class Grant:
         """
         if self.allow_files or path in self.named or path == TINY:
             return True
-        return os.path.exists(path) and (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE))
+        return os.path.exists(resolved(path)) and (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE))
 
     def check_model(self, name: str) -> None:
         """Returns if the local engine may load a model.
@@ -215,7 +216,7 @@ def is_below(path: str | os.PathLike[str], home: Path) -> bool:
     if "://" in os.fspath(path) or "\0" in os.fspath(path):
         return False
     try:
-        real, top = os.path.realpath(os.path.expanduser(path)), os.path.realpath(home)
+        real, top = os.path.realpath(resolved(path)), os.path.realpath(home)
         return os.path.commonpath([real, top]) == top
     except (OSError, ValueError):  # ValueError: half a character, or another drive
         return False
@@ -225,7 +226,7 @@ def is_tree_below(path: str | os.PathLike[str], home: Path) -> bool:
     """Whether a path and, if it is a directory, everything in it is in a directory, every link followed."""
     if not is_below(path, home):
         return False
-    for folder, folders, files in os.walk(os.path.expanduser(path)):
+    for folder, folders, files in os.walk(resolved(path)):
         for name in (*folders, *files):
             entry = os.path.join(folder, name)
             if os.path.islink(entry) and not is_below(entry, home):
@@ -236,7 +237,7 @@ def is_tree_below(path: str | os.PathLike[str], home: Path) -> bool:
 def _is_special(path: str) -> bool:
     """Whether a path is neither a file nor a directory; reading a pipe would wait for ever."""
     try:
-        mode = os.stat(os.path.expanduser(path)).st_mode
+        mode = os.stat(resolved(path)).st_mode
     except (OSError, ValueError):
         return False  # whoever reads it says what is wrong
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
@@ -269,6 +270,8 @@ def _paths(config: "SocraticConfig", part: Files) -> Iterator[tuple[str, str | N
         case "load_checkpoint_path":
             path = config.load_checkpoint_path
             if path is not None and not path.startswith("tinker://"):
-                yield part, path.partition("#")[0] if not os.path.lexists(path) else path
+                place = resolved(path)  # `…#<name>`, unless that is the name of a directory
+                journal = place.rpartition("#")[0]
+                yield part, GivenPath(path, journal if journal and not os.path.lexists(place) else place)
         case "log_path":
             yield part, config.log_path

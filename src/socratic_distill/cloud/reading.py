@@ -11,6 +11,7 @@ from socratic_distill.cloud.fetching import fetch_newest
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.stores import FsspecStore
 from socratic_distill.cloud.urls import is_url, last_folder
+from socratic_distill.paths import resolved
 
 # Someone is waiting at a terminal.
 _PATIENCE_SECONDS = 10.0
@@ -28,7 +29,7 @@ def readable(log_path: str | os.PathLike[str], wanted: Callable[[str], bool] = l
         StorageError: the store fails, or there is no room for the copy.
     """
     if not is_url(log_path):
-        return Path(log_path)
+        return Path(resolved(log_path))
     url = os.fspath(log_path)
     parent = tempfile.mkdtemp(prefix="socratic-distill-copy-")
     atexit.register(shutil.rmtree, parent, ignore_errors=True)

@@ -46,7 +46,12 @@ def given_path(text: str) -> str | Path:
         refuse_secrets(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
-    return text if is_url(text) else Path(text)
+    return text if is_url(text) else given_file(text)
+
+
+def given_file(text: str) -> Path:
+    """A path from the command line, `~` expanded."""
+    return Path(os.path.expanduser(text))
 
 
 def last_folder(url: str) -> str:

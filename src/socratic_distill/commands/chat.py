@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from socratic_distill.cloud.urls import given_path
 from socratic_distill.commands.allowing import add_options, allowed
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
-    parser.add_argument("log_path", help="directory of the run")
+    parser.add_argument("log_path", type=given_path, help="directory of the run")
     parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
     add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)

@@ -1,9 +1,9 @@
 """`check`: what keeps a run from starting, found out without starting it."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.cloud.urls import given_file
 from socratic_distill.commands.allowing import add_options, allowed
 from socratic_distill.escaping import show
 
@@ -17,7 +17,7 @@ def add_parser(commands: "Commands") -> None:
     parser = commands.add_parser("check", help="look for all that keeps a run from starting, without starting it")
     parser.add_argument(
         "source",
-        type=Path,
+        type=given_file,
         metavar="SCRIPT_OR_CONFIG",
         help="a Python script, which runs up to its first call of train, evaluate or compare; a config.json; or the "
         "directory of a run",

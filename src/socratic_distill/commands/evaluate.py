@@ -3,10 +3,9 @@
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socratic_distill.cloud.urls import given_path
+from socratic_distill.cloud.urls import given_file, given_path
 from socratic_distill.commands.allowing import add_options, allowed
 from socratic_distill.errors import ConfigError
 
@@ -28,12 +27,12 @@ def add_parser(commands: "Commands") -> None:
         help="'base', 'teacher', 'final', a batch number, sampler weights or a base model; may be given again. Left "
         "out: base and final",
     )
-    parser.add_argument("--seeds", type=Path, metavar="FILE", help="seeds file; left out, the run's held-out seeds")
+    parser.add_argument("--seeds", type=given_file, metavar="FILE", help="seeds file; left out, the held-out ones")
     parser.add_argument("--limit", type=int, metavar="N", help="number of seeds taken from --seeds")
     parser.add_argument("--dialogues", type=int, metavar="N", help="dialogues on each seed; left out, the run's")
     parser.add_argument("--solve-samples", type=int, metavar="K", help="answers sampled for the student's solve rates")
     parser.add_argument("--judge", metavar="MODEL", help="model that is asked whether the answer was given away")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write measures and dialogues as JSON too")
+    parser.add_argument("--out", type=given_file, metavar="FILE", help="write measures and dialogues as JSON too")
     add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socratic_distill.cloud.urls import given_path
+from socratic_distill.cloud.urls import given_file, given_path
 from socratic_distill.commands.allowing import add_options
 from socratic_distill.escaping import show
 
@@ -35,11 +35,15 @@ def add_parser(commands: "Commands") -> None:
     )
     outputs = parser.add_mutually_exclusive_group(required=True)
     outputs.add_argument(
-        "--merge", type=Path, metavar="OUT", help="the tutor of a local run as a plain transformers model"
+        "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"
     )
-    outputs.add_argument("--messages", type=Path, metavar="FILE", help="dialogues as OpenAI-style messages (JSONL)")
-    outputs.add_argument("--dataset", type=Path, metavar="DIR", help="dialogues as a Hugging Face datasets folder")
-    outputs.add_argument("--csv", type=Path, metavar="FILE", help="metrics.jsonl as a table")
+    outputs.add_argument(
+        "--messages", type=given_file, metavar="FILE", help="dialogues as OpenAI-style messages (JSONL)"
+    )
+    outputs.add_argument(
+        "--dataset", type=given_file, metavar="DIR", help="dialogues as a Hugging Face datasets folder"
+    )
+    outputs.add_argument("--csv", type=given_file, metavar="FILE", help="metrics.jsonl as a table")
     merging = parser.add_argument_group("with --merge")
     merging.add_argument(
         "--dtype",

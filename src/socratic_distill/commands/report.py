@@ -1,10 +1,9 @@
 """`report`: a page on one run or several side by side."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socratic_distill.cloud.urls import given_path
+from socratic_distill.cloud.urls import given_file, given_path
 from socratic_distill.escaping import show
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser("report", help="write a page on a run, or on several side by side (HTML)")
     parser.add_argument("log_path", type=given_path, nargs="+", help="directory of a run, or its URL")
-    parser.add_argument("--out", type=Path, help="file to write; left out, report.html in the first directory")
+    parser.add_argument("--out", type=given_file, help="file to write; left out, report.html in the first directory")
     parser.set_defaults(command=run)
 
 

@@ -1,10 +1,9 @@
 """`timeline`: a step of a run as a Gantt chart."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socratic_distill.cloud.urls import given_path, is_url
+from socratic_distill.cloud.urls import given_file, given_path, is_url
 from socratic_distill.errors import ConfigError
 from socratic_distill.escaping import show
 
@@ -17,7 +16,7 @@ def add_parser(commands: "Commands") -> None:
     parser = commands.add_parser("timeline", help="draw a step of a run as a Gantt chart (SVG)")
     parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument("--step", type=int, help="which one; left out, the last")
-    parser.add_argument("--out", type=Path, help="file to write; left out, timeline-<step>.svg in the directory")
+    parser.add_argument("--out", type=given_file, help="file to write; left out, timeline-<step>.svg in the directory")
     parser.set_defaults(command=run)
 
 

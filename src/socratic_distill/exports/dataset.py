@@ -22,6 +22,7 @@ from socratic_distill.exports.choice import Choice
 from socratic_distill.exports.conversations import Exported, Row, as_messages, conversations, json_line, tutor_prompt
 from socratic_distill.exports.rows import new_file
 from socratic_distill.layout import config_file
+from socratic_distill.paths import resolved
 
 # By name: the type, as the card's `dataset_info` writes it, and what the column holds.
 _COLUMNS: dict[str, tuple[Mapping[str, Any], str]] = {
@@ -88,7 +89,7 @@ def export_dataset(
     """
     directory, exported = readable(log_path), Exported()
     prompt = tutor_prompt(directory, allow_files) if system_prompt else None
-    with _new_directory(Path(out)) as folder:
+    with _new_directory(Path(resolved(out))) as folder:
         data = folder / "data" / "train.jsonl"
         data.parent.mkdir()
         with new_file(data) as lines:

@@ -9,6 +9,7 @@ from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError
 from socratic_distill.escaping import shown
 from socratic_distill.exports.rows import check_file, read_rows, replacing
+from socratic_distill.paths import resolved
 from socratic_distill.start import METRICS
 
 # Spreadsheets run cells that begin so, some of them after blanks; the last four are the full-width ones.
@@ -35,7 +36,7 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         ConfigError: the directory has no figures, or `out` cannot be meant.
         StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = readable(log_path), Path(out)
+    directory, file = readable(log_path), Path(resolved(out))
     check_file(file, directory)
     rows = {row["step"]: row for row in read_rows(directory / METRICS) if isinstance(row.get("step"), int)}
     if not rows:

@@ -1,8 +1,8 @@
 """An adapter and its base model merged into a plain transformers model."""
 
-import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,16 @@ from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model, stored_precision
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.targets import find_targets
+from socratic_distill.local_paths import read_facts
+from socratic_distill.model_files import base_of
+from socratic_distill.paths import GivenPath
 from socratic_distill.trust import Grant
 
 _WEIGHTS = "adapter_model.safetensors"
 WeightType = Literal["auto", "float32", "bfloat16"]
 
 
-def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
+def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant, models: Mapping[str, str] | None = None) -> None:
     """Merges saved weights into their base model, and writes it with its tokenizer.
 
     Added up in fp32. On a model whose output layer is its embedding, an adapter on the output layer is merged into a
@@ -34,6 +37,7 @@ def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
         dtype: of what is written; "auto" is as the base model is stored. In bf16, changes below 1/256 of a weight are
             rounded away.
         grant: which base models may be loaded, and whether their code may run.
+        models: where the run's models lie, by name.
 
     Raises:
         ConfigError: `out` is there.
@@ -42,8 +46,10 @@ def merge(directory: Path, out: Path, dtype: WeightType, grant: Grant) -> None:
     """
     if out.exists():
         raise ConfigError(f"{out} is there already; give a directory that is not")
-    name = json.loads((directory / "state.json").read_text())["base_model"]
-    grant.check_model(name)
+    models = models or {}
+    base = base_of(read_facts(directory), models, grant.may_load)
+    name = models.get(base, base)
+    grant.check_model(GivenPath(base, name))
     model, tokenizer = load_base_model(name, grant.allow_code, Machine.choose("cpu", "float32"))
     config = read_adapter_config(directory)
     if not (directory / _WEIGHTS).is_file():  # peft would go on to look for pickles, and on the model hub

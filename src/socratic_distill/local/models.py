@@ -8,6 +8,7 @@ import torch
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
+from socratic_distill.paths import resolved
 from socratic_distill.tiny import MODEL_DIR
 from socratic_distill.trust import TINY
 
@@ -123,12 +124,12 @@ def _dtype(source: str, options: dict[str, Any]) -> torch.dtype | None:
 def _source(name: str) -> tuple[str, dict[str, Any]]:
     if name == TINY:
         return str(MODEL_DIR), {}
-    path = Path(name)
+    path = Path(resolved(name))
     if path.suffix == ".gguf":
         if not path.is_file():
             raise LocalEngineError(f"model {name!r}: there is no such file")
         return str(path.parent), {"gguf_file": path.name}
-    return name, {}
+    return str(path) if path.exists() else name, {}
 
 
 def _describe(source: str, options: dict[str, Any]) -> str:

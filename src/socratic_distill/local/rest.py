@@ -37,7 +37,7 @@ class LocalRestClient:
         def look() -> types.WeightsInfoResponse:
             facts = self._service.store.facts(self._service.store.find(tinker_path))
             return types.WeightsInfoResponse(
-                base_model=facts["base_model"],
+                base_model=self._service.base_name(facts),
                 is_lora=True,
                 lora_rank=facts["rank"],
                 train_mlp=facts["train_mlp"],
@@ -60,7 +60,7 @@ class LocalRestClient:
             newest = {one.checkpoint_type: one for one in saved}
             return types.TrainingRun(
                 training_run_id=server_run,
-                base_model=facts["base_model"],
+                base_model=self._service.base_name(facts),
                 model_owner="local",
                 is_lora=True,
                 lora_rank=facts["rank"],

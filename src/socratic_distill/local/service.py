@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.store import Saved, Store
 from socratic_distill.local.training import AdapterTrainer
 from socratic_distill.local.training_client import LocalTrainingClient
+from socratic_distill.model_files import TINY, base_of, describe_model, model_place
+from socratic_distill.paths import GivenPath, resolved
 from socratic_distill.trust import Grant
 
 
@@ -39,6 +41,7 @@ class LocalServiceClient:
         dtype: Any = "auto",
         gradient_checkpointing: bool = False,
         grant: Grant | None = None,
+        paths: Mapping[str, str] | None = None,
     ) -> None:
         """Chooses the machine; models are loaded when they are first asked for.
 
@@ -52,6 +55,7 @@ class LocalServiceClient:
             gradient_checkpointing: computes activations twice when training instead of keeping them: less memory,
                 slower.
             grant: of a config that was read from a file: which models and weights may be loaded. None: any.
+            paths: where models lie whose name is a path of another working directory, by name. None: at their names.
 
         Raises:
             LocalEngineError: the device or the dtype is unknown, or is not there.
@@ -59,6 +63,8 @@ class LocalServiceClient:
         self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
         self._machine = Machine.choose(device, dtype, gradient_checkpointing)
+        self._paths = dict(paths or {})
+        self._base_facts: dict[str, dict[str, Any]] = {}
         self._trust_remote_code = trust_remote_code
         self._grant = grant
         self._scheduler = Scheduler(run_batch)
@@ -172,9 +178,31 @@ class LocalServiceClient:
         """A seed for a request that brings none."""
         return next(self._unseeded)
 
+    def base_name(self, facts: Mapping[str, Any]) -> str:
+        """The base model of saved weights, by the name that it has here.
+
+        Args:
+            facts: what is known of the weights.
+        """
+        name = facts["base_model"]
+        return name if name in self.models else base_of(facts, self._paths, self._may_load)
+
+    def base_facts(self, name: str) -> dict[str, Any]:
+        """What saved weights say of their base model: its name, where it lies, and what its files hold.
+
+        Args:
+            name: as the service was given it.
+        """
+        if name not in self._base_facts:
+            place = model_place(self._place(name))
+            path = None if place is None or name == TINY else str(place.absolute())
+            content = describe_model(self._place(name))
+            self._base_facts[name] = {"base_model": name, "base_path": path, "base_content": content}
+        return self._base_facts[name]
+
     def _training_client(self, saved: Saved, with_optimizer: bool) -> LocalTrainingClient:
         shape = LoraShape(**{name: saved.facts[name] for name in asdict(LoraShape(1))})
-        prove(self._base(saved.facts["base_model"]), shape)
+        prove(self._base(self.base_name(saved.facts)), shape)
         base, adapter = self._load(saved)
         trainer = AdapterTrainer(base, adapter)
         if with_optimizer:
@@ -182,14 +210,22 @@ class LocalServiceClient:
         return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())
 
     def _load(self, saved: Saved) -> tuple[BaseModel, str]:
-        base = self._base(saved.facts["base_model"])
+        base = self._base(self.base_name(saved.facts))
         return base, base.adapters.load(read_adapter_config(saved.path), saved.adapter)
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:
+            place = self._place(name)
             if self._grant is not None:
-                self._grant.check_model(name)
-            base = BaseModel(name, self._trust_remote_code, self._machine)
+                self._grant.check_model(GivenPath(name, place))
+            base = BaseModel(place, self._trust_remote_code, self._machine)
+            base.name = name
             check_reading(base)
             self.models[name] = base
         return self.models[name]
+
+    def _may_load(self, path: str) -> bool:
+        return self._grant is None or self._grant.may_load(path)
+
+    def _place(self, name: str) -> str:
+        return self._paths.get(name, resolved(name))

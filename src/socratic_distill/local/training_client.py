@@ -176,7 +176,7 @@ class LocalTrainingClient:
         user_metadata: dict[str, str] | None,
     ) -> str:
         base, adapter = self._trainer.base, self._trainer.adapter
-        facts = {"base_model": base.name, **asdict(self._shape), "steps": self._trainer.steps}
+        facts = {**self._service.base_facts(base.name), **asdict(self._shape), "steps": self._trainer.steps}
         return str(
             self._service.store.save(
                 self.model_id,

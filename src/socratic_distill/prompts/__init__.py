@@ -9,6 +9,7 @@ from pathlib import Path
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.errors import ConfigError
+from socratic_distill.paths import resolved
 from socratic_distill.seeds import FIELD_NAME, SHARED_FIELDS, Seed
 from socratic_distill.settings import Teacher
 from socratic_distill.teachers import SINGLE_TEACHER
@@ -151,7 +152,7 @@ def read_prompt(path: str | None, packaged: str) -> str:
     if path is None:
         return files(__name__).joinpath(packaged).read_text(encoding="utf-8").strip()
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(resolved(path)).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"prompt file {path!r} cannot be read: {error}") from error
 

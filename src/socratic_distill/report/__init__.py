@@ -8,6 +8,7 @@ from socratic_distill.cloud.reading import readable
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import ConfigError
 from socratic_distill.files import write_atomically
+from socratic_distill.paths import resolved
 
 __all__ = ["write_report"]
 
@@ -43,7 +44,7 @@ def write_report(
         raise ConfigError("log_paths is empty; expected the log_path of at least one run")
     if out is None and is_url(names[0]):
         raise ConfigError(f"{names[0]} is in a store, where only its run writes; give out, the file to write")
-    target = Path(out) if out is not None else Path(names[0]) / REPORT
+    target = Path(resolved(out)) if out is not None else Path(resolved(names[0])) / REPORT
     if target.is_dir():
         raise ConfigError(f"out={str(target)!r} is a directory; expected the file to write")
     write_atomically(target, build([readable(name) for name in names], _MOST_BYTES))
