@@ -137,6 +137,9 @@ class LocalServiceClient:
     def check_training(self, base_model: str) -> ServiceFuture[str]:
         """Says which share of a model's linear weights a LoRA reaches, after the proof that one works on it.
 
+        Args:
+            base_model: the model.
+
         Raises, through the future:
             UnsupportedModel: the engine does not train the model.
         """

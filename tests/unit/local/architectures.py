@@ -69,10 +69,6 @@ ARCHITECTURES = {
     "GPTJ": Architecture(
         "q_proj k_proj v_proj out_proj", "fc_in fc_out", {**_GPT, "rotary_dim": 4}, has_own_sizes=True
     ),
-    "Mpt": Architecture(
-        "Wqkv out_proj", "up_proj down_proj", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 512},
-        has_own_sizes=True,
-    ),
     "BioGpt": Architecture("q_proj k_proj v_proj out_proj", "fc1 fc2", output="output_projection"),
     "Mixtral": Architecture(mlp="", sizes={"num_local_experts": 4}, fused=True),
     "Olmoe": Architecture(mlp="", sizes={"num_experts": 4, "num_experts_per_tok": 2}, fused=True),
