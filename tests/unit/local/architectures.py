@@ -69,6 +69,9 @@ ARCHITECTURES = {
     "GPTJ": Architecture(
         "q_proj k_proj v_proj out_proj", "fc_in fc_out", {**_GPT, "rotary_dim": 4}, has_own_sizes=True
     ),
+    "Lfm2": Architecture(
+        "q_proj k_proj v_proj out_proj", "w1 w2 w3", {"layer_types": ["full_attention", "full_attention"]}
+    ),
     "BioGpt": Architecture("q_proj k_proj v_proj out_proj", "fc1 fc2", output="output_projection"),
     "Mixtral": Architecture(mlp="", sizes={"num_local_experts": 4}, fused=True),
     "Olmoe": Architecture(mlp="", sizes={"num_experts": 4, "num_experts_per_tok": 2}, fused=True),
