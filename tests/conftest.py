@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -43,6 +44,12 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     from socratic_distill.testing.clock import VirtualLoop
 
     return {"virtual": VirtualLoop}
+
+
+@pytest.fixture(autouse=True)
+def no_named_servers(monkeypatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither finds the servers that the person at the keyboard named, nor adds to them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "settings-of-nobody" / uuid4().hex))
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ def check(make_config, tmp_path, capsys):
     def run(**changes: Any) -> tuple[int, str]:
         path = tmp_path / "config.json"
         path.write_text(make_config(**changes).model_dump_json())
-        code = cli.main(["check", str(path)])
+        url = changes.get("base_url")
+        code = cli.main(["check", str(path), *(["--base-url", url] if url else [])])
         told = capsys.readouterr()
         assert KEY not in told.out + told.err and "Traceback" not in told.err
         return code, told.err

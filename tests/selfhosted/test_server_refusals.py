@@ -38,9 +38,9 @@ def check(make_config, tmp_path: Path, capfd) -> Callable[..., tuple[int, str]]:
     """Runs the check command on a config; gives its exit code and what it wrote on standard error, in one line."""
 
     def run(**changes: Any) -> tuple[int, str]:
-        config = tmp_path / "config.json"
-        config.write_text(make_config(**changes).model_dump_json())
-        code = main(["check", str(config)])
+        config, made = tmp_path / "config.json", make_config(**changes)
+        config.write_text(made.model_dump_json())
+        code = main(["check", str(config), "--base-url", str(made.base_url), "--allow-files"])
         told = capfd.readouterr().err
         assert "Traceback" not in told
         return code, " ".join(told.split())

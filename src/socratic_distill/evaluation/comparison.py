@@ -119,6 +119,7 @@ async def compare_async(
     seeds = evaluation_seeds(config) if seeds is None else seeds
     if not seeds:
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
+    check_files(config, "prompts", "judge")  # before the service is spoken to
     paths = {name: _named_weights(config, name) for name in tutors}
     service = await connect(config, service_client, rest_client)
     config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
