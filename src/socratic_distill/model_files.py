@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socratic_distill.paths import GivenPath, resolved
+from socratic_distill.paths import TINY, GivenPath, resolved
 from socratic_distill.rows import open_file, read_file
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
 
-TINY = "tiny"
 _WHOLE_BYTES = 1 << 26
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 STORED_AS = "resolved_paths"
 """Key of a stored config beside its fields: what its paths meant, by how they were given."""
+TINY = "tiny"
+"""Name of the packaged model, whatever lies in the working directory."""
 _stored: ContextVar[Mapping[str, str] | None] = ContextVar("stored", default=None)
 
 
@@ -56,6 +58,8 @@ def given_path(text: str) -> GivenPath:
 
 def given_model(name: str) -> str:
     """A model's name of a config that is being built: a path where there is a file or a directory of that name."""
+    if name == TINY:
+        return TINY
     path = given_path(name)
     return path if "://" not in name and os.path.exists(path.resolved) else str(name)
 

@@ -20,13 +20,12 @@ from urllib.parse import urlsplit
 
 from socratic_distill.errors import ConfigError, UntrustedConfig
 from socratic_distill.known_servers import known_servers, origin
-from socratic_distill.paths import GivenPath, resolved
+from socratic_distill.paths import TINY, GivenPath, resolved
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
 
 Files = Literal["prompts", "judge", "seeds", "recordings", "load_checkpoint_path", "log_path"]
-TINY = "tiny"  # the packaged model
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -68,7 +67,7 @@ class Grant:
         Raises:
             UntrustedConfig: it is neither below `home` nor part of this package, and files are not allowed.
         """
-        if self.allow_files or path in self.named:
+        if self.allow_files or self._is_named(path):
             return
         if not (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE)):
             raise UntrustedConfig(
@@ -88,9 +87,14 @@ class Grant:
         Args:
             path: a directory, a file, or a name on the model hub.
         """
-        if self.allow_files or path in self.named or path == TINY:
+        if self.allow_files or self._is_named(path):
             return True
         return os.path.exists(resolved(path)) and (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE))
+
+    def _is_named(self, path: str) -> bool:
+        """Whether the user named it, or it is the packaged model, and the config does not redirect the name."""
+        plain = str(path)
+        return plain in (*self.named, TINY) and os.path.abspath(resolved(path)) == os.path.abspath(resolved(plain))
 
     def check_model(self, name: str) -> None:
         """Returns if the local engine may load a model.

@@ -17,6 +17,7 @@ from socratic_distill.config import SocraticConfig
 from socratic_distill.evaluation.comparison import evaluation_seeds
 from socratic_distill.known_servers import known_servers, origin, remember_server, servers_file
 from socratic_distill.opening import check_start
+from socratic_distill.paths import GivenPath
 from socratic_distill.plan import read_plan
 from socratic_distill.prompts import load_prompts
 from socratic_distill.rewards import load_rewards
@@ -253,6 +254,34 @@ def test_log_path_in_a_file_must_be_the_files_own_directory(stored, monkeypatch,
         config_in(run / "config.json")
     assert config_in(run / "config.json", allow_files=True).log_path == log_path
     assert config_in(run).log_path == str(run), "a run is where it was found"
+
+
+def test_paths_that_a_config_says_it_meant_are_under_the_same_rule(stored, tmp_path, opened_files):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("-----BEGIN PRIVATE KEY-----\n")
+    run = stored()
+    (run / "tutor.txt").write_text("Ask.")
+    mine = str(run / "tutor.txt")
+    config = load_config(stored(tutor_prompt_file=mine, resolved_paths={mine: str(secret)}))
+    opened_files.clear()
+    with pytest.raises(UntrustedConfig, match="tutor_prompt_file="):
+        load_prompts(config)
+    assert secret.resolve() not in opened_files
+
+
+@pytest.mark.parametrize("name", ["tiny", "judge-model"])
+def test_names_of_the_user_and_the_package_mean_no_path_of_the_config(tmp_path, name):
+    grant = Grant("config.json", tmp_path / "run", named=frozenset({"judge-model"}))
+    grant.check_model(name)
+    with pytest.raises(UntrustedConfig):
+        grant.check_model(GivenPath(name, str(tmp_path)))
+
+
+def test_packaged_model_is_no_directory_of_its_name(stored, tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    models = {"tutor_model_name": "tiny", "resolved_paths": {"tiny": str(tmp_path / "tiny")}}
+    assert not isinstance(load_config(stored(**models)).tutor_model_name, GivenPath)
 
 
 SEGMENTS = st.lists(st.sampled_from(["in", "out", "deep", "..", ".", "file", "~", "loop", "\0", "é", ""]), max_size=6)

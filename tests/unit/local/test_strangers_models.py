@@ -82,7 +82,8 @@ def test_base_model_that_saved_weights_name_is_under_the_same_rule(run, tmp_path
         (run / "link").symlink_to(name)
         name = run / "link"
     facts = weights(run) / "state.json"
-    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"base_model": str(name)}))
+    planted = {"base_model": str(name), "base_path": str(name), "base_content": None}
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | planted))
     with pytest.raises(UntrustedConfig, match="--allow-files"):
         open_weights(engine(run), weights(run))
     with pytest.raises(UntrustedConfig, match="--allow-files"):
