@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.conftest import make_its_own
 
 import socratic_distill
 from socratic_distill import SeedError, cli, load_seeds, service, train
@@ -119,6 +120,8 @@ def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return build(**{**SIZES, **fields, **bounded})
 
     shutil.copytree(prepared.root / "runs", tmp_path / "runs")
+    for run in (tmp_path / "runs").iterdir():
+        make_its_own(run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("socratic_distill.service._open", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
