@@ -99,7 +99,7 @@ def test_config_beside_a_cookbooks_journal_is_kept(cookbooks, make_config, capsy
 
 @pytest.mark.parametrize(
     "command",
-    [["cost"], ["checkpoints"], ["report"], ["timeline"], ["export", "--csv", "out.csv"],
+    [["cost", "--allow-files"], ["checkpoints"], ["report"], ["timeline"], ["export", "--csv", "out.csv"],
      ["export", "--messages", "out.jsonl", "--system-prompt"], ["export", "--dataset", "out"]],
     ids=lambda command: "-".join(command),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "--tutor",
+        type=os.path.expanduser,
         action="append",
         metavar="TUTOR",
         help="'base', 'teacher', 'final', a batch number, sampler weights or a base model; may be given again. Left "
@@ -31,7 +33,12 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="number of seeds taken from --seeds")
     parser.add_argument("--dialogues", type=int, metavar="N", help="dialogues on each seed; left out, the run's")
     parser.add_argument("--solve-samples", type=int, metavar="K", help="answers sampled for the student's solve rates")
-    parser.add_argument("--judge", metavar="MODEL", help="model that is asked whether the answer was given away")
+    parser.add_argument(
+        "--judge",
+        type=os.path.expanduser,
+        metavar="MODEL",
+        help="model that is asked whether the answer was given away",
+    )
     parser.add_argument("--out", type=given_file, metavar="FILE", help="write measures and dialogues as JSON too")
     add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)

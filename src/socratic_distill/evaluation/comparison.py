@@ -11,6 +11,7 @@ from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
 from socratic_distill.journal import Journal
 from socratic_distill.models import full_model_name, with_known_names
+from socratic_distill.paths import resolved
 from socratic_distill.preparing import settle_models
 from socratic_distill.seeds import Seed, hold_out, load_seeds
 from socratic_distill.service import Service, connect, open_tutor
@@ -172,7 +173,7 @@ def _named_weights(config: SocraticConfig, name: str) -> str | None:
         CheckpointNotFound: the run has none of the kind.
     """
     if name.startswith("tinker://") or "sampler_weights" in Path(name).parts:
-        return name
+        return resolved(name)
     if name != "final" and not name.isdecimal():
         return None
     journal = Journal.read(CheckpointManager(config.log_path).path)
