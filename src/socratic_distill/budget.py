@@ -5,21 +5,22 @@ as well, and is held to `max_cost_usd`. What a row of `metrics.jsonl` shows coun
 same however often the run was resumed.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from socratic_distill.config import SocraticConfig
 from socratic_distill.costs import Role, check_limit, evaluation_uses, step_cost, tariff_of
 from socratic_distill.dialogue import PromptUse
-from socratic_distill.errors import CostLimitReached
+from socratic_distill.errors import CostLimitReached, StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.prices import packaged_prices
+from socratic_distill.rows import number, read_object, read_rows
 from socratic_distill.run import EVALUATIONS
 from socratic_distill.start import METRICS
 
 _STEP, _EVALUATION = "cost/usd", "cost_usd"
+_log = get_logger(__name__)
 
 
 class Budget:
@@ -47,15 +48,15 @@ class Budget:
         self._reserved_steps = 1 + config.max_staleness
         self._shown, self._last, self.spent = 0.0, 0.0, 0.0
         if self.tariff is not None:
-            steps = [_number(row.get(_STEP)) for row in _rows(log_path)]
+            steps = [_usd(row.get(_STEP)) for row in _rows(log_path)]
             self._last = steps[-1] if steps else 0.0
-            self.spent = sum(steps) + sum(_number(one.get(_EVALUATION)) for one in _evaluations(log_path))
+            self.spent = sum(steps) + sum(_usd(one.get(_EVALUATION)) for one in _evaluations(log_path))
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """The steps of these rows are done; those behind them are to come, for the first time or again."""
         self._shown = 0.0
         for row in rows:  # one by one, as `stepped` adds: sum() may round otherwise
-            self._shown += _number(row.get(_STEP))
+            self._shown += _usd(row.get(_STEP))
 
     def stepped(self, row: Mapping[str, Any]) -> dict[str, float | None]:
         """What a step cost, for its row: `cost/usd`, and `cost/total_usd` with those before it; null where not known.
@@ -100,21 +101,18 @@ class Budget:
 def _rows(log_path: Path) -> Iterator[dict[str, Any]]:
     """Rows of steps, those that ran again first."""
     for path in (log_path / METRICS).with_suffix(".superseded.jsonl"), log_path / METRICS:
-        yield from _objects(path.read_bytes().splitlines() if path.exists() else ())
+        yield from read_rows(path)
 
 
 def _evaluations(log_path: Path) -> Iterator[dict[str, Any]]:
     """Evaluations, those that ran again too."""
-    return _objects(path.read_bytes() for path in sorted((log_path / EVALUATIONS).glob("*.json")))
+    for path in sorted((log_path / EVALUATIONS).glob("*.json")):
+        try:
+            yield read_object(path, StorageError, "it is an evaluation", lenient=True, root=log_path) or {}
+        except StorageError as error:
+            _log.warning("%s: its cost is not counted", error)
 
 
-def _objects(texts: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """JSON objects; what is none, such as a line that a crash tore, is passed over."""
-    for text in texts:
-        with suppress(ValueError):
-            if isinstance(found := json.loads(text), dict):
-                yield found
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _usd(value: object) -> float:
+    """A cost; 0 where it is not known."""
+    return max(number(value) or 0.0, 0.0)

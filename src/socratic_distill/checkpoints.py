@@ -17,6 +17,7 @@ from socratic_distill.layout import JOURNAL
 from socratic_distill.paths import resolved
 from socratic_distill.records import CheckpointRecord
 
+_MOST_NAMED = 10
 _log = get_logger(__name__)
 
 
@@ -56,8 +57,9 @@ def warn_of_damage(path: Path, journal: Journal) -> list[Line]:
     """Gives and names the lines of a journal that are no records."""
     bad = list(bad_lines(journal.data))
     if bad:
-        told = (f"line {line.number} (byte {line.offset}: {line.reason})" for line in bad)
-        _log.warning("%s: skipped %s", path, "; ".join(told))
+        named = [f"line {line.number} (byte {line.offset}: {line.reason})" for line in bad[:_MOST_NAMED]]
+        more = f"; and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+        _log.warning("%s: skipped %s%s", path, "; ".join(named), more)
     return bad
 
 

@@ -22,6 +22,7 @@ from socratic_distill.model_files import describe_model, describe_weights
 from socratic_distill.models import full_model_name
 from socratic_distill.paths import resolved
 from socratic_distill.prompts import Prompts, teacher_prompt
+from socratic_distill.rows import parse
 from socratic_distill.seeds import Seed
 from socratic_distill.settings import Recordings
 from socratic_distill.teachers import plan_teachers, teachers_of
@@ -156,9 +157,9 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
     held = {str(name): _model(config, name) for name in names}
     held |= {str(path): _weights(config, path) for plan in plans if (path := plan.checkpoint_path) is not None}
     after = {name: held.get(value, value) if name in _BY_CONTENT else value for name, value in before.items()}
-    teachers = json.loads(before.get("teachers", "[]"))
+    teachers = _teachers_in(before)
     for teacher in teachers:
-        teacher |= {name: held.get(value, value) for name, value in teacher.items() if name in _OWN_BY_CONTENT}
+        teacher |= {name: held.get(str(teacher[name]), teacher[name]) for name in _OWN_BY_CONTENT if name in teacher}
     return after | ({"teachers": json.dumps(teachers)} if teachers else {})
 
 
@@ -197,8 +198,17 @@ def model_names(meaning: Mapping[str, str] | None) -> list[str]:
     if meaning is None:
         return []
     names = [meaning.get(name) for name in _MODEL_FIELDS]
-    names += [one.get("model_name") for one in json.loads(meaning.get("teachers", "[]"))]
-    return [name for name in names if name is not None]
+    names += [teacher.get("model_name") for teacher in _teachers_in(meaning)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _teachers_in(meaning: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What a fingerprint holds of several teachers; none where that cannot be read."""
+    try:
+        stored = parse(meaning.get("teachers", "[]").encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return []
+    return [teacher for teacher in stored if isinstance(teacher, dict)] if isinstance(stored, list) else []
 
 
 def digest(meaning: Fingerprint) -> str:

@@ -1,14 +1,15 @@
 """One step of a run as a Gantt chart: who was asked when, and who waited for whom."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from socratic_distill.errors import ConfigError
+from socratic_distill.rows import number, read_rows, step_of
 from socratic_distill.run import DIALOGUES
 from socratic_distill.start import METRICS
 
@@ -25,6 +26,8 @@ text { font: 11px system-ui, sans-serif; fill: #222 } .title { font-size: 14px; 
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .grid { stroke: #444 } .ground { fill: #1b1b1b } }
 """
 _MOST_LANES = 128
+_MOST_SECONDS = 1e9
+_TIMES = ("time/step", "time/update", "time/weights", *(f"time/critical/{phase}" for phase in (*_COLOURS, "waiting")))
 # What XML cannot hold, and marks that turn the text behind them around.
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u202a-\u202e\u2066-\u2069]")
 _LABELS, _CHART, _HEAD, _LANE = 190, 980, 58, 14
@@ -49,13 +52,15 @@ def read_step(log_path: Path, step: int | None) -> tuple[Row, list[Row]]:
     for name in (METRICS, DIALOGUES):
         if not (log_path / name).exists():
             raise ConfigError(f"{log_path} holds no {name}; expected the log_path of a run that did a step")
-    rows = list(_rows_of(log_path / METRICS, step))
-    if not rows:
+    row = None
+    for one in read_rows(log_path / METRICS):
+        if step_of(one) is not None and step in (None, step_of(one)):
+            row = one
+    if row is None:
         raise ConfigError(f"{log_path / METRICS} has no {'row' if step is None else f'step {step}'}")
-    row = rows[-1]
-    if "time/critical/update" not in row:
-        raise ConfigError(f"step {row.get('step')} of {log_path} has no timings; another tool has written it")
-    return row, list(_rows_of(log_path / DIALOGUES, row["step"]))
+    if not all(_is_time(row.get(key)) for key in _TIMES):
+        raise ConfigError(f"step {row['step']} of {log_path} has no timings; another tool has written it")
+    return row, [one for one in read_rows(log_path / DIALOGUES) if step_of(one) == row["step"] and _is_timed(one)]
 
 
 def gantt(row: Row, dialogues: Sequence[Row]) -> str:
@@ -86,8 +91,8 @@ def gantt(row: Row, dialogues: Sequence[Row]) -> str:
         x = _LABELS + (at - first) * scale
         _draw(svg, "line", x1=x, x2=x, y1=_HEAD - 6, y2=height - 24, **{"class": "grid"})
         _text(svg, x - 8, height - 10, f"{at:g} s")
-    for number, (label, bars) in enumerate(lanes):
-        y = _HEAD + _LANE * number
+    for lane, (label, bars) in enumerate(lanes):
+        y = _HEAD + _LANE * lane
         _text(svg, 10, y + _LANE - 4, label if len(label) < 30 else label[:28] + "…")
         for bar in bars:
             kind = "bar critical" if bar.critical else "bar"
@@ -109,18 +114,18 @@ def _service_bars(row: Row) -> list[Bar]:
 def _dialogue_lanes(row: Row, dialogues: Sequence[Row]) -> list[tuple[str, list[Bar]]]:
     """Lanes in order of the dialogues. The dialogue that was scored last is what the update waited for."""
     weights = row["time/weights"] if row["time/critical/weights"] > 0 else 0.0
-    spans = {number: one["time/spans"] for number, one in enumerate(dialogues) if one.get("time/spans")}
-    scored = {number: each[-1][1] for number, each in spans.items() if len(each) > len(dialogues[number]["turns"])}
-    last = max(scored, key=lambda number: scored[number], default=None)
-    shown = sorted(sorted(spans, key=lambda number: spans[number][-1][1])[-_MOST_LANES:])
+    spans = {index: one["time/spans"] for index, one in enumerate(dialogues) if one.get("time/spans")}
+    scored = {index: each[-1][1] for index, each in spans.items() if len(each) > len(dialogues[index]["turns"])}
+    last = max(scored, key=lambda index: scored[index], default=None)
+    shown = sorted(sorted(spans, key=lambda index: spans[index][-1][1])[-_MOST_LANES:])
     lanes = []
-    for number in shown:
-        turns = [turn["role"] for turn in dialogues[number]["turns"]]
+    for index in shown:
+        turns = [turn["role"] for turn in dialogues[index]["turns"]]
         bars = []
-        for place, (start, end) in enumerate(spans[number]):
+        for place, (start, end) in enumerate(spans[index]):
             phase = "teacher" if place == len(turns) else "opening" if place == 0 else turns[place]
-            bars.append(Bar(phase, start, end, number == last and weights < end <= scored[number]))
-        label = f"{dialogues[number]['seed']} · {dialogues[number]['number']}"
+            bars.append(Bar(phase, start, end, index == last and weights < end <= scored[index]))
+        label = f"{dialogues[index].get('seed')} · {dialogues[index].get('number')}"
         lanes.append((_NO_XML.sub("\N{REPLACEMENT CHARACTER}", label), bars))
     return lanes
 
@@ -141,21 +146,20 @@ def _ticks(first: float, last: float) -> list[float]:
     return [number * step for number in range(int(first // step) + 1, int(last // step) + 1)]
 
 
-def _rows_of(path: Path, step: int | None) -> Iterator[Row]:
-    """The rows of a step, or the last row; whole lines alone, since the run may be under way."""
-    last = None
-    # A row is read if it may be of the step: rows are long, and most of them of other steps.
-    may_be = re.compile(rf'"step"\s*:\s*{step}\b')
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                break
-            if step is None:
-                last = line
-            elif may_be.search(line) and (row := json.loads(line)).get("step") == step:
-                yield row
-    if last is not None:
-        yield json.loads(last)
+def _is_time(value: object) -> bool:
+    """Whether a value is a time that can be drawn."""
+    seconds = number(value)
+    return seconds is not None and abs(seconds) < _MOST_SECONDS
+
+
+def _is_timed(row: Row) -> bool:
+    """Whether a row is a dialogue whose times, if it has any, can be drawn."""
+    spans, turns = row.get("time/spans") or [], row.get("turns")
+    if not isinstance(spans, list) or not isinstance(turns, list):
+        return False
+    pairs = all(isinstance(span, list) and len(span) == 2 for span in spans)
+    roles = all(isinstance(turn, dict) and turn.get("role") in ("student", "tutor") for turn in turns)
+    return pairs and roles and len(spans) <= len(turns) + 1 and all(map(_is_time, chain(*spans)))
 
 
 def _draw(parent: ElementTree.Element, shape: str, **attributes: Any) -> ElementTree.Element:

@@ -6,30 +6,6 @@ from dataclasses import dataclass
 
 from socratic_distill.records import CheckpointRecord, parse_line, salvage
 
-# A line as this library and tinker-cookbook write it: a flat object of plain ASCII, its name first. Such a line is a
-# record, and is known for one ten times faster than by parsing it; every other line is parsed. First come, in our
-# order, our most common keys, since an optional pair is matched faster than one of a repeated choice.
-_TEXT = rb'"[ !#-\[\]-~]*+"'
-_COUNT = rb"-?(?:0|[1-9]\d{0,17}+)"
-_COMMON = {b"batch": _COUNT, b"state_path": _TEXT, b"sampler_path": _TEXT, b"version": _COUNT, b"kind": _TEXT}
-_COMMON |= dict.fromkeys((b"created_at", b"expires_at", b"config_digest"), _TEXT)
-_ANY = (
-    rb'(?:state_path|sampler_path)": (?:%b|null)' % _TEXT,
-    rb'(?:batch|epoch)": (?:%b|null)' % _COUNT,
-    rb'final": (?:true|false|null)',
-    rb'(?!(?:name|state_path|sampler_path|batch|epoch|final)")[ !#-\[\]-~]*+": (?:%b|%b|true|false|null)'
-    % (_TEXT, _COUNT),
-)
-_RECORD = b"".join(
-    [
-        rb'\{"name": ' + _TEXT,
-        *(rb'(?:, "%b": %b|)' % pair for pair in _COMMON.items()),
-        rb'(?:, "(?:%b))*' % b"|".join(_ANY),
-        rb"\}(?:\n|\Z)",
-    ]
-)
-_FIRST_LINE = re.compile(_RECORD)
-_BEFORE_ANOTHER_LINE = re.compile(rb"\n(?!" + _RECORD + rb")")
 _BLANK_LINES = re.compile(rb"^\s*\n|^\s+\Z", re.MULTILINE)
 
 
@@ -54,24 +30,25 @@ class Line:
     torn: bool
 
 
-def lines(data: bytes) -> Iterator[Line]:
-    """Every line of a file that is not blank, from the top."""
-    offset, parts = 0, data.split(b"\n")
-    for number, raw in enumerate(parts, start=1):
-        if raw.strip():
-            yield _line(number, offset, raw, torn=number == len(parts))
-        offset += len(raw) + 1
+def records_of(data: bytes) -> Iterator[CheckpointRecord]:
+    """The good records of a file, oldest first."""
+    for _, raw in _lines(data):
+        yield from _records(raw)
+
+
+def records_from_end(data: bytes) -> Iterator[CheckpointRecord]:
+    """The good records of a file, the last one first."""
+    stop = len(data)
+    while stop >= 0:
+        start = data.rfind(b"\n", 0, stop) + 1
+        yield from reversed(_records(data[start:stop]))
+        stop = start - 1
 
 
 def bad_lines(data: bytes) -> Iterator[Line]:
-    """The lines of a file that are not one record each, from the top; few lines are parsed to find them."""
-    number, place = 1, 0
-    for offset in _offsets_of_uncommon_lines(data):
-        number += data.count(b"\n", place, offset)
-        place = offset
-        stop = data.find(b"\n", offset)
-        raw = data[offset:stop] if stop >= 0 else data[offset:]
-        if raw.strip() and (line := _line(number, offset, raw, torn=stop < 0)).reason:
+    """The lines of a file that are not one record each, from the top."""
+    for number, (offset, raw) in enumerate(_lines(data), start=1):
+        if raw.strip() and (line := _line(number, offset, raw, torn=offset + len(raw) == len(data))).reason:
             yield line
 
 
@@ -90,11 +67,21 @@ def without(data: bytes, bad: Iterable[Line]) -> bytes:
     return whole + b"\n" if whole and not whole.endswith(b"\n") else whole
 
 
-def _offsets_of_uncommon_lines(data: bytes) -> Iterator[int]:
-    """Where the lines begin that have to be parsed to know whether they are records."""
-    if data and not _FIRST_LINE.match(data):
-        yield 0
-    yield from (newline.end() for newline in _BEFORE_ANOTHER_LINE.finditer(data))
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Offset and text of each line, from the top, one at a time."""
+    start = 0
+    while start < len(data):
+        stop = data.find(b"\n", start)
+        stop = len(data) if stop < 0 else stop
+        yield start, data[start:stop]
+        start = stop + 1
+
+
+def _records(raw: bytes) -> list[CheckpointRecord]:
+    try:
+        return [parse_line(raw)]
+    except ValueError:
+        return [record for _, record in salvage(raw)[1]] if raw.strip() else []
 
 
 def _line(number: int, offset: int, raw: bytes, torn: bool) -> Line:

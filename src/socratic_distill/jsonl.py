@@ -1,4 +1,4 @@
-"""JSONL files: users' ones with their lines, one object each, and the values in them; and rows that a run wrote.
+"""JSONL files: users' ones with their lines, one object each, and the values in them.
 
 `what` is what a file holds, such as "seed": messages speak of it.
 """
@@ -8,8 +8,6 @@ import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-
-from pydantic_core import from_json
 
 from socratic_distill.errors import ConfigError
 
@@ -47,18 +45,6 @@ def load_object(line: str, what: str) -> dict[str, Any]:
         found = type(value).__name__
         raise ValueError(f"expected a JSON object, found a {found}; {what}s files are JSONL, one object a line")
     return value
-
-
-def parse_row(text: bytes) -> dict[str, Any] | None:
-    """What a run wrote, as an object; None for anything else, such as a line that a crash tore."""
-    try:
-        row = from_json(text)
-    except ValueError:
-        try:  # half a character (a lone surrogate), which only the standard library reads
-            row = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-    return row if isinstance(row, dict) else None
 
 
 def _refuse_constant(constant: str) -> None:

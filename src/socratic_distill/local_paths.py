@@ -1,15 +1,17 @@
 """The local engine's saved weights, by path, in run directories that were moved or copied."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from socratic_distill.errors import DamagedWeights
-from socratic_distill.rows import read_object
+from socratic_distill.rows import number, read_object, step_of, whole
 
 STORE = "local"
 """The local engine's folder in a run directory."""
 FACTS = "state.json"
+_END_OF_TIME = 253_402_300_799  # the year 9999, seconds since the epoch
 _PARTS = 3  # server run, kind, name
 
 
@@ -50,11 +52,13 @@ def read_facts(directory: Path) -> dict[str, Any]:
     """What is known of saved weights: base_model, rank, …, created_at, expires_at, user_metadata.
 
     Raises:
-        DamagedWeights: `state.json` is not there or cannot be read.
+        DamagedWeights: `state.json` is not there, cannot be read, or says something else.
     """
     facts = read_object(directory / FACTS, DamagedWeights, "load another state")
     if facts is None:
         raise DamagedWeights(f"the weights in {directory} lack {FACTS}; load another state")
+    if strange := [key for key, is_fit in _FITTING.items() if not is_fit(facts.get(key))]:
+        raise DamagedWeights(f"{directory / FACTS} has no valid {', '.join(strange)}; load another state")
     return facts
 
 
@@ -70,3 +74,22 @@ def _is_same_save(one: Path, other: Path) -> bool:
     except DamagedWeights:
         return False
     return first | {"expires_at": None} == second | {"expires_at": None}
+
+
+def _is_time(value: object) -> bool:
+    return (found := number(value)) is not None and 0 <= found < _END_OF_TIME
+
+
+_FITTING: dict[str, Callable[[object], bool]] = {
+    "base_model": lambda value: isinstance(value, str),
+    "rank": lambda value: (whole(value) or 0) > 0,
+    "train_mlp": lambda value: isinstance(value, bool),
+    "train_attn": lambda value: isinstance(value, bool),
+    "train_unembed": lambda value: isinstance(value, bool),
+    "steps": lambda value: step_of({"step": value}) is not None,
+    "created_at": _is_time,
+    "expires_at": lambda value: value is None or _is_time(value),
+    "user_metadata": lambda value: (
+        value is None or (isinstance(value, dict) and all(isinstance(text, str) for text in value.values()))
+    ),
+}

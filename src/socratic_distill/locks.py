@@ -15,6 +15,7 @@ from socratic_distill.errors import LockLost, RunLocked, StorageError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import write_atomically
 from socratic_distill.paths import resolved
+from socratic_distill.rows import read_object
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
@@ -146,12 +147,9 @@ class RunLock:
     def _holder(self) -> dict[str, Any] | None:
         """What the note says; empty where it cannot be read, None where there is none."""
         try:
-            holder = json.loads((self._directory / HOLDER).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
+            return read_object(self._directory / HOLDER, StorageError, "it says who holds the lock")
+        except StorageError:
             return {}
-        return holder if isinstance(holder, dict) else {}
 
 
 def _told(holder: dict[str, Any] | None) -> str:

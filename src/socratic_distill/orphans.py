@@ -4,7 +4,6 @@ A process that dies between the service's save and its record leaves one. Every 
 its batch as `user_metadata`; where a server does not keep those, the name of the save says the batch.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from socratic_distill.identity import read_identity
 from socratic_distill.journal import Journal
 from socratic_distill.records import CheckpointRecord, Kind
 from socratic_distill.rollback import next_step
+from socratic_distill.rows import read_rows, whole
 from socratic_distill.run import METRICS, SERVER_RUNS
 from socratic_distill.state_paths import spellings
 
@@ -59,19 +59,18 @@ class Found:
 
 
 def server_runs_of(directory: Path) -> list[ServerRun]:
-    """The server runs that a run directory names, in order; none where it names none."""
-    try:
-        lines = (directory / SERVER_RUNS).read_bytes().splitlines()
-    except OSError:
-        return []
+    """The server runs that a run directory names, in order; none where it names none.
+
+    Raises:
+        StorageError: the file that names them cannot be read.
+    """
     began: dict[str, int] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            began[str(row["server_run"])] = int(row["batch"])
-        except (ValueError, KeyError, TypeError):
-            told = line.decode("utf-8", "replace")
-            _log.warning("%s: skipped a line that names no server run: %.80s", directory / SERVER_RUNS, told)
+    for row in read_rows(directory / SERVER_RUNS):
+        server_run, batch = row.get("server_run"), whole(row.get("batch"))
+        if isinstance(server_run, str) and batch is not None and batch >= 0:
+            began[server_run] = batch
+        else:
+            _log.warning("%s: skipped a row that names no server run: %.80r", directory / SERVER_RUNS, row)
     return in_lineage(began)
 
 

@@ -7,13 +7,21 @@ are kept.
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 _DECODER = json.JSONDecoder()
+_BEFORE_A_VALUE, _BEHIND_A_VALUE = re.compile(r'["[{:]'), re.compile(r"\s*[,\]}]")
+_BEGINNING = re.compile(r'\{(?=\s*"[^"\\]{0,100}(?:\\|"\s*:))')
+# Nothing begins so that a record is: objects of objects of objects.
+_NESTED = re.compile(r'(?:\{\s*"[^"\\]{0,100}"\s*:\s*(?:\[\s*)?){8}')
+# How often a line may be read in search of its records, and how much of a short one.
+_MOST_READINGS, _LEAST_READ = 8, 1 << 16
+_WINDOW, _LONGEST_WORD, _LEAST_COST = 1 << 10, 16, 32
 Kind = Literal["sampler", "periodic", "rolling", "interrupted", "final"]
 
 
@@ -78,6 +86,9 @@ class CheckpointRecord(BaseModel):
         return json.dumps(self.model_dump(exclude_none=True), default=datetime.isoformat) + "\n"
 
 
+_VALIDATOR = TypeAdapter(CheckpointRecord).validator
+
+
 def parse_line(line: bytes) -> CheckpointRecord:
     """One record.
 
@@ -86,9 +97,9 @@ def parse_line(line: bytes) -> CheckpointRecord:
             another type.
     """
     try:
-        return CheckpointRecord.model_validate_json(line, strict=True)
+        return _VALIDATOR.validate_json(line, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"key {key!r}: {first['msg'].lower()}" if key else first["msg"].lower()) from None
 
@@ -98,6 +109,7 @@ def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
 
     A writer that does not end a line that a crash cut off puts its next record right behind it: a record is
     looked for at every brace outside of those found before. A whole JSON value that is no record holds none.
+    Time is linear in the line's length: a line of nested objects is given up once it has been read several times over.
     """
     text, bad, good = line.decode("utf-8", "surrogateescape"), [], []
     end = place = 0  # of the last record, and of what was looked at
@@ -106,9 +118,11 @@ def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
         place = len(text)
     except (ValueError, RecursionError):
         pass
-    while (start := text.find("{", place)) >= 0:
-        place, record = _record_at(text, start)
-        if record is not None and not _may_be_nested(text[end:start], text[place:]):
+    budget = _Budget(_MOST_READINGS * len(text) + _LEAST_READ)
+    while budget.left > 0 and (brace := _BEGINNING.search(text, place)) is not None:
+        start = brace.start()
+        place, record = _record_at(text, start, budget)
+        if record is not None and not _may_be_nested(text, end, start, place):
             bad.append(text[end:start])
             good.append((_bytes(text[start:place]), record))
             end = place
@@ -116,21 +130,55 @@ def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
     return rest if rest.strip() else b"", good
 
 
-def _record_at(text: str, start: int) -> tuple[int, CheckpointRecord | None]:
+@dataclass
+class _Budget:
+    """How many characters may still be read."""
+
+    left: int
+
+
+def _record_at(text: str, start: int, budget: _Budget) -> tuple[int, CheckpointRecord | None]:
     """The record that begins at a brace, if one does, and where to look on: behind the JSON object, or the brace."""
-    try:
-        _, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
+    budget.left -= _LEAST_COST
+    if _NESTED.match(text, start):
         return start + 1, None
-    try:
-        return end, parse_line(_bytes(text[start:end]))
-    except ValueError:
-        return end, None
+    size = _WINDOW
+    while budget.left > 0:
+        # A part of its own: an error counts the newlines before it, from the text's beginning.
+        part = text[start : start + size]
+        try:
+            _, stop = _DECODER.raw_decode(part)
+        except json.JSONDecodeError as error:
+            budget.left -= error.pos + 1
+            if start + size >= len(text) or not _may_go_on(error, part):
+                return start + 1, None
+        except (ValueError, RecursionError):
+            budget.left -= len(part)
+            return start + 1, None
+        else:
+            try:
+                return start + stop, parse_line(_bytes(part[:stop]))
+            except ValueError:
+                return start + stop, None
+        size *= 8
+    return start + 1, None
 
 
-def _may_be_nested(before: str, behind: str) -> bool:
-    """Whether an object between two parts of a line goes on as a value of a larger one would, which a crash tore."""
-    return re.search(r'["[{:]', before) is not None and behind.lstrip()[:1] in (",", "]", "}")
+def _may_go_on(error: json.JSONDecodeError, part: str) -> bool:
+    """Whether a JSON value may only have been cut off by the end of a part."""
+    return error.msg.startswith("Unterminated string") or error.pos >= len(part) - _LONGEST_WORD
+
+
+def _may_be_nested(text: str, end: int, start: int, place: int) -> bool:
+    """Whether an object goes on as a value of a larger one would, which a crash tore.
+
+    Args:
+        text: the line.
+        end: of the record before it.
+        start: of the object.
+        place: behind the object.
+    """
+    return _BEFORE_A_VALUE.search(text, end, start) is not None and _BEHIND_A_VALUE.match(text, place) is not None
 
 
 def _bytes(text: str) -> bytes:

@@ -1,11 +1,13 @@
 """Rows of batches that run again, moved aside, so that a plot of metrics.jsonl never goes backwards."""
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from socratic_distill.errors import StorageError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import append_durably, end_line, truncate_durably
+from socratic_distill.rows import lines_from_end, open_file, parse_row, reason_of, step_of
 
 _BLOCK_BYTES = 1 << 20
 _log = get_logger(__name__)
@@ -18,24 +20,25 @@ def roll_back(path: Path, batch: int) -> None:
     them. A crash in between leaves the rows in both files, and the next rollback moves them again.
 
     Raises:
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be read or written.
     """
     if not path.exists():
         return
     size, cut, count = path.stat().st_size, path.stat().st_size, 0
-    for offset, line in _lines_from_end(path):
-        if line.strip():
-            step = _step_of(line)
-            if step is not None and step < batch:
-                break
-            count += 1
-        cut = offset
+    with _explaining(path):
+        for offset, line in lines_from_end(path):
+            if line.strip():
+                step = _step_of(line)
+                if step is not None and step < batch:
+                    break
+                count += 1
+            cut = offset
     if cut == size:
         end_line(path)
         return
     superseded = path.with_suffix(".superseded.jsonl")
     end_line(superseded)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(cut)
         while block := file.read(_BLOCK_BYTES):
             append_durably(superseded, block)
@@ -52,42 +55,38 @@ def set_aside(directory: Path, batch: int) -> None:
 
 
 def batch_files(directory: Path) -> list[Path]:
-    """A directory's files that are named after a batch, in order; what was set aside or half written is not."""
+    """A directory's files that are named after a batch, in order; what was set aside or half written is not.
+
+    Of a link that leads out of the run, none.
+    """
+    if directory.is_symlink() and not directory.resolve().is_relative_to(directory.parent.resolve()):
+        _log.warning("%s is a link that leads out of the run; it is not read", directory)
+        return []
     return sorted((path for path in directory.glob("*.json") if path.stem.isdecimal()), key=lambda path: int(path.stem))
 
 
 def next_step(path: Path) -> int | None:
-    """The step behind the last row, the number of steps with rows; None where there is no file."""
+    """The step behind the last row, the number of steps with rows; None where there is no file.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
     if not path.exists():
         return None
-    steps = (_step_of(line) for _, line in _lines_from_end(path))
-    return next((step + 1 for step in steps if step is not None), 0)
+    with _explaining(path):
+        steps = (_step_of(line) for _, line in lines_from_end(path))
+        return next((step + 1 for step in steps if step is not None), 0)
 
 
-def _lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Offset and text of each line, the last one first; of a file that ends its last line, no empty one."""
-    with path.open("rb") as file:
-        start = file.seek(0, 2)
-        rest = b""
-        while start > 0:
-            size = min(_BLOCK_BYTES, start)
-            start = file.seek(start - size)
-            lines = (file.read(size) + rest).split(b"\n")
-            rest = lines[0]
-            end = start + sum(map(len, lines)) + len(lines) - 1
-            for line in reversed(lines[1:]):
-                end -= len(line)
-                if line:
-                    yield end, line
-                end -= 1
-        if rest:
-            yield 0, rest
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {reason_of(error)}. Restore the file or delete it") from error
 
 
 def _step_of(line: bytes) -> int | None:
     """The step of a row; None for what is no row."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return step if isinstance(step, int) else None
+    row = parse_row(line)
+    return None if row is None else step_of(row)

@@ -142,7 +142,7 @@ def read_object(
     except (OSError, ValueError) as fault:
         raise error(f"{path} cannot be read: {reason_of(fault)}; {purpose}") from fault
     if not isinstance(value, dict):
-        raise error(f"{path} holds no JSON object; {purpose}")
+        raise error(f"{path} cannot be read: it holds no JSON object; {purpose}")
     return value
 
 

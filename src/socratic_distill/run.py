@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.cloud.guard import CarefulRestClient
 from socratic_distill.cloud.mirror import Mirror
@@ -30,7 +28,7 @@ from socratic_distill.locks import RunLock
 from socratic_distill.paths import STORED_AS, paths_of, resolved
 from socratic_distill.records import CheckpointRecord
 from socratic_distill.rollback import roll_back, set_aside
-from socratic_distill.rows import read_rows
+from socratic_distill.rows import read_object, read_rows, to_line
 from socratic_distill.start import METRICS, ORIGIN, Origin
 from socratic_distill.trust import Allowed, Grant, check_files, server_for
 
@@ -41,6 +39,7 @@ DIALOGUES = "dialogues.jsonl"
 EVALUATIONS = "evaluations"
 FINGERPRINT = "fingerprint.json"
 SERVER_RUNS = "server_runs.jsonl"
+_EXPECTED = "expected the log_path of a run, or a config as JSON"
 _log = get_logger(__name__)
 
 
@@ -170,10 +169,14 @@ class RunDirectory:
         """
         if self._mirror is not None:
             self._mirror.check()
+        line, unfit = to_line(metrics)
+        if unfit:
+            named = ", ".join(unfit)
+            _log.warning("step %s: not finite, written as null to %s: %s", metrics.get("step"), METRICS, named)
         self.check()
-        append_durably(self.path / DIALOGUES, b"".join(_dialogue_line(row) for row in dialogues))
+        append_durably(self.path / DIALOGUES, b"".join(to_line(row)[0] for row in dialogues))
         self.check()
-        append_durably(self.path / METRICS, json.dumps(metrics) + "\n")
+        append_durably(self.path / METRICS, line)
         if self._mirror is not None:
             self._mirror.request_if_late()
 
@@ -183,15 +186,13 @@ class RunDirectory:
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The rows of the steps so far; a line that a crash tore is passed over."""
-        path = self.path / METRICS
-        for line in path.read_bytes().splitlines() if path.exists() else ():
-            with suppress(ValueError):
-                yield json.loads(line)
+        return read_rows(self.path / METRICS)
 
     def _remove_unused(self) -> None:
         """Removes the empty directories that the local engine made for a start that was then refused."""
         store = self.path / STORE
-        noted = {row.get("server_run") for row in read_rows(self.path / SERVER_RUNS)} if store.is_dir() else set()
+        rows = read_rows(self.path / SERVER_RUNS) if store.is_dir() else ()
+        noted = {str(row.get("server_run")) for row in rows}
         for directory in [*(one for one in store.glob("local-*") if one.name not in noted), store]:
             with suppress(OSError):  # it holds something
                 directory.rmdir()
@@ -322,36 +323,18 @@ def read_fingerprint(directory: Path) -> Fingerprint | None:
     Raises:
         StartError: `fingerprint.json` cannot be read.
     """
-    return _read(directory / FINGERPRINT, "it says what the run has meant so far")
-
-
-def _stored_config(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}; expected the log_path of a run, or a config as JSON"
-        ) from error
-    if not isinstance(stored, dict):
-        raise ConfigError(f"{path} holds no JSON object; expected the log_path of a run, or a config as JSON")
+    purpose = "it says what the run has meant so far. Mend it, or delete it to go without"
+    stored = read_object(directory / FINGERPRINT, StartError, purpose)
+    if strange := [name for name, value in (stored or {}).items() if not isinstance(value, str)]:
+        raise StartError(f"{directory / FINGERPRINT} cannot be read: {strange[0]!r} is no text; {purpose}")
     return stored
 
 
-def _read(path: Path, purpose: str) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise StartError(f"{path} cannot be read ({error}); {purpose}. Mend it, or delete it to go without") from error
-
-
-def _dialogue_line(row: Mapping[str, Any]) -> bytes:
-    """A row with thousands of numbers, which pydantic writes ten times faster than the standard library."""
-    try:
-        return to_json(row, ensure_ascii=True) + b"\n"
-    except PydanticSerializationError:  # half a character (a lone surrogate), which only the latter writes
-        return json.dumps(row).encode() + b"\n"
+def _stored_config(path: Path) -> dict[str, Any]:
+    stored = read_object(path, ConfigError, _EXPECTED)
+    if stored is None:
+        raise ConfigError(f"{path} does not exist; {_EXPECTED}")
+    return stored
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from socratic_distill.errors import StorageError
 from socratic_distill.files import write_atomically
+from socratic_distill.rows import read_object
 
 REMEMBERED = "features.json"
 # By base_url, those that lack nothing: Tinker's hosted service, and the engine in this process.
@@ -16,13 +17,14 @@ Facts = dict[str, dict[str, bool]]  # by base_url and name
 def recall(directory: Path) -> Facts:
     """What is remembered; nothing where the file is damaged, since asking again is cheap."""
     try:
-        found = json.loads((directory / REMEMBERED).read_bytes())
-        return {
-            url: {name: value for name, value in known.items() if isinstance(value, bool)}
-            for url, known in found.items()
-        }
-    except (OSError, ValueError, AttributeError):
+        found = read_object(directory / REMEMBERED, StorageError, "it holds what servers can do") or {}
+    except StorageError:
         return {}
+    return {
+        url: {name: value for name, value in known.items() if isinstance(value, bool)}
+        for url, known in found.items()
+        if isinstance(known, dict)
+    }
 
 
 def remember(directory: Path, url: str, found: Mapping[str, bool]) -> None:

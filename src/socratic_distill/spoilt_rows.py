@@ -12,7 +12,7 @@ from socratic_distill.rows import lines_from_end, parse_row, step_of
 METRICS = "metrics.jsonl"
 # What a step's weights follow from. A number of three digits in its exponent may be beyond 32 bits.
 _FIGURE = re.compile(
-    rb'"(?:teacher_kl|drift/mean|drift/max|service/loss[^"]*)":\s*(-?(?:NaN|Infinity)|-?\d[\d.]*[eE]\+?\d\d+)'
+    rb'"(?:teacher_kl|drift/mean|drift/max|service/loss[^"]*)":\s*(-?(?:NaN|Infinity)|-?\d+(?:\.\d+)?[eE]\+?\d\d+)'
 )
 
 

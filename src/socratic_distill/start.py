@@ -13,7 +13,6 @@
 | holds one, of a run that the config no longer means | either | `ConfigDrift` |
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from socratic_distill.escaping import get_logger
 from socratic_distill.journal import Journal
 from socratic_distill.journal_lines import bad_lines
 from socratic_distill.records import CheckpointRecord
+from socratic_distill.rows import read_object
 from socratic_distill.spoilt_rows import METRICS, first_spoilt_step
 from socratic_distill.state_paths import resolve_state_path
 
@@ -262,14 +262,11 @@ def _name_reason(record: CheckpointRecord, history: History, unusable: Mapping[s
 
 def read_origin(directory: Path) -> Origin | None:
     """What the run in a directory began from; None where nothing tells, as in another tool's directory."""
-    path = directory / ORIGIN
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return Origin(given=stored["given"], resolved=stored["resolved"])
-    except FileNotFoundError:
+    advice = "it says what the run began from. Mend it, or delete it to resume whatever load_checkpoint_path says"
+    stored = read_object(directory / ORIGIN, StartError, advice)
+    if stored is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StartError(
-            f"{path} cannot be read ({error}); it says what the run began from. Mend it, or delete it to resume "
-            "whatever load_checkpoint_path says"
-        ) from error
+    given, resolved = (stored.get(key, 0) for key in ("given", "resolved"))
+    if not isinstance(given, str | None) or not isinstance(resolved, str | None):
+        raise StartError(f"{directory / ORIGIN} cannot be read: 'given' or 'resolved' is no text; {advice}")
+    return Origin(given=given, resolved=resolved)

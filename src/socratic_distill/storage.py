@@ -1,6 +1,5 @@
 """Whether a run's directory can be written, and whether its disk has room, found out before anything is spent."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from socratic_distill.cloud.urls import is_url
 from socratic_distill.errors import StorageError
 from socratic_distill.paths import resolved
+from socratic_distill.rows import read_object, whole
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
@@ -73,24 +73,24 @@ def local_bytes(config: "SocraticConfig", total: int) -> int | None:
 def _lora_parameters(name: str, rank: int) -> int | None:
     """Parameters of a LoRA on all linear layers of a Llama-like model."""
     shape = _shape(name)
-    try:
-        hidden, inner, layers = (shape[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-        heads = shape["num_attention_heads"]
-        head = shape.get("head_dim") or hidden // heads
-        queries, keys = head * heads, head * (shape.get("num_key_value_heads") or heads)
-        widths = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner)
-        return rank * (layers * widths + hidden + shape["vocab_size"])
-    except (KeyError, TypeError):
+    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    hidden, inner, layers, heads, vocabulary = (whole(shape.get(key)) for key in sizes)
+    if not hidden or not inner or not layers or not heads or not vocabulary:
         return None
+    head = whole(shape.get("head_dim")) or hidden // heads
+    queries, keys = head * heads, head * (whole(shape.get("num_key_value_heads")) or heads)
+    widths = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner)
+    return rank * (layers * widths + hidden + vocabulary)
 
 
 def _shape(name: str) -> Mapping[str, Any]:
     from socratic_distill.tiny import MODEL_DIR
 
-    directory = MODEL_DIR if name == "tiny" else Path(resolved(name))
+    directory = MODEL_DIR if name == "tiny" else Path(resolved(name)).absolute()
     try:
-        return json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        purpose = "it holds the model's shape"
+        return read_object(directory / "config.json", StorageError, purpose, root=Path(directory.anchor)) or {}
+    except (StorageError, ValueError):  # a path with a null character is a ValueError
         return {}
 
 

@@ -232,7 +232,7 @@ def test_estimate_without_prices_still_tells_tokens(make):
 
 def test_averages_of_a_run_without_steps_are_refused(make, tmp_path):
     config = make("run")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="does not exist"):
         estimate_cost(config, past=tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text(config.model_dump_json())

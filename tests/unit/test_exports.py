@@ -160,8 +160,7 @@ def test_half_a_character_becomes_the_replacement_character_and_whole_ones_stay(
 def test_a_run_under_way_is_exported_up_to_its_last_finished_step(log_path, caplog):
     write(log_path, ASKED, TOLD, UNSOLVED, steps=2, tail='{"step": 2, "seed": "s')
     assert [row["step"] for row in messages(log_path)] == [0, 1]
-    (told,) = warnings(caplog)
-    assert told.endswith("left out what is no whole row; the run may be under way (line 4)")
+    assert warnings(caplog) == []
 
 
 def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplog):
@@ -169,7 +168,7 @@ def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplo
     write(log_path, ASKED, tail=torn + json.dumps(TOLD) + "\n")
     assert [row["step"] for row in messages(log_path)] == [0, 1]
     told = warnings(caplog)
-    assert told[0].endswith("(line 2, 3)") and told[1].endswith(
+    assert told[0].endswith("skipped what holds no row (line 2, 3)") and told[1].endswith(
         "1 rows that are no dialogues as this version writes them"
     )
 
@@ -179,7 +178,8 @@ def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplo
 
 def test_a_dataset_has_the_dialogues_and_a_card_that_declares_every_column(log_path):
     write(log_path, ASKED, TOLD | {"reward": 0.5})
-    (log_path / "config.json").write_text('{"tutor_model_name": "Qwen/Qwen3-8B"}')
+    roles = dict.fromkeys(("tutor_model_name", "student_model_name", "teacher_model_name"), "Qwen/Qwen3-8B")
+    (log_path / "config.json").write_text(json.dumps(roles))
     out = log_path.parent / "data set"
     assert export_dataset(log_path, out).written == 2
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "data"]
@@ -248,7 +248,7 @@ def test_the_table_has_no_step_twice_and_none_that_is_half_written(log_path, cap
     (log_path / "metrics.jsonl").write_text("\n".join(lines))
     assert export_csv(log_path, log_path.parent / "out.csv") == 2
     assert (log_path.parent / "out.csv").read_text() == "step,kl\n0,0\n1,3\n"
-    assert len(warnings(caplog)) == 1
+    assert warnings(caplog) == []
 
 
 # Refusals
@@ -292,7 +292,7 @@ EXPORTS = pytest.mark.parametrize("export", [export_messages, export_dataset, ex
 
 @EXPORTS
 def test_a_directory_that_is_no_run_is_refused_and_nothing_is_left(tmp_path, export):
-    with pytest.raises(ConfigError, match=r"jsonl cannot be read \(No such file or directory\); expected the log_path"):
+    with pytest.raises(ConfigError, match=r"jsonl does not exist; expected the log_path"):
         export(tmp_path / "missing", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 
 import pytest
 
@@ -32,7 +33,18 @@ def test_dialogue_of_which_a_model_said_half_a_character_is_kept_with_the_others
     rows = [{"text": "whole \u2028 é"}, {"text": "half \ud83d", "logprob": -1.5e-7}, {"text": "whole"}]
     RunDirectory(tmp_path).log_step({"step": 0}, rows)
     lines = (tmp_path / "dialogues.jsonl").read_text(encoding="ascii").splitlines()
-    assert [json.loads(line) for line in lines] == rows
+    assert [json.loads(line) for line in lines] == [rows[0], {"text": "half �", "logprob": -1.5e-7}, rows[2]]
+
+
+def test_metrics_that_are_not_finite_are_null_with_a_warning_that_names_them(tmp_path, caplog):
+    row = {"step": 3, "teacher_kl": math.nan, "reward": -math.inf, "drift/max": math.inf, "solved": 0.5}
+    with caplog.at_level(logging.WARNING):
+        RunDirectory(tmp_path).log_step(row, [{"logprobs": [-1.0, -math.inf]}])
+    stored = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(stored, parse_constant=pytest.fail) == dict.fromkeys(row) | {"step": 3, "solved": 0.5}
+    assert (tmp_path / "dialogues.jsonl").read_text() == '{"logprobs":[-1.0,null]}\n'
+    (warning,) = caplog.messages
+    assert warning == "step 3: not finite, written as null to metrics.jsonl: teacher_kl, reward, drift/max"
 
 
 def test_ending_a_line_changes_nothing_where_none_is_open(tmp_path):
@@ -50,7 +62,7 @@ def test_line_that_names_no_server_run_is_told_and_passed_over(tmp_path, caplog,
     (tmp_path / SERVER_RUNS).write_bytes(good % (b"first", 0) + line + b"\n" + good % (b"second", 4))
     with caplog.at_level(logging.WARNING):
         assert [run.id for run in server_runs_of(tmp_path)] == ["first", "second"]
-    assert caplog.text.count("skipped a line that names no server run") == 1
+    assert len(caplog.messages) == 1 and str(tmp_path / SERVER_RUNS) in caplog.text
 
 
 @pytest.mark.parametrize("stored", ["[]", "3", "null", '"text"', "{", "", '{"unknown": 1}', "{}", b"\xff"], ids=str)

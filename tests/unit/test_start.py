@@ -347,7 +347,7 @@ def test_resolve_hands_on_what_the_service_lacks_and_what_has_drifted():
 @pytest.mark.parametrize("text", ["", "null", "[]", '{"given": null}', "\xff"])
 def test_origin_that_cannot_be_read_is_an_error_that_says_what_it_is_for(tmp_path, text):
     (tmp_path / "origin.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(StartError, match=r"origin\.json cannot be read .*what the run began from"):
+    with pytest.raises(StartError, match=r"origin\.json cannot be read: .*what the run began from"):
         resolve_start(tmp_path)
 
 

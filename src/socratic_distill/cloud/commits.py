@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from socratic_distill.cloud.patience import Patience
 from socratic_distill.cloud.stores import ObjectStore
 from socratic_distill.errors import StorageError
@@ -61,10 +63,11 @@ class Commit:
 
     @classmethod
     def of(cls, data: bytes) -> "Commit":
-        """Reads one; `ValueError`, `KeyError` or `TypeError` where it is none."""
-        row = json.loads(data)
-        files = {path: tuple(Piece(**piece) for piece in pieces) for path, pieces in row.pop("files").items()}
-        return cls(**row, files=files)
+        """Reads one; `ValueError` where it is none."""
+        return _COMMIT.validate_json(data, strict=True)
+
+
+_COMMIT = TypeAdapter(Commit)
 
 
 def newest_commit(store: ObjectStore, patience: Patience) -> Commit | None:
@@ -88,7 +91,7 @@ def read_commit(store: ObjectStore, number: int, patience: Patience) -> Commit |
         return Commit.of(patience.call(f"reading {store.url}/{name}", store.read, name))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise StorageError(
             f"{store.url}/{name} is no commit of this library: {error!r}. Another version may have written it"
         ) from error

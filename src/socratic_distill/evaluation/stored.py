@@ -1,19 +1,24 @@
 """Evaluations as a run keeps them: one file each, `evaluations/<batch>.json`, there whole or not at all."""
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from socratic_distill.cloud.reading import readable
 from socratic_distill.costs import Role
 from socratic_distill.dialogue import PromptUse
+from socratic_distill.errors import StorageError
+from socratic_distill.escaping import get_logger
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.files import write_atomically
 from socratic_distill.rollback import batch_files
+from socratic_distill.rows import number, read_object, step_of, to_line, whole
 from socratic_distill.run import EVALUATIONS
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def write_failure(log_path: Path, batch: int, tutor: str, error: str) -> None:
 def load_evaluations(log_path: str | os.PathLike[str]) -> list[StoredEvaluation]:
     """The evaluations of a run, in order of batch; those of batches that ran again after a resume are left out.
 
+    A file that holds none is skipped with a warning.
+
     Args:
         log_path: directory of the run; it may be in a store.
 
@@ -70,28 +77,46 @@ def load_evaluations(log_path: str | os.PathLike[str]) -> list[StoredEvaluation]
         StorageError: the store fails.
     """
     directory = readable(log_path, lambda path: path.startswith(f"{EVALUATIONS}/"))
-    return [_read(path) for path in batch_files(directory / EVALUATIONS)]
+    found = (_read(path, directory) for path in batch_files(directory / EVALUATIONS))
+    return [evaluation for evaluation in found if evaluation is not None]
 
 
 def _path(log_path: Path, batch: int) -> Path:
     return log_path / EVALUATIONS / f"{batch:06d}.json"
 
 
-def _read(path: Path) -> StoredEvaluation:
-    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    measures = {name: Measure(**one) for name, one in row.get("measures", {}).items()}
-    tokens: dict[Role, PromptUse] = {role: PromptUse(**use) for role, use in row.get("tokens", {}).items()}
+def _read(path: Path, root: Path) -> StoredEvaluation | None:
+    try:
+        row = read_object(path, StorageError, "the evaluation is left out", lenient=True, root=root) or {}
+    except StorageError as error:
+        _log.warning("%s", error)
+        return None
+    batch, tutor, error = step_of({"step": row.get("batch")}), row.get("tutor"), row.get("error")
+    measures, tokens, dialogues = row.get("measures", {}), row.get("tokens", {}), row.get("dialogues", [])
+    is_one = isinstance(measures, dict) and isinstance(tokens, dict) and isinstance(dialogues, list)
+    if batch is None or not isinstance(tutor, str) or not isinstance(error, str | None) or not is_one:
+        _log.warning("%s is no evaluation and is left out", path)
+        return None
     return StoredEvaluation(
-        row["batch"],
-        row["tutor"],
-        measures,
-        row.get("dialogues", []),
-        row.get("error"),
-        tokens,
-        row.get("cost_usd"),
+        batch,
+        tutor,
+        {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)},
+        [dialogue for dialogue in dialogues if isinstance(dialogue, dict)],
+        error,
+        {role: _use(tokens[role]) for role in get_args(Role) if isinstance(tokens.get(role), dict)},
+        number(row.get("cost_usd")),
     )
+
+
+def _measure(row: Mapping[str, Any]) -> Measure:
+    value, low, high = (number(row.get(key)) for key in ("value", "low", "high"))
+    return Measure(value, low, high, whole(row.get("count")) or 0)
+
+
+def _use(row: Mapping[str, Any]) -> PromptUse:
+    return PromptUse(*(max(whole(row.get(key)) or 0, 0) for key in ("sent", "cached", "sampled")))
 
 
 def _write(path: Path, row: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, json.dumps(row) + "\n")
+    write_atomically(path, to_line(row)[0])

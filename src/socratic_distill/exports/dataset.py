@@ -23,6 +23,7 @@ from socratic_distill.exports.conversations import Exported, Row, as_messages, c
 from socratic_distill.exports.rows import new_file
 from socratic_distill.layout import config_file
 from socratic_distill.paths import resolved
+from socratic_distill.rows import read_object
 
 # By name: the type, as the card's `dataset_info` writes it, and what the column holds.
 _COLUMNS: dict[str, tuple[Mapping[str, Any], str]] = {
@@ -135,10 +136,10 @@ def _finite(value: Any) -> Any:
 def _models(log_path: Path) -> dict[str, str]:
     """The names of the run's models, as far as its config can be read."""
     try:
-        stored = json.loads(config_file(log_path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = read_object(config_file(log_path), ConfigError, "its models are named in the card") or {}
+    except ConfigError:
         return {}
-    return {key: str(stored[key]) for key in _MODELS if key in stored} if isinstance(stored, dict) else {}
+    return {key: stored[key] for key in _MODELS if isinstance(stored.get(key), str)}
 
 
 def _card(path: str, models: Mapping[str, str], count: int, tokens: bool) -> str:

@@ -10,9 +10,9 @@ from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.escaping import get_logger
 from socratic_distill.files import sync_directory
-from socratic_distill.jsonl import parse_row
 from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, RUN
 from socratic_distill.rollback import next_step
+from socratic_distill.rows import number, read_rows, step_of, whole
 from socratic_distill.run import DIALOGUES, FINGERPRINT, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
 
@@ -20,29 +20,16 @@ _OF_THE_RUN = {BESIDE_ANOTHER, CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS,
 _log = get_logger(__name__)
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file, in order. Lines that hold none are left out, with one warning.
-
-    Such are a last line that is still being written, and one that a crash tore.
+def read_file(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of the run, as `socratic_distill.rows.read_rows`.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: there is no file.
+        StorageError: the file cannot be read.
     """
-    left_out = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                row = parse_row(line) if line.endswith(b"\n") else None
-                if row is not None:
-                    yield row
-                elif line.strip():
-                    left_out.append(number)
-    except OSError as error:
-        expected = "expected the log_path of a run that did a step"
-        raise ConfigError(f"{path} cannot be read ({error.strerror or error}); {expected}") from error
-    if left_out:
-        lines = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
-        _log.warning("%s: left out what is no whole row; the run may be under way (line %s)", path, lines)
+    if not path.exists() and not path.is_symlink():
+        raise ConfigError(f"{path} does not exist; expected the log_path of a run that did a step")
+    return read_rows(path)
 
 
 def read_dialogues(log_path: Path) -> Iterator[dict[str, Any]]:
@@ -53,10 +40,11 @@ def read_dialogues(log_path: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         ConfigError: the directory holds no dialogues.
+        StorageError: they cannot be read.
     """
     finished = next_step(log_path / METRICS)
     strangers = 0
-    for row in read_rows(log_path / DIALOGUES):
+    for row in read_file(log_path / DIALOGUES):
         if not _is_dialogue(row):
             strangers += 1
         elif finished is None or row["step"] < finished:
@@ -114,9 +102,13 @@ def check_file(out: Path, log_path: Path) -> None:
 
 
 def _is_dialogue(row: dict[str, Any]) -> bool:
-    turns = row.get("turns")
+    turns, teachers = row.get("turns"), row.get("teachers")
     return (
-        isinstance(row.get("step"), int)
+        step_of(row) is not None
+        and all(row.get(key) is None or isinstance(row[key], str) for key in ("initial_error", "student_profile"))
+        and (row.get("number") is None or whole(row["number"]) is not None)
+        and (row.get("reward") is None or number(row["reward"]) is not None)
+        and (teachers is None or (isinstance(teachers, list) and all(isinstance(name, str) for name in teachers)))
         and all(isinstance(row.get(key), str) for key in ("seed", "question", "expected_answer", "ending"))
         and isinstance(turns, list)
         and all(isinstance(turn, dict) and isinstance(turn.get("text"), str) for turn in turns)

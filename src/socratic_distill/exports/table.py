@@ -8,8 +8,9 @@ from typing import Any
 from socratic_distill.cloud.reading import readable
 from socratic_distill.errors import ConfigError
 from socratic_distill.escaping import shown
-from socratic_distill.exports.rows import check_file, read_rows, replacing
+from socratic_distill.exports.rows import check_file, read_file, replacing
 from socratic_distill.paths import resolved
+from socratic_distill.rows import step_of
 from socratic_distill.start import METRICS
 
 # Spreadsheets run cells that begin so, some of them after blanks; the last four are the full-width ones.
@@ -38,7 +39,7 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     """
     directory, file = readable(log_path), Path(resolved(out))
     check_file(file, directory)
-    rows = {row["step"]: row for row in read_rows(directory / METRICS) if isinstance(row.get("step"), int)}
+    rows = {row["step"]: row for row in read_file(directory / METRICS) if step_of(row) is not None}
     if not rows:
         raise ConfigError(f"{directory / METRICS} has no row yet; expected the log_path of a run that did a step")
     columns = dict.fromkeys(["step", *(key for row in rows.values() for key in row)])

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.escaping import get_logger
 from socratic_distill.files import sync_directory
 from socratic_distill.local_paths import holds_weights, own_weights, read_facts
 from socratic_distill.service_errors import status_error
@@ -27,6 +28,7 @@ from socratic_distill.trust import Grant
 Kind = Literal["weights", "sampler_weights"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,15 @@ class Store:
     def new_server_run(self) -> str:
         """Makes the directory of a new server run; gives its id."""
         self.root.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(p.name.removeprefix("local-")) for p in self.root.glob("local-[0-9]*")), default=0)
+        names = (path.name.removeprefix("local-") for path in self.root.glob("local-[0-9]*"))
+        following = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
         while True:
             try:
-                (self.root / f"local-{number:04d}").mkdir()
+                (self.root / f"local-{following:04d}").mkdir()
             except FileExistsError:  # another process was quicker
-                number += 1
+                following += 1
             else:
-                return f"local-{number:04d}"
+                return f"local-{following:04d}"
 
     def save(
         self,
@@ -182,7 +185,7 @@ class Store:
         """What `state.json` says.
 
         Raises:
-            DamagedWeights: it cannot be read.
+            DamagedWeights: it cannot be read, or says something else.
         """
         return read_facts(directory)
 
@@ -203,13 +206,23 @@ class Store:
         shutil.rmtree(doomed)
 
     def directories(self, server_run: str | None = None) -> list[Path]:
-        """All saved directories that have not expired, of one server run or of all, the oldest first."""
-        found = [
-            directory.parent
-            for directory in self.root.glob(f"{server_run or '*'}/*/*/state.json")
-            if not directory.parent.name.startswith(".") and not self._is_expired(directory.parent)
-        ]
-        return sorted(found, key=lambda directory: (self.facts(directory)["created_at"], str(directory)))
+        """All saved directories that have not expired, of one server run or of all, the oldest first.
+
+        Damaged ones are left out with a warning.
+        """
+        if server_run is not None and not _NAME.fullmatch(server_run):
+            return []
+        found: list[tuple[float, str, Path]] = []
+        for path in self.root.glob(f"{server_run or '*'}/*/*/state.json"):
+            directory = path.parent
+            if directory.name.startswith("."):
+                continue
+            try:
+                if not self._is_expired(directory):
+                    found.append((self.facts(directory)["created_at"], str(directory), directory))
+            except DamagedWeights as error:
+                _log.warning("left out: %s", error)
+        return [directory for _, _, directory in sorted(found)]
 
     def _is_expired(self, directory: Path) -> bool:
         expires = self.facts(directory)["expires_at"]

@@ -10,7 +10,8 @@ from socratic_distill.report.curves import curves, evaluation_points
 from socratic_distill.report.headline import Column, columns_of, definitions, differences, pretty, table
 from socratic_distill.report.lineage import Lineage, began, lives, read_lineage
 from socratic_distill.report.page import render
-from socratic_distill.report.reading import RunFiles, number, read_run
+from socratic_distill.report.reading import RunFiles, read_run
+from socratic_distill.rows import number
 
 
 def build(paths: Sequence[Path], most: int) -> bytes:

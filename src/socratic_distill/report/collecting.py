@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from socratic_distill.jsonl import parse_row
 from socratic_distill.report.choosing import Candidate, in_order, same_seed
 from socratic_distill.report.curves import StepSums
 from socratic_distill.report.facts import facts_of
-from socratic_distill.report.reading import Row, RunFiles, read_lines, step_of, whole
+from socratic_distill.report.reading import Row, RunFiles, read_lines
 from socratic_distill.report.talks import fitted, talk_of, talk_size
+from socratic_distill.rows import open_file, parse_row, step_of, whole
 
 # Share of a run's room that goes to the same seeds before and after.
 _PAIRS_SHARE = 0.4
@@ -136,7 +136,10 @@ class _Lines:
         self._path = run.dialogues
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("rb") if self._path.exists() else None
+        try:
+            self._file = open_file(self._path)
+        except OSError:  # there is none, or it has gone since
+            self._file = None
         return self
 
     def __exit__(self, *reason: object) -> None:

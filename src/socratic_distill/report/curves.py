@@ -8,7 +8,8 @@ import numpy as np
 
 from socratic_distill.evaluation.intervals import Part, means
 from socratic_distill.report.facts import FIGURES, Facts
-from socratic_distill.report.reading import Evaluated, Row, number
+from socratic_distill.report.reading import Evaluated, Row
+from socratic_distill.rows import number
 
 # As many points as a chart of a page's width can show apart.
 MOST_POINTS = 150

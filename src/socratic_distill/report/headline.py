@@ -8,7 +8,8 @@ from typing import Any
 
 from socratic_distill.evaluation.definitions import MEASURES, Definition
 from socratic_distill.report.embedding import printable
-from socratic_distill.report.reading import RunFiles, number
+from socratic_distill.report.reading import RunFiles
+from socratic_distill.rows import number
 
 # The measures that the table shows at once; the others are folded away.
 HEADLINE = (

@@ -1,29 +1,20 @@
 """What a run directory holds, for its report. Reads alone; any file may be missing, empty or torn."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from socratic_distill import rows
 from socratic_distill.checkpoints import JOURNAL
 from socratic_distill.errors import ConfigError
-from socratic_distill.jsonl import parse_row
 from socratic_distill.layout import BESIDE_ANOTHER, CONFIG
 from socratic_distill.rollback import batch_files
+from socratic_distill.rows import Line, step_of, whole
 from socratic_distill.run import DIALOGUES, EVALUATIONS, SERVER_RUNS
 from socratic_distill.start import METRICS, ORIGIN
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a JSONL file that holds an object: where it stands, in bytes, and the object."""
-
-    offset: int
-    size: int
-    row: Row
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,10 @@ class Evaluated:
 
     def dialogues(self) -> list[Row]:
         """Its dialogues, read anew each time: the run may hold many evaluations."""
-        found = (parse_row(self.path.read_bytes()) or {}).get("dialogues")
+        try:
+            found = (rows.parse_row(rows.read_file(self.path)) or {}).get("dialogues")
+        except OSError:  # it has gone since
+            return []
         return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
@@ -96,65 +90,34 @@ def read_run(path: Path) -> RunFiles:
     run.config = _read_object(own if own.is_file() else path / CONFIG, run.notes) or {}
     run.origin = _read_object(path / ORIGIN, run.notes)
     run.server_runs = [line.row for line in read_lines(path / SERVER_RUNS, run.notes)]
-    rows = {step: line.row for line in read_lines(path / METRICS, run.notes) if (step := step_of(line.row)) is not None}
-    run.metrics = dict(sorted(rows.items()))
+    lines = read_lines(path / METRICS, run.notes)
+    steps = {step: line.row for line in lines if (step := step_of(line.row)) is not None}
+    run.metrics = dict(sorted(steps.items()))
     run.evaluations = _read_evaluations(path / EVALUATIONS, run.notes)
     return run
 
 
 def read_lines(path: Path, notes: list[str]) -> Iterator[Line]:
-    """The objects of a JSONL file, one at a time; what is none is passed over and counted in `notes`.
-
-    A last line without its end is left out: the run may be writing it.
-    """
-    bad, offset = 0, 0
+    """The objects of a JSONL file, one at a time; what is none is passed over and counted in `notes`."""
+    skipped: list[int] = []
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                row = parse_row(line)
-                if row is not None:
-                    yield Line(offset, len(line), row)
-                elif line.strip():
-                    bad += 1
-                offset += len(line)
+        yield from rows.read_lines(path, skipped)
     except FileNotFoundError:
         return
     except OSError as error:
-        notes.append(f"{path.name} cannot be read: {error.strerror or error}.")
-    if bad:
-        notes.append(f"{bad} {'line' if bad == 1 else 'lines'} of {path.name} cannot be read and are left out.")
+        notes.append(f"{path.name} cannot be read: {rows.reason_of(error)}.")
+    if skipped:
+        lines = "line" if len(skipped) == 1 else "lines"
+        notes.append(f"{len(skipped)} {lines} of {path.name} cannot be read and are left out.")
 
 
-def step_of(row: Row) -> int | None:
-    """The step of a row; None where it has none."""
-    return whole(row.get("step"))
-
-
-def whole(value: object) -> int | None:
-    """An integer; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def number(value: object) -> float | None:
-    """A finite number as a float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
+def _read_object(path: Path, notes: list[str], root: Path | None = None) -> Row | None:
     try:
-        found = float(value)
-    except OverflowError:  # an integer beyond them
-        return None
-    return found if math.isfinite(found) else None
-
-
-def _read_object(path: Path, notes: list[str]) -> Row | None:
-    try:
-        row = parse_row(path.read_bytes())
+        row = rows.parse_row(rows.read_file(path, root))
     except FileNotFoundError:
         return None
     except OSError as error:
-        notes.append(f"{path.name} cannot be read: {error.strerror or error}.")
+        notes.append(f"{path.name} cannot be read: {rows.reason_of(error)}.")
         return None
     if row is None:
         notes.append(f"{path.name} holds no JSON object and is left out.")
@@ -164,7 +127,7 @@ def _read_object(path: Path, notes: list[str]) -> Row | None:
 def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
     found: list[Evaluated] = []
     for path in batch_files(directory):
-        row = _read_object(path, notes)
+        row = _read_object(path, notes, directory.parent)
         if row is None:
             continue
         if "error" in row:

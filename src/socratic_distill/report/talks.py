@@ -20,7 +20,7 @@ from typing import Any
 
 from socratic_distill.report.embedding import to_json
 from socratic_distill.report.facts import Facts
-from socratic_distill.report.reading import number, whole
+from socratic_distill.rows import number, whole
 
 _FIGURES = ("p", "k", "u", "c")
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.unit.report.runs import write_evaluation, write_run
 
 from socratic_distill import ConfigError
-from socratic_distill.jsonl import parse_row
-from socratic_distill.report.reading import number, read_lines, read_run
+from socratic_distill.report.reading import read_lines, read_run
+from socratic_distill.rows import parse_row
 
 lines = st.lists(st.one_of(st.binary(max_size=30), st.dictionaries(st.text(max_size=3), st.integers()).map(json.dumps)))
 
@@ -88,12 +88,3 @@ def test_small_files_that_hold_no_object_are_noted(tmp_path):
         "config.json holds no JSON object and is left out.",
         "origin.json holds no JSON object and is left out.",
     ]
-
-
-@pytest.mark.parametrize("value", [None, "1", True, float("nan"), float("inf"), 10**400, [1]])
-def test_what_is_no_finite_number_is_none(value):
-    assert number(value) is None
-
-
-def test_numbers_are_floats():
-    assert (number(3), number(-0.5)) == (3.0, -0.5)

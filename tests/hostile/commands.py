@@ -1,0 +1,33 @@
+"""Every command, on a run directory, as a person would call it."""
+
+from pathlib import Path
+
+FAKE: dict[str, list[str]] = {
+    "checkpoints": ["checkpoints", "RUN"],
+    "checkpoints --json": ["checkpoints", "RUN", "--json"],
+    "prune": ["checkpoints", "RUN", "prune"],
+    "prune --yes": ["checkpoints", "RUN", "prune", "--yes"],
+    "rebuild": ["checkpoints", "RUN", "rebuild"],
+    "claim": ["checkpoints", "RUN", "claim"],
+    "report": ["report", "RUN"],
+    "report of two": ["report", "RUN", "RUN", "--out", "OUT/report.html"],
+    "export --messages": ["export", "RUN", "--messages", "OUT/messages.jsonl"],
+    "export --system-prompt": ["export", "RUN", "--messages", "OUT/messages.jsonl", "--system-prompt"],
+    "export --dataset": ["export", "RUN", "--dataset", "OUT/dataset", "--tokens"],
+    "export --csv": ["export", "RUN", "--csv", "OUT/metrics.csv"],
+    "export --merge": ["export", "RUN", "--merge", "OUT/model"],
+    "timeline": ["timeline", "RUN"],
+    "timeline --step": ["timeline", "RUN", "--step", "1", "--out", "OUT/step.svg"],
+    "cost": ["cost", "RUN"],
+    "cost of a config": ["cost", "RUN/config.json"],
+    "cost --past": ["cost", "RUN", "--past", "RUN"],
+    "check": ["check", "RUN"],
+    "check of a config": ["check", "RUN/config.json"],
+    "evaluate": ["evaluate", "RUN", "--out", "OUT/evaluation.json"],
+    "chat": ["chat", "RUN"],
+}
+
+
+def arguments(name: str, run: Path, out: Path) -> list[str]:
+    """A command's arguments for a run, and a directory for what it writes."""
+    return [part.replace("RUN", str(run)).replace("OUT", str(out)) for part in FAKE[name]]
