@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +55,19 @@ def open_service(config: SocraticConfig) -> Service:
         ServiceError: the service does not accept the key, or failed a call.
         LocalExtraMissing: base_url is "local" and the `local` extra is not installed.
     """
-    return _open(config, with_session=False)
+    if config.base_url == "local":
+        return _open_local(config)
+    check_server(config)
+    check_key()
+    check_health(config.base_url)
+    refuse_redirects()
+    import tinker
+
+    def make() -> Service:
+        return Service(tinker.ServiceClient(base_url=config.base_url), tinker.RestClient(base_url=config.base_url))
+
+    clean_logs_of("tinker")
+    return _within_limit(make, config)
 
 
 async def connect(
@@ -76,12 +87,12 @@ async def connect(
     """
     if service_client is None:
         check_remote_code(config)
-        service = await in_thread(partial(_open, config, with_session=True))
+        service = await in_thread(open_service, config)
     else:
         if rest_client is None:
             _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
-        await in_thread(_begin_session, service_client, config)
         service = Service(service_client, rest_client)
+    await in_thread(_begin_session, service.client, config)
     if getattr(service.client, "is_in_process", False):
         return service
     watch = watch or Watch(config.answer_timeout_seconds)
@@ -102,26 +113,6 @@ def _begin_session(client: Any, config: SocraticConfig) -> None:
     if isinstance(client, tinker.ServiceClient):
         check_key_of(client)
         _within_limit(lambda: client.holder, config)
-
-
-def _open(config: SocraticConfig, with_session: bool) -> Service:
-    if config.base_url == "local":
-        return _open_local(config)
-    check_server(config)
-    check_key()
-    check_health(config.base_url)
-    refuse_redirects()
-    import tinker
-
-    def make() -> Service:
-        client = tinker.ServiceClient(base_url=config.base_url)
-        rest = tinker.RestClient(base_url=config.base_url)
-        if with_session:
-            _ = client.holder
-        return Service(client, rest)
-
-    clean_logs_of("tinker")
-    return _within_limit(make, config)
 
 
 def _within_limit(call: Callable[[], T], config: SocraticConfig) -> T:
