@@ -143,7 +143,7 @@ def share_wrong(evaluation: Evaluation) -> float | None:
 
 def _claims_another(text: str, answer: str) -> bool:
     numbers = find_numbers(text)
-    return bool(numbers) and "?" not in text[numbers[-1][2] :] and not same_answer(text, answer)
+    return bool(numbers) and "?" not in text[numbers[-1].stop :] and not same_answer(text, answer)
 
 
 def _share(evaluation: Evaluation, holds: Any) -> float | None:
