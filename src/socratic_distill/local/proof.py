@@ -6,6 +6,7 @@ fixed seeds, tried on a short prompt, and removed again.
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -233,7 +234,8 @@ class _Proof:
         with TemporaryDirectory() as directory:
             store = Store(Path(directory))
             kept = (adapters.tensors(adapter), adapters.config(adapter))
-            path = store.save("proof", "sampler_weights", "first", {}, *kept, {}, ttl_seconds=None, overwrite=False)
+            facts = {"base_model": self._base.name, **asdict(self._shape), "steps": 0}
+            path = store.save("proof", "sampler_weights", "first", facts, *kept, {}, ttl_seconds=None, overwrite=False)
             saved, config = store.load(str(path), "sampler_weights"), read_adapter_config(path)
         self._adapters.append(adapters.load(config, saved.adapter))
         return self._adapters[-1]
