@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from socratic_distill.local_paths import own_weights, where_it_lies
+from socratic_distill.errors import DamagedWeights
+from socratic_distill.local_paths import own_weights, read_facts, where_it_lies
 
 NAME = "local-0001/weights/000004"
+FACTS = {"base_model": "tiny", "rank": 4, "train_mlp": True, "train_attn": True, "train_unembed": True, "steps": 4}
 
 
 def save(store: Path, name: str = NAME, **facts: object) -> Path:
     directory = store / name
     directory.mkdir(parents=True)
     (directory / "adapter_config.json").write_text("{}")
-    (directory / "state.json").write_text(json.dumps({"created_at": 1.5, "expires_at": None} | facts))
+    (directory / "state.json").write_text(json.dumps(FACTS | {"created_at": 1.5, "expires_at": None} | facts))
     return directory
 
 
@@ -50,7 +52,7 @@ def test_copy_whose_expiry_was_set_is_still_the_same_save(copied, original):
     assert own_weights(copied, str(original)) == copied / NAME
 
 
-@pytest.mark.parametrize("text", ['{"created_at": 2.5, "expires_at": null}', "{", "[]"])
+@pytest.mark.parametrize("text", [json.dumps(FACTS | {"created_at": 2.5, "expires_at": None}), "{", "[]"])
 def test_weights_of_another_run_by_the_same_name_are_not_ones_own(copied, original, text):
     (original / "state.json").write_text(text)
     assert own_weights(copied, str(original)) is None
@@ -74,3 +76,17 @@ def test_links_that_lead_out_of_the_store_are_not_ones_own(tmp_path):
     assert own_weights(store, str(store / NAME)) is None
     assert own_weights(store, "/gone/" + NAME) is None
     assert own_weights(store, str(store / "local-0001/../../../victim/local" / NAME)) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("base_model", None), ("base_model", ["a"]), ("rank", 0), ("rank", True), ("rank", 10**30), ("steps", -1),
+        ("steps", "4"), ("train_mlp", 1), ("created_at", "now"), ("created_at", 10**30), ("expires_at", -1.0),
+        ("expires_at", {}), ("user_metadata", [1]), ("user_metadata", {"batch": 3}),
+    ],
+)  # fmt: skip
+def test_facts_of_another_type_are_damage(tmp_path, key, value):
+    directory = save(tmp_path, **{key: value})
+    with pytest.raises(DamagedWeights, match=rf"state\.json has no valid {key}; load another state"):
+        read_facts(directory)
