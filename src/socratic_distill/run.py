@@ -285,7 +285,8 @@ def config_in(source: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> Soc
     """The config of a run, or one in a file of its own, such as `config.json`.
 
     Args:
-        source: directory of the run, its URL, or the file, whose directory then counts as the run's.
+        source: directory of the run, its URL, or the file, whose directory then counts as the run's. The config.json of
+            a run directory means that run, wherever it was moved.
         **allowed: as for `load_config`.
 
     Raises:
@@ -295,7 +296,10 @@ def config_in(source: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> Soc
     """
     if is_url(source) or not Path(source).is_file():
         return config_of(source, **allowed)
-    config = read_config(Path(source), Grant(os.fspath(source), Path(source).parent, **allowed))
+    path = Path(source)
+    if path.name == CONFIG and (path.parent / RUN).is_file():
+        return config_of(path.parent, **allowed)
+    config = read_config(path, Grant(os.fspath(source), path.parent, **allowed))
     check_files(config, "log_path")
     return config
 

@@ -256,6 +256,13 @@ def test_log_path_in_a_file_must_be_the_files_own_directory(stored, monkeypatch,
     assert config_in(run).log_path == str(run), "a run is where it was found"
 
 
+def test_config_file_of_a_run_that_was_moved_means_that_run(stored, tmp_path):
+    run = stored(log_path=str(tmp_path / "run"))
+    (run / "run.json").write_text('{"run_id": "r"}')
+    moved = run.rename(tmp_path / "moved")
+    assert config_in(moved / "config.json").log_path == str(moved)
+
+
 def test_paths_that_a_config_says_it_meant_are_under_the_same_rule(stored, tmp_path, opened_files):
     secret = tmp_path / "secret.txt"
     secret.write_text("-----BEGIN PRIVATE KEY-----\n")
