@@ -257,7 +257,7 @@ def test_log_path_in_a_file_must_be_the_files_own_directory(stored, monkeypatch,
 
 
 def test_config_file_of_a_run_that_was_moved_means_that_run(stored, tmp_path):
-    run = stored(log_path=str(tmp_path / "run"))
+    run = stored(log_path=str(tmp_path / "run"), seeds_file=None)
     (run / "run.json").write_text('{"run_id": "r"}')
     moved = run.rename(tmp_path / "moved")
     assert config_in(moved / "config.json").log_path == str(moved)
