@@ -42,7 +42,7 @@ def kl_of(evaluation: Evaluation) -> float:
 def server(monkeypatch):
     """The fake, opened wherever a config is."""
     fake = FakeServiceClient()
-    monkeypatch.setattr("socratic_distill.service._open", lambda config, **_: Service(fake, FakeRestClient(fake)))
+    monkeypatch.setattr("socratic_distill.service.open_service", lambda config: Service(fake, FakeRestClient(fake)))
     return fake
 
 

@@ -105,11 +105,11 @@ def load_script(name: str) -> ModuleType:
 @pytest.fixture
 def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServiceClient:
     """A directory with the prepared runs; the fake is opened wherever a config does not say "local"."""
-    build, open_real = socratic_distill.build_socratic_config, service._open
+    build, open_real = socratic_distill.build_socratic_config, service.open_service
 
-    def open_service(config: socratic_distill.SocraticConfig, with_session: bool) -> service.Service:
+    def open_service(config: socratic_distill.SocraticConfig) -> service.Service:
         if config.base_url == "local":
-            return open_real(config, with_session)
+            return open_real(config)
         return service.Service(prepared.server, FakeRestClient(prepared.server))
 
     def build_small(*usual: Any, **fields: Any) -> socratic_distill.SocraticConfig:
@@ -123,7 +123,7 @@ def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for run in (tmp_path / "runs").iterdir():
         make_its_own(run)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("socratic_distill.service._open", open_service)
+    monkeypatch.setattr("socratic_distill.service.open_service", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     return prepared.server
