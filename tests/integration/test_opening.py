@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -76,9 +77,28 @@ def server(request, monkeypatch) -> Iterator[HealthOnly]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
+    end_what_the_sdk_goes_on_with()
     server.closing.set()
     server.shutdown()
     server.server_close()
+
+
+def end_what_the_sdk_goes_on_with() -> None:
+    """It would try for five minutes, beside other tests, and draw its pauses from the global random state."""
+    from tinker.lib.internal_client_holder import _internal_client_holder_thread_singleton as thread
+
+    loop, ended = thread.get_loop(), threading.Event()
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.call_soon(ended.set)
+
+    while any(one.name == "blocking call" for one in threading.enumerate()):  # each may have more to ask
+        loop.call_soon_threadsafe(cancel)
+        assert ended.wait(WATCHDOG_SECONDS)
+        ended.clear()
+        time.sleep(0.01)
 
 
 def test_every_way_in_gives_up_after_the_limit(server, make_config, tmp_path):
