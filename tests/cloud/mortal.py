@@ -15,7 +15,6 @@ from socratic_distill.cloud import mirror
 from socratic_distill.cloud.lease import Timing
 from socratic_distill.cloud.stores import FsspecStore
 
-PATIENCE = 120
 # A lease that a busy machine keeps, and that a test can wait for.
 TIMING = Timing(lease=1.0, patience=60.0, opening=30.0, commit=0.0)
 processes = multiprocessing.get_context("forkserver")
@@ -44,13 +43,9 @@ class Machines:
         self.lives += 1
         disk = self.outside / f"disk-{self.lives}"
         disk.mkdir()
-        child = processes.Process(target=train_mortal, args=(self, str(disk), events))
+        child = processes.Process(target=train_mortal, args=(self, str(disk), events), daemon=True)
         child.start()
-        child.join(PATIENCE)
-        if child.is_alive():
-            child.kill()
-            child.join()
-            raise AssertionError("the trainer hangs")
+        child.join()
         shutil.rmtree(disk)
         return child.exitcode
 

@@ -1,6 +1,5 @@
 """Several teachers, lagging and trained ones, and objectives with a pass forward, on real torch and the tiny model."""
 
-import multiprocessing
 import signal
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ pytest.importorskip("peft")
 
 from tests.conftest import read_rows
 from tests.recovery.doomed import Doom, train_doomed
+from tests.recovery.test_kills import processes
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
 from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
@@ -56,9 +56,9 @@ def signals(run, step):
 def kill_while_it_writes_the_row_of(step, fields):
     """Trains in a process that dies in the middle of a step's row of metrics; a server run and two rows a step."""
     doom = Doom("in the middle of a row", nth=2 * step + 2)
-    child = multiprocessing.get_context("spawn").Process(target=train_doomed, args=(fields, None, doom))
+    child = processes.Process(target=train_doomed, args=(fields, None, doom), daemon=True)
     child.start()
-    child.join(200)
+    child.join()
     assert child.exitcode == -signal.SIGKILL, f"the trainer was not killed: exit {child.exitcode}"
 
 

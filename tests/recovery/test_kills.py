@@ -23,7 +23,6 @@ from socratic_distill.tiny import TRAIN_SEEDS
 # Children of a fork server start at once, with the imports done, and share nothing with the tests.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.recovery.doomed", "socratic_distill.trainer", "socratic_distill.testing"])
-PATIENCE = 120
 ROLLBACKS = WINDOWS[2:6]
 ONCE_A_LIFE = (*ROLLBACKS, WINDOWS[6])
 
@@ -42,11 +41,10 @@ class Ordeal:
         """Starts the trainer; whether it was killed, by its doom or after some seconds. Else it is complete."""
         newest, lines = self._newest_on_the_server(), self._resumes()
         server = None if self._server is None else str(self._server)
-        child = processes.Process(target=train_doomed, args=(self._fields, server, doom))
+        child = processes.Process(target=train_doomed, args=(self._fields, server, doom), daemon=True)
         child.start()
-        child.join(PATIENCE if seconds is None else seconds)
+        child.join(seconds)
         if child.is_alive():
-            assert seconds is not None, "the trainer hangs"
             child.kill()
             child.join()
         assert child.exitcode in (0, -signal.SIGKILL), f"the trainer did not resume by itself: exit {child.exitcode}"

@@ -18,6 +18,7 @@ from engine_data import (
     entropy_datum,
     trained,
 )
+from tests.conftest import PATIENCE
 
 from socratic_distill import LocalEngineError
 from socratic_distill.local import LocalRestClient, LocalServiceClient, base_model, batches, training
@@ -33,7 +34,7 @@ def test_service_serves_a_new_loop_after_one_that_died(service):
         raise ConnectionError(f"{len(tasks)} requests open")
 
     async def lives():
-        return (await asyncio.wait_for(ask(client, PROMPTS[0]).result_async(), 30)).sequences[0].tokens
+        return (await asyncio.wait_for(ask(client, PROMPTS[0]).result_async(), PATIENCE)).sequences[0].tokens
 
     expected = ask(client, PROMPTS[0]).result().sequences[0].tokens
     for seconds in (0, 0.02):  # with its requests still waiting, and in flight
@@ -46,7 +47,7 @@ def test_every_loop_is_served_however_the_last_one_ended(service):
     client = service.create_sampling_client(base_model="tiny").result()
 
     async def one():
-        return (await asyncio.wait_for(ask(client, [7, 8], max_tokens=1).result_async(), 30)).sequences
+        return (await asyncio.wait_for(ask(client, [7, 8], max_tokens=1).result_async(), PATIENCE)).sequences
 
     # The loop closes as soon as its answer is there, before or after the worker has ended the batch.
     assert all(len(asyncio.run(one())) == 1 for _ in range(30))
