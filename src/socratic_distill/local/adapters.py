@@ -1,7 +1,6 @@
 """LoRA adapters on a base model, through peft: one per training client and per set of sampler weights."""
 
 import itertools
-import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.escaping import get_logger
 from socratic_distill.local.layers import AdapterLinear
 from socratic_distill.local.targets import Part, find_targets
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 # As Tinker's service scales its adapters.
 LORA_ALPHA = 32
 
