@@ -9,6 +9,7 @@ FAKE: dict[str, list[str]] = {
     "prune --yes": ["checkpoints", "RUN", "prune", "--yes"],
     "rebuild": ["checkpoints", "RUN", "rebuild"],
     "claim": ["checkpoints", "RUN", "claim"],
+    "claim --yes": ["checkpoints", "RUN", "claim", "--yes"],
     "report": ["report", "RUN"],
     "report of two": ["report", "RUN", "RUN", "--out", "OUT/report.html"],
     "export --messages": ["export", "RUN", "--messages", "OUT/messages.jsonl"],

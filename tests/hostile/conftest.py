@@ -98,8 +98,6 @@ def _settle(run: Path) -> None:
     """Has the copy count as the run itself: commands do least in a copy."""
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "log_path": str(run)}))
-    stored = json.loads((run / "run.json").read_text())
-    for key, value in (("path", str(run.resolve())), ("inode", run.stat().st_ino), ("device", run.stat().st_dev)):
-        if key in stored:
-            stored[key] = value
+    place, stored = run.stat(), json.loads((run / "run.json").read_text())
+    stored |= {"path": str(run.resolve()), "inode": f"{place.st_dev}:{place.st_ino}"}
     (run / "run.json").write_text(json.dumps(stored))

@@ -4,20 +4,24 @@ import contextlib
 import hashlib
 import inspect
 import io
+import json
 import logging
 import os
 import re
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from tests.hostile.commands import FAKE, arguments
 from tests.hostile.conftest import EVIL, Scene, checkpoints, set_scene
 from tests.hostile.corruptions import corrupt
-from tests.hostile.traps import Traps, armed, bytecode, of_the_machine, scratch, watchdog
+from tests.hostile.traps import REAL_SECONDS, Traps, armed, bytecode, of_the_machine, scratch, watchdog
 
 from socratic_distill import errors
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
@@ -160,10 +164,37 @@ def test_any_directory_gets_a_result_or_one_message(base, tmp_path, seed):
 @pytest.mark.slow
 def test_every_command_succeeds_on_the_run_itself(base, tmp_path):
     """Else the test above would pass for commands that do nothing."""
-    for name in FAKE:
-        scene = set_scene(base, tmp_path / "scene")
-        outcome = play(scene, name)
-        assert outcome.faults == [] and (outcome.code == 0) == (name not in ("export --merge", "claim")), (
-            name,
-            outcome,
-        )
+    outcomes = {name: play(set_scene(base, tmp_path / "scene"), name) for name in FAKE}
+    assert {name: outcome.faults for name, outcome in outcomes.items() if outcome.faults} == {}
+    assert {name: outcome.err for name, outcome in outcomes.items() if outcome.code} == {"export --merge": ANY}
+
+
+QUICK_AS_PROCESSES = ("prune --yes", "check")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK_AS_PROCESSES else pytest.param(name, marks=pytest.mark.slow) for name in FAKE]
+)
+def test_command_as_a_process_asks_no_strangers_server_and_runs_no_code(base, tmp_path, name):
+    scene = set_scene(base, tmp_path / "scene")
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        server.setblocking(False)
+        config = json.loads((scene.run / "config.json").read_text())
+        hostile = {"base_url": f"http://127.0.0.1:{server.getsockname()[1]}", "trust_remote_code": True}
+        hostile["rewards"] = [{"kind": "function", "function": f"{EVIL}:reward"}]
+        hostile["tutor_prompt_file"] = str(scene.outside / "secret.txt")
+        (scene.run / "config.json").write_text(json.dumps(config | hostile))
+        with (scene.run / "checkpoints.jsonl").open("ab") as file:
+            file.write(b'{"a": [' * 10_000 + b"\n\xff\x00\n")
+        before = digest(scene.outside)
+        environment = os.environ | {"TINKER_API_KEY": "tml-test-key", "XDG_CONFIG_HOME": str(scene.out)}
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(errors.__file__).parents[1]), str(scene.run.parent)])
+        done = subprocess.run(
+            [sys.executable, "-m", "socratic_distill", *arguments(name, scene.run, scene.out)],
+            cwd=scene.run.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=REAL_SECONDS,
+        )  # fmt: skip
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    judge(outcome)
+    assert outcome.faults == [] and digest(scene.outside) == before and not scene.mark.exists()
