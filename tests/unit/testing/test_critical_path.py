@@ -1,6 +1,7 @@
 """The bounds on a run's time: by hand, against a trainer that is as fast as can be, and over our own."""
 
 import asyncio
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -393,27 +394,18 @@ class LateScores(VirtualServiceClient):
     def submit(self, call, action, *, read=None, **arguments):
         if read is None or not read.scored:
             return super().submit(call, action, read=read, **arguments)
-        loop, ask = asyncio.get_running_loop(), super().submit
-        asked = loop.create_future()
-        loop.call_later(self.late, lambda: asked.set_result(ask(call, action, read=read, **arguments)))
-        return _Later(asked)
+        ask, late = super().submit, Future()
+
+        def send() -> None:
+            answer = ask(call, action, read=read, **arguments).future()
+            answer.add_done_callback(lambda done: late.set_result(done.result()))
+
+        asyncio.get_running_loop().call_later(self.late, send)
+        return ServiceFuture(late)
 
 
 class VeryLateScores(LateScores):
     late = 6.0
-
-
-class _Later(ServiceFuture):
-    """The answer to a request that is still to be sent."""
-
-    def __init__(self, asked):
-        self._asked = asked
-
-    async def result_async(self, timeout=None):
-        return await (await self._asked)
-
-    def __await__(self):
-        return self.result_async().__await__()
 
 
 def slowness(was, bound):
