@@ -2,6 +2,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A long run says how far it is."""
+    """A long run says how far it is; tests and their children can be sent SIGINT."""
     from tests.progress import register
 
     register(config)
+    # What a shell starts in the background inherits SIGINT as one that is ignored.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
