@@ -8,6 +8,7 @@ from socratic_distill.errors import ConfigError, ModelNotOffered, SocraticError
 from socratic_distill.failures import failure, is_missing, status_of
 from socratic_distill.models import named_models, nearest, resolve_name, with_names
 from socratic_distill.service import Service
+from socratic_distill.watched import unwatched
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
@@ -88,7 +89,7 @@ async def served_unlisted(config: "SocraticConfig", offer: Offer | None, service
     """
     import tinker
 
-    if offer is None or isinstance(service.rest, tinker.RestClient):
+    if offer is None or isinstance(unwatched(service.rest), tinker.RestClient):
         return set()
     served = set[str]()
     for name in sorted(set(named_models(config).values()) - set(offer.names)):

@@ -264,6 +264,11 @@ class _Watched:
         return answer
 
 
+def unwatched(client: Any) -> Any:
+    """The client itself, where its requests are watched."""
+    return client._client if isinstance(client, _Watched) else client
+
+
 def _future_of(request: Awaitable[Any]) -> "Future[Any] | asyncio.Future[Any]":
     """The future behind a request of the SDK; of any other awaitable one that waits for it."""
     from tinker import APIFuture
