@@ -1,11 +1,39 @@
 """Writing files of a run directory so that a crash at any moment leaves them whole."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from socratic_distill.errors import StorageError
+
+
+def open_regular(path: Path, mode: Literal["rb", "r+b", "ab", "xb"] = "rb", root: Path | None = None) -> BinaryIO:
+    """Opens a regular file of a directory; never waits, as opening a named pipe would.
+
+    Args:
+        path: the file.
+        mode: as for `open`.
+        root: the directory that the file must stand in, once links are followed. None: its parent.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or is a link that leads out of `root`.
+    """
+    real, allowed = os.path.realpath(path), os.path.realpath(path.parent if root is None else root)
+    if not Path(real).is_relative_to(allowed):
+        raise OSError(errno.ELOOP, "it is a link that leads out of the directory; copy the file there")
+    return open(real, mode, opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return descriptor
 
 
 def append_durably(path: Path, text: str | bytes) -> None:
@@ -16,7 +44,7 @@ def append_durably(path: Path, text: str | bytes) -> None:
     """
     with _explaining(path):
         is_new = not path.exists()
-        with path.open("ab") as file:
+        with open_regular(path, "ab") as file:
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
@@ -32,8 +60,8 @@ def end_line(path: Path) -> None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return
-    with path.open("rb") as file:
-        file.seek(-1, 2)
+    with _explaining(path), open_regular(path) as file:
+        file.seek(-1, os.SEEK_END)
         ends = file.read(1) == b"\n"
     if not ends:
         append_durably(path, "\n")
@@ -47,7 +75,8 @@ def write_atomically(path: Path, text: str | bytes) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     with _explaining(path):
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # what a crash left; a link there would be followed out of the directory
+        with open_regular(partial, "xb") as file:
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
@@ -61,7 +90,7 @@ def truncate_durably(path: Path, size: int) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    with _explaining(path), path.open("r+b") as file:
+    with _explaining(path), open_regular(path, "r+b") as file:
         file.truncate(size)
         file.flush()
         os.fsync(file.fileno())

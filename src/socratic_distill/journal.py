@@ -1,7 +1,6 @@
 """What a journal file holds: read whole for people, from its end for the newest state."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from socratic_distill.errors import JournalError
@@ -28,6 +27,7 @@ class Journal:
         """
         self.data = data
         self._newest: CheckpointRecord | None = None
+        self._deleted: frozenset[str] | None = None
 
     @classmethod
     def of(cls, records: Iterable[CheckpointRecord]) -> "Journal":
@@ -55,22 +55,25 @@ class Journal:
 
     def lineage(self) -> list[tuple[CheckpointRecord, bool]]:
         """All good records, oldest first, each with whether it is superseded."""
-        marked = [(record, not is_current) for record, is_current in self._marked()]
+        marked = [(record, not is_current) for record, is_current in self._marked(())]
         return marked[::-1]
 
     def finals(self, batch: int) -> list[CheckpointRecord]:
         """The final records of a batch in the current lineage, oldest first."""
-        finals = [record for record, is_current in self._marked() if is_current and record.final]
+        finals = [record for record, is_current in self._marked(("final",)) if is_current and record.final]
         return [record for record in reversed(finals) if record.batch == batch]
 
     def sampler_paths(self, batch: int) -> list[str]:
         """Sampler weights saved before a batch, in the current lineage, the newest first."""
-        current = (record for record, is_current in self._marked() if is_current and record.batch == batch)
+        current = (
+            record for record, is_current in self._marked(("sampler_path",)) if is_current and record.batch == batch
+        )
         return [record.sampler_path for record in current if record.sampler_path]
 
     def last_state_path(self) -> str | None:
         """The state of the last line that has one: what readers resume from that take the last line."""
-        return next((record.state_path for record in records_from_end(self.data) if record.state_path), None)
+        states = records_from_end(self.data, ("state_path",))
+        return next((record.state_path for record in states if record.state_path), None)
 
     def known(self, paths: Iterable[str]) -> set[str]:
         """Those of some paths on the service that records name, or say were deleted."""
@@ -89,37 +92,55 @@ class Journal:
 
         Of two equal ones it is that of the later line.
 
-        By batch and not by line: a slow save may be confirmed, and so recorded, after a newer one. Lines are
-        read from the end, up to where the run last went on from a batch that is not above the best one.
+        By batch and not by line: a slow save may be confirmed, and so recorded, after a newer one.
 
         Args:
             why_unusable: says why a record cannot be used; None for one that can. Left out, all can.
         """
         if why_unusable is None and self._newest is not None:
             return self._newest
-        best, limit, refused = None, None, False
-        for record in records_from_end(self.data):
-            if best is not None and limit is not None and rank(best) >= limit:
-                break
-            if record.resumable and _within(record, limit) and (best is None or rank(record) > rank(best)):
-                if why_unusable is not None and why_unusable(record) is not None:
-                    refused = True
-                elif not self.is_deleted(record.state_path or ""):
-                    best = record
-            limit = _lower(limit, record)
+        deleted: set[str] = set(self._deleted or ())
+        best, refused = self._search(why_unusable, deleted)
+        if best is not None and best.state_path in deleted:  # by a line above its own
+            best, refused = self._search(why_unusable, deleted)
+        self._deleted = frozenset(deleted)
         if not refused:
             self._newest = best
         return best
 
-    @cached_property
+    @property
     def deleted(self) -> frozenset[str]:
         """The paths that lines of the journal say were deleted."""
-        return frozenset(one.deleted_path for one in records_of(self.data) if one.deleted_path is not None)
+        if self._deleted is None:
+            deletions = (record.deleted_path for record in records_of(self.data, ("deleted_path",)))
+            self._deleted = frozenset(path for path in deletions if path is not None)
+        return self._deleted
 
-    def _marked(self) -> Iterator[tuple[CheckpointRecord, bool]]:
-        """All records, the last one first, each with whether it belongs to the current lineage."""
+    def _search(
+        self, why_unusable: Callable[[CheckpointRecord], str | None] | None, deleted: set[str]
+    ) -> tuple[CheckpointRecord | None, bool]:
+        """One pass from the end: the newest state, and whether any was refused as unusable.
+
+        Args:
+            why_unusable: as for `newest_state`.
+            deleted: paths that are known to be deleted; gets all others that lines name.
+        """
+        best, limit, refused = None, None, False
+        for record in records_from_end(self.data, ("state_path", "resumed_at", "deleted_path")):
+            if record.deleted_path is not None:
+                deleted.add(record.deleted_path)
+            if record.resumable and _within(record, limit) and (best is None or rank(record) > rank(best)):
+                if why_unusable is not None and why_unusable(record) is not None:
+                    refused = True
+                elif record.state_path not in deleted:
+                    best = record
+            limit = _lower(limit, record)
+        return best, refused
+
+    def _marked(self, keys: Sequence[str]) -> Iterator[tuple[CheckpointRecord, bool]]:
+        """Records with a key of some, or all, the last one first, each with whether it is of the current lineage."""
         limit = None
-        for record in records_from_end(self.data):
+        for record in records_from_end(self.data, (*keys, "resumed_at") if keys else ()):
             yield record, _within(record, limit)
             limit = _lower(limit, record)
 

@@ -1,8 +1,10 @@
 """The lines of a journal file: which of them are no records, and the file without those."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+
+from pydantic_core import from_json
 
 from socratic_distill.records import CheckpointRecord, parse_line, salvage
 
@@ -30,18 +32,18 @@ class Line:
     torn: bool
 
 
-def records_of(data: bytes) -> Iterator[CheckpointRecord]:
-    """The good records of a file, oldest first."""
+def records_of(data: bytes, keys: Collection[str] = ()) -> Iterator[CheckpointRecord]:
+    """The good records of a file, oldest first; with `keys`, those that have any of them, and perhaps others."""
     for _, raw in _lines(data):
-        yield from _records(raw)
+        yield from _records(raw, keys)
 
 
-def records_from_end(data: bytes) -> Iterator[CheckpointRecord]:
-    """The good records of a file, the last one first."""
+def records_from_end(data: bytes, keys: Collection[str] = ()) -> Iterator[CheckpointRecord]:
+    """The same, the last record first."""
     stop = len(data)
     while stop >= 0:
         start = data.rfind(b"\n", 0, stop) + 1
-        yield from reversed(_records(data[start:stop]))
+        yield from reversed(_records(data[start:stop], keys))
         stop = start - 1
 
 
@@ -77,11 +79,22 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
         start = stop + 1
 
 
-def _records(raw: bytes) -> list[CheckpointRecord]:
+def _records(raw: bytes, keys: Collection[str]) -> list[CheckpointRecord]:
+    if keys and _lacks(raw, keys):
+        return []
     try:
         return [parse_line(raw)]
     except ValueError:
         return [record for _, record in salvage(raw)[1]] if raw.strip() else []
+
+
+def _lacks(raw: bytes, keys: Collection[str]) -> bool:
+    """Whether a line is an object without any of some keys: then no record has to be made of it."""
+    try:
+        row = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and all(row.get(key) is None for key in keys)
 
 
 def _line(number: int, offset: int, raw: bytes, torn: bool) -> Line:

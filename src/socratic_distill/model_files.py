@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socratic_distill.files import open_regular
 from socratic_distill.paths import TINY, GivenPath, resolved
-from socratic_distill.rows import open_file, read_file
+from socratic_distill.rows import read_file
 
 if TYPE_CHECKING:
     from socratic_distill.config import SocraticConfig
@@ -121,7 +122,7 @@ def _of_config(path: Path) -> Any:
 
 def _digest_of(path: Path) -> str:
     """Digest of a file: of all of it, or of its size, its beginning and blocks that lie evenly in it."""
-    with open_file(path, _root(path)) as file:
+    with open_regular(path, root=_root(path)) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size <= _WHOLE_BYTES:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from socratic_distill.errors import StorageError
 from socratic_distill.escaping import get_logger
-from socratic_distill.files import append_durably, end_line, truncate_durably
-from socratic_distill.rows import lines_from_end, open_file, parse_row, reason_of, step_of
+from socratic_distill.files import append_durably, end_line, open_regular, truncate_durably
+from socratic_distill.rows import lines_from_end, parse_row, reason_of, step_of
 
 _BLOCK_BYTES = 1 << 20
 _log = get_logger(__name__)
@@ -38,7 +38,7 @@ def roll_back(path: Path, batch: int) -> None:
         return
     superseded = path.with_suffix(".superseded.jsonl")
     end_line(superseded)
-    with open_file(path) as file:
+    with open_regular(path) as file:
         file.seek(cut)
         while block := file.read(_BLOCK_BYTES):
             append_durably(superseded, block)

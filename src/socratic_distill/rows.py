@@ -9,16 +9,16 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from socratic_distill.errors import SocraticError, StorageError
 from socratic_distill.escaping import get_logger
+from socratic_distill.files import open_regular
 
 _BLOCK_BYTES = 1 << 20
 # What the standard library's parser is given. It reads half characters, which pydantic's does not, but more slowly.
@@ -48,33 +48,13 @@ class Line:
     row: dict[str, Any]
 
 
-def open_file(path: Path, root: Path | None = None) -> BinaryIO:
-    """Opens a regular file to read; never waits, as opening a named pipe would.
-
-    Args:
-        path: the file.
-        root: the directory that it must stand in, once links are followed. None: its parent.
-
-    Raises:
-        OSError: it cannot be read, is no regular file, or is a link that leads out of `root`.
-    """
-    real, allowed = os.path.realpath(path), os.path.realpath(path.parent if root is None else root)
-    if not Path(real).is_relative_to(allowed):
-        raise OSError(errno.ELOOP, "it is a link that leads out of the directory; copy the file there")
-    descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    return os.fdopen(descriptor, "rb")
-
-
 def read_file(path: Path, root: Path | None = None) -> bytes:
-    """The bytes of a regular file; see `open_file`.
+    """The bytes of a regular file; see `socratic_distill.files.open_regular`.
 
     Raises:
         OSError: it cannot be read.
     """
-    with open_file(path, root) as file:
+    with open_regular(path, root=root) as file:
         data = file.read(_MOST_OBJECT_BYTES + 1)
     if len(data) > _MOST_OBJECT_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {_MOST_OBJECT_BYTES} bytes")
@@ -128,7 +108,7 @@ def read_object(
         error: what is raised where it cannot be read.
         purpose: ends the message: what the file is for, and what to do.
         lenient: as in `parse`.
-        root: as in `open_file`.
+        root: as for `read_file`.
 
     Raises:
         SocraticError: of the given type; the file cannot be read, or holds no JSON object.
@@ -157,7 +137,7 @@ def read_lines(path: Path, skipped: list[int]) -> Iterator[Line]:
         OSError: the file cannot be read, or is not there.
     """
     offset = number = 0
-    with open_file(path) as file:
+    with open_regular(path) as file:
         while line := file.readline(_MOST_LINE_BYTES):
             number, size = number + 1, len(line)
             is_whole = line.endswith(b"\n")
@@ -198,7 +178,7 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         OSError: the file cannot be read.
     """
-    with open_file(path) as file:
+    with open_regular(path) as file:
         start = file.seek(0, os.SEEK_END)
         rest: list[bytes] = []  # parts of the line that the last block begins with, the last part first
         while start > 0:

@@ -294,9 +294,9 @@ def config_in(source: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> Soc
         UntrustedConfig: it is in a file, its `log_path` is outside the file's directory, and files are not allowed.
         StorageError: the store that the run is in fails.
     """
-    if is_url(source) or not Path(source).is_file():
-        return config_of(source, **allowed)
     path = Path(source)
+    if is_url(source) or not (path.is_file() or path.name == CONFIG):
+        return config_of(source, **allowed)
     if path.name == CONFIG and (path.parent / RUN).is_file():
         return config_of(path.parent, **allowed)
     config = read_config(path, Grant(os.fspath(source), path.parent, **allowed))

@@ -63,7 +63,8 @@ def local_bytes(config: "SocraticConfig", total: int) -> int | None:
         config: tutor, rank, and how often states are saved.
         total: batches in the run: sampler weights are saved after each.
     """
-    parameters = _lora_parameters(config.tutor_model_name, config.lora_rank)
+    name, grant = config.tutor_model_name, config.grant
+    parameters = _lora_parameters(name, config.lora_rank) if grant is None or grant.may_load(name) else None
     if parameters is None:
         return None
     states = 2 + (total // config.save_every if config.save_every else 0)

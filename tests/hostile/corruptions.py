@@ -20,6 +20,12 @@ _FILES = (
     "dialogues.jsonl", "server_runs.jsonl",
 )  # fmt: skip
 _FEATURES = "features.json"
+# Files and folders that commands may write.
+_OTHERS = (
+    "evaluations", "local", ".lock", ".lock.json", ".lock.json.partial", "report.html", "report.html.partial",
+    "run.json.partial", "checkpoints.jsonl.partial", "checkpoints.jsonl.damaged", "features.json.partial",
+    "metrics.superseded.jsonl", "timeline-000003.svg.partial",
+)  # fmt: skip
 # Text in place of a value that the standard library does not write.
 _RAW = "\ue000raw:{}\ue001"
 
@@ -155,8 +161,8 @@ def _changed(rng: random.Random, value: Any, where: str = "$") -> tuple[Any, str
 
 def _special_file(rng: random.Random, run: Path, outside: Path) -> str:
     path = _file(rng, run)
-    if rng.random() < 0.1:
-        path = run / rng.choice(("evaluations", "local", ".lock", ".lock.json", "report.html", "config.json.partial"))
+    if rng.random() < 0.25:
+        path = run / rng.choice(_OTHERS)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)

@@ -18,8 +18,12 @@ from typing import Any
 # Of CPU time, since other processes may have the machine; of real time for what only waits.
 CPU_SECONDS, REAL_SECONDS = 10.0, 120.0
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_PATHS = {"os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.mkdir": 1, "os.truncate": 1, "os.chmod": 1, "os.link": 2,
-          "os.symlink": 2, "shutil.rmtree": 1, "shutil.move": 2, "os.utime": 1}  # fmt: skip
+# Of each event the arguments that are paths, and where the descriptor stands of the directory that they are in.
+_PATHS = {
+    "os.remove": ((0, 1),), "os.rename": ((0, 2), (1, 3)), "os.rmdir": ((0, 1),), "os.mkdir": ((0, 2),),
+    "os.truncate": ((0, None),), "os.chmod": ((0, 2),), "os.link": ((0, 2), (1, 3)), "os.symlink": ((1, 2),),
+    "shutil.rmtree": ((0, 1),), "shutil.move": ((0, None), (1, None)), "os.utime": ((0, 3),),
+}  # fmt: skip
 _NEVER = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg",
           "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.startfile",
           "urllib.Request", "webbrowser.open")  # fmt: skip
@@ -50,8 +54,9 @@ class Traps:
         if event == "open":
             self._opened(arguments[0], arguments[2] if isinstance(arguments[2], int) else 0)
         elif event in _PATHS:
-            for path in arguments[: _PATHS[event]]:
-                self._check(event, path, self.writable)
+            for path, folder in _PATHS[event]:
+                within = arguments[folder] if folder is not None and folder < len(arguments) else None
+                self._check(event, arguments[path], self.writable, within)
         elif event == "import" and str(arguments[0]).split(".")[0] in self.forbidden:
             self.sprung.append(f"imported {arguments[0]}")
         elif event in _NEVER:
@@ -62,9 +67,13 @@ class Traps:
             writes = bool(flags & _WRITING)
             self._check("written" if writes else "read", path, self.writable if writes else self.readable)
 
-    def _check(self, what: str, path: Any, allowed: Sequence[Path]) -> None:
+    def _check(self, what: str, path: Any, allowed: Sequence[Path], folder: Any = None) -> None:
         if isinstance(path, int) or path is None:
             return
+        if isinstance(folder, int) and folder >= 0:
+            path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
+        elif what == "read" and not os.path.isabs(path) and not os.path.lexists(path):
+            return  # it is not there, or within a directory whose descriptor the event lacks
         with contextlib.suppress(ValueError, RecursionError):
             # A link's target counts for what is opened, its own place for what is renamed or deleted.
             given = os.path.abspath(os.fsdecode(path))

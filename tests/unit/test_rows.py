@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from socratic_distill import rows as rows_module
 from socratic_distill.errors import ConfigError, StorageError
+from socratic_distill.files import append_durably, end_line, open_regular, truncate_durably, write_atomically
 from socratic_distill.rows import (
     lines_from_end,
     number,
-    open_file,
     parse,
     parse_row,
     read_lines,
@@ -179,11 +179,41 @@ def test_what_is_no_file_of_the_directory_is_refused_at_once(tmp_path, how):
     path.parent.mkdir()
     spoil(path, how, tmp_path / "secret.jsonl")
     with pytest.raises(OSError):
-        open_file(path)
+        open_regular(path)
     with pytest.raises(StorageError, match=r"rows\.jsonl cannot be read"):
         list(read_rows(path))
     with pytest.raises(ConfigError, match=r"rows\.jsonl cannot be read: .*; expected a test"):
         read_object(path, ConfigError, PURPOSE)
+
+
+@pytest.mark.parametrize(
+    "how", ["named pipe", "directory", "link in a circle", "link to a device", "link out of the directory"]
+)
+@pytest.mark.parametrize(
+    "write", [lambda path: append_durably(path, "row\n"), lambda path: truncate_durably(path, 0), end_line]
+)
+def test_what_is_no_file_of_the_directory_is_not_written(tmp_path, how, write):
+    path = tmp_path / "run" / "rows.jsonl"
+    path.parent.mkdir()
+    spoil(path, how, tmp_path / "secret.jsonl")
+    if write is end_line and how in ("link in a circle", "named pipe", "link to a device"):
+        write(path)  # an empty file, or none
+    else:
+        with pytest.raises(StorageError, match=r"rows\.jsonl cannot be written"):
+            write(path)
+    if how == "link out of the directory":
+        assert (tmp_path / "secret.jsonl").read_text() == '{"secret": 1}\n'
+
+
+@pytest.mark.parametrize("how", ["named pipe", "link in a circle", "link to a device", "link out of the directory"])
+@pytest.mark.parametrize("name", ["run.json", "run.json.partial"])
+def test_file_is_replaced_whatever_stands_at_its_name(tmp_path, how, name):
+    (tmp_path / "run").mkdir()
+    spoil(tmp_path / "run" / name, how, tmp_path / "secret.json")
+    write_atomically(tmp_path / "run" / "run.json", "{}")
+    assert (tmp_path / "run" / "run.json").read_text() == "{}" and os.listdir(tmp_path / "run") == ["run.json"]
+    if how == "link out of the directory":
+        assert (tmp_path / "secret.json").read_text() == '{"secret": 1}\n'
 
 
 def test_link_within_the_directory_is_followed(tmp_path):

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from socratic_distill.files import open_regular
 from socratic_distill.report.choosing import Candidate, in_order, same_seed
 from socratic_distill.report.curves import StepSums
 from socratic_distill.report.facts import facts_of
 from socratic_distill.report.reading import Row, RunFiles, read_lines
 from socratic_distill.report.talks import fitted, talk_of, talk_size
-from socratic_distill.rows import open_file, parse_row, step_of, whole
+from socratic_distill.rows import parse_row, step_of, whole
 
 # Share of a run's room that goes to the same seeds before and after.
 _PAIRS_SHARE = 0.4
@@ -137,7 +138,7 @@ class _Lines:
 
     def __enter__(self) -> Self:
         try:
-            self._file = open_file(self._path)
+            self._file = open_regular(self._path)
         except OSError:  # there is none, or it has gone since
             self._file = None
         return self
