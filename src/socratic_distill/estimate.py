@@ -151,8 +151,11 @@ def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages
 
 def _evaluations_left(plan: Plan, evaluated: Sequence[StoredEvaluation]) -> int:
     every, total = plan.config.eval_every, plan.total
-    due = {*range(0, total, every), total} if every else set[int]()
-    return len(due - {one.batch for one in evaluated if one.error is None})
+    if not every:
+        return 0
+    due = range(0, total, every)
+    done = {one.batch for one in evaluated if one.error is None and (one.batch in due or one.batch == total)}
+    return len(due) + 1 - len(done)
 
 
 def _usd(key: Key, number: float, tariff: Tariff | None) -> float | None:

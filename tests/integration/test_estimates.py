@@ -252,3 +252,13 @@ def test_command_prints_the_estimate_of_a_run_and_of_a_config(recorded, make, tm
     path.write_text("[1]")
     assert cli.main(["cost", str(path)]) == 1
     assert "holds no JSON object; expected" in capsys.readouterr().err
+
+
+def test_estimate_of_the_longest_run_looks_at_few_of_its_steps(make_config, tmp_path, monkeypatch):
+    longest = {"max_steps": 10_000_000, "eval_every": 1, "eval_seeds": 1}
+    rising = {"max_turns": 8, "max_turns_schedule": {"start": 2, "end": 8, "steps": 10_000_000}}
+    looked = []
+    monkeypatch.setattr("socratic_distill.workload.turns", lambda config, step: looked.append(step) or 4)
+    found = estimate_cost(make_config(log_path=tmp_path / "new", **longest, **rising))
+    assert (found.steps, found.evaluations) == (10_000_000, 10_000_001)
+    assert len(looked) <= 300_000 and max(looked) > 9_900_000

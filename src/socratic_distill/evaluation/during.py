@@ -40,7 +40,7 @@ class Evaluations:
         self._audience = audience
         self._budget = budget
         every, total = plan.config.eval_every, plan.total
-        self._due = {*range(0, total, every), total} if every else set[int]()
+        self._due = range(0, total, every) if every else None
         stored = load_evaluations(run.path) if every else []
         self._done = {one.batch for one in stored if one.error is None}
         self._unfinished = {one.batch: one.tutor for one in stored if one.error is not None}
@@ -50,7 +50,8 @@ class Evaluations:
 
     def is_due(self, batch: int) -> bool:
         """Whether the weights before a batch are to be evaluated."""
-        return batch in self._due and batch not in self._done
+        is_due = self._due is not None and (batch in self._due or batch == self._plan.total)
+        return is_due and batch not in self._done
 
     @property
     def is_complete(self) -> bool:
