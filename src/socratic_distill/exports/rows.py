@@ -60,7 +60,8 @@ def new_file(path: Path) -> Iterator[TextIO]:
     Raises:
         OSError: it cannot be written.
     """
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    path.unlink(missing_ok=True)  # what a crash left; a link there would be followed out of the directory
+    with path.open("x", encoding="utf-8", newline="\n") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

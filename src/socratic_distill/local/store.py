@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.escaping import get_logger
-from socratic_distill.files import sync_directory
+from socratic_distill.files import sync_directory, write_atomically
 from socratic_distill.local_paths import holds_weights, own_weights, read_facts
 from socratic_distill.service_errors import status_error
 from socratic_distill.trust import Grant
@@ -193,9 +193,7 @@ class Store:
         """Lets a directory expire `ttl_seconds` from now; None never."""
         directory = self.find_own(path)
         facts = {**self.facts(directory), "expires_at": _expiry(time.time(), ttl_seconds)}
-        partial = directory / ".state.json.partial"
-        partial.write_text(json.dumps(facts, indent=2))
-        os.replace(partial, directory / "state.json")
+        write_atomically(directory / "state.json", json.dumps(facts, indent=2))
 
     def delete(self, path: str) -> None:
         """Removes a directory; at once or, after a crash, not at all."""
