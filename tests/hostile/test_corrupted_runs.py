@@ -24,6 +24,8 @@ from tests.hostile.corruptions import corrupt
 from tests.hostile.traps import REAL_SECONDS, Traps, armed, bytecode, of_the_machine, scratch, watchdog
 
 from socratic_distill import errors
+from socratic_distill.identity import read_identity
+from socratic_distill.layout import RUN
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 # The seeds of the default suite, each with every other command; `make test-slow` runs all seeds and commands.
@@ -127,13 +129,25 @@ def _only_the_hosted_service(asked: list[str]) -> Any:
     return check_health
 
 
+def copied_from(run: Path) -> list[Path]:
+    """The one kind of file elsewhere that is read: `run.json` of the directories that the run's own one names."""
+    try:
+        identity = read_identity(run)
+    except errors.StartError:
+        return []
+    if identity is None:
+        return []
+    directories = [identity.path, *(source.path for source in identity.copied_from)]
+    return [Path(os.path.realpath(directory)) / RUN for directory in directories if directory and "\0" not in directory]
+
+
 def play(scene: Scene, name: str) -> Outcome:
     """Runs a command on a damaged run, traps armed, and judges it."""
     before = digest(scene.outside)
     traps_at = of_the_machine()
     with served(scene) as asked, scratch() as temporary:
         own = [Path(os.path.realpath(place)) for place in (scene.run, scene.out, temporary, scene.server)]
-        traps = Traps([*traps_at, *own], [*own, *bytecode()], [EVIL, "runs"])
+        traps = Traps([*traps_at, *own, *copied_from(scene.run)], [*own, *bytecode()], [EVIL, "runs"])
         with armed(traps):
             outcome = call(arguments(name, scene.run, scene.out))
         sys.modules.pop(EVIL, None)

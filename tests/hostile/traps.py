@@ -17,8 +17,6 @@ from typing import Any
 
 # Of CPU time, since other processes may have the machine; of real time for what only waits.
 CPU_SECONDS, REAL_SECONDS = 10.0, 120.0
-# Whether a run was copied follows from the file of this name in the directory that its own one names: its id counts.
-IDENTITY = "run.json"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Of each event the arguments that are paths, and where the descriptor stands of the directory that they are in.
 _PATHS = {
@@ -40,7 +38,7 @@ class Traps:
     """What a command may touch, and what it did touch beyond that.
 
     Attributes:
-        readable: directories whose files may be read.
+        readable: files that may be read, and directories whose files may be.
         writable: directories in which files may be written, renamed and deleted.
         forbidden: names of modules that must not be imported.
         sprung: what happened, as sentences.
@@ -80,8 +78,6 @@ class Traps:
             # A link's target counts for what is opened, its own place for what is renamed or deleted.
             given = os.path.abspath(os.fsdecode(path))
             real = os.path.realpath(given) if what in ("read", "written") else given
-            if what == "read" and Path(real).name == IDENTITY:
-                return
             if not any(Path(real).is_relative_to(place) for place in allowed):
                 self.sprung.append(f"{what}: {os.fsdecode(path)!r}")
 
