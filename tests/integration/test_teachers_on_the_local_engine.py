@@ -16,6 +16,7 @@ from tests.recovery.doomed import Doom, train_doomed
 from tests.recovery.test_kills import processes
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
+from socratic_distill.run import RunDirectory
 from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
 
 NOT_TELLING = {"kind": "not_telling"}
@@ -62,11 +63,24 @@ def kill_while_it_writes_the_row_of(step, fields):
     assert child.exitcode == -signal.SIGKILL, f"the trainer was not killed: exit {child.exitcode}"
 
 
-def assert_resumed_equals_whole(tmp_path, fields, killed_at, resumed_at):
-    """Trains twice, once killed and started again, and compares all rows bit for bit."""
+def train_until_a_crash_before_the_row_of(step, fields, monkeypatch):
+    """Trains in this process, which is quicker than a kill, up to the rows of a step."""
+    log_step = RunDirectory.log_step
+
+    def crash(run, metrics, dialogues):
+        if metrics["step"] == step:
+            raise RuntimeError("planned crash")
+        log_step(run, metrics, dialogues)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="planned crash"):
+        patch.setattr(RunDirectory, "log_step", crash)
+        train(build_socratic_config(**fields))
+
+
+def assert_resumes_as_whole(tmp_path, fields, resumed_at):
+    """Trains the run that ended early to its end and another without a break: all rows are the same, bit for bit."""
     run, whole = tmp_path / "run", tmp_path / "whole"
     train(build_socratic_config(**(fields | {"log_path": str(whole)})))
-    kill_while_it_writes_the_row_of(killed_at, fields | {"log_path": str(run)})
     train(build_socratic_config(**(fields | {"log_path": str(run)})))
     assert [record.batch for record in load_checkpoints(run) if record.resumed_at] == [resumed_at]
     for name in ("metrics", "dialogues"):
@@ -137,7 +151,9 @@ def test_lagged_self_teacher_has_nothing_to_say_in_the_first_step_of_its_period(
 def test_run_killed_within_a_lag_period_resumes_to_the_same_rows(tmp_path, fields, prompts):
     lagged = {"teacher_lag_steps": 2, "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING]}
     # The state before batch 3 is the newest: its teacher has the weights before batch 2, which the journal must name.
-    assert_resumed_equals_whole(tmp_path, fields | lagged | {"max_steps": 5}, killed_at=4, resumed_at=3)
+    fields |= lagged | {"max_steps": 5, "max_tokens": 16}
+    kill_while_it_writes_the_row_of(4, fields)
+    assert_resumes_as_whole(tmp_path, fields, resumed_at=3)
 
 
 def test_teacher_checkpoint_that_the_tutor_is_loaded_from_has_nothing_to_say_at_first(tmp_path, fields, prompts):
@@ -156,9 +172,10 @@ def test_teacher_checkpoint_that_the_tutor_is_loaded_from_has_nothing_to_say_at_
 
 
 @pytest.mark.parametrize("kind", ["jensen_shannon", "monte_carlo_kl"])
-def test_objective_with_a_pass_forward_learns_and_resumes_to_the_same_rows(tmp_path, fields, kind):
-    changes = {"objective": {"kind": kind}, "groups_per_batch": 4, "max_steps": 4, "save_every": 2}
-    assert_resumed_equals_whole(tmp_path, fields | changes, killed_at=3, resumed_at=2)
+def test_objective_with_a_pass_forward_learns_and_resumes_to_the_same_rows(tmp_path, fields, monkeypatch, kind):
+    fields |= {"objective": {"kind": kind}, "groups_per_batch": 4, "max_steps": 4, "save_every": 2, "max_tokens": 20}
+    train_until_a_crash_before_the_row_of(3, fields, monkeypatch)
+    assert_resumes_as_whole(tmp_path, fields, resumed_at=2)
     metrics = rows_of(tmp_path / "whole", "metrics")
     assert metrics[-1]["teacher_kl"] < 0.8 * metrics[0]["teacher_kl"]
     assert all(row["drift/max"] < 1e-4 for row in metrics), "sampler and trainer disagree on the same weights"
