@@ -16,7 +16,7 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 # The fake knows nothing of torch: its tests run without it, and once.
 LIGHT_ALONE := tests/unit/testing
 # What computes on torch.
-TORCH_TESTS := tests/unit/local tests/contract tests/unit/test_expected_gradients.py tests/integration/test_minibatches.py \
+TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expected_gradients.py tests/integration/test_minibatches.py \
 	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
@@ -200,7 +200,7 @@ format: $(READY)
 	$(BIN)/ruff format src tests examples scripts docs
 
 tiny: $(READY)
-	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/tiny
+	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/local/tiny
 
 clean:
 	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(SELFHOSTED) $(CLOUD) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@ python examples/fresh_start.py
 """
 
 from socratic_distill import build_socratic_config, resolve_start, run_script, train
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.tiny import TRAIN_SEEDS
 
 config = build_socratic_config(
     tutor_model_name="tiny",

@@ -8,7 +8,7 @@ Needs the run of `resume.py`. The weights come from there; the optimizer and the
 from pathlib import Path
 
 from socratic_distill import build_socratic_config, run_script, train
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.tiny import TRAIN_SEEDS
 
 journal = Path("runs/run-001/checkpoints.jsonl")
 if not journal.exists():

@@ -22,7 +22,7 @@ from socratic_distill import (
     run_script,
     train,
 )
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.tiny import TRAIN_SEEDS
 
 SHOWN = ("first_reply/tells", "first_reply/asks", "leaks", "solved/untold", "mathdial/telling@1", "teacher_kl")
 

@@ -6,7 +6,7 @@ Run it, stop it with Ctrl-C in the middle, and run it again.
 """
 
 from socratic_distill import build_socratic_config, run_script, train
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.tiny import TRAIN_SEEDS
 
 config = build_socratic_config(
     tutor_model_name="tiny",

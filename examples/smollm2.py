@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--log-path", default="runs/smollm2")
     arguments = parser.parse_args()
     model = str(model_file())
-    seeds_file = arguments.seeds or str(files("socratic_distill.data") / "builtin_seeds.jsonl")
+    seeds_file = arguments.seeds or str(files("socratic_distill.dialogues") / "builtin_seeds.jsonl")
     seeds = load_seeds(seeds_file)
     training = len(seeds) * 4 // 5  # the last fifth is held out
     config = build_socratic_config(

@@ -34,7 +34,7 @@ from socratic_distill import (
     run_script,
     train,
 )
-from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def common_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[
 
 def record(fields: dict[str, Any], log_path: Path, clients: dict[str, Any]) -> Path:
     """Dialogues whose tutor has the teacher's prompt: one batch of a run that has nothing to learn from them."""
-    prompt = files("socratic_distill.prompts") / "teacher.txt"
+    prompt = files("socratic_distill.dialogues.prompts") / "teacher.txt"
     fields = {**fields, "groups_per_batch": 64, "num_envs": 1, "max_steps": 1}
     config = build_socratic_config(**fields, log_path=log_path, tutor_prompt_file=str(prompt))
     train(config, **clients)

@@ -9,7 +9,7 @@ from random import Random
 from tiny_dialogues import Mode, Talk, make_talk, right_opening
 from tiny_problems import DEFAULT_PROFILE, PROFILES, Mistake, Problem, error_text, make_problem
 
-PROMPT_DIR = Path(__file__).resolve().parents[1] / "src" / "socratic_distill" / "prompts"
+PROMPT_DIR = Path(__file__).resolve().parents[1] / "src" / "socratic_distill" / "dialogues" / "prompts"
 PLAIN_ASK_SHARE = 0.2
 
 

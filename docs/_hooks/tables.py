@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from socratic_distill import cli, errors, settings
-from socratic_distill.config import SocraticConfig
-from socratic_distill.drift import _MAY_CHANGE
+from socratic_distill import cli, errors
+from socratic_distill.config import objectives, parts, values
+from socratic_distill.config.sections import SECTIONS
 from socratic_distill.evaluation import MEASURES
+from socratic_distill.run.drift import MAY_CHANGE
 
 _MARK = re.compile(r"^<!-- table: ([a-z ]+) -->$", re.MULTILINE)
 
@@ -26,16 +27,25 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def _config() -> str:
-    return _fields(SocraticConfig, may_change=_MAY_CHANGE)
+    """The fields of a config, a table for each section."""
+    return "\n".join(
+        f"### {section.__name__}\n\n{inspect.getdoc(section)}\n\n{_fields(section, may_change=MAY_CHANGE)}"
+        for section in SECTIONS
+    )
 
 
 def _parts() -> str:
     """Every part of a config: its kinds, then a table of its fields."""
-    parts = [one for one in vars(settings).values() if inspect.isclass(one) and issubclass(one, settings.Setting)]
+    classes = [
+        value
+        for module in (values, objectives, parts)
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    ]
     return "\n".join(
         f"### {part.__name__}\n\n{inspect.getdoc(part)}\n\n{_fields(part)}"
-        for part in parts
-        if part is not settings.Setting
+        for part in classes
+        if issubclass(part, values.Setting) and part is not values.Setting
     )
 
 

@@ -4,164 +4,174 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from socratic_distill.builder import build_socratic_config
-    from socratic_distill.checking import Preflight, preflight, preflight_async
-    from socratic_distill.checkpoints import CheckpointManager, load_checkpoints
-    from socratic_distill.config import SocraticConfig
+    from socratic_distill.cli.script import (
+        run_script as run_script,
+    )
+    from socratic_distill.config.builder import (
+        build_socratic_config as build_socratic_config,
+    )
+    from socratic_distill.config.config import (
+        SocraticConfig as SocraticConfig,
+    )
+    from socratic_distill.config.objectives import (
+        ForwardKL as ForwardKL,
+        JensenShannon as JensenShannon,
+        Mixture as Mixture,
+        MonteCarloKL as MonteCarloKL,
+        ReverseKL as ReverseKL,
+        SampledReverseKL as SampledReverseKL,
+        Supervised as Supervised,
+        Weighted as Weighted,
+    )
+    from socratic_distill.config.parts import (
+        FunctionReward as FunctionReward,
+        Judge as Judge,
+        OutcomeReward as OutcomeReward,
+        Price as Price,
+        Recordings as Recordings,
+        Teacher as Teacher,
+    )
+    from socratic_distill.config.values import (
+        Schedule as Schedule,
+    )
+    from socratic_distill.cost.estimate import (
+        CostEstimate as CostEstimate,
+        CostLine as CostLine,
+        estimate_cost as estimate_cost,
+    )
+    from socratic_distill.dialogues.seeds import (
+        Seed as Seed,
+        load_seeds as load_seeds,
+    )
     from socratic_distill.errors import (
-        CheckpointConflict,
-        CheckpointNotFound,
-        CloudExtraMissing,
-        ConfigDrift,
-        ConfigError,
-        CostLimitReached,
-        DamagedWeights,
-        EventLoopRunning,
-        ForeignDirectory,
-        InvalidAnswer,
-        JournalError,
-        LeaseLost,
-        LocalEngineError,
-        LocalExtraMissing,
-        LockLost,
-        ModelMismatch,
-        ModelNotOffered,
-        NoUsableCheckpoint,
-        PreflightError,
-        RecordingError,
-        RenderingError,
-        RolloutError,
-        RunInterrupted,
-        RunLocked,
-        SaveError,
-        SeedError,
-        ServiceError,
-        ServiceUnreachable,
-        SocraticError,
-        StartError,
-        StorageError,
-        TeacherError,
-        TrainingError,
-        UnsupportedFeature,
-        UnsupportedModel,
-        UntrustedConfig,
+        CheckpointConflict as CheckpointConflict,
+        CheckpointNotFound as CheckpointNotFound,
+        CloudExtraMissing as CloudExtraMissing,
+        ConfigDrift as ConfigDrift,
+        ConfigError as ConfigError,
+        CostLimitReached as CostLimitReached,
+        DamagedWeights as DamagedWeights,
+        EventLoopRunning as EventLoopRunning,
+        ForeignDirectory as ForeignDirectory,
+        InvalidAnswer as InvalidAnswer,
+        JournalError as JournalError,
+        LeaseLost as LeaseLost,
+        LocalEngineError as LocalEngineError,
+        LocalExtraMissing as LocalExtraMissing,
+        LockLost as LockLost,
+        ModelMismatch as ModelMismatch,
+        ModelNotOffered as ModelNotOffered,
+        NoUsableCheckpoint as NoUsableCheckpoint,
+        PreflightError as PreflightError,
+        RecordingError as RecordingError,
+        RenderingError as RenderingError,
+        RolloutError as RolloutError,
+        RunInterrupted as RunInterrupted,
+        RunLocked as RunLocked,
+        SaveError as SaveError,
+        SeedError as SeedError,
+        ServiceError as ServiceError,
+        ServiceUnreachable as ServiceUnreachable,
+        SocraticError as SocraticError,
+        StartError as StartError,
+        StorageError as StorageError,
+        TeacherError as TeacherError,
+        TrainingError as TrainingError,
+        UnsupportedFeature as UnsupportedFeature,
+        UnsupportedModel as UnsupportedModel,
+        UntrustedConfig as UntrustedConfig,
     )
-    from socratic_distill.estimate import CostEstimate, CostLine, estimate_cost
     from socratic_distill.evaluation import (
-        Evaluation,
-        Measure,
-        compare,
-        compare_async,
-        comparison_table,
-        evaluate,
-        evaluate_async,
-        load_evaluations,
+        Evaluation as Evaluation,
+        Measure as Measure,
+        compare as compare,
+        compare_async as compare_async,
+        comparison_table as comparison_table,
+        evaluate as evaluate,
+        evaluate_async as evaluate_async,
+        load_evaluations as load_evaluations,
     )
-    from socratic_distill.loop import TrainResult
-    from socratic_distill.records import CheckpointRecord
-    from socratic_distill.script import run_script
-    from socratic_distill.seeds import Seed, load_seeds
-    from socratic_distill.service import open_service
-    from socratic_distill.start import FreshStart, LoadCheckpoint, Resume, resolve_start
-    from socratic_distill.trainer import train, train_async
+    from socratic_distill.outputs.exports import (
+        Choice as Choice,
+        Exported as Exported,
+        export_csv as export_csv,
+        export_dataset as export_dataset,
+        export_messages as export_messages,
+    )
+    from socratic_distill.outputs.exports.merged import (
+        export_merged as export_merged,
+    )
+    from socratic_distill.outputs.report import (
+        write_report as write_report,
+    )
+    from socratic_distill.run.checkpoints import (
+        CheckpointManager as CheckpointManager,
+        load_checkpoints as load_checkpoints,
+    )
+    from socratic_distill.run.record import (
+        CheckpointRecord as CheckpointRecord,
+    )
+    from socratic_distill.run.start import (
+        FreshStart as FreshStart,
+        LoadCheckpoint as LoadCheckpoint,
+        Resume as Resume,
+        resolve_start as resolve_start,
+    )
+    from socratic_distill.service.connect import (
+        open_service as open_service,
+    )
+    from socratic_distill.training.loop import (
+        TrainResult as TrainResult,
+    )
+    from socratic_distill.training.preflight import (
+        Preflight as Preflight,
+        preflight as preflight,
+        preflight_async as preflight_async,
+    )
+    from socratic_distill.training.trainer import (
+        train as train,
+        train_async as train_async,
+    )
 
-_ERRORS = (
-    "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached DamagedWeights "
-    "EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing "
-    "LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint PreflightError RecordingError RenderingError "
-    "RolloutError RunInterrupted RunLocked SaveError SeedError ServiceError ServiceUnreachable SocraticError "
-    "StartError StorageError TeacherError TrainingError UnsupportedFeature UnsupportedModel UntrustedConfig"
-)
+# Module and names, for loading on first use: importing the package stays quick. As above, for type checkers.
 _NAMES = {
-    "checkpoints": "CheckpointManager load_checkpoints",
-    "builder": "build_socratic_config",
-    "config": "SocraticConfig",
-    "errors": _ERRORS,
-    "estimate": "CostEstimate CostLine estimate_cost",
-    "evaluation": "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations",
-    "checking": "Preflight preflight preflight_async",
-    "loop": "TrainResult",
-    "records": "CheckpointRecord",
-    "script": "run_script",
-    "seeds": "Seed load_seeds",
-    "service": "open_service",
-    "start": "FreshStart LoadCheckpoint Resume resolve_start",
-    "trainer": "train train_async",
+    "cli.script": "run_script",
+    "config.builder": "build_socratic_config",
+    "config.config": "SocraticConfig",
+    "config.objectives": "ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted",
+    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings Teacher",
+    "config.values": "Schedule",
+    "cost.estimate": "CostEstimate CostLine estimate_cost",
+    "dialogues.seeds": "Seed load_seeds",
+    "errors": (
+        "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
+        "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
+        "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
+        "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
+        "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
+        "TrainingError UnsupportedFeature UnsupportedModel UntrustedConfig"
+    ),
+    "evaluation": (
+        "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"
+    ),
+    "outputs.exports": "Choice Exported export_csv export_dataset export_messages",
+    "outputs.exports.merged": "export_merged",
+    "outputs.report": "write_report",
+    "run.checkpoints": "CheckpointManager load_checkpoints",
+    "run.record": "CheckpointRecord",
+    "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
+    "service.connect": "open_service",
+    "training.loop": "TrainResult",
+    "training.preflight": "Preflight preflight preflight_async",
+    "training.trainer": "train train_async",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "CheckpointConflict",
-    "CheckpointManager",
-    "CheckpointNotFound",
-    "CheckpointRecord",
-    "CloudExtraMissing",
-    "ConfigDrift",
-    "ConfigError",
-    "CostEstimate",
-    "CostLimitReached",
-    "CostLine",
-    "DamagedWeights",
-    "Evaluation",
-    "EventLoopRunning",
-    "ForeignDirectory",
-    "FreshStart",
-    "InvalidAnswer",
-    "JournalError",
-    "LeaseLost",
-    "LoadCheckpoint",
-    "LocalEngineError",
-    "LocalExtraMissing",
-    "LockLost",
-    "Measure",
-    "ModelMismatch",
-    "ModelNotOffered",
-    "NoUsableCheckpoint",
-    "Preflight",
-    "PreflightError",
-    "RecordingError",
-    "RenderingError",
-    "Resume",
-    "RolloutError",
-    "RunInterrupted",
-    "RunLocked",
-    "SaveError",
-    "Seed",
-    "SeedError",
-    "ServiceError",
-    "ServiceUnreachable",
-    "SocraticConfig",
-    "SocraticError",
-    "StartError",
-    "StorageError",
-    "TeacherError",
-    "TrainResult",
-    "TrainingError",
-    "UnsupportedFeature",
-    "UnsupportedModel",
-    "UntrustedConfig",
-    "build_socratic_config",
-    "compare",
-    "compare_async",
-    "comparison_table",
-    "estimate_cost",
-    "evaluate",
-    "evaluate_async",
-    "load_checkpoints",
-    "load_evaluations",
-    "load_seeds",
-    "open_service",
-    "preflight",
-    "preflight_async",
-    "resolve_start",
-    "run_script",
-    "train",
-    "train_async",
-]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name on first use, so that importing the package stays quick."""
+    """Loads a public name on first use."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -38,7 +38,7 @@ SocraticError
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
-from socratic_distill.escaping import shown
+from socratic_distill.text import shown
 
 
 class SocraticError(Exception):

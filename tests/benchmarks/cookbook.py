@@ -38,8 +38,9 @@ from tinker_cookbook.utils.ml_log import Logger  # pyright: ignore[reportMissing
 from workload import GROUP_SIZE, GROUPS, SAVE_EVERY, MeteredService, make_config
 
 from socratic_distill import SocraticConfig
-from socratic_distill.prompts import Prompts, load_prompts
-from socratic_distill.seeds import Seed, batch, load_seeds
+from socratic_distill.dialogues.batches import batch
+from socratic_distill.dialogues.prompts import Prompts, load_prompts
+from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.testing.tokenizer import END_TOKEN, ROLE_TOKENS
 
 

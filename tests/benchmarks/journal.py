@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from socratic_distill import CheckpointManager, CheckpointRecord, Resume, resolve_start
-from socratic_distill.journal import Journal
+from socratic_distill.run.journal import Journal
 
 STATES = "tinker://run:train:0/weights/"
 

@@ -20,13 +20,13 @@ import tinker
 import torch
 from local_workload import LEARNING_RATE, NEW_TOKENS, RANK, Job
 
-from socratic_distill.datums import shift_targets
-from socratic_distill.dialogue import Message
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.dialogue import Message
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.distillation.datums import TokenSequence, merge_turns, shift_targets
+from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.local import LocalServiceClient, sampling
 from socratic_distill.local.base_model import BaseModel, Weights
-from socratic_distill.rendering import Codec, Renderer
-from socratic_distill.scoring import Scorer
-from socratic_distill.sequences import TokenSequence, merge_turns
 
 # Tensors large enough to tell the machine's own rates.
 _MATRIX = 2048

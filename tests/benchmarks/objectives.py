@@ -29,10 +29,10 @@ from tables import publish, table
 
 from quickstart import make_config  # pyright: ignore[reportMissingImports]
 from socratic_distill import Evaluation, Seed, SocraticConfig, evaluate, load_seeds, open_service, train
-from socratic_distill.answers import contains_answer, find_numbers, same_answer
+from socratic_distill.dialogues.answers import contains_answer, find_numbers, same_answer
+from socratic_distill.local.tiny import HELDOUT_SEEDS
 from socratic_distill.local.training_client import LocalTrainingClient
-from socratic_distill.metrics import dialogue_metrics
-from socratic_distill.tiny import HELDOUT_SEEDS
+from socratic_distill.training.metrics import dialogue_metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "objectives.md"
 TARGET = "bench-objectives"

@@ -30,7 +30,7 @@ from socratic_distill import (
     load_evaluations,
     train_async,
 )
-from socratic_distill.prices import packaged_prices
+from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.testing import FakeRestClient, run_virtual
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from socratic_distill import SocraticConfig, build_socratic_config
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import Served, VirtualServiceClient, run_virtual
 
 T = TypeVar("T")

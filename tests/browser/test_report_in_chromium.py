@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.report.runs import TELLS, row_of, write_run
+from tests.unit.outputs.report.runs import TELLS, row_of, write_run
 
-from socratic_distill.report import write_report
+from socratic_distill.outputs.report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the `browser` extra")
 pytest.importorskip("torch", reason="the quickstart needs the `local` extra")

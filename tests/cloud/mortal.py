@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.unit.cloud.stores_in_tests import FolderStore
+from tests.unit.run.cloud.stores_in_tests import FolderStore
 
-from socratic_distill.cloud import mirror
-from socratic_distill.cloud.lease import Timing
-from socratic_distill.cloud.stores import FsspecStore
+from socratic_distill.run.cloud import mirror
+from socratic_distill.run.cloud.lease import Timing
+from socratic_distill.run.cloud.stores import FsspecStore
 
 # A lease that a busy machine keeps, and that a test can wait for.
 TIMING = Timing(lease=1.0, patience=60.0, opening=30.0, commit=0.0)
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.cloud.mortal", "socratic_distill.trainer", "socratic_distill.testing"])
+processes.set_forkserver_preload(
+    ["tests.cloud.mortal", "socratic_distill.training.trainer", "socratic_distill.testing"]
+)
 
 
 @dataclass

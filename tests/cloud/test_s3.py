@@ -23,13 +23,13 @@ from socratic_distill import (
     train,
 )
 from socratic_distill.cli import main
-from socratic_distill.cloud import mirror
-from socratic_distill.cloud.lease import Timing
-from socratic_distill.cloud.mirror import Mirror
-from socratic_distill.cloud.patience import Patience
-from socratic_distill.cloud.reading import readable
-from socratic_distill.cloud.stores import FsspecStore, check_store
-from socratic_distill.files import append_durably
+from socratic_distill.files.durable import append_durably
+from socratic_distill.run.cloud import mirror
+from socratic_distill.run.cloud.lease import Timing
+from socratic_distill.run.cloud.mirror import Mirror
+from socratic_distill.run.cloud.patience import Patience
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.cloud.stores import FsspecStore, check_store
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 pytestmark = pytest.mark.cloud

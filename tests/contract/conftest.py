@@ -88,7 +88,7 @@ def engine_classes(request: pytest.FixtureRequest) -> dict[type, type]:
 
 @pytest.fixture(scope="session")
 def local_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    packaged = importlib.util.find_spec("socratic_distill.tiny")
+    packaged = importlib.util.find_spec("socratic_distill.local.tiny")
     for folder in (packaged.submodule_search_locations or []) if packaged else []:
         if list(Path(folder).rglob("*.safetensors")):
             return "tiny"

@@ -24,8 +24,8 @@ from tests.hostile.corruptions import corrupt
 from tests.hostile.traps import REAL_SECONDS, Traps, armed, bytecode, of_the_machine, scratch, watchdog
 
 from socratic_distill import errors
-from socratic_distill.identity import read_identity
-from socratic_distill.layout import RUN
+from socratic_distill.run.identity import read_identity
+from socratic_distill.run.layout import RUN
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 # The seeds of the default suite, each with every other command; `make test-slow` runs all seeds and commands.
@@ -108,7 +108,7 @@ def served(scene: Scene) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tinker, "ServiceClient", Service)
         patch.setattr(tinker, "RestClient", Rest)
-        patch.setattr("socratic_distill.service.check_health", _only_the_hosted_service(asked))
+        patch.setattr("socratic_distill.service.connect.check_health", _only_the_hosted_service(asked))
         patch.setenv("TINKER_API_KEY", "tml-test-key")
         patch.delenv("TINKER_BASE_URL", raising=False)
         patch.setenv("HF_HUB_OFFLINE", "1")

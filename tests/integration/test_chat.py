@@ -2,8 +2,8 @@ import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import train
-from socratic_distill.chat import chat
 from socratic_distill.cli import main
+from socratic_distill.cli.conversation import chat
 from socratic_distill.testing import FakeServiceClient
 
 

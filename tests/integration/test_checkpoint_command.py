@@ -10,8 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.conftest import make_its_own, read_rows
 
 from socratic_distill import (
@@ -22,14 +21,14 @@ from socratic_distill import (
     build_socratic_config,
     load_checkpoints,
     resolve_start,
+    train as train_run,
 )
-from socratic_distill import train as train_run
 from socratic_distill.cli import main
-from socratic_distill.journal import Journal
-from socratic_distill.pruning import select_surplus
-from socratic_distill.run import RunDirectory
-from socratic_distill.saver import deletion
-from socratic_distill.service import Service
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.pruning import select_surplus
+from socratic_distill.run.record import deletion
+from socratic_distill.service.connect import Service
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -155,7 +154,7 @@ def test_listing_changes_nothing_and_needs_no_service_nor_the_lock(listed, capsy
     def refuse(config):
         raise AssertionError("a listing opens no service")
 
-    monkeypatch.setattr("socratic_distill.service.open_service", refuse)
+    monkeypatch.setattr("socratic_distill.service.connect.open_service", refuse)
     before = {path.name: path.read_bytes() for path in listed.iterdir()}
     assert main(["checkpoints", str(listed)]) == 0
     assert {path.name: path.read_bytes() for path in listed.iterdir()} == before
@@ -282,7 +281,9 @@ def service(run_of_two_lives, tmp_path, server, monkeypatch):
 def opened(server, monkeypatch, faults=()):
     """A fake service that the command opens, whatever the config says."""
     fake = FakeServiceClient(server, faults=faults)
-    monkeypatch.setattr("socratic_distill.service.open_service", lambda config: Service(fake, FakeRestClient(fake)))
+    monkeypatch.setattr(
+        "socratic_distill.service.connect.open_service", lambda config: Service(fake, FakeRestClient(fake))
+    )
     return fake
 
 
@@ -447,7 +448,7 @@ def test_moved_directory_is_opened_where_it_is(service, run, tmp_path, monkeypat
         asked.append(config.log_path)
         return Service(service, FakeRestClient(service))
 
-    monkeypatch.setattr("socratic_distill.service.open_service", open_service)
+    monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
     assert main(["checkpoints", str(tmp_path / "moved"), "prune", "--yes"]) == 0
     assert asked == [str(tmp_path / "moved")] and kept_by(service) == KEPT and not run.exists()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.cloud.mortal import Machines
 from tests.integration.on_the_fake import rows
 from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
-from tests.unit.cloud.stores_in_tests import QUICK, FolderStore, MemoryStore
+from tests.unit.run.cloud.stores_in_tests import QUICK, FolderStore, MemoryStore
 
 from socratic_distill import (
     CheckpointManager,
@@ -30,17 +30,17 @@ from socratic_distill import (
     train,
     train_async,
 )
-from socratic_distill.chat import chat
 from socratic_distill.cli import main
-from socratic_distill.cloud import mirror
-from socratic_distill.cloud.commits import newest_commit
-from socratic_distill.cloud.fetching import fetch_newest
-from socratic_distill.cloud.patience import Patience
-from socratic_distill.cloud.reading import readable
+from socratic_distill.cli.conversation import chat
 from socratic_distill.evaluation import compare
-from socratic_distill.exports import export_csv, export_dataset, export_messages
-from socratic_distill.report import write_report
-from socratic_distill.run import RunDirectory, load_config
+from socratic_distill.outputs.exports import export_csv, export_dataset, export_messages
+from socratic_distill.outputs.report import write_report
+from socratic_distill.run.cloud import mirror
+from socratic_distill.run.cloud.commits import newest_commit
+from socratic_distill.run.cloud.fetching import fetch_newest
+from socratic_distill.run.cloud.patience import Patience
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 pytest.importorskip("fsspec")

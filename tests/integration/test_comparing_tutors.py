@@ -21,9 +21,9 @@ from socratic_distill import (
     train,
 )
 from socratic_distill.cli import main
-from socratic_distill.service import Service
+from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+from socratic_distill.service.connect import Service
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, ToyTokenizer
-from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
 
 
 def shown(table) -> str:
@@ -42,7 +42,9 @@ def kl_of(evaluation: Evaluation) -> float:
 def server(monkeypatch):
     """The fake, opened wherever a config is."""
     fake = FakeServiceClient()
-    monkeypatch.setattr("socratic_distill.service.open_service", lambda config: Service(fake, FakeRestClient(fake)))
+    monkeypatch.setattr(
+        "socratic_distill.service.connect.open_service", lambda config: Service(fake, FakeRestClient(fake))
+    )
     return fake
 
 

@@ -11,9 +11,9 @@ from tests.conftest import read_rows
 from tests.integration.test_orphans import die, forget, small, train_on
 
 from socratic_distill import CheckpointRecord, Resume, load_checkpoints, resolve_start
-from socratic_distill.checkpoints import CheckpointManager
 from socratic_distill.cli import main
-from socratic_distill.service import Service
+from socratic_distill.run.journal_writer import JournalWriter
+from socratic_distill.service.connect import Service
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 ROLLING = dict(save_every=None, save_every_seconds=9999.0, rolling_save_every=2, max_steps=8)
@@ -139,7 +139,7 @@ def opened(server, monkeypatch):
         service = FakeServiceClient(server)
         return Service(service, FakeRestClient(service))
 
-    monkeypatch.setattr("socratic_distill.service.open_service", open_service)
+    monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
 
 
 def test_prune_in_a_copy_deletes_nothing_and_says_so(opened, copy, server, capsys):
@@ -193,7 +193,7 @@ def test_states_of_another_run_in_the_journal_are_never_deleted(opened, original
     go_on(server, original)
     victims = kept_by(server)
     train_on(FakeServiceClient(server), small(tmp_path, "stranger", **ROLLING))
-    journal = CheckpointManager(tmp_path / "stranger")
+    journal = JournalWriter(tmp_path / "stranger")
     for path in sorted(victims):
         key = "sampler_path" if "sampler" in path else "state_path"
         kind = "sampler" if "sampler" in path else "rolling"
@@ -210,6 +210,6 @@ def test_rolling_state_of_another_run_that_a_journal_ends_with_stays(original, s
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     record = CheckpointRecord(name="x", batch=4, state_path=state.state_path, kind="rolling")
-    CheckpointManager(stranger).append(record)
+    JournalWriter(stranger).append(record)
     go_on(server, stranger)
     assert state.state_path in kept_by(server)

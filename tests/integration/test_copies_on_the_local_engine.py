@@ -19,9 +19,9 @@ from tests.conftest import read_rows
 
 from socratic_distill import RunInterrupted, build_socratic_config, load_checkpoints, train
 from socratic_distill.cli import main
-from socratic_distill.export import export_merged
-from socratic_distill.local_paths import where_it_lies
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.local.tiny import TRAIN_SEEDS
+from socratic_distill.outputs.exports.merged import export_merged
 
 
 def config_of(log_path: Path, **changes: Any):
@@ -160,7 +160,7 @@ def test_start_refused_after_the_client_was_made_leaves_no_directory(tmp_path, m
     def refuse(*_):
         raise RunInterrupted("refused", 2)
 
-    monkeypatch.setattr("socratic_distill.session.check_room", refuse)
+    monkeypatch.setattr("socratic_distill.training.session.check_room", refuse)
     with pytest.raises(RunInterrupted):
         train(config_of(tmp_path / "new" / "run"))
     assert not (tmp_path / "new").exists()

@@ -25,9 +25,10 @@ import pytest
 from tests.conftest import make_its_own
 
 import socratic_distill
-from socratic_distill import SeedError, cli, load_seeds, service, train
-from socratic_distill.recordings import load_recordings
-from socratic_distill.records import parse_line
+from socratic_distill import SeedError, cli, load_seeds, train
+from socratic_distill.dialogues.recordings import load_recordings
+from socratic_distill.run.record import parse_line
+from socratic_distill.service import connect as service
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for run in (tmp_path / "runs").iterdir():
         make_its_own(run)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("socratic_distill.service.open_service", open_service)
+    monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     return prepared.server
@@ -253,8 +254,8 @@ def test_every_public_name_is_in_the_reference():
         "socratic_distill",
         "socratic_distill.testing",
         "socratic_distill.evaluation",
-        "socratic_distill.exports",
-        "socratic_distill.report",
+        "socratic_distill.outputs.exports",
+        "socratic_distill.outputs.report",
     ):
         public = {name: resolve_name(f"{module}:{name}") for name in resolve_name(module).__all__}
         # The page on errors is made of errors.py.

@@ -13,10 +13,10 @@ pytest.importorskip("peft")
 from tests.conftest import read_rows
 
 from socratic_distill import ConfigDrift, build_socratic_config, preflight, train
-from socratic_distill.chat import chat
 from socratic_distill.cli import main
-from socratic_distill.export import export_merged
-from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.cli.conversation import chat
+from socratic_distill.local.tiny import MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.outputs.exports.merged import export_merged
 
 
 def clone_at(directory: Path) -> Path:

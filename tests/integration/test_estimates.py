@@ -19,12 +19,12 @@ from socratic_distill import (
     load_evaluations,
     train_async,
 )
-from socratic_distill.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
-from socratic_distill.prices import packaged_prices
+from socratic_distill.cost.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
+from socratic_distill.cost.prices import packaged_prices
+from socratic_distill.cost.workload import Part
 from socratic_distill.testing import FakeRestClient, VirtualServiceClient, run_virtual
 from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
 from socratic_distill.testing.weights import Weights
-from socratic_distill.workload import Part
 
 PRICES = {
     "tutor": {"prefill": 0.13, "sample": 0.4, "train": 0.4},
@@ -258,7 +258,7 @@ def test_estimate_of_the_longest_run_looks_at_few_of_its_steps(make_config, tmp_
     longest = {"max_steps": 10_000_000, "eval_every": 1, "eval_seeds": 1}
     rising = {"max_turns": 8, "max_turns_schedule": {"start": 2, "end": 8, "steps": 10_000_000}}
     looked = []
-    monkeypatch.setattr("socratic_distill.workload.turns", lambda config, step: looked.append(step) or 4)
+    monkeypatch.setattr("socratic_distill.cost.workload.turns", lambda config, step: looked.append(step) or 4)
     found = estimate_cost(make_config(log_path=tmp_path / "new", **longest, **rising))
     assert (found.steps, found.evaluations) == (10_000_000, 10_000_001)
     assert len(looked) <= 300_000 and max(looked) > 9_900_000

@@ -10,9 +10,9 @@ from tests.contract.strict import StrictServiceClient
 from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import ConfigError, SeedError, load_evaluations, load_seeds, train, train_async
+from socratic_distill.dialogues.batches import hold_out
 from socratic_distill.evaluation import evaluate
-from socratic_distill.lanes import LANE
-from socratic_distill.seeds import hold_out
+from socratic_distill.in_process import LANE
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 

@@ -17,8 +17,8 @@ from socratic_distill import (
     train,
 )
 from socratic_distill.cli import main
-from socratic_distill.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
-from socratic_distill.run import config_of
+from socratic_distill.run.directory import config_of
+from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 MODEL = json.dumps({"model_type": "llama", "hidden_size": 64})
@@ -132,7 +132,7 @@ def test_start_refused_for_drift_leaves_the_directory_as_it_was(tmp_path, make_c
 
 def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, make_config):
     from socratic_distill import LockLost
-    from socratic_distill.run import RunDirectory
+    from socratic_distill.run.directory import RunDirectory
 
     service = FakeServiceClient()
     log_step, run = RunDirectory.log_step, tmp_path / "run"
@@ -164,7 +164,7 @@ WRITES = {
 @pytest.mark.parametrize("name", WRITES)
 def test_every_write_of_a_run_checks_its_lock(tmp_path, name):
     from socratic_distill import LockLost
-    from socratic_distill.run import RunDirectory
+    from socratic_distill.run.directory import RunDirectory
 
     with RunDirectory(tmp_path / "run") as run:
         WRITES[name](run)

@@ -93,7 +93,7 @@ def test_checkpoint_of_another_run_is_built_on_in_every_path_form(repo_root, for
 def test_local_weights_directory_is_built_on(repo_root):
     pytest.importorskip("torch")
     pytest.importorskip("peft")
-    from socratic_distill.tiny import TRAIN_SEEDS
+    from socratic_distill.local.tiny import TRAIN_SEEDS
 
     tiny = dict.fromkeys(("tutor_model_name", "student_model_name", "teacher_model_name"), "tiny")
     common: dict[str, Any] = (

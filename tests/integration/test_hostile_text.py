@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.test_escaping import HOSTILE, is_safe
+from tests.unit.test_text import HOSTILE, is_safe
 
 from socratic_distill import train
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
@@ -23,11 +23,11 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from socratic_distill import build_socratic_config, train
-from socratic_distill.chat import chat
+from socratic_distill.cli.conversation import chat
 from socratic_distill.cli import main
 from socratic_distill.errors import RolloutError
-from socratic_distill.rendering import Renderer
-from socratic_distill.script import run_script
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill import run_script
 from socratic_distill.testing import FakeServiceClient, Fault
 
 work, hostile = Path(sys.argv[1]), sys.argv[2]

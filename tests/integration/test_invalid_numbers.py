@@ -10,8 +10,8 @@ from tests.integration.spoiling import SpoilingService, changed, first_logprob, 
 
 from socratic_distill import NoUsableCheckpoint, Resume, load_checkpoints, resolve_start, train
 from socratic_distill.errors import InvalidAnswer, RolloutError
-from socratic_distill.journal import Journal
-from socratic_distill.numbers import HIGHEST, LOWEST
+from socratic_distill.run.journal import Journal
+from socratic_distill.service.numbers import HIGHEST, LOWEST
 from socratic_distill.testing import FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
 

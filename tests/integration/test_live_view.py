@@ -16,8 +16,8 @@ import pyte
 import pytest
 
 from socratic_distill import TrainingError, train
-from socratic_distill.display.region import Region
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
+from socratic_distill.outputs.display.region import Region
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 WIDTH, HEIGHT = 100, 30
@@ -115,7 +115,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Sc
         with open(slave, "w", encoding="utf-8") as out, monkeypatch.context() as patched:
             patched.setattr(sys, "stdout", out)
             patched.setattr(sys, "stderr", out)
-            patched.setattr("socratic_distill.display.live._PERIOD", 0.02)
+            patched.setattr("socratic_distill.outputs.display.live._PERIOD", 0.02)
             patched.setattr(Region, "draw", drawn)
             yield screen
     finally:

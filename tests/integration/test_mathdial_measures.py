@@ -12,8 +12,8 @@ import pytest
 from tests.integration.test_published_data import MATHDIAL, MATHDIAL_ROWS, published, rows
 
 from socratic_distill import load_seeds
+from socratic_distill.dialogues.recordings import load_recordings, parse_conversation
 from socratic_distill.evaluation.mathdial import success_at_k, telling_at_k
-from socratic_distill.recordings import load_recordings, parse_conversation
 
 pytestmark = pytest.mark.data
 

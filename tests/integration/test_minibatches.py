@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from tests.conftest import read_rows
 
-from socratic_distill import build_socratic_config, load_checkpoints, loop, open_service, train, train_async
+from socratic_distill import build_socratic_config, load_checkpoints, open_service, train, train_async
+from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.training import loop
 
 CUTS = [1, 2, 99]
 Key = tuple[tuple[int, ...], tuple[tuple[str, str, bytes], ...]]

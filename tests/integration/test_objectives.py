@@ -14,7 +14,7 @@ from tests.conftest import read_rows
 from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import TrainingError, train
-from socratic_distill.answers import contains_answer
+from socratic_distill.dialogues.answers import contains_answer
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 from socratic_distill.testing.sampling import Sampler
 

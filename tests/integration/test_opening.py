@@ -15,8 +15,8 @@ import pytest
 import tinker
 
 from socratic_distill import ConfigError, ServiceUnreachable, open_service, preflight, train
-from socratic_distill.blocking import in_thread, run_blocking
 from socratic_distill.evaluation import evaluate
+from socratic_distill.service.waiting import in_thread, run_blocking
 from socratic_distill.testing import FakeServiceClient
 
 WATCHDOG_SECONDS = 300  # only a process that hangs takes as long
@@ -119,13 +119,13 @@ def test_every_way_in_gives_up_after_the_limit(server, make_config, tmp_path):
 
 
 async def given_client(config: Any) -> Any:
-    from socratic_distill.service import connect
+    from socratic_distill.service.connect import connect
 
     return await connect(config, tinker.ServiceClient(base_url=config.base_url), None)
 
 
 def test_what_is_waited_for_is_told_meanwhile(server, make_config, monkeypatch, caplog):
-    monkeypatch.setattr("socratic_distill.service._NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr("socratic_distill.service.connect._NOTICE_SECONDS", 0.05)
     with pytest.raises(ServiceUnreachable):
         open_service(make_config(base_url=server.url, opening_timeout_seconds=0.2))
     (told,) = [one.getMessage() for one in caplog.records if "waiting for" in one.getMessage()]
@@ -145,7 +145,7 @@ SCRIPT = """
     import sys
     from pathlib import Path
     from socratic_distill import build_socratic_config, open_service, train
-    from socratic_distill.script import run_script
+    from socratic_distill import run_script
 
     config = build_socratic_config(
         "small", "pupil", "small", 0.1, 12, Path(__file__).parent / "run", base_url="{url}",

@@ -21,9 +21,9 @@ from socratic_distill import (
     resolve_start,
     train,
 )
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.locks import RunLock
-from socratic_distill.saver import deletion
+from socratic_distill.in_process import ServiceFuture
+from socratic_distill.run.lock import RunLock
+from socratic_distill.run.record import deletion
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 FIRST, SECOND, THIRD = (f"fake-{number:04d}:train:0" for number in (1, 2, 3))

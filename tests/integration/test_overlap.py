@@ -13,18 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 from tests.conftest import read_rows
 
-from socratic_distill import (
-    RolloutError,
-    ServiceError,
-    SocraticConfig,
-    load_checkpoints,
-    load_seeds,
-    train_async,
-)
-from socratic_distill.journal import Journal
-from socratic_distill.randomness import stable_seed
-from socratic_distill.run import RunDirectory
-from socratic_distill.seeds import batch
+from socratic_distill import RolloutError, ServiceError, SocraticConfig, load_checkpoints, load_seeds, train_async
+from socratic_distill.dialogues.batches import batch
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency, ModelSpeed
@@ -345,7 +338,7 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
     right = RunDirectory.log_step
     quick = times("quick")
     monkeypatch.setattr(RunDirectory, "log_step", log_step)
-    monkeypatch.setattr("socratic_distill.audience.open_display", lambda mode: SlowDisplay())
+    monkeypatch.setattr("socratic_distill.outputs.progress.open_display", lambda mode: SlowDisplay())
     assert times("slow") == pytest.approx(quick)
     assert spent == [1.5] * 12
 

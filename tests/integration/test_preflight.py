@@ -27,7 +27,7 @@ from socratic_distill import (
     preflight,
     train,
 )
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 URL = "http://server.invalid:8104"
@@ -271,7 +271,7 @@ def script(tmp_path: Path):
     return write
 
 
-@pytest.mark.parametrize("source", ["socratic_distill", "socratic_distill.trainer"])
+@pytest.mark.parametrize("source", ["socratic_distill", "socratic_distill.training.trainer"])
 def test_check_runs_a_script_up_to_its_training(script, tmp_path, capsys, source):
     assert cli.main(["check", script('["small", "lab/pupil"]', source), "small"]) == 0
     assert capsys.readouterr().out.splitlines() == [

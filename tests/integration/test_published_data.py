@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, train
-from socratic_distill.answers import same_answer
-from socratic_distill.recordings import load_recordings
+from socratic_distill.dialogues.answers import same_answer
+from socratic_distill.dialogues.recordings import load_recordings
 
 pytestmark = pytest.mark.data
 
@@ -113,7 +113,7 @@ def test_mathdial_conversations_keep_every_word_but_marks_and_moves():
 def long_model(tmp_path):
     """A random Llama with the tiny model's tokenizer, whose context holds every published conversation."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    from socratic_distill.tiny import MODEL_DIR
+    from socratic_distill.local.tiny import MODEL_DIR
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL_DIR)
     torch.manual_seed(0)

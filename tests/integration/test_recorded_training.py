@@ -11,8 +11,8 @@ from tests.contract.strict import StrictServiceClient
 from tests.integration.on_the_fake import rows, run
 
 from socratic_distill import ConfigDrift, RecordingError, TrainingError, load_checkpoints, train
-from socratic_distill.recordings import load_recordings
-from socratic_distill.run import RunDirectory
+from socratic_distill.dialogues.recordings import load_recordings
+from socratic_distill.run.directory import RunDirectory
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 
 TOKENIZER = ToyTokenizer()

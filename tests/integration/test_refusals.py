@@ -10,15 +10,8 @@ from tests.conftest import read_rows
 from tests.contract.strict import StrictRestClient, StrictServiceClient
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
-from socratic_distill import (
-    ConfigError,
-    RenderingError,
-    UnsupportedFeature,
-    build_socratic_config,
-    evaluate,
-    train,
-)
-from socratic_distill.futures import ServiceFuture
+from socratic_distill import ConfigError, RenderingError, UnsupportedFeature, build_socratic_config, evaluate, train
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, ToyTokenizer
 from socratic_distill.testing.tokenizer import END_TOKEN, ROLE_TOKENS
 

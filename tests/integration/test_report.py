@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from tests.integration.on_the_fake import run
-from tests.unit.report.runs import data_of
+from tests.unit.outputs.report.runs import data_of
 
 from socratic_distill import SocraticError, load_seeds
 from socratic_distill.cli import main
@@ -103,6 +103,6 @@ def test_wrong_usage_exits_with_two(capsys):
 
 def test_importing_the_report_imports_no_heavy_library():
     heavy = "('torch', 'transformers', 'tinker', 'jinja2')"
-    code = f"import sys, socratic_distill.report as r; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, socratic_distill.outputs.report as r; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from socratic_distill import SocraticError, open_service, train
-from socratic_distill.script import run_script
+from socratic_distill.cli.script import run_script
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, status_error
 
 KEY, PASSWORD, OTHER = "tml-0123-planted-key", "planted-password", "planted-token-of-a-tracker"
@@ -113,6 +113,6 @@ def test_what_the_sdk_logs_shows_no_secret(make_config, caplog):
 
 
 def test_a_service_that_is_open_does_not_show_its_key(make_config, monkeypatch):
-    monkeypatch.setattr("socratic_distill.service.check_health", lambda url: None)
+    monkeypatch.setattr("socratic_distill.service.connect.check_health", lambda url: None)
     monkeypatch.setattr("tinker.RestClient", lambda base_url: None)
     assert KEY not in repr(open_service(make_config(base_url="http://127.0.0.1:1")))

@@ -22,9 +22,10 @@ def model_file() -> str:
 
 
 def test_gguf_model_speaks_and_ends_its_turn(model_file, tmp_path):
-    from socratic_distill.dialogue import Message
+    from socratic_distill.dialogues.codec import Codec
+    from socratic_distill.dialogues.dialogue import Message
+    from socratic_distill.dialogues.rendering import Renderer
     from socratic_distill.local import LocalServiceClient
-    from socratic_distill.rendering import Codec, Renderer
 
     client = LocalServiceClient(tmp_path).create_sampling_client(base_model=model_file).result()
     renderer = Renderer(Codec(client.get_tokenizer()), "smollm2")

@@ -14,8 +14,8 @@ import pytest
 
 from socratic_distill import ServiceError, open_service, train
 from socratic_distill.cli import main
-from socratic_distill.known_servers import known_servers
-from socratic_distill.run import load_config
+from socratic_distill.config.known_servers import known_servers
+from socratic_distill.run.directory import load_config
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 KEY = "tml-planted-key-0123456789"

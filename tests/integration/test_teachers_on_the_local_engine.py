@@ -16,8 +16,8 @@ from tests.recovery.doomed import Doom, train_doomed
 from tests.recovery.test_kills import processes
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
-from socratic_distill.run import RunDirectory
-from socratic_distill.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
+from socratic_distill.run.directory import RunDirectory
 
 NOT_TELLING = {"kind": "not_telling"}
 
@@ -38,7 +38,7 @@ def prompts(tmp_path) -> dict[str, str]:
     found = {}
     for name in ("tutor", "teacher"):
         path = tmp_path / f"{name}.txt"
-        path.write_text(files("socratic_distill.prompts").joinpath(f"{name}.txt").read_text())
+        path.write_text(files("socratic_distill.dialogues.prompts").joinpath(f"{name}.txt").read_text())
         found[name] = str(path)
     return found
 

@@ -13,7 +13,7 @@ import pytest
 
 from socratic_distill import build_socratic_config, train_async
 from socratic_distill.cli import main
-from socratic_distill.run import RunDirectory
+from socratic_distill.run.directory import RunDirectory
 from socratic_distill.testing import FakeRestClient, Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.virtual import VirtualServiceClient

@@ -24,8 +24,8 @@ from socratic_distill import (
     train,
     train_async,
 )
-from socratic_distill.journal import Journal
-from socratic_distill.run import RunDirectory, load_config
+from socratic_distill.run.directory import RunDirectory, load_config
+from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
 
 

@@ -25,17 +25,16 @@ from socratic_distill import (
     load_checkpoints,
     load_evaluations,
     load_seeds,
-    objective,
     open_service,
-    scoring,
     train,
 )
-from socratic_distill.objective import make_examples
-from socratic_distill.rollout import play_batch
-from socratic_distill.service import Service
-from socratic_distill.stage import open_stage
-from socratic_distill.teacher import score_batch
-from socratic_distill.tiny import HELDOUT_SEEDS, MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.dialogues.casting import open_stage
+from socratic_distill.dialogues.rollout import play_batch
+from socratic_distill.distillation import objective, scorer as scoring
+from socratic_distill.distillation.objective import make_examples
+from socratic_distill.distillation.scoring import score_batch
+from socratic_distill.local.tiny import HELDOUT_SEEDS, MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.service.connect import Service
 
 
 def tiny_config(log_path, **changes):
@@ -138,7 +137,7 @@ async def measure_signal(config):
     cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
     dialogues = await play_batch(seeds, 0, 2, cast, 64)
     assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"
-    scored = await score_batch(dialogues, cast, stage.scorer, 64)
+    scored = await score_batch(dialogues, cast, scoring.Scorer(), 64)
     assert not [one.dialogue.error for one in scored if one.dialogue.ending == "failed"]
     examples = make_examples([scored], config, step=0)
     output = await training.forward([example.datum for example in examples], "importance_sampling")
@@ -156,7 +155,7 @@ async def measure_signal(config):
 def own_teacher(tmp_path):
     """A config whose teacher has the tutor's weights and prompt: one that makes dialogues of several turns."""
     prompt = tmp_path / "prompt.txt"
-    prompt.write_text(files("socratic_distill.prompts").joinpath("teacher.txt").read_text())
+    prompt.write_text(files("socratic_distill.dialogues.prompts").joinpath("teacher.txt").read_text())
     return tiny_config(
         tmp_path / "run", max_turns=3, tutor_prompt_file=prompt, teacher_prompt_file=prompt, max_tokens=20
     )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.conftest import read_rows
 
 from socratic_distill import load_checkpoints
-from socratic_distill.tiny import TRAIN_SEEDS
+from socratic_distill.local.tiny import TRAIN_SEEDS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "warm_start.py"
 FILES = ("metrics.jsonl", "dialogues.jsonl")

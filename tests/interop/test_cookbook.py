@@ -8,13 +8,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from tests.interop.record import RUNS, SAMPLES, CookbookClients, cookbook, journal_of
 
 from socratic_distill import CheckpointManager, CheckpointRecord, Resume, load_checkpoints, resolve_start, train
-from socratic_distill.journal import Journal
-from socratic_distill.saver import deletion
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.record import deletion
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 pytestmark = pytest.mark.interop

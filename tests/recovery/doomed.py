@@ -59,11 +59,11 @@ class Reaper:
         self._events = self._passed = 0
 
     def haunt(self) -> None:
-        from socratic_distill import checkpoints, locks, rollback, run
+        from socratic_distill.run import directory as run, journal_writer, lock as locks, rollback
         from socratic_distill.testing import FakeServiceClient
 
-        self._kill_at(checkpoints, "append_durably", WINDOWS[0], half=True)
-        self._kill_at(checkpoints.CheckpointManager, "append", WINDOWS[1], only=lambda _, record: record.resumable)
+        self._kill_at(journal_writer, "append_durably", WINDOWS[0], half=True)
+        self._kill_at(journal_writer.JournalWriter, "append", WINDOWS[1], only=lambda _, record: record.resumable)
         self._kill_at(run.RunDirectory, "roll_back", WINDOWS[2])
         self._kill_at(rollback, "append_durably", WINDOWS[3], half=True)
         self._kill_at(rollback, "truncate_durably", WINDOWS[4])

@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import TrainingError, load_checkpoints, train
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 

@@ -13,16 +13,18 @@ import pytest
 from tests.recovery.doomed import WINDOWS, Doom, train_doomed
 
 from socratic_distill import SocraticConfig, build_socratic_config, load_checkpoints, load_seeds, train
-from socratic_distill.journal import Journal
-from socratic_distill.rollback import next_step
-from socratic_distill.seeds import batch
+from socratic_distill.dialogues.batches import batch
+from socratic_distill.local.tiny import TRAIN_SEEDS
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.rollback import next_step
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
-from socratic_distill.tiny import TRAIN_SEEDS
 
 # Children of a fork server start at once, with the imports done, and share nothing with the tests.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.recovery.doomed", "socratic_distill.trainer", "socratic_distill.testing"])
+processes.set_forkserver_preload(
+    ["tests.recovery.doomed", "socratic_distill.training.trainer", "socratic_distill.testing"]
+)
 ROLLBACKS = WINDOWS[2:6]
 ONCE_A_LIFE = (*ROLLBACKS, WINDOWS[6])
 

@@ -17,8 +17,8 @@ from socratic_distill import (
     train,
     train_async,
 )
-from socratic_distill.checkpoints import CheckpointManager
-from socratic_distill.journal import Journal
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
@@ -114,14 +114,14 @@ def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
     make_config, tmp_path, monkeypatch, whole
 ):
     config = make_config(save_every=4, rolling_save_every=1)
-    append = CheckpointManager.append
+    append = JournalWriter.append
 
     def fail_on_the_periodic_one(self, record):
         if record.kind == "periodic":
             raise StorageError("no space left on the device")
         append(self, record)
 
-    monkeypatch.setattr(CheckpointManager, "append", fail_on_the_periodic_one)
+    monkeypatch.setattr(JournalWriter, "append", fail_on_the_periodic_one)
     with pytest.raises(StorageError):
         train_on(FakeServiceClient(tmp_path / "server"), config)
     monkeypatch.undo()

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import read_rows
 
 from socratic_distill import RunInterrupted, load_checkpoints, train, train_async
-from socratic_distill.journal import Journal
+from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 

@@ -12,10 +12,10 @@ from tests.conftest import read_rows
 
 from socratic_distill import TrainingError, train_async
 from socratic_distill.evaluation import compare_async
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
+from socratic_distill.service.watched import Watch
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 from socratic_distill.testing.clock import VirtualLoop, run_virtual
-from socratic_distill.watched import Watch
 
 LIMIT = 1800.0
 # Every call that a run makes once it has begun, the number of one of them, and the times that the wait takes.

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.selfhosted.hosting import Host
 
-from socratic_distill.journal import Journal
+from socratic_distill.run.journal import Journal
 
 LEEWAY = 1e-3
 PATIENCE = 180.0

@@ -11,7 +11,7 @@ from tests.selfhosted.runs import assert_alike, played, rows, states
 
 from socratic_distill import CheckpointNotFound, FreshStart, NoUsableCheckpoint, Resume, resolve_start, train
 from socratic_distill.cli import main
-from socratic_distill.journal import Journal
+from socratic_distill.run.journal import Journal
 
 pytestmark = pytest.mark.selfhosted
 

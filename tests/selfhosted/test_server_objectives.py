@@ -9,8 +9,8 @@ import pytest
 from tests.selfhosted.runs import assert_alike, played, rows
 
 from socratic_distill import UnsupportedFeature, train
-from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.evaluation.stored import load_evaluations
+from socratic_distill.training.evaluations import Evaluations
 
 pytestmark = pytest.mark.selfhosted
 

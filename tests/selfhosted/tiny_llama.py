@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from socratic_distill.tiny import MODEL_DIR
+from socratic_distill.local.tiny import MODEL_DIR
 
 
 def make_tiny_llama(directory: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.integration.on_the_fake import run
 
-from socratic_distill.exports import export_csv, export_dataset, export_messages
+from socratic_distill.outputs.exports import export_csv, export_dataset, export_messages
 
 pytestmark = pytest.mark.trackers
 

@@ -15,7 +15,7 @@ import pytest
 
 from socratic_distill import SocraticConfig
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.trackers import Trackers
+from socratic_distill.outputs.trackers import Trackers
 
 pytestmark = pytest.mark.trackers
 
@@ -124,7 +124,7 @@ SCRIPT = """
 import logging, sys
 from pathlib import Path
 from socratic_distill import build_socratic_config
-from socratic_distill.trackers import Trackers
+from socratic_distill.outputs.trackers import Trackers
 
 logging.basicConfig(filename=sys.argv[2], level=logging.DEBUG)
 config = build_socratic_config(

@@ -3,15 +3,14 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 from socratic_distill import ConfigError, SocraticConfig
-from socratic_distill.redaction import redacted, refuse_secrets, remember, without_secrets, without_user
-from socratic_distill.service_errors import status_error
-from socratic_distill.settings import Judge, Recordings, Teacher
-from socratic_distill.state_paths import resolve_state_path
+from socratic_distill.config.parts import Judge, Recordings, Teacher
+from socratic_distill.in_process import status_error
+from socratic_distill.run.state_paths import resolve_state_path
+from socratic_distill.text import redacted, refuse_secrets, remember, without_secrets, without_user
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_config_keeps_no_password_of_its_base_url(make_config, caplog):
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered(monkeypatch):
-    monkeypatch.setattr("socratic_distill.redaction._known", set())
+    monkeypatch.setattr("socratic_distill.text._known", set())
 
 
 SECRET = "planted-secret/of+mine"

@@ -1,4 +1,17 @@
-"""How a tutor does: measures of the tutoring literature, of dialogues on the same seeds."""
+"""How good a tutor is: measures of the tutoring literature, over dialogues on the same seeds.
+
+| module | does |
+|---|---|
+| `comparison` | `evaluate` and `compare` |
+| `evaluator` | plays the dialogues of one tutor and measures them |
+| `definitions` | what each measure means |
+| `measures`, `mathdial`, `repetition` | measures of a dialogue's texts |
+| `solving` | whether the student solves the problem before and after |
+| `judge` | asks a model whether the tutor gave the answer away |
+| `intervals` | means with bootstrap intervals over seeds |
+| `stored` | evaluations in a run directory |
+| `table` | measures of several tutors, side by side |
+"""
 
 from socratic_distill.evaluation.comparison import compare, compare_async, evaluate, evaluate_async
 from socratic_distill.evaluation.definitions import MEASURES, Definition

@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from socratic_distill.blocking import run_blocking
-from socratic_distill.checkpoints import CheckpointManager
-from socratic_distill.config import SocraticConfig
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.named_models import with_known_names
+from socratic_distill.config.paths import resolved
+from socratic_distill.config.teachers import plan_teachers
+from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.batches import hold_out
+from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
-from socratic_distill.journal import Journal
-from socratic_distill.models import full_model_name, with_known_names
-from socratic_distill.paths import resolved
-from socratic_distill.preparing import settle_models
-from socratic_distill.seeds import Seed, hold_out, load_seeds
-from socratic_distill.service import Service, connect, open_tutor
-from socratic_distill.teachers import plan_teachers
-from socratic_distill.trust import check_files
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.layout import journal_file
+from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.service.offer import settle_models
+from socratic_distill.service.waiting import run_blocking
 
 
 def evaluate(
@@ -176,7 +178,7 @@ def _named_weights(config: SocraticConfig, name: str) -> str | None:
         return resolved(name)
     if name != "final" and not name.isdecimal():
         return None
-    journal = Journal.read(CheckpointManager(config.log_path).path)
+    journal = Journal.read(journal_file(config.log_path))
     saved = {
         record.batch: path
         for record, is_superseded in journal.lineage()

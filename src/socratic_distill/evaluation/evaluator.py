@@ -6,24 +6,26 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
-from socratic_distill.config import SocraticConfig
-from socratic_distill.costs import Role
-from socratic_distill.dialogue import NOTHING_SENT, PromptUse
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.cast import Cast, Speaker
+from socratic_distill.dialogues.casting import Stage, open_stage
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.compatibility import check_room
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.rollout import check_failures, play_batch
+from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.distillation.rows import dialogue_row, dialogue_uses
+from socratic_distill.distillation.scorer import Scorer
+from socratic_distill.distillation.scoring import ScoredDialogue, score_batch
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_measures, load_judge_prompt
 from socratic_distill.evaluation.measures import measure
 from socratic_distill.evaluation.solving import solve_measures, solve_rates
-from socratic_distill.guards import check_room
-from socratic_distill.metrics import dialogue_row, dialogue_uses
-from socratic_distill.models import full_model_name
-from socratic_distill.panel import Wanted
-from socratic_distill.rendering import Codec, Renderer
-from socratic_distill.rollout import Cast, Speaker, check_failures, play_batch
-from socratic_distill.seeds import Seed
-from socratic_distill.service import Service, get_tokenizer, open_sampling_client
-from socratic_distill.stage import Stage, open_stage
-from socratic_distill.teacher import ScoredDialogue, score_batch
-from socratic_distill.trust import check_files
+from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
 
 # Training steps count from 0; dialogues of an evaluation draw from a step of their own, the same for every tutor.
 _STEP = -1
@@ -50,7 +52,7 @@ class Evaluation:
     dialogues: tuple[ScoredDialogue, ...] = field(repr=False)
     verdicts: tuple[Verdict | None, ...] = field(repr=False)
     pieces: Callable[[Sequence[int]], list[str]] = field(repr=False)
-    tokens: Mapping[Role, PromptUse] = field(default_factory=dict, repr=False)
+    tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict, repr=False)
 
     def value(self, name: str) -> float | None:
         """The value of a measure; None where there was nothing to measure.
@@ -113,6 +115,7 @@ class Evaluator:
         self._seeds = seeds
         self._config = config
         self._judge = judge
+        self._scorer = Scorer.for_server(config.base_url)
 
     @classmethod
     async def open(cls, config: SocraticConfig, service: Service, tutor: Any, seeds: Sequence[Seed]) -> "Evaluator":
@@ -144,7 +147,7 @@ class Evaluator:
         config, cast = self._config, self._cast(candidate)
         places = config.max_concurrent_dialogues
         played = await play_batch(self._seeds, _STEP, config.eval_dialogues_per_seed, cast, places)
-        scored = await score_batch(played, cast, self._stage.scorer, places)
+        scored = await score_batch(played, cast, self._scorer, places)
         dialogues = [one.dialogue for one in scored]
         check_failures(dialogues, config.max_failed_fraction)
         # Off the loop: of thousands of dialogues the intervals take a moment.

@@ -19,13 +19,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from socratic_distill.dialogue import Dialogue, Message, Turn
+from socratic_distill.dialogues.cast import Speaker
+from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn
+from socratic_distill.dialogues.prompts import read_prompt
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.seeds import FIELD_NAME
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation.intervals import Measure, Part, means
-from socratic_distill.prompts import read_prompt
-from socratic_distill.randomness import stable_seed
-from socratic_distill.rollout import Speaker, describe, gather_all
-from socratic_distill.seeds import FIELD_NAME
+from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import gather_all
 
 _VERDICTS = {"VERDICT: LEAK": True, "VERDICT: NO LEAK": False}
 _FIELDS = ("question", "expected_answer", "dialogue")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from socratic_distill.dialogue import Dialogue, Role
+from socratic_distill.dialogues.dialogue import Dialogue, Role
 from socratic_distill.errors import ConfigError
 
 Turns = Sequence[tuple[str, str]]

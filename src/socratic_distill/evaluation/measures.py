@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from socratic_distill.answers import as_decimal, contains_answer
-from socratic_distill.dialogue import Dialogue
+from socratic_distill.dialogues.answers import as_decimal, contains_answer
+from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.evaluation.mathdial import Matches, rounds
 from socratic_distill.evaluation.repetition import repetition
-from socratic_distill.teacher import ScoredDialogue
 
 
 def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from socratic_distill.answers import same_answer
-from socratic_distill.dialogue import Dialogue, Message, student_view
+from socratic_distill.dialogues.answers import same_answer
+from socratic_distill.dialogues.cast import Cast
+from socratic_distill.dialogues.dialogue import Dialogue, Message, student_view
+from socratic_distill.dialogues.prompts import read_prompt
+from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.evaluation.intervals import Measure, Part, means
-from socratic_distill.prompts import read_prompt
-from socratic_distill.randomness import stable_seed
-from socratic_distill.rollout import Cast, describe, gather_all
+from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import gather_all
 
 
 @dataclass(frozen=True)

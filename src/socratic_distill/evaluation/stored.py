@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from socratic_distill.cloud.reading import readable
-from socratic_distill.costs import Role
-from socratic_distill.dialogue import PromptUse
+from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import StorageError
-from socratic_distill.escaping import get_logger
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.files import write_atomically
-from socratic_distill.rollback import batch_files
-from socratic_distill.rows import number, read_object, step_of, to_line, whole
-from socratic_distill.run import EVALUATIONS
+from socratic_distill.files.durable import write_atomically
+from socratic_distill.files.rows import number, read_object, step_of, to_line, whole
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.layout import EVALUATIONS
+from socratic_distill.run.rollback import batch_files
+from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 
@@ -40,7 +39,7 @@ class StoredEvaluation:
     measures: dict[str, Measure]
     dialogues: list[dict[str, Any]] = field(default_factory=list, repr=False)
     error: str | None = None
-    tokens: dict[Role, PromptUse] = field(default_factory=dict)
+    tokens: dict[ModelRole, PromptUse] = field(default_factory=dict)
     cost_usd: float | None = None
 
 
@@ -103,7 +102,7 @@ def _read(path: Path, root: Path) -> StoredEvaluation | None:
         {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)},
         [dialogue for dialogue in dialogues if isinstance(dialogue, dict)],
         error,
-        {role: _use(tokens[role]) for role in get_args(Role) if isinstance(tokens.get(role), dict)},
+        {role: _use(tokens[role]) for role in get_args(ModelRole) if isinstance(tokens.get(role), dict)},
         number(row.get("cost_usd")),
     )
 

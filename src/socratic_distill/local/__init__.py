@@ -1,19 +1,60 @@
 """The Tinker client interface on torch, transformers and peft, in this process.
 
 `base_url="local"` chooses it. One base model serves every role; the tutor's weights are LoRA adapters on it.
+Importing this package needs no torch; using a client does.
+
+| module | does |
+|---|---|
+| `service` | the service client |
+| `training_client`, `sampling_client`, `rest` | the other clients |
+| `engine` | the worker behind the clients: models, queue, saved weights |
+| `scheduler`, `batches` | the queue of calls, and which share a batch |
+| `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
+| `machine` | device and precision |
+| `targets`, `adapters`, `layers`, `saved_adapters` | LoRA adapters on a base model |
+| `proof` | shows that an adapter trains and leaves other models alone |
+| `sampling`, `draws`, `prefill`, `prefixes`, `slots`, `attention`, `probe` | continuous batching |
+| `scoring` | log-probabilities of prompts |
+| `training`, `losses`, `shared`, `custom` | passes, gradients, AdamW |
+| `store`, `saved_paths`, `merging` | saved weights on disk |
+| `failures` | torch's errors as ours |
+| `tiny` | the packaged model and its problems |
 """
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import LocalExtraMissing
 
-_missing = [name for name in ("torch", "transformers", "peft", "safetensors") if find_spec(name) is None]
-if _missing:
-    raise LocalExtraMissing(
-        f"the local engine needs {', '.join(_missing)}; install them with: pip install 'socratic-distill[local]'"
-    )
+if TYPE_CHECKING:
+    from socratic_distill.local.rest import LocalRestClient
+    from socratic_distill.local.service import LocalServiceClient
 
-from socratic_distill.local.rest import LocalRestClient  # noqa: E402  (only once its packages are there)
-from socratic_distill.local.service import LocalServiceClient  # noqa: E402
+
+_HOME = {"LocalRestClient": "rest", "LocalServiceClient": "service"}
+_PACKAGES = ("torch", "transformers", "peft", "safetensors")
 
 __all__ = ["LocalRestClient", "LocalServiceClient"]
+
+
+def check_installed() -> None:
+    """Returns if the packages of the local engine are installed.
+
+    Raises:
+        LocalExtraMissing: they are not; the message says how to install them.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise LocalExtraMissing(
+            f"the local engine needs {', '.join(missing)}; install them with: pip install 'socratic-distill[local]'"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a client on first use, since it imports torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_installed()
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -13,9 +13,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from socratic_distill.errors import DamagedWeights, LocalEngineError
-from socratic_distill.escaping import get_logger
 from socratic_distill.local.layers import AdapterLinear
 from socratic_distill.local.targets import Part, find_targets
+from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 # As Tinker's service scales its adapters.

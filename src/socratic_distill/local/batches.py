@@ -10,14 +10,13 @@ import tinker
 from tinker import types
 from tinker.types.topk_logprobs import TopkLogprobs
 
-from socratic_distill.lanes import Lane
+from socratic_distill.in_process import Lane, check_params, check_question, status_error
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
 from socratic_distill.local.sampling import Work, carry_out
 from socratic_distill.local.scheduler import Job
 from socratic_distill.local.scoring import Question, Scores
-from socratic_distill.service_errors import check_params, check_question, status_error
 
 
 @dataclass(eq=False)

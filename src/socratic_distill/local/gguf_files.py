@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from socratic_distill.escaping import get_logger
+from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 # Part of a directory's name: a change of what is written here must not find what was written before.

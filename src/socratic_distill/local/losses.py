@@ -14,7 +14,7 @@ from typing import Any
 import tinker
 import torch
 
-from socratic_distill.service_errors import status_error
+from socratic_distill.in_process import status_error
 
 _POLICY = frozenset({"target_tokens", "logprobs", "advantages"})
 _INPUTS = {

@@ -10,16 +10,16 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from socratic_distill.config.grant import Grant
+from socratic_distill.config.paths import GivenPath
 from socratic_distill.errors import ConfigError, DamagedWeights
 from socratic_distill.local.adapters import bare, peft_quiet
 from socratic_distill.local.machine import Machine
+from socratic_distill.local.model_files import base_of
 from socratic_distill.local.models import load_base_model, stored_precision
 from socratic_distill.local.saved_adapters import read_adapter_config
+from socratic_distill.local.saved_paths import read_facts
 from socratic_distill.local.targets import find_targets
-from socratic_distill.local_paths import read_facts
-from socratic_distill.model_files import base_of
-from socratic_distill.paths import GivenPath
-from socratic_distill.trust import Grant
 
 _WEIGHTS = "adapter_model.safetensors"
 WeightType = Literal["auto", "float32", "bfloat16"]

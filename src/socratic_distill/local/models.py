@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 
+from socratic_distill.config.paths import TINY, resolved
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
-from socratic_distill.paths import resolved
-from socratic_distill.tiny import MODEL_DIR
-from socratic_distill.trust import TINY
+from socratic_distill.local.tiny import MODEL_DIR
 
 # What GGUF files hold is coarser than this.
 _OF_GGUF = torch.bfloat16

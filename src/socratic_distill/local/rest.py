@@ -7,7 +7,7 @@ from typing import Any
 
 from tinker import types
 
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.service import LocalServiceClient
 from socratic_distill.local.store import kind_of
 

@@ -1,22 +1,20 @@
 """The sampling client: requests to sample and to score, on fixed weights."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tinker
 
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, check_request
+from socratic_distill.local.engine import Engine
 from socratic_distill.local.scoring import Question
-
-if TYPE_CHECKING:
-    from socratic_distill.local.service import LocalServiceClient
 
 
 class LocalSamplingClient:
     """A Tinker sampling client on the weights that it was made from."""
 
-    def __init__(self, service: "LocalServiceClient", base: BaseModel, adapter: str | None) -> None:
+    def __init__(self, service: Engine, base: BaseModel, adapter: str | None) -> None:
         """Holds on to the adapter for as long as the client lives."""
         self._service = service
         self._base = base

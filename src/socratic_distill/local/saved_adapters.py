@@ -10,7 +10,7 @@ from typing import Any
 from peft import LoraConfig
 
 from socratic_distill.errors import DamagedWeights
-from socratic_distill.rows import read_object
+from socratic_distill.files.rows import read_object
 
 FILE = "adapter_config.json"
 

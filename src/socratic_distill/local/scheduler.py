@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.lanes import LANE, Lane
+from socratic_distill.in_process import LANE, Lane, ServiceFuture
 
 # An answer wakes its caller over a few turns of the loop: future, task, gather, semaphore. This is far more.
 _QUIET_TURNS = 100

@@ -18,17 +18,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from socratic_distill.config.grant import Grant
 from socratic_distill.errors import DamagedWeights, LocalEngineError
-from socratic_distill.escaping import get_logger
-from socratic_distill.files import sync_directory, write_atomically
-from socratic_distill.local_paths import holds_weights, own_weights, read_facts
-from socratic_distill.service_errors import status_error
-from socratic_distill.trust import Grant
+from socratic_distill.files.durable import sync_directory, write_atomically
+from socratic_distill.in_process import status_error
+from socratic_distill.local.saved_paths import holds_weights, own_weights, read_facts
+from socratic_distill.text import get_logger
+
+_log = get_logger(__name__)
+
 
 Kind = Literal["weights", "sampler_weights"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tinker
 import torch
 from tinker import types
 
 from socratic_distill.errors import LocalEngineError
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.custom import CustomLoss, run_custom
+from socratic_distill.local.engine import Engine
 from socratic_distill.local.sampling_client import LocalSamplingClient
 from socratic_distill.local.training import AdapterTrainer
-
-if TYPE_CHECKING:
-    from socratic_distill.local.service import LocalServiceClient
 
 
 class LocalTrainingClient:
@@ -26,7 +24,7 @@ class LocalTrainingClient:
         model_id: id of the server run.
     """
 
-    def __init__(self, service: "LocalServiceClient", trainer: AdapterTrainer, shape: LoraShape, model_id: str) -> None:
+    def __init__(self, service: Engine, trainer: AdapterTrainer, shape: LoraShape, model_id: str) -> None:
         """Holds on to the trained adapter for as long as the client lives."""
         self.model_id = model_id
         self._service = service

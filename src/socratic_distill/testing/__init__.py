@@ -13,16 +13,29 @@ keeps saved weights on disk for a later process. `service.calls` is the record o
 
 `SelfHostedServiceClient` differs from the hosted service as other servers of its API do. `VirtualServiceClient` takes a
 hosted service's time to answer, on the virtual clock of `run_virtual`.
+
+| module | does |
+|---|---|
+| `service`, `clients`, `rest` | the fake clients |
+| `ledger` | what stands behind them: models, planned faults, the record of calls |
+| `faults` | faults to plan |
+| `checkpoints`, `store` | saved weights, in memory or on disk |
+| `toy_model`, `tokenizer`, `weights`, `losses` | the toy models and their training |
+| `sampling`, `questions` | replies and scores |
+| `selfhosted` | a service that differs as other servers do |
+| `clock`, `latency`, `virtual`, `scripted` | a service that takes its time, on a virtual clock |
+| `critical_path` | which calls a run waited for |
 """
 
-from socratic_distill.service_errors import status_error
+from socratic_distill.in_process import status_error
 from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
 from socratic_distill.testing.clock import VirtualLoop, run_virtual
 from socratic_distill.testing.faults import Fault
 from socratic_distill.testing.latency import Latency, ModelSpeed
+from socratic_distill.testing.ledger import CallRecord
 from socratic_distill.testing.rest import FakeRestClient
 from socratic_distill.testing.selfhosted import SelfHostedServiceClient
-from socratic_distill.testing.service import CallRecord, FakeServiceClient
+from socratic_distill.testing.service import FakeServiceClient
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
 

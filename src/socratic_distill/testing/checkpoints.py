@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tinker.types import ParsedCheckpointTinkerPath
 
-from socratic_distill.service_errors import status_error
+from socratic_distill.in_process import status_error
 from socratic_distill.testing.store import Arrays, Header, Kind, RunInfo, Store, expiring
 
 _HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600

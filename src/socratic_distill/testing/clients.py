@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tinker
@@ -19,17 +18,14 @@ from tinker.types import (
     SaveWeightsResponse,
 )
 
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.service_errors import status_error
+from socratic_distill.in_process import ServiceFuture, status_error
+from socratic_distill.testing.ledger import Ledger, Reading
 from socratic_distill.testing.losses import check_request, loss_inputs
 from socratic_distill.testing.questions import Question
 from socratic_distill.testing.sampling import Sampler, check_tokens
 from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.weights import Weights
-
-if TYPE_CHECKING:
-    from socratic_distill.testing.service import FakeServiceClient
 
 T = TypeVar("T")
 
@@ -42,7 +38,7 @@ class FakeTrainingClient:
         info: what the service knows of it.
     """
 
-    def __init__(self, service: FakeServiceClient, info: RunInfo, weights: Weights) -> None:
+    def __init__(self, service: Ledger, info: RunInfo, weights: Weights) -> None:
         """Is called by the service alone.
 
         Args:
@@ -229,29 +225,10 @@ class FakeTrainingClient:
         return self._service.submit(call, action, server_run=self.model_id, **arguments)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a sampling or scoring request reads: too large for the record of calls, needed to tell its time.
-
-    Attributes:
-        prompt: the prompt.
-        sampler: the weights that read it.
-        scored: whether log-probabilities at its tokens are asked for.
-        last_n: of how many of the last ones; None for all.
-        path: the sampler weights' path; None for a base model or weights without one.
-    """
-
-    prompt: tinker.ModelInput
-    sampler: Sampler
-    scored: bool
-    last_n: int | None
-    path: str | None
-
-
 class FakeSamplingClient:
     """Samples from and scores with one set of weights of the fake service."""
 
-    def __init__(self, service: FakeServiceClient, base_model: str, sampler: Sampler, path: str | None = None) -> None:
+    def __init__(self, service: Ledger, base_model: str, sampler: Sampler, path: str | None = None) -> None:
         """Is called by the service and its training clients alone.
 
         Args:

@@ -8,7 +8,7 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from socratic_distill.errors import ConfigError
-from socratic_distill.service_errors import REQUEST, status_error
+from socratic_distill.in_process import REQUEST, status_error
 
 CALLS = frozenset(
     {

@@ -7,7 +7,7 @@ import numpy as np
 import tinker
 from numpy.typing import NDArray
 
-from socratic_distill.service_errors import status_error
+from socratic_distill.in_process import status_error
 
 Floats = NDArray[np.floating[Any]]
 

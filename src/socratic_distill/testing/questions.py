@@ -7,8 +7,8 @@ import numpy as np
 import tinker
 from numpy.typing import NDArray
 
-from socratic_distill.features import Feature
-from socratic_distill.service_errors import check_question
+from socratic_distill.config.objectives import Feature
+from socratic_distill.in_process import check_question
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from tinker.types import (
     WeightsInfoResponse,
 )
 
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing.checkpoints import parse
 from socratic_distill.testing.service import FakeServiceClient
 from socratic_distill.testing.store import Header

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tinker.types import PromptAltTokens, SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
-from socratic_distill.service_errors import check_params, status_error
+from socratic_distill.in_process import check_params, status_error
 from socratic_distill.testing.questions import Question, cells
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel, last_of, since

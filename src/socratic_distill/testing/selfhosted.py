@@ -14,11 +14,11 @@ from tinker.types import (
     SupportedModel,
 )
 
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.service_errors import status_error
-from socratic_distill.state_paths import full_path
+from socratic_distill.in_process import ServiceFuture, status_error
+from socratic_distill.service.paths import full_path
 from socratic_distill.testing.checkpoints import Checkpoints
-from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient, Reading
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.ledger import Reading
 from socratic_distill.testing.service import FakeServiceClient
 from socratic_distill.testing.store import Arrays, Header, Kind, RunInfo
 from socratic_distill.testing.weights import Weights

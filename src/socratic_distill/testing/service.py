@@ -1,50 +1,21 @@
-"""The fake service: models, server runs, checkpoints, planned faults and the record of its calls."""
+"""The fake service client: it opens server runs and sampling clients."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any
 
-from socratic_distill.errors import ConfigError
-from socratic_distill.features import Feature
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.testing.checkpoints import Checkpoints
-from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient, Reading
-from socratic_distill.testing.faults import Fault, FaultPlan, status_error
-from socratic_distill.testing.sampling import Sampler
-from socratic_distill.testing.store import DirectoryStore, MemoryStore, RunInfo, Store
-from socratic_distill.testing.tokenizer import ToyTokenizer
-from socratic_distill.testing.toy_model import ToyModel
+from socratic_distill.config.objectives import Feature
+from socratic_distill.in_process import ServiceFuture, status_error
+from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
+from socratic_distill.testing.faults import Fault
+from socratic_distill.testing.ledger import Ledger
+from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.weights import Weights
 
-T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class CallRecord:
-    """One call that reached the fake service.
-
-    Attributes:
-        call: name of the client method.
-        server_run: the training client's `model_id`; None for calls of no server run.
-        arguments: what matters of the arguments, small.
-        outcome: "done"; "failed", not carried out; "lost", carried out but its answer lost; "unanswered",
-            neither carried out nor answered.
-        error: the error's text, or None.
-    """
-
-    call: str
-    server_run: str | None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    outcome: Literal["done", "failed", "lost", "unanswered"] = "done"
-    error: str | None = None
-
-
-class FakeServiceClient:
+class FakeServiceClient(Ledger):
     """A Tinker service in this object, without network and torch, for tests.
 
     It has the client interface of the SDK (the calls that training needs), and behaves like the service:
@@ -65,9 +36,6 @@ class FakeServiceClient:
         'tinker://fake-0001:train:0/weights/first'
         >>> service.count("save_state")
         1
-
-    Attributes:
-        calls: every call so far, in order.
     """
 
     def __init__(
@@ -96,37 +64,9 @@ class FakeServiceClient:
         Raises:
             ConfigError: `lacks` names what is no such feature.
         """
-        if unknown := sorted(set(lacks) - set(get_args(Feature))):
-            raise ConfigError(f"lacks names {unknown}; the features are {', '.join(get_args(Feature))}")
-        store: Store = MemoryStore() if directory is None else DirectoryStore(Path(directory))
-        self.calls: list[CallRecord] = []
-        self.models = None if models is None else tuple(models)
-        self.max_context_length = max_context_length
-        self.lacks = frozenset(lacks)
-        self.now = now
-        self.tokenizer = ToyTokenizer()
-        self.checkpoints = Checkpoints(store, now)
-        self._store = store
-        self._plan = FaultPlan(faults)
-        self._lock = threading.RLock()
-        self._holes: set[str] = set()
-        self._poisoned: dict[str, Exception] = {}
-        self._loaded: dict[str, ToyModel] = {}
+        super().__init__(directory, faults, models, max_context_length, lacks, now)
         self._session: str | None = None
         self._trained = 0
-        self._sampled = 0
-
-    def count(self, call: str) -> int:
-        """How many calls there were, failed ones included.
-
-        Args:
-            call: name of the client method, such as "sample".
-        """
-        return sum(record.call == call for record in self.calls)
-
-    def model_names(self) -> tuple[str, ...]:
-        """The models offered; where any is, those used so far."""
-        return tuple(self._loaded) if self.models is None else self.models
 
     def create_lora_training_client(
         self,
@@ -208,99 +148,6 @@ class FakeServiceClient:
             return FakeSamplingClient(self, weights.model.name, self.sampler(weights), model_path)
 
         return self.submit("create_sampling_client", create, model_path=model_path, base_model=base_model)
-
-    def submit(
-        self,
-        call: str,
-        action: Callable[[], T],
-        *,
-        server_run: str | None = None,
-        read: Reading | None = None,
-        **arguments: Any,
-    ) -> ServiceFuture[T]:
-        """Carries a call out, records it, and gives its answer as a future.
-
-        Args:
-            call: name of the client method.
-            action: what it does on the service.
-            server_run: the training client's server run.
-            read: what a sampling or scoring call reads.
-            **arguments: for the record.
-        """
-        with self._lock:
-            record, outcome = self._execute(call, server_run, arguments, action)
-            self.calls.append(record)
-        return outcome
-
-    def _execute(
-        self, call: str, server_run: str | None, arguments: dict[str, Any], action: Callable[[], T]
-    ) -> tuple[CallRecord, ServiceFuture[T]]:
-        fault = self._plan.next(call)
-        if fault is not None and fault.error == "never":
-            self._strike(fault, server_run)
-        if server_run in self._holes or (fault is not None and fault.error == "never"):
-            return CallRecord(call, server_run, arguments, "unanswered"), ServiceFuture(Future())
-        try:
-            if server_run in self._poisoned:
-                raise self._poisoned[server_run]
-            if fault is not None and not fault.is_carried_out:
-                self._strike(fault, server_run)
-                raise fault.exception()
-            value = action()
-        except Exception as error:  # whatever goes wrong on the service is the future's to tell
-            record = CallRecord(call, server_run, arguments, "failed", str(error))
-            if fault is not None and fault.error == "submission":
-                return record, ServiceFuture.later(error, fault.seconds)
-            return record, ServiceFuture.failed(error)
-        if fault is None:
-            return CallRecord(call, server_run, arguments), ServiceFuture.of(value)
-        if fault.error == "slow":
-            return CallRecord(call, server_run, arguments), ServiceFuture.later(value, fault.seconds)
-        error = fault.exception()
-        return CallRecord(call, server_run, arguments, "lost", str(error)), ServiceFuture.failed(error)
-
-    def _strike(self, fault: Fault, server_run: str | None) -> None:
-        """What a fault does to the calls behind it."""
-        if server_run is not None and fault.error in ("submission", "never"):
-            self._holes.add(server_run)
-        elif server_run is not None and fault.error == "poisoned":
-            self._poisoned[server_run] = fault.exception()
-
-    def model(self, name: str) -> ToyModel:
-        """The base model of a name.
-
-        Args:
-            name: any name, or one of those that are offered.
-
-        Raises:
-            tinker.BadRequestError: it is not offered.
-        """
-        if self.models is not None and name not in self.models:
-            raise status_error(400, f"base model {name!r} is not offered; there are {', '.join(self.models)}")
-        if name not in self._loaded:
-            self._loaded[name] = ToyModel(name, self.tokenizer)
-        return self._loaded[name]
-
-    def make_weights(self, model_name: str) -> Weights:
-        """Fresh weights over a base model; raises as `model`.
-
-        Args:
-            model_name: name of the base model.
-        """
-        return Weights(self.model(model_name))
-
-    def sampler(self, weights: Weights) -> Sampler:
-        """A sampler on the weights as they are now.
-
-        Args:
-            weights: later training does not show in the sampler.
-        """
-        return Sampler(weights.model, weights.table, self.tokenizer, self.max_context_length)
-
-    def next_sample(self) -> int:
-        """Number of a sample request, from 0; the seed of a request that gives none."""
-        self._sampled += 1
-        return self._sampled - 1
 
     def _create_from(
         self, path: str, base_model: str | None, user_metadata: dict[str, str] | None, with_optimizer: bool

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tinker.types import SampleResponse
 
-from socratic_distill.futures import ServiceFuture
-from socratic_distill.testing.clients import Reading
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing.latency import Latency, PrefixCache, TrainingQueue
+from socratic_distill.testing.ledger import Reading
 from socratic_distill.testing.sampling import Sampler
 from socratic_distill.testing.scripted import ScriptedSampler, ScriptedWeights
 from socratic_distill.testing.service import FakeServiceClient

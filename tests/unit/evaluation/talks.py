@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tests.unit.chat_templates import PLAIN, CharacterTokenizer, ids
+from tests.unit.dialogues.chat_templates import PLAIN, CharacterTokenizer, ids
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed
-from socratic_distill.dialogue import Dialogue, Turn
-from socratic_distill.teacher import ScoredDialogue
+from socratic_distill.dialogues.dialogue import Dialogue, Turn
+from socratic_distill.distillation.scoring import ScoredDialogue
 
 END = ids("<end>")
 

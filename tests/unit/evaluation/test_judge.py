@@ -1,11 +1,11 @@
 import doctest
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from tests.unit.chat_templates import FORCED, make
+from hypothesis import example, given, strategies as st
+from tests.unit.dialogues.chat_templates import FORCED, make
 from tests.unit.evaluation.talks import Voice, talk
 
+from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation import judge as module
 from socratic_distill.evaluation.intervals import Measure
@@ -17,7 +17,6 @@ from socratic_distill.evaluation.judge import (
     load_judge_prompt,
     parse_verdict,
 )
-from socratic_distill.rollout import Speaker
 
 ASKED = talk("It is 11.", "What is 5 + 5?", "Hm, 10.", seed="a", max_turns=1)
 TOLD = talk("It is 11.", "It is 12.", "So it is 12.", seed="b")

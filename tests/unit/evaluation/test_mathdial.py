@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from socratic_distill import Seed
-from socratic_distill.dialogue import Dialogue, Turn
+from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation import mathdial
 from socratic_distill.evaluation.mathdial import rounds, success_at_k, telling_at_k, turns_to_success

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.talks import scored, talk
 
+from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import MEASURES
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.judge import judge_measures
 from socratic_distill.evaluation.measures import leaks, measure
 from socratic_distill.evaluation.solving import solve_measures
-from socratic_distill.metrics import dialogue_metrics
-from socratic_distill.teacher import ScoredDialogue
+from socratic_distill.training.metrics import dialogue_metrics
 
 ASKED = talk("It is 11.", "What is 5 + 5?", "Hm, 10.", "And 2 more?", "So it is 12.", seed="a")
 TOLD = talk("It is 11.", "It is 12.", "So it is 12.", seed="b")

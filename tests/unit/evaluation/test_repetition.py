@@ -1,8 +1,7 @@
 import doctest
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from socratic_distill.evaluation import repetition as module
 from socratic_distill.evaluation.repetition import repetition

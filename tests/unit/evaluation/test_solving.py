@@ -1,15 +1,15 @@
 from typing import Any, cast
 
 import pytest
-from tests.unit.chat_templates import PLAIN, ids, make
+from tests.unit.dialogues.chat_templates import PLAIN, ids, make
 from tests.unit.evaluation.talks import Voice, talk
 
-from socratic_distill.dialogue import Message
+from socratic_distill.config.objectives import Wanted
+from socratic_distill.dialogues.cast import Cast, Panel, Speaker
+from socratic_distill.dialogues.dialogue import Message
+from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.solving import SolveRates, final_messages, solve_measures, solve_rates
-from socratic_distill.panel import Panel, Wanted
-from socratic_distill.prompts import load_prompts
-from socratic_distill.rollout import Cast, Speaker
 
 ALTERNATING = (
     "{% for m in messages[2:] %}{% if m.role == messages[loop.index0 + 1].role %}"

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from socratic_distill.tiny import MODEL_DIR
+from socratic_distill.local.tiny import MODEL_DIR
 
 PROMPTS = [[7, 8, 9, 20, 21], [7, 8, 30], [40, 41, 42, 43, 44, 45, 46, 47, 48]]
 

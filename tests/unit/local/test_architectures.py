@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from socratic_distill import DamagedWeights, UnsupportedModel
-from socratic_distill.export import export_merged
 from socratic_distill.local import LocalServiceClient, adapters, layers, proof
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.targets import find_targets
+from socratic_distill.outputs.exports.merged import export_merged
 
 BY_DEFAULT = ("Falcon", "GPT2", "GPTNeoX", "OPT", "Phi3", "Mixtral", "Qwen3Moe", "Glm4Moe")
 NAMES = [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]

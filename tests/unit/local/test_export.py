@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from socratic_distill import CheckpointNotFound, ConfigError, DamagedWeights
 from socratic_distill.cli import main
-from socratic_distill.export import export_merged
 from socratic_distill.local import LocalServiceClient
-from socratic_distill.tiny import MODEL_DIR
+from socratic_distill.local.tiny import MODEL_DIR
+from socratic_distill.outputs.exports.merged import export_merged
 
 _ALONE = """
 import json, sys, warnings

@@ -26,7 +26,7 @@ from engine_data import (
 from safetensors.torch import load_file
 
 from socratic_distill import LocalEngineError
-from socratic_distill.lanes import LANE
+from socratic_distill.in_process import LANE
 from socratic_distill.local import LocalServiceClient, batches
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.sampling import carry_out

@@ -23,7 +23,7 @@ from socratic_distill.local import LocalServiceClient, attention, base_model, dr
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
-from socratic_distill.tiny import MODEL_DIR
+from socratic_distill.local.tiny import MODEL_DIR
 
 # float64 proves the formulas, fp32 is what runs. The bounds: on log-probabilities, absolute; on a loss, as a share of
 # the sum of its terms' sizes, since the sum itself may cancel; on a gradient, as a share of the tensor's norm.

@@ -11,11 +11,11 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from socratic_distill import DamagedWeights, LocalEngineError, UntrustedConfig
-from socratic_distill.export import export_merged
+from socratic_distill.config.grant import Grant
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.saved_adapters import read_adapter_config
-from socratic_distill.tiny import MODEL_DIR
-from socratic_distill.trust import Grant
+from socratic_distill.local.tiny import MODEL_DIR
+from socratic_distill.outputs.exports.merged import export_merged
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from tinker import ModelInput, SamplingParams
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
 from socratic_distill import LocalEngineError, RenderingError, build_socratic_config, train
-from socratic_distill.codec import Codec
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.local import LocalServiceClient
-from socratic_distill.rendering import Renderer
-from socratic_distill.tiny import MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.local.tiny import MODEL_DIR, TRAIN_SEEDS
 
 
 def save_model(directory, rows=None, **changes):
@@ -186,7 +186,7 @@ def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
 def test_check_says_what_of_the_tutor_is_trained(tmp_path):
     from architectures import save_architecture
 
-    from socratic_distill.checking import preflight
+    from socratic_distill.training.preflight import preflight
 
     model = save_architecture(tmp_path / "model", "Mixtral")
     config = config_of(model, tmp_path / "run", None)

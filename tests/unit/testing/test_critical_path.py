@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
 from socratic_distill import train_async
-from socratic_distill.futures import ServiceFuture
+from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.critical_path import observed, on_policy, training_cycle

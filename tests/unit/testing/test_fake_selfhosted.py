@@ -15,12 +15,12 @@ from socratic_distill import (
     load_checkpoints,
     train,
 )
-from socratic_distill.evaluation.during import Evaluations
 from socratic_distill.evaluation.stored import load_evaluations
-from socratic_distill.journal import Journal
-from socratic_distill.pruning import delete, find_surplus
-from socratic_distill.state_paths import full_path
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.pruning import delete, find_surplus
+from socratic_distill.service.paths import full_path
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, SelfHostedServiceClient
+from socratic_distill.training.evaluations import Evaluations
 
 URL = "http://server.invalid:8104"
 NAMES = ("tutor_model_name", "student_model_name", "teacher_model_name")

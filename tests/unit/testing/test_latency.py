@@ -1,8 +1,7 @@
 """The training cycle and the prefix cache of the latency model."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from socratic_distill.testing.latency import Latency, ModelSpeed, PrefixCache, TrainingQueue
 

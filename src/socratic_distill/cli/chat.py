@@ -1,0 +1,27 @@
+"""`chat`: talk to the trained tutor of a run."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.config.log_path import given_path
+
+if TYPE_CHECKING:
+    from socratic_distill.cli.options import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
+    parser.add_argument("log_path", type=given_path, help="directory of the run")
+    parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
+    add_options(parser, "base_url", "files", "code")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Talks until an empty line."""
+    from socratic_distill.cli.conversation import chat
+
+    chat(parsed.log_path, question=parsed.question, **allowed(parsed))
+    return 0

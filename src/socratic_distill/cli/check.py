@@ -1,0 +1,56 @@
+"""`check`: what keeps a run from starting, found out without starting it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.config.log_path import given_file
+from socratic_distill.text import show
+
+if TYPE_CHECKING:
+    from socratic_distill.cli.options import Commands
+    from socratic_distill.training.preflight import Preflight
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("check", help="look for all that keeps a run from starting, without starting it")
+    parser.add_argument(
+        "source",
+        type=given_file,
+        metavar="SCRIPT_OR_CONFIG",
+        help="a Python script, which runs up to its first call of train, evaluate or compare; a config.json; or the "
+        "directory of a run",
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="arguments of the script")
+    add_options(parser, "base_url", "files", "code")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Looks; 1 where something is in the way."""
+    from socratic_distill.cli.scripted_config import find_config
+    from socratic_distill.training.preflight import preflight
+
+    if parsed.source.suffix != ".py":
+        # What follows a script is the script's; what follows a directory was swallowed as if it were.
+        options = argparse.ArgumentParser("socratic-distill check", add_help=False)
+        add_options(options, "base_url", "files", "code")
+        given = {name: value for name, value in vars(options.parse_args(parsed.arguments)).items() if value}
+        vars(parsed).update(given)
+    found = find_config(parsed.source, parsed.arguments, **allowed(parsed))
+    seen = preflight(found.config, service_client=found.service_client, rest_client=found.rest_client)
+    _show(found.config.log_path, seen)
+    seen.raise_problems()
+    return 0
+
+
+def _show(log_path: str, seen: "Preflight") -> None:
+    for field, name in seen.models.items():
+        show(f"{field}: {name}")
+    if seen.start is not None:
+        show(f"start: {type(seen.start).__name__}")
+    if seen.lora is not None:
+        show(seen.lora)
+    if not seen.problems:
+        show(f"{log_path}: nothing keeps the run from starting")

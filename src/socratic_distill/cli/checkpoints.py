@@ -1,0 +1,135 @@
+"""`checkpoints`: what a run saved, as a table; pruned, or recorded again."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.config.log_path import given_path
+from socratic_distill.errors import ConfigError
+from socratic_distill.text import show
+
+if TYPE_CHECKING:
+    from socratic_distill.cli.options import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("checkpoints", help="list, prune or rebuild the checkpoints of a run")
+    parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["list", "prune", "rebuild", "claim"],
+        default="list",
+        help="list (the default); prune: delete superseded and surplus checkpoints that the run saved; rebuild: record "
+        "again what the service holds; claim: take over what a copy was copied from, once that is gone",
+    )
+    parser.add_argument("--json", action="store_true", help="list for programs")
+    parser.add_argument("--yes", action="store_true", help="prune or claim without asking")
+    parser.add_argument("--server-run", action="append", help="rebuild from this server run; may be given again")
+    add_options(parser, "base_url")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Lists, prunes, rebuilds or claims."""
+    from socratic_distill.run.cloud.reading import readable
+    from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
+
+    directory = readable(parsed.log_path)
+    if not directory.is_dir():
+        raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
+    if not any((directory / name).exists() for name in (JOURNAL, CONFIG, BESIDE_ANOTHER)):
+        raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
+    parsed.directory = directory
+    return {"list": _list, "prune": _prune, "rebuild": _rebuild, "claim": _claim}[parsed.action](parsed)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from socratic_distill.cli.journal_table import checkpoint_summary, checkpoint_table
+    from socratic_distill.outputs.display.console import TextConsole
+
+    summary = checkpoint_summary(parsed.directory) | {"log_path": str(parsed.log_path)}
+    if parsed.json:
+        show(json.dumps(summary, indent=2))
+    else:
+        console = TextConsole()
+        # Paths are there to be copied: in a file or a pipe they are never broken over lines.
+        wide = console if console.is_terminal else TextConsole(width=300)
+        wide.print(checkpoint_table(summary))
+    return 0
+
+
+def _prune(parsed: argparse.Namespace) -> int:
+    from socratic_distill.local.saved_paths import where_it_lies
+    from socratic_distill.run.directory import RunDirectory
+    from socratic_distill.run.journal import Journal
+    from socratic_distill.run.ownership import Ownership
+    from socratic_distill.run.pruning import delete, find_surplus, sort_by_owner
+    from socratic_distill.run.spoilt_rows import first_spoilt_step
+    from socratic_distill.service.waiting import run_blocking
+
+    rest = _open_rest(parsed)
+    with RunDirectory(parsed.log_path) as run:
+        journal = run.checkpoints
+        spoilt = first_spoilt_step(run.path)
+        found = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest, spoilt), "find_surplus")
+        ownership = Ownership(run.path, run.identity, rest)
+        surplus, others = run_blocking(lambda: sort_by_owner(found, ownership, rest), "sort_by_owner")
+        for one in surplus:
+            show(f"{where_it_lies(run.path, one.path)}  (batch {one.record.batch}, {one.reason})")
+        for one in others:
+            show(f"{one.path}  (batch {one.record.batch}, not ours: this directory did not save it)")
+        if others:
+            show(
+                f"{len(others)} are left alone; if the run that saved them is gone, `checkpoints RUN claim` takes them"
+            )
+        if not surplus:
+            show("nothing to delete")
+        elif parsed.yes or _agreed(f"Delete these {len(surplus)} checkpoints on the service? [y/N] "):
+            run_blocking(lambda: delete(journal, rest, surplus), "delete")
+            show(f"deleted {len(surplus)}")
+        else:
+            show("nothing was deleted")
+    return 0
+
+
+def _rebuild(parsed: argparse.Namespace) -> int:
+    from socratic_distill.run.checkpoints import CheckpointManager
+
+    added = CheckpointManager(parsed.log_path).rebuild(_open_rest(parsed), parsed.server_run)
+    show(f"recorded {added} checkpoints")
+    return 0
+
+
+def _claim(parsed: argparse.Namespace) -> int:
+    from socratic_distill.run.directory import RunDirectory
+    from socratic_distill.run.identity import claim
+    from socratic_distill.run.orphans import server_runs_of
+
+    with RunDirectory(parsed.log_path) as run:
+        identity = claim(run.path, run.url, [one.id for one in server_runs_of(run.path)])
+        show(f"{parsed.log_path} takes over the saves of {', '.join((identity.run_id, *identity.claimed))}.")
+        show("From then on pruning and training here may delete them. Another directory that needs them would break.")
+        if not parsed.yes and not _agreed("Are the directories that this one was copied from gone? [y/N] "):
+            show("nothing was claimed")
+            return 0
+        run.check()
+        identity.write(run.path)
+        show("claimed")
+    return 0
+
+
+def _open_rest(parsed: argparse.Namespace) -> object:
+    from socratic_distill.run.directory import config_of
+    from socratic_distill.service.connect import open_service
+
+    return open_service(config_of(parsed.log_path, **allowed(parsed))).rest
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,94 @@
+"""Talk to the tutor of a run: the person at the keyboard is the student."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, Unpack
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.grant import Allowed
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.cast import Speaker
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.dialogue import Message, Turn
+from socratic_distill.dialogues.prompts import load_prompts
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.errors import CheckpointNotFound
+from socratic_distill.run.checkpoints import load_checkpoints
+from socratic_distill.run.directory import config_of
+from socratic_distill.service.connect import connect, get_tokenizer, open_sampling_client
+from socratic_distill.service.failures import failure
+from socratic_distill.text import show, shown
+
+
+def chat(
+    log_path: str | os.PathLike[str],
+    question: str | None = None,
+    *,
+    service_client: Any = None,
+    read: Callable[[str], str] = input,
+    write: Callable[[str], None] = show,
+    **allowed: Unpack[Allowed],
+) -> None:
+    """Talks with the tutor of a run's newest sampler weights until the person sends an empty line.
+
+    Args:
+        log_path: directory of the run.
+        question: the problem; None takes the run's first seed.
+        service_client: as for `train`; None opens the run's own service.
+        read: asks the person for a line.
+        write: shows lines, whose control characters are escaped already.
+        **allowed: `base_url`, `allow_files` and `allow_code`, as for `load_config`.
+
+    Raises:
+        ConfigError: there is no run in log_path.
+        UntrustedConfig: the run's config asks for a server, files or code that were not allowed.
+        CheckpointNotFound: the run has no sampler weights.
+        ServiceError: the service failed to open them, as when they have expired, or failed a reply.
+    """
+    config = config_of(log_path, **allowed)
+    samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
+    if not samplers:
+        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    if question is None:
+        check_files(config, "seeds")
+        seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
+    else:
+        seed = Seed(id="chat", question=question, expected_answer="0")
+    prompt = load_prompts(config).for_tutor(seed)
+    service = asyncio.run(connect(config, service_client, None)).client
+    write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))
+    speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
+    talk = [Message("system", prompt)]
+    turn = 0
+    while line := _ask(read):
+        talk.append(Message("user", line))
+        sample_seed = stable_seed(config.seed, "chat", turn)
+        (reply,) = asyncio.run(_speak(speaker, speaker.renderer.prompt(talk), sample_seed))
+        talk.append(Message("assistant", tokens=reply.history))
+        write(shown(f"tutor> {reply.text}"))
+        turn += 1
+
+
+async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
+    client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
+    name = full_model_name(config.tutor_model_name)
+    renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking, config.system_role)
+    return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
+
+
+async def _speak(speaker: Speaker, prompt: tuple[int, ...], seed: int) -> list[Turn]:
+    try:
+        return await speaker.speak(prompt, seed)
+    except Exception as error:
+        raise failure("the tutor's reply", error) from error
+
+
+def _ask(read: Callable[[str], str]) -> str:
+    try:
+        return read("you> ").strip()
+    except EOFError:
+        return ""

@@ -1,0 +1,79 @@
+"""`evaluate`: tutors of a run side by side, on the same seeds."""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.config.log_path import given_file, given_path
+from socratic_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from socratic_distill.cli.options import Commands
+    from socratic_distill.config.grant import Grant
+
+
+_WORDS = ("base", "teacher", "final")
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("evaluate", help="measure tutors of a run side by side, on the same seeds")
+    parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
+    parser.add_argument(
+        "--tutor",
+        type=os.path.expanduser,
+        action="append",
+        metavar="TUTOR",
+        help="'base', 'teacher', 'final', a batch number, sampler weights or a base model; may be given again. Left "
+        "out: base and final",
+    )
+    parser.add_argument("--seeds", type=given_file, metavar="FILE", help="seeds file; left out, the held-out ones")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of seeds taken from --seeds")
+    parser.add_argument("--dialogues", type=int, metavar="N", help="dialogues on each seed; left out, the run's")
+    parser.add_argument("--solve-samples", type=int, metavar="K", help="answers sampled for the student's solve rates")
+    parser.add_argument(
+        "--judge",
+        type=os.path.expanduser,
+        metavar="MODEL",
+        help="model that is asked whether the answer was given away",
+    )
+    parser.add_argument("--out", type=given_file, metavar="FILE", help="write measures and dialogues as JSON too")
+    add_options(parser, "base_url", "files", "code")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Plays, and prints the table."""
+    from socratic_distill.dialogues.seeds import load_seeds
+    from socratic_distill.evaluation import compare, comparison_table
+    from socratic_distill.files.durable import write_atomically
+    from socratic_distill.outputs.display.console import TextConsole
+    from socratic_distill.run.directory import config_of
+
+    if parsed.limit is not None and parsed.seeds is None:
+        raise ConfigError(f"--limit {parsed.limit} has no --seeds to apply to; give a seeds file with it")
+    if parsed.out is not None and parsed.out.is_dir():
+        raise ConfigError(f"--out {parsed.out} is a directory; expected the file to write")
+    config, changes = config_of(parsed.log_path, **allowed(parsed)), dict[str, Any]()
+    if parsed.dialogues is not None:
+        changes["eval_dialogues_per_seed"] = parsed.dialogues
+    if parsed.solve_samples is not None:
+        changes["eval_solve_samples"] = parsed.solve_samples
+    if parsed.judge is not None:
+        changes["judge"] = {"model_name": parsed.judge}
+    config = type(config)(**(dict(config) | changes)).granted(_with_named(config.grant, parsed))
+    seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
+    found = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
+    TextConsole().print(comparison_table({name: one.measures for name, one in found.items()}))
+    if parsed.out is not None:
+        write_atomically(parsed.out, json.dumps({name: one.row() for name, one in found.items()}) + "\n")
+    return 0
+
+
+def _with_named(grant: "Grant | None", parsed: argparse.Namespace) -> "Grant | None":
+    """What the run may do, and load what the command line names."""
+    named = {one for one in parsed.tutor or () if one not in _WORDS and not one.isdecimal()}
+    return None if grant is None else replace(grant, named=frozenset(named | ({parsed.judge} - {None})))

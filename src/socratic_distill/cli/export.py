@@ -1,0 +1,129 @@
+"""`export`: a run's tutor, dialogues or figures for other programs."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from socratic_distill.cli.options import add_options
+from socratic_distill.config.log_path import given_file, given_path
+from socratic_distill.text import show
+
+if TYPE_CHECKING:
+    from socratic_distill.cli.options import Commands
+    from socratic_distill.outputs.exports import Choice, Exported
+
+
+_STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
+# What goes with which of the outputs; None is an option that was not given.
+_OPTIONS = {
+    "dtype": ("merge",),
+    "allow_code": ("merge",),
+    "allow_files": ("merge", "messages", "dataset"),
+    "solved": ("messages", "dataset"),
+    "not_told": ("messages", "dataset"),
+    "steps": ("messages", "dataset"),
+    "system_prompt": ("messages", "dataset"),
+    "tokens": ("dataset",),
+}
+
+
+def add_parser(commands: "Commands") -> None:
+    """Adds the command."""
+    parser = commands.add_parser("export", help="write a run's tutor, dialogues or figures for other programs")
+    parser.add_argument(
+        "source", type=given_path, metavar="LOG_PATH", help="directory of the run, its URL, or of saved weights"
+    )
+    outputs = parser.add_mutually_exclusive_group(required=True)
+    outputs.add_argument(
+        "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"
+    )
+    outputs.add_argument(
+        "--messages", type=given_file, metavar="FILE", help="dialogues as OpenAI-style messages (JSONL)"
+    )
+    outputs.add_argument(
+        "--dataset", type=given_file, metavar="DIR", help="dialogues as a Hugging Face datasets folder"
+    )
+    outputs.add_argument("--csv", type=given_file, metavar="FILE", help="metrics.jsonl as a table")
+    merging = parser.add_argument_group("with --merge")
+    merging.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16"],
+        help="of what is written; auto, the default: as the base model is stored",
+    )
+    talks = parser.add_argument_group("with --messages and --dataset")
+    talks.add_argument("--solved", action="store_true", default=None, help="only what the student solved, told or not")
+    talks.add_argument(
+        "--not-told", action="store_true", default=None, help="only what holds the answer in no tutor turn"
+    )
+    talks.add_argument("--steps", type=_steps, metavar="A:B", help="only steps from A on and before B; both may lack")
+    talks.add_argument(
+        "--system-prompt", action="store_true", default=None, help="begin with the tutor's prompt and the problem"
+    )
+    talks.add_argument(
+        "--tokens", action="store_true", default=None, help="with --dataset: tokens and log-probabilities too"
+    )
+    add_options(parser, "files", "code")
+    parser.set_defaults(command=run, usage_error=parser.error)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Writes the one output that was asked for."""
+    output = next(name for name in ("merge", "messages", "dataset", "csv") if getattr(parsed, name) is not None)
+    for option, outputs in _OPTIONS.items():
+        if getattr(parsed, option) is not None and output not in outputs:
+            flag = option.replace("_", "-")
+            parsed.usage_error(f"--{flag} goes with {' and '.join(f'--{one}' for one in outputs)}, not with --{output}")
+    {"merge": _merge, "messages": _messages, "dataset": _dataset, "csv": _csv}[output](parsed)
+    return 0
+
+
+def _merge(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports.merged import export_merged
+
+    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
+    merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", **trust)
+    show(f"{merged}, merged into its base model, is in {parsed.merge}")
+
+
+def _messages(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports import export_messages
+
+    options = {"system_prompt": bool(parsed.system_prompt), "allow_files": bool(parsed.allow_files)}
+    _tell(export_messages(parsed.source, parsed.messages, _choice(parsed), **options), parsed.messages)
+
+
+def _dataset(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports import export_dataset
+
+    options = {"system_prompt": bool(parsed.system_prompt), "tokens": bool(parsed.tokens)}
+    options["allow_files"] = bool(parsed.allow_files)
+    _tell(export_dataset(parsed.source, parsed.dataset, _choice(parsed), **options), parsed.dataset)
+
+
+def _csv(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports import export_csv
+
+    show(f"{export_csv(parsed.source, parsed.csv)} steps are in {parsed.csv}")
+
+
+def _choice(parsed: argparse.Namespace) -> "Choice":
+    from socratic_distill.outputs.exports import Choice
+
+    first, stop = parsed.steps or (0, None)
+    return Choice(bool(parsed.solved), bool(parsed.not_told), first, stop)
+
+
+def _tell(exported: "Exported", out: Path) -> None:
+    why = f"{exported.left_out} failed, are recorded or have a side that says nothing"
+    rest = [f"{exported.not_chosen} not chosen"] * bool(exported.not_chosen) + [why] * bool(exported.left_out)
+    show(f"{exported.written} dialogues are in {out}" + (f" (left out: {'; '.join(rest)})" if rest else ""))
+
+
+def _steps(text: str) -> tuple[int, int | None]:
+    """`A:B` as the first step and the one to stop before."""
+    match = _STEPS.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no A:B, such as 10:20, 10: or :20")
+    first, stop = match.groups()
+    return int(first or 0), int(stop) if stop else None

@@ -1,0 +1,61 @@
+"""Options that several commands take: what the user allows a run directory to ask for."""
+
+import argparse
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from socratic_distill.config.grant import Allowed
+from socratic_distill.config.known_servers import origin, remember_server
+from socratic_distill.errors import ConfigError
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_options(parser: Any, *options: str) -> None:
+    """Adds the options that a command on a run directory takes.
+
+    Args:
+        parser: the command's.
+        *options: of "base_url", "files" and "code".
+    """
+    group = parser.add_argument_group(
+        "trust", "A run directory is data: what its config.json asks for beyond itself needs your word."
+    )
+    if "base_url" in options:
+        group.add_argument(
+            "--base-url",
+            metavar="URL",
+            help="server that requests and the key may go to; remembered for later commands, on any directory",
+        )
+    if "files" in options:
+        group.add_argument(
+            "--allow-files",
+            action="store_true",
+            default=None,
+            help="read files that it names outside the directory; ask a model hub",
+        )
+    if "code" in options:
+        group.add_argument(
+            "--allow-code",
+            action="store_true",
+            default=None,
+            help="run code that it names: reward functions, models' own code",
+        )
+
+
+def allowed(parsed: argparse.Namespace) -> Allowed:
+    """What the user allows, as the library takes it; a server that is named is remembered.
+
+    Raises:
+        ConfigError: --base-url is no server's URL.
+    """
+    url = getattr(parsed, "base_url", None)
+    if url is not None:
+        if origin(url) is None:
+            raise ConfigError(f"--base-url {url!r} is no server's URL; expected one such as http://gpu-box:8000")
+        remember_server(url)
+    return {
+        "base_url": url,
+        "allow_files": bool(getattr(parsed, "allow_files", None)),
+        "allow_code": bool(getattr(parsed, "allow_code", None)),
+    }

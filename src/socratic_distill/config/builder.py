@@ -1,0 +1,129 @@
+"""`build_socratic_config`: the config by its usual arguments, and all others as typed keywords."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.objectives import Objective
+from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.sections import DEFAULT_PROFILE
+from socratic_distill.config.values import Schedule
+
+SeedsFiles = Sequence[tuple[str | os.PathLike[str], int | None]]
+
+
+class SocraticOptions(TypedDict, total=False):
+    """The optional fields of `SocraticConfig` that `build_socratic_config` takes as keywords."""
+
+    load_checkpoint_path: str | os.PathLike[str] | None
+    trust_remote_code: bool
+    kl_penalty_coef: float
+    kl_discount_factor: float
+    loss_fn: Literal["importance_sampling", "ppo", "cispo"]
+    objective: Objective | Mapping[str, Any]
+    rewards: Sequence[Reward | Mapping[str, Any]]
+    reward_coef: float
+    cut_replies: Literal["keep", "mask", "penalize"]
+    cut_penalty: float
+    train_thinking: bool
+    skip_first_tokens: int
+    recordings: Recordings | Mapping[str, Any] | None
+    teacher_checkpoint_path: str | os.PathLike[str] | None
+    teacher_lag_steps: int | None
+    teachers: Sequence[Teacher | Mapping[str, Any]]
+    teacher_average: Literal["log_mean", "mixture"] | None
+    teacher_sees_answer: bool
+    lora_rank: int
+    temperature: float
+    student_max_tokens: int | None
+    max_context_tokens: int | None
+    tutor_enable_thinking: bool
+    student_enable_thinking: bool
+    teacher_enable_thinking: bool
+    tutor_prompt_file: str | os.PathLike[str] | None
+    student_prompt_file: str | os.PathLike[str] | None
+    teacher_prompt_file: str | os.PathLike[str] | None
+    system_role: Literal["require", "merge"]
+    lr_schedule: Literal["constant", "linear", "cosine"]
+    lr_warmup_steps: int
+    adam_beta1: float
+    adam_beta2: float
+    adam_eps: float
+    weight_decay: float
+    grad_clip_norm: float
+    num_substeps: int
+    max_turns_schedule: Schedule | Mapping[str, Any] | None
+    epochs: int
+    max_steps: int | None
+    save_every: int | None
+    save_every_seconds: float | None
+    rolling_save_every: int | None
+    sampler_ttl_seconds: int | None
+    periodic_ttl_seconds: int | None
+    rolling_ttl_seconds: int | None
+    max_failed_saves: int
+    max_recoveries: int
+    opening_timeout_seconds: float
+    answer_timeout_seconds: float | None
+    allow_config_changes: Sequence[str]
+    max_staleness: int
+    groups_per_minibatch: int
+    seed: int
+    max_concurrent_dialogues: int
+    max_failed_fraction: float
+    eval_every: int | None
+    eval_seeds: int
+    eval_dialogues_per_seed: int
+    eval_solve_samples: int
+    judge: Judge | Mapping[str, Any] | None
+    display: Literal["auto", "plain", "off"]
+    write_report: bool
+    trackers: Sequence[Literal["wandb", "trackio", "tensorboard"]]
+    tracker_project: str
+    tracker_name: str | None
+    prices: Mapping[str, Price | Mapping[str, Any]]
+    max_cost_usd: float | None
+
+
+def build_socratic_config(
+    tutor_model_name: str,
+    student_model_name: str,
+    teacher_model_name: str,
+    learning_rate: float,
+    max_tokens: int,
+    log_path: str | os.PathLike[str],
+    student_profile: str = DEFAULT_PROFILE,
+    groups_per_batch: int = 8,
+    num_envs: int = 4,
+    max_turns: int = 20,
+    seeds_file: str | os.PathLike[str] | None = None,
+    seeds_limit: int | None = None,
+    seeds_files: SeedsFiles | None = None,
+    base_url: str | None = None,
+    **kwargs: Unpack[SocraticOptions],
+) -> SocraticConfig:
+    """Builds the config of a run; every argument is a field of `SocraticConfig`, described there.
+
+    Args:
+        tutor_model_name: base model of the tutor, the model that is trained.
+        student_model_name: model that plays the student.
+        teacher_model_name: model that scores the tutor's tokens.
+        learning_rate: Adam learning rate, > 0.
+        max_tokens: longest tutor reply, in tokens.
+        log_path: directory of the run; the same directory resumes the run.
+        student_profile: who the student is, for seeds without a profile of their own.
+        groups_per_batch: seeds in a batch.
+        num_envs: dialogues on each seed of a batch.
+        max_turns: most tutor turns in a dialogue.
+        seeds_file: JSONL file of seeds; None takes seeds_files, or the built-in problems.
+        seeds_limit: number of seeds taken from seeds_file; None takes all.
+        seeds_files: several (path, limit), read in order.
+        base_url: None for Tinker, "local", or the http(s) URL of a server of the same API.
+        **kwargs: any other field of `SocraticConfig`.
+
+    Raises:
+        ConfigError: a field is unknown, or its value cannot be meant.
+    """
+    named = {name: value for name, value in locals().items() if name != "kwargs"}
+    return SocraticConfig(**named, **kwargs)  # pyright: ignore[reportArgumentType]

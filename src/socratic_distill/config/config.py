@@ -1,0 +1,79 @@
+"""The typed config of a run, validated when it is built.
+
+Building a config reads nothing but whether the seeds files exist; no network, no models.
+"""
+
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
+
+from socratic_distill.config.grant import Grant
+from socratic_distill.config.messages import explain, plain, refuse_unknown
+from socratic_distill.config.paths import STORED_AS, stored_paths
+from socratic_distill.config.rules import check_fields
+from socratic_distill.config.sections import Fields
+from socratic_distill.errors import ConfigError
+from socratic_distill.text import get_logger, without_user
+
+_log = get_logger(__name__)
+
+
+class SocraticConfig(Fields):
+    """Everything that decides what a run does. Frozen; unknown fields are refused."""
+
+    _grant: Grant | None = PrivateAttr(None)
+
+    if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
+
+        def __init__(self, **data: Any) -> None:
+            """Checks the fields, alone and together.
+
+            Args:
+                **data: the fields, described at each; in a run's config.json also what its paths meant.
+
+            Raises:
+                ConfigError: a field is unknown, or its value cannot be meant.
+            """
+            stored = data.pop(STORED_AS, None)
+            refuse_unknown(data, type(self).model_fields, "config")
+            data = plain(data)
+            try:
+                with stored_paths(stored):
+                    super().__init__(**data)
+                return
+            except ValidationError as error:
+                problems = explain(error, type(self))
+            raise ConfigError(problems)  # outside the handler: pydantic's error, with what was given, is no context
+
+    @property
+    def grant(self) -> Grant | None:
+        """What a config that was read from a file may do; None: a script built it, and it may do anything."""
+        return self._grant
+
+    def granted(self, grant: Grant | None) -> Self:
+        """The same config with another grant.
+
+        Args:
+            grant: what it may do.
+        """
+        copy = self.model_copy()
+        copy._grant = grant
+        return copy
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal; where a config was read from does not count."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _leave_out_password(cls, url: Any) -> Any:
+        """The SDK would not send it, and it would stand in every file and message that has the URL."""
+        plain = without_user(url) if isinstance(url, str) else url
+        if plain != url:
+            _log.warning("base_url: the user and password before the host are left out; the key is TINKER_API_KEY")
+        return plain
+
+    @model_validator(mode="after")
+    def _check_fields_together(self) -> Self:
+        check_fields(self)
+        return self

@@ -1,0 +1,64 @@
+"""What pydantic finds wrong with a config, in our words."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from socratic_distill.errors import ConfigError
+from socratic_distill.text import redacted
+
+_LONGEST = 200  # characters of a value in a message
+
+
+def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Refuses a field that is not known, and names the closest one.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    names = sorted(known)
+    for name in data:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the fields are: {', '.join(names)}"
+            raise ConfigError(f"unknown {what} field {name!r}; {hint}")
+
+
+def plain(value: Any) -> Any:
+    """A value with numpy's numbers and booleans as Python's, in mappings, lists and tuples too."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    # By its dtype, since importing a config should not need numpy.
+    as_python = {"i": int, "u": int, "f": float, "b": bool}.get(kind)
+    return value if as_python is None or getattr(value, "ndim", None) != 0 else as_python(value)
+
+
+def _quoted(value: object) -> str:
+    """A value as it was given, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line a problem: the field, what was given without secrets, what was expected."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        reason = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            lines.append(f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}")
+        elif problem["type"] == "union_tag_not_found":
+            lines.append(f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'")
+        elif field:
+            lines.append(f"{field}={_quoted(problem['input'])}: {reason[0].lower() + reason[1:]}")
+        else:
+            lines.append(reason)
+    return redacted("; ".join(lines))

@@ -1,0 +1,176 @@
+"""Settings that do not go together. Pure; `config.py` asks it whenever a config is built."""
+
+import os
+
+from socratic_distill.config.log_path import is_url, why_not
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.objectives import Divergence, SampledReverseKL, divergences
+from socratic_distill.config.paths import resolved
+from socratic_distill.config.sections import Fields
+
+_MOST_DIALOGUES = 1_000_000  # all of them are held in memory
+# What compares with one teacher's own likeliest tokens.
+_OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
+
+
+def check_fields(config: Fields) -> None:
+    """Refuses settings that contradict each other, or of which one would have no effect.
+
+    Raises:
+        ValueError: says which, and what to change.
+    """
+    _check_sources(config)
+    _check_objective(config)
+    _check_teachers(config)
+    _check_schedules(config)
+    _check_evaluation(config)
+
+
+def _check_sources(config: Fields) -> None:
+    if config.seeds_file is not None and config.seeds_files is not None:
+        raise ValueError("seeds_file and seeds_files are both set; keep one of them")
+    if config.seeds_limit is not None and config.seeds_file is None:
+        raise ValueError(
+            f"seeds_limit={config.seeds_limit} has no seeds_file to apply to; set seeds_file, or give each "
+            "of seeds_files its own limit"
+        )
+    if config.seeds_files is not None and not config.seeds_files:
+        raise ValueError("seeds_files is empty; give at least one (path, limit), or None")
+    if config.base_url not in (None, "local") and not str(config.base_url).startswith(("http://", "https://")):
+        raise ValueError(
+            f"base_url={config.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
+        )
+    if (told := why_not(config.log_path)) is not None:
+        raise ValueError(told)
+    if config.base_url == "local" and is_url(config.log_path):
+        raise ValueError(
+            f"log_path={config.log_path!r} is in a store, and base_url='local' keeps its weights on this machine, in "
+            "log_path; take a local log_path, or a service that keeps the weights"
+        )
+    known = {*type(config).model_fields, "seeds"}
+    if unknown := [name for name in config.allow_config_changes if name not in known]:
+        raise ValueError(f"allow_config_changes names {unknown}; expected names of config fields, or 'seeds'")
+    paths = [("seeds file", config.seeds_file), *(("seeds file", path) for path, _ in config.seeds_files or ())]
+    paths += [("recordings file", path) for path in (config.recordings.files if config.recordings else ())]
+    for what, path in paths:
+        if path is not None and not os.path.isfile(resolved(path)):
+            raise ValueError(f"{what} {path!r} does not exist (looked in {os.getcwd()})")
+
+
+def _check_objective(config: Fields) -> None:
+    recordings = config.recordings
+    active = _active(config)
+    sampled = [one for one in active if isinstance(one, SampledReverseKL)]
+    kinds = ", ".join(dict.fromkeys(one.kind for one in active)) or "supervised"
+    if not sampled and config.kl_discount_factor:
+        raise ValueError(
+            f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it is of 'sampled_reverse_kl'"
+        )
+    has_advantages = sampled or config.rewards or config.cut_replies == "penalize"
+    if not has_advantages and config.loss_fn != "importance_sampling":
+        raise ValueError(
+            f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which is trained by cross_entropy; leave it out, or "
+            "add rewards or 'sampled_reverse_kl'"
+        )
+    if not config.plays_dialogues and (config.rewards or config.objective != SampledReverseKL()):
+        raise ValueError(
+            "recordings.on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect; set "
+            "recordings.objective, or a higher on_policy_fraction"
+        )
+    if recordings is not None and recordings.on_policy_fraction == 1.0:
+        raise ValueError("recordings.on_policy_fraction=1.0 uses no recording; lower it, or leave recordings out")
+    _check_groups(config)
+
+
+def _check_groups(config: Fields) -> None:
+    of_recorded = divergences(config.recordings.objective) if config.recordings else ()
+    if any(_has_baseline(one) for one in of_recorded):
+        raise ValueError("baseline='group' compares the dialogues of a group, and a recording is a group of its own")
+    if config.num_envs == 1 and any(map(_has_baseline, divergences(config.objective))):
+        raise ValueError("baseline='group' compares the dialogues of a group; set num_envs to 2 or more")
+    if config.num_envs == 1 and config.rewards:
+        raise ValueError("rewards count by what a dialogue has over its group; set num_envs to 2 or more")
+
+
+def _has_baseline(one: Divergence) -> bool:
+    return isinstance(one, SampledReverseKL) and one.baseline == "group"
+
+
+def _active(config: Fields) -> tuple[Divergence, ...]:
+    """The divergences that something is learned from."""
+    played = divergences(config.objective) if config.plays_dialogues else ()
+    return played + (divergences(config.recordings.objective) if config.recordings else ())
+
+
+def _check_teachers(config: Fields) -> None:
+    names = [one.name for one in config.teachers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"teachers holds the name {twice[0]!r} more than once; give each its own")
+    if config.teachers and (config.teacher_checkpoint_path or config.teacher_lag_steps):
+        raise ValueError(
+            "teacher_checkpoint_path and teacher_lag_steps describe a single teacher; with teachers, set "
+            "checkpoint_path or lag_steps in one of them"
+        )
+    if config.teacher_checkpoint_path and config.teacher_lag_steps:
+        raise ValueError(
+            f"teacher_checkpoint_path={config.teacher_checkpoint_path!r} and teacher_lag_steps="
+            f"{config.teacher_lag_steps} are both set; a teacher scores with a checkpoint or with the tutor's weights"
+        )
+    if config.teacher_average is not None:
+        if len(names) < 2:
+            raise ValueError(f"teacher_average={config.teacher_average!r} needs two teachers or more in teachers")
+        candidates = [one.kind for one in _active(config) if one.kind in _OF_TEACHERS_CANDIDATES]
+        if candidates:
+            raise ValueError(
+                f"{candidates[0]!r} compares with one teacher's likeliest tokens, and averaged teachers differ in "
+                "them; take 'sampled_reverse_kl' or 'monte_carlo_kl', or route seeds to one teacher each"
+            )
+    elif weighted := [one.name for one in config.teachers if one.weight != 1.0]:
+        raise ValueError(f"teacher {weighted[0]!r} has a weight, but no teacher_average to weigh it in; set one")
+    tutor = full_model_name(config.tutor_model_name)
+    lagged = [(one.name, one.model_name) for one in config.teachers if one.lag_steps]
+    for name, model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
+        if (found := full_model_name(model or config.teacher_model_name)) != tutor:
+            raise ValueError(
+                f"teacher {name!r} is to score with the tutor's own weights, but its model is {found!r} and the "
+                f"tutor's {tutor!r}; name the same model"
+            )
+
+
+def _check_schedules(config: Fields) -> None:
+    if (dialogues := config.groups_per_batch * config.num_envs) > _MOST_DIALOGUES:
+        raise ValueError(
+            f"groups_per_batch={config.groups_per_batch} times num_envs={config.num_envs} are {dialogues} dialogues a "
+            f"batch; expected at most {_MOST_DIALOGUES}, lower one of them"
+        )
+    if config.groups_per_batch % config.num_substeps:
+        raise ValueError(
+            f"groups_per_batch={config.groups_per_batch} cannot be divided into num_substeps={config.num_substeps} "
+            "equal runs of groups; make it a multiple"
+        )
+    if (turns := config.max_turns_schedule) is not None and not (
+        min(turns.start, turns.end) >= 1 and max(turns.start, turns.end) <= config.max_turns
+    ):
+        raise ValueError(
+            f"max_turns_schedule goes from {turns.start:g} to {turns.end:g} turns; expected 1 to "
+            f"max_turns={config.max_turns}"
+        )
+    if config.max_steps is not None and config.lr_warmup_steps >= config.max_steps:
+        raise ValueError(
+            f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of max_steps={config.max_steps}; lower it"
+        )
+
+
+def _check_evaluation(config: Fields) -> None:
+    if (dialogues := config.eval_seeds * config.eval_dialogues_per_seed) > _MOST_DIALOGUES:
+        raise ValueError(
+            f"eval_seeds={config.eval_seeds} times eval_dialogues_per_seed={config.eval_dialogues_per_seed} are "
+            f"{dialogues} dialogues an evaluation; expected at most {_MOST_DIALOGUES}, lower one of them"
+        )
+    if config.eval_every is not None and not config.eval_seeds:
+        raise ValueError(
+            f"eval_every={config.eval_every} has no seeds to evaluate on; set eval_seeds to the number of seeds that "
+            "are held out of training"
+        )
+    if twice := sorted({name for name in config.trackers if config.trackers.count(name) > 1}):
+        raise ValueError(f"trackers holds {twice[0]!r} more than once; name each once")

@@ -1,0 +1,106 @@
+"""Checks what a config that was read from a file asks for against its `Grant`."""
+
+import os
+from collections.abc import Iterator
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.grant import Files
+from socratic_distill.config.known_servers import known_servers, origin
+from socratic_distill.config.paths import GivenPath, resolved
+from socratic_distill.errors import UntrustedConfig
+
+
+def check_server(config: SocraticConfig) -> None:
+    """Returns if requests, and with them the key, may go to a config's server.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and the user named no such server.
+    """
+    grant, url = config.grant, config.base_url
+    if grant is None or url is None or url == "local":
+        return
+    from tinker.lib.base_url import DEFAULT_BASE_URL
+
+    own = (DEFAULT_BASE_URL, os.environ.get("TINKER_BASE_URL"), grant.base_url)
+    named = {origin(one) for one in own if one} | known_servers()
+    if (wanted := origin(url)) is None or wanted not in named:
+        raise UntrustedConfig(
+            f"{grant.source} names the server {url!r}. A run directory is data: no request and no key go to a server "
+            f"that you did not name. If you trust it, give --base-url {wanted or 'URL'} (in Python base_url=…)"
+        )
+
+
+def check_files(config: SocraticConfig, *parts: Files) -> None:
+    """Returns if the files that a config names may be read.
+
+    Args:
+        config: the config.
+        *parts: which of them.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and names one elsewhere.
+    """
+    if config.grant is not None:
+        for part in parts:
+            for field, path in _named_files(config, part):
+                config.grant.check_file(field, path)
+
+
+def runs_remote_code(config: SocraticConfig) -> bool:
+    """Whether the local engine runs code among its models' files."""
+    return config.trust_remote_code and (config.grant is None or config.grant.allow_code)
+
+
+def check_remote_code(config: SocraticConfig) -> None:
+    """Returns if code among the models' files may run, or is not asked for.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, asks for it, and code is not allowed.
+    """
+    if config.grant is not None and config.base_url == "local" and config.trust_remote_code:
+        config.grant.check_code("code among its models' files (trust_remote_code=True)")
+
+
+def check_reward_code(config: SocraticConfig) -> None:
+    """Returns if a config's reward functions may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    functions = [one.function for one in config.rewards if one.kind == "function"]
+    if config.grant is not None and functions:
+        config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
+
+
+def _named_files(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str]]:
+    for field, path in _paths(config, part):
+        if path is not None:
+            yield field, path
+
+
+def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | None]]:
+    """Fields that name a file, and what they name."""
+    match part:
+        case "prompts":
+            yield "tutor_prompt_file", config.tutor_prompt_file
+            yield "student_prompt_file", config.student_prompt_file
+            yield "teacher_prompt_file", config.teacher_prompt_file
+            for number, teacher in enumerate(config.teachers):
+                yield f"teachers[{number}].prompt_file", teacher.prompt_file
+        case "judge":
+            yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
+        case "seeds":
+            yield "seeds_file", config.seeds_file
+            for number, (path, _) in enumerate(config.seeds_files or ()):
+                yield f"seeds_files[{number}]", path
+        case "recordings":
+            for number, path in enumerate(config.recordings.files if config.recordings else ()):
+                yield f"recordings.files[{number}]", path
+        case "load_checkpoint_path":
+            path = config.load_checkpoint_path
+            if path is not None and not path.startswith("tinker://"):
+                place = resolved(path)  # `…#<name>`, unless that is the name of a directory
+                journal = place.rpartition("#")[0]
+                yield part, GivenPath(path, journal if journal and not os.path.lexists(place) else place)
+        case "log_path":
+            yield part, config.log_path

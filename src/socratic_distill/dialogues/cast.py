@@ -1,0 +1,269 @@
+"""Everyone in a dialogue: tutor, student and teachers, with their clients and prompts."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from socratic_distill.config.objectives import Wanted
+from socratic_distill.dialogues.dialogue import (
+    NOTHING_SENT,
+    Dialogue,
+    PromptUse,
+    Role,
+    Turn,
+    student_view,
+    teacher_view,
+    tutor_view,
+)
+from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.routing import lag_batch
+from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.errors import RolloutError, TeacherError
+from socratic_distill.service.numbers import explain_bad, first_bad
+
+if TYPE_CHECKING:
+    import tinker
+
+
+@dataclass(frozen=True)
+class Member:
+    """One teacher.
+
+    Attributes:
+        name: as in the config; "teacher" for a single one.
+        renderer: messages to tokens for its model.
+        client: its sampling client; None for one that scores with the tutor's own weights.
+        lag_steps: over how many batches those are kept.
+        weight: in an average.
+    """
+
+    name: str
+    renderer: Renderer
+    client: Any | None
+    lag_steps: int | None = None
+    weight: float = 1.0
+
+
+@dataclass
+class Panel:
+    """All teachers.
+
+    Attributes:
+        members: in the order of the config.
+        routes: names of the teachers of each seed, by its id.
+        how: how several scores of a seed become one.
+        max_staleness: the run's; decides which of the tutor's weights a lagged teacher has.
+        tutors: the tutor's own sampling clients, by the batch that they are the weights before.
+    """
+
+    members: Mapping[str, Member]
+    routes: Mapping[str, tuple[str, ...]]
+    how: Literal["log_mean", "mixture"] | None = None
+    max_staleness: int = 0
+    tutors: dict[int, Any] = field(default_factory=dict)
+
+    def of(self, seed: Seed) -> list[Member]:
+        """The teachers of a seed."""
+        return [self.members[name] for name in self.routes[seed.id]]
+
+    def client(self, member: Member, step: int) -> Any:
+        """The sampling client that a teacher scores a batch with.
+
+        Where the save of the tutor's weights that a lagged one is to have failed for good, the ones before stand in.
+
+        Raises:
+            TeacherError: there are none.
+        """
+        if member.lag_steps is None:
+            return member.client
+        wanted = lag_batch(step, member.lag_steps, self.max_staleness)
+        found = self._newest_kept(wanted)
+        if found is None:
+            raise TeacherError(f"teacher {member.name!r}: the tutor's weights before batch {wanted} could not be saved")
+        return self.tutors[found]
+
+    def needs(self, batch: int) -> bool:
+        """Whether a lagged teacher is to score with the tutor's weights before a batch."""
+        return any(batch % lag == 0 for lag in self._lags)
+
+    def tutors_before(self, batch: int) -> set[int]:
+        """The earlier batches whose weights lagged teachers need for `batch` and those behind it."""
+        return {
+            earlier for lag in self._lags for earlier in range(lag_batch(batch, lag, self.max_staleness), batch, lag)
+        }
+
+    def keep_tutor(self, batch: int, client: Any, oldest: int) -> None:
+        """Keeps the tutor's weights before a batch where a lagged teacher may need them.
+
+        Args:
+            batch: the batch.
+            client: a sampling client on the weights before it.
+            oldest: no batch before this one is scored any more.
+        """
+        if self.needs(batch):
+            self.tutors[batch] = client
+        first = self._newest_kept(min(self.tutors_before(oldest), default=oldest))
+        for old in [old for old in self.tutors if first is not None and old < first]:
+            del self.tutors[old]
+
+    @property
+    def _lags(self) -> set[int]:
+        return {one.lag_steps for one in self.members.values() if one.lag_steps is not None}
+
+    def _newest_kept(self, batch: int) -> int | None:
+        """The last batch up to a given one whose weights are kept."""
+        return max((one for one in self.tutors if one <= batch), default=None)
+
+
+# How a dialogue's error begins where the tutor was sampled from weights that are not finite.
+_TUTOR_INVALID = "the log-probability of the tutor's token"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One side of the dialogue: a sampling client and how its model is talked to.
+
+    Attributes:
+        role: which side.
+        client: a Tinker sampling client.
+        renderer: messages to tokens for the client's model.
+        max_tokens: longest turn, in tokens.
+        temperature: sampling temperature.
+        version: optimizer steps behind the client's weights; 0 for a frozen model.
+        top: number of likeliest tokens asked for at each of a turn's places.
+        told: is told what each request cost; None: nobody.
+    """
+
+    role: Role
+    client: Any
+    renderer: Renderer
+    max_tokens: int
+    temperature: float
+    version: int = 0
+    top: int = 0
+    told: Callable[[PromptUse], None] | None = None
+
+    async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
+        """Samples `count` turns on one prompt."""
+        from tinker import ModelInput, SamplingParams
+
+        params = SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=seed,
+            stop=list(self.renderer.end_tokens),
+        )
+        now = asyncio.get_running_loop().time
+        began = now()
+        # A server that lacks the feature may refuse its very name.
+        features = {"topk_sample_logprobs": self.top} if self.top else {}
+        response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
+        sampled, span = sum(len(one.tokens) for one in response.sequences), (began, now())
+        use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)
+        if self.told is not None:
+            self.told(use)
+        # The turns of one request share its prompt: the first one bears its cost.
+        uses = [use, *[NOTHING_SENT] * (count - 1)]
+        return [self._turn(prompt, one, use, span) for one, use in zip(response.sequences, uses, strict=True)]
+
+    def _turn(
+        self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence", use: PromptUse, span: tuple[float, float]
+    ) -> Turn:
+        tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
+        if logprobs is None or len(logprobs) != len(tokens):
+            found = "none" if logprobs is None else str(len(logprobs))
+            raise RolloutError(f"the service sampled {len(tokens)} tokens with {found} log-probabilities")
+        # Nothing is computed from the student's.
+        if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
+            raise RolloutError(f"{_TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
+        likeliest = self._likeliest(sequence) if self.top else ()
+        if sequence.stop_reason == "stop":
+            own = self.renderer.own_length(tokens)
+            tokens, logprobs, likeliest = tokens[:own], logprobs[:own], likeliest[:own]
+        return Turn(
+            role=self.role,
+            text=self.renderer.visible_text(tokens),
+            prompt=prompt,
+            tokens=tokens,
+            history=self.renderer.history(tokens),
+            logprobs=tuple(logprobs),
+            version=self.version,
+            stop_reason=sequence.stop_reason,
+            thought=self.renderer.thought(tokens),
+            likeliest=likeliest,
+            use=use,
+            span=span,
+        )
+
+    def _likeliest(self, sequence: "tinker.SampledSequence") -> tuple[tuple[int, ...], ...]:
+        rows = sequence.topk_logprobs
+        if rows is None or len(rows) != len(sequence.tokens) or not all(rows):
+            found = "none" if rows is None else str(len(rows))
+            raise RolloutError(
+                f"the service sampled {len(sequence.tokens)} tokens with {found} rows of likeliest tokens; the "
+                "objective needs topk_sample_logprobs"
+            )
+        return tuple(tuple(token for token, _ in row) for row in rows if row)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Everyone in a dialogue, and the rules that it is played by.
+
+    Attributes:
+        tutor: the tutor's side.
+        student: the student's side.
+        panel: the teachers, whose contexts must hold the dialogue too.
+        prompts: the system prompts.
+        profile: the student's profile for seeds without one.
+        max_turns: most tutor turns in a dialogue of a batch, by its number.
+        max_context: longest context, in tokens; None where no model's context is known.
+        seed: the run's seed.
+        of_played: what the objective wants to know of the tokens of a dialogue that was played.
+        of_recorded: the same of a recorded one.
+        tutor_as: name of the teacher whose prompt the tutor speaks under, to be measured; None: the tutor's own.
+    """
+
+    tutor: Speaker
+    student: Speaker
+    panel: Panel
+    prompts: Prompts
+    profile: str
+    max_turns: Callable[[int], int]
+    max_context: int | None
+    seed: int
+    of_played: Wanted
+    of_recorded: Wanted
+    tutor_as: str | None = None
+
+    def wanted(self, dialogue: Dialogue) -> Wanted:
+        """What the objective wants to know of a dialogue's tokens."""
+        return self.of_played if dialogue.recording is None else self.of_recorded
+
+    def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
+        """The tutor's context for its next turn, `[P]`."""
+        if self.tutor_as is not None:
+            return self.tutor.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, self.tutor_as))
+        return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
+
+    def teacher_prompt(self, dialogue: Dialogue, teacher: Member) -> tuple[int, ...]:
+        """A teacher's context for the tutor's next turn, `[P]`."""
+        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name))
+
+    def longest_teacher_prompt(self, dialogue: Dialogue) -> int:
+        """Tokens of the longest context that a teacher of the seed reads the tutor's next turn in; 0 if none does."""
+        if not self.wanted(dialogue).teacher:
+            return 0
+        return max(len(self.teacher_prompt(dialogue, one)) for one in self.panel.of(dialogue.seed))
+
+    def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
+        """The student's context for its next turn, `[P]`."""
+        return self.student.renderer.prompt(student_view(dialogue, self.prompts, self.profile))
+
+    def has_room(self, longest_prompt: int, reply: int) -> bool:
+        """Whether a prompt and a reply of these lengths, in tokens, fit the smallest context."""
+        return self.max_context is None or longest_prompt + reply <= self.max_context

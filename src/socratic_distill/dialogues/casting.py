@@ -1,0 +1,147 @@
+"""The frozen side of a run: student, teachers, prompts and limits. The tutor steps onto it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.objectives import Supervised, Wanted
+from socratic_distill.config.paths import resolved
+from socratic_distill.config.schedules import turns
+from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.dialogues.cast import Cast, Member, Panel, Speaker
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.compatibility import check_same_replies, check_same_tokens
+from socratic_distill.dialogues.prompts import Prompts, check_prompts, load_prompts
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.routing import teachers_of
+from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everyone but the tutor.
+
+    Attributes:
+        config: the run's config.
+        panel: the teachers.
+    """
+
+    config: SocraticConfig
+    panel: Panel
+    _student: Speaker
+    _tutor_renderer: Renderer
+    _prompts: Prompts
+    _max_context: int | None
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of the tutor's tokens, without special ones."""
+        return self._tutor_renderer.codec.decode(tuple(tokens))
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """The text of each of the tutor's tokens."""
+        return self._tutor_renderer.codec.pieces(tokens)
+
+    @property
+    def client(self) -> Any:
+        """A sampling client on the run's service."""
+        return self._student.client
+
+    def cast(self, tutor_client: Any, version: int, wanted: Wanted | None = None) -> Cast:
+        """The cast of a batch, with the tutor that this sampling client samples from.
+
+        Args:
+            tutor_client: its client.
+            version: optimizer steps behind its weights.
+            wanted: what is to be known of the tokens that it samples. None: what the objective wants.
+        """
+        config = self.config
+        played = Wanted.of(config.objective) if wanted is None else wanted
+        recorded = Wanted.of(config.recordings.objective if config.recordings else Supervised())
+        return Cast(
+            tutor=Speaker(
+                "tutor",
+                tutor_client,
+                self._tutor_renderer,
+                config.max_tokens,
+                config.temperature,
+                version,
+                top=played.tutor_top,
+            ),
+            student=self._student,
+            panel=self.panel,
+            prompts=self._prompts,
+            profile=config.student_profile,
+            # An evaluation, of step -1, plays dialogues in full.
+            max_turns=lambda step: config.max_turns if step < 0 else turns(config, step),
+            max_context=self._max_context,
+            seed=config.seed,
+            of_played=played,
+            of_recorded=recorded,
+        )
+
+
+async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any, seeds: Sequence[Seed]) -> Stage:
+    """Opens student and teachers, and refuses models and prompts that cannot work together.
+
+    Args:
+        config: which models, prompts and limits.
+        service: where they are.
+        tutor_client: a training or sampling client of the tutor, for its tokenizer.
+        seeds: all that dialogues are, or were, on.
+
+    Raises:
+        ConfigError: a prompt file or a tokenizer cannot be used, or a seed has no teacher.
+        RenderingError: the models' tokens or templates do not fit.
+        ServiceError: the service failed a call.
+    """
+    plans, prompts = plan_teachers(config), load_prompts(config)
+    routes = {seed.id: teachers_of(seed, plans, config.teacher_average) for seed in seeds}
+    check_prompts(prompts, seeds, config.student_profile, routes)
+    tutor_name, student_name = map(full_model_name, (config.tutor_model_name, config.student_model_name))
+    student = await open_sampling_client(
+        service.client, f"the student's model {student_name!r}", base_model=student_name
+    )
+    codecs = _Codecs(config)
+    tutor_renderer = await codecs.renderer(tutor_client, tutor_name, config.tutor_enable_thinking)
+    student_renderer = await codecs.renderer(student, student_name, config.student_enable_thinking)
+    members = {one.name: await _open_teacher(one, service, codecs, tutor_client) for one in plans}
+    for member in members.values():
+        check_same_tokens(tutor_renderer, member.renderer)
+        check_same_replies(tutor_renderer, member.renderer)
+    max_context = config.max_context_tokens
+    if max_context is None:
+        names = {tutor_name, student_name, *(one.model_name for one in plans)}
+        max_context = await smallest_context(service.rest, names)
+    student_tokens = config.student_max_tokens or config.max_tokens
+    speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
+    panel = Panel(members, routes, config.teacher_average, config.max_staleness)
+    return Stage(config, panel, speaker, tutor_renderer, prompts, max_context)
+
+
+async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:
+    """A teacher, with a client of its own unless it scores with the tutor's weights."""
+    client, model = None, {"base_model": plan.model_name}
+    if plan.checkpoint_path is not None:
+        model = {"model_path": resolved(plan.checkpoint_path)}
+    if plan.lag_steps is None:
+        what = f"the teacher {plan.name!r}, {next(iter(model.values()))!r}"
+        client = await open_sampling_client(service.client, what, **model)
+    renderer = await codecs.renderer(client or tutor_client, plan.model_name, plan.enable_thinking)
+    return Member(plan.name, renderer, client, plan.lag_steps, plan.weight)
+
+
+class _Codecs:
+    """One codec for each tokenizer, with room for the messages of all dialogues in play, and for their prompts."""
+
+    def __init__(self, config: SocraticConfig) -> None:
+        self._config = config
+        self._memory = 3 * config.max_concurrent_dialogues * (config.max_turns + 1)
+        self._codecs: dict[int, Codec] = {}
+
+    async def renderer(self, client: Any, model_name: str, enable_thinking: bool) -> Renderer:
+        tokenizer = await get_tokenizer(client)
+        codec = self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
+        return Renderer(codec, model_name, enable_thinking, self._config.system_role)

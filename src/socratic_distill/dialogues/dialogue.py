@@ -1,0 +1,206 @@
+"""The dialogue between student and tutor: who said what, who sees what, when it ends. Pure.
+
+The student speaks first; then tutor and student take turns until the dialogue ends.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from socratic_distill.dialogues.answers import answer_spans, contains_answer, same_answer
+from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.seeds import Seed
+
+Role = Literal["student", "tutor"]
+StopReason = Literal["stop", "length"]
+Ending = Literal[
+    "solved",
+    "solved_after_tell",
+    "solved_at_start",
+    "max_turns",
+    "context",
+    "empty",
+    "recorded",
+    "unanswered",
+    "failed",
+]
+# Those in which the student reached the answer, told or not.
+SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """What sampling and scoring requests cost.
+
+    Attributes:
+        sent: tokens of prompts that were sent.
+        cached: how many of them the service reports as cached.
+        sampled: tokens that were sampled; a scoring request samples one that nobody looks at.
+    """
+
+    sent: int = 0
+    cached: int = 0
+    sampled: int = 0
+
+    def __add__(self, other: "PromptUse") -> "PromptUse":
+        """The cost of both."""
+        return PromptUse(self.sent + other.sent, self.cached + other.cached, self.sampled + other.sampled)
+
+
+NOTHING_SENT = PromptUse()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn, as it was sampled.
+
+    Attributes:
+        role: who speaks.
+        text: what the other side hears; the `<think>` part is left out.
+        prompt: tokens that the turn was sampled from, `[P]`.
+        tokens: sampled tokens, `[T]`, the end-of-turn token included where it was reached.
+        history: the tokens of `tokens` that stay in the speaker's own later context, without the
+            `<think>` part and the end-of-turn token, `[H]`, H <= T.
+        logprobs: the speaker's log-probability of each of `tokens`, nats, `[T]`.
+        version: optimizer steps behind the weights that sampled it; 0 for a frozen model.
+        stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit.
+        thought: how many of `tokens`, from the first on, are the `<think>` part.
+        likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty where not asked for.
+        use: what its request cost; nothing where an earlier turn's request covers it.
+        span: when it was asked for and answered, seconds on the loop's clock. Turns that differ in it are equal.
+    """
+
+    role: Role
+    text: str
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    history: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    version: int
+    stop_reason: StopReason
+    thought: int = 0
+    likeliest: tuple[tuple[int, ...], ...] = ()
+    use: PromptUse = NOTHING_SENT
+    span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a view: plain `text`, or the viewer's own sampled `tokens` (then text is None)."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str | None = None
+    tokens: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """The turns on one seed so far, and how they ended (None: still open).
+
+    Attributes:
+        seed: problem, answer and mistake.
+        step: batch that the dialogue belongs to.
+        number: number of the dialogue among those on its seed in this batch, from 0.
+        turns: student and tutor in turn, the student first.
+        ending: why it ended; None while it goes on.
+        error: what went wrong where ending is "failed", "unanswered" or "empty".
+        recording: id of the recording that it is; None for one that was played.
+    """
+
+    seed: Seed
+    step: int
+    number: int
+    turns: tuple[Turn, ...] = ()
+    ending: Ending | None = None
+    error: str | None = None
+    recording: str | None = None
+
+    @property
+    def speaker(self) -> Role:
+        """Whose turn it is."""
+        return "tutor" if len(self.turns) % 2 else "student"
+
+    @property
+    def tutor_turns(self) -> tuple[Turn, ...]:
+        """The tutor's turns, in order."""
+        return self.turns[1::2]
+
+    @property
+    def told(self) -> bool:
+        """Whether a tutor turn held the answer."""
+        return any(contains_answer(turn.text, self.seed.expected_answer) for turn in self.tutor_turns)
+
+    @property
+    def solved(self) -> bool:
+        """Whether the student reached the answer, told or not."""
+        return self.ending in SOLVED
+
+    def add(self, turn: Turn, max_turns: int) -> "Dialogue":
+        """The dialogue with one more turn, ended if the turn ends it.
+
+        The student answers the tutor's last turn too, so that what it led to is seen. A turn without tokens ends it,
+        and is not kept: there is nothing to hear or to train on.
+        """
+        assert self.ending is None, f"the dialogue ended already: {self.ending}"
+        if not turn.tokens:
+            return self.end("empty", error=f"the {turn.role} replied with no tokens")
+        after = self.with_turn(turn)
+        if turn.role == "tutor":
+            return after
+        if solves(turn.text, self.seed.expected_answer):
+            if not after.tutor_turns:
+                return after.end("solved_at_start")
+            return after.end("solved_after_tell" if after.told else "solved")
+        return after.end("max_turns") if len(after.tutor_turns) >= max_turns else after
+
+    def with_turn(self, turn: Turn) -> "Dialogue":
+        """The dialogue with one more turn, whatever that means for it."""
+        assert turn.role == self.speaker, f"it is the {self.speaker}'s turn, not the {turn.role}'s"
+        return replace(self, turns=(*self.turns, turn))
+
+    def end(self, ending: Ending, error: str | None = None) -> "Dialogue":
+        """The dialogue, ended for this reason."""
+        return replace(self, ending=ending, error=error)
+
+
+def solves(text: str, answer: str) -> bool:
+    """Whether a student's turn gives the answer: its last number equals it and is not asked about.
+
+    >>> solves("So it is 5 + 7 = 12.", "12"), solves("Is it 12?", "12"), solves("12? No, 13.", "12")
+    (True, False, False)
+    """
+    if not same_answer(text, answer):
+        return False
+    end_of_number = answer_spans(text, answer)[-1][1]
+    return "?" not in text[end_of_number:]
+
+
+def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
+    """What the tutor sees: the problem under its plain prompt, and the talk."""
+    return [Message("system", prompts.for_tutor(dialogue.seed)), *_talk(dialogue.turns, viewer="tutor")]
+
+
+def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
+    """What a teacher sees: its own prompt, and the talk from the tutor's side."""
+    return [
+        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
+        *_talk(dialogue.turns, viewer="tutor"),
+    ]
+
+
+def student_view(dialogue: Dialogue, prompts: Prompts, profile: str) -> list[Message]:
+    """What the student sees: its profile, the problem and its mistake, and the talk."""
+    return [
+        Message("system", prompts.for_student(dialogue.seed, profile)),
+        Message("user", prompts.student_opening),
+        *_talk(dialogue.turns, viewer="student"),
+    ]
+
+
+def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
+    return [
+        Message("assistant", tokens=turn.history) if turn.role == viewer else Message("user", turn.text)
+        for turn in turns
+    ]
+
+
+ModelRole = Literal["tutor", "student", "teacher", "judge"]

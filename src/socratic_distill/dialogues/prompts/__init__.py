@@ -1,0 +1,183 @@
+"""The texts given to tutor, student and teachers, and how a seed is filled into them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.parts import Teacher
+from socratic_distill.config.paths import resolved
+from socratic_distill.config.teachers import SINGLE_TEACHER
+from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.seeds import FIELD_NAME, SHARED_FIELDS, Seed
+from socratic_distill.errors import ConfigError
+
+_PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
+_TUTOR_SEES = ("question",)
+# A student who knows the answer has nothing to learn.
+_STUDENT_SEES = ("question", "initial_error", "student_profile")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The system prompts of a run, with `{question}`-like fields still open.
+
+    Attributes:
+        tutor: the tutor's.
+        teachers: each teacher's, by its name; that of a config's only teacher is "teacher".
+        student: the student's, on a seed with a mistake.
+        student_attempt: the student's, on a seed without.
+        student_opening: what the student is asked first; it has no fields.
+    """
+
+    tutor: str
+    teachers: Mapping[str, str]
+    student: str
+    student_attempt: str
+    student_opening: str
+
+    def for_tutor(self, seed: Seed) -> str:
+        """The tutor's system prompt on a seed: never the answer, the mistake or the seed's own fields."""
+        return _fill(self.tutor, _facts(seed, "", _TUTOR_SEES))
+
+    def for_teacher(self, seed: Seed, profile: str, teacher: str = SINGLE_TEACHER) -> str:
+        """A teacher's system prompt on a seed, which may hold the seed's own fields."""
+        return _fill(self.teachers[teacher], (*_facts(seed, profile, SHARED_FIELDS), *seed.fields))
+
+    def for_student(self, seed: Seed, profile: str) -> str:
+        """The student's system prompt: with its mistake, or to try on its own where the seed has none."""
+        text = self.student if seed.initial_error else self.student_attempt
+        return _fill(text, _facts(seed, profile, _STUDENT_SEES))
+
+
+def load_prompts(config: SocraticConfig) -> Prompts:
+    """Reads the prompt files that the config names, the packaged ones elsewhere.
+
+    What the teachers' prompts use of the seeds' own fields is checked by `check_prompts`, once the seeds are read.
+
+    Raises:
+        ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that it may not.
+    """
+    check_files(config, "prompts")
+    own_student = config.student_prompt_file
+    teachers = {one.name: teacher_prompt(config, one) for one in config.teachers}
+    prompts = Prompts(
+        tutor=read_prompt(config.tutor_prompt_file, "tutor.txt"),
+        teachers=teachers or {SINGLE_TEACHER: teacher_prompt(config)},
+        student=read_prompt(own_student, "student.txt"),
+        student_attempt=read_prompt(own_student, "student_attempt.txt"),
+        student_opening=read_prompt(None, "student_opening.txt"),
+    )
+    _check_public(prompts)
+    return prompts
+
+
+def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> str:
+    """A teacher's system prompt, its fields open.
+
+    Args:
+        config: the config, for what the teacher leaves open.
+        teacher: one of its teachers; None: the one that the config's `teacher_…` fields describe.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    own_file, own_sight = (teacher.prompt_file, teacher.sees_answer) if teacher else (None, None)
+    text = read_prompt(own_file or config.teacher_prompt_file, "teacher.txt")
+    sees_answer = config.teacher_sees_answer if own_sight is None else own_sight
+    return f"{text}\n\n{read_prompt(None, 'teacher_private.txt')}" if sees_answer else text
+
+
+def check_prompts(prompts: Prompts, seeds: Sequence[Seed], profile: str, routes: Mapping[str, Sequence[str]]) -> None:
+    """Looks for fields that a prompt uses and a seed lacks, before the first request.
+
+    Seeds with fields of the same names, and the same teachers, stand for each other: thousands of seeds take no longer
+    than a few.
+
+    Args:
+        prompts: the prompts.
+        seeds: all seeds of the run.
+        profile: the student's profile for seeds without one.
+        routes: by seed id the names of its teachers, as `teachers.route` gives them.
+
+    Raises:
+        ConfigError: a teacher's prompt uses a field that one of its seeds lacks, or another prompt one that its reader
+            must not see.
+    """
+    _check_public(prompts)
+    tried = set()
+    for seed in seeds:
+        kind = (tuple(name for name, _ in seed.fields), tuple(routes[seed.id]))
+        if kind not in tried:
+            tried.add(kind)
+            _try_teachers(prompts, seed, profile, routes[seed.id])
+
+
+def _try_teachers(prompts: Prompts, seed: Seed, profile: str, teachers: Iterable[str]) -> None:
+    for teacher in teachers:
+        try:
+            prompts.for_teacher(seed, profile, teacher)
+        except ConfigError as error:
+            raise ConfigError(
+                f"teacher {teacher!r} on seed {seed.id!r}: {error}. Correct the prompt, or add the field to the seed's "
+                '"fields"'
+            ) from None
+
+
+def _check_public(prompts: Prompts) -> None:
+    """Refuses what tutor and student must not see; a seed's own fields are for teachers alone."""
+    views = [(prompts.tutor, "tutor", _TUTOR_SEES)]
+    views += [(text, "student", _STUDENT_SEES) for text in (prompts.student, prompts.student_attempt)]
+    for template, reader, seen in views:
+        if refused := sorted(_names(template).difference(seen)):
+            raise ConfigError(
+                f"the {reader}'s prompt uses {{{refused[0]}}}, which is misspelt, or its reader must not see it; "
+                f"use one of {', '.join(seen)}"
+            )
+
+
+def _names(template: str) -> set[str]:
+    return set(_PLACEHOLDER.findall(template))
+
+
+def read_prompt(path: str | None, packaged: str) -> str:
+    """A text file, or, where path is None, a packaged one by its name; without white space at its ends.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if path is None:
+        return files(__name__).joinpath(packaged).read_text(encoding="utf-8").strip()
+    try:
+        return Path(resolved(path)).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompt file {path!r} cannot be read: {error}") from error
+
+
+def _facts(seed: Seed, profile: str, seen: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    facts = {
+        "question": seed.question,
+        "expected_answer": seed.expected_answer or "not known",
+        "initial_error": seed.initial_error or "not known",
+        "student_profile": seed.student_profile or profile,
+    }
+    return tuple((name, facts[name]) for name in seen)
+
+
+@lru_cache(4096)  # each view of a dialogue begins with the same text
+def _fill(template: str, given: tuple[tuple[str, str], ...]) -> str:
+    facts = dict(given)
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in facts:
+            raise ConfigError(
+                f"the prompt uses {{{name}}}, but there is no such field that its reader may see; "
+                f"there are {', '.join(facts)}"
+            )
+        return facts[name]
+
+    return _PLACEHOLDER.sub(value, template)

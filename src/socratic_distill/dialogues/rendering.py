@@ -1,0 +1,324 @@
+"""Messages to tokens by a model's own chat template, and reply tokens to text.
+
+A viewer's own replies enter its context as the tokens that were sampled: the template is rendered with
+a marker in each reply's place, the text between the markers is encoded, and the sampled tokens are set
+in where the markers stood. Nothing is ever decoded and encoded again.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import jinja2
+
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.dialogue import Message
+from socratic_distill.dialogues.reasoning import THINK_CLOSE, THINK_OPEN, spoken
+from socratic_distill.errors import RenderingError
+
+# Private-use characters: no template trims or rewrites them, and `Codec.hide` takes them out of what is said.
+_MARKER = "\ue000{}\ue001"
+_MARKERS = re.compile("\ue000(\\d+)\ue001")
+_SYSTEM_MARKER = "\ue002\ue003"
+# Blanks and marks of reasoning: a template may write them before a reply in history, and not in a prompt.
+_UNSAID = re.compile(r"</?think>|\s")
+_QUESTION, _REPLY = Message("user", tokens=()), Message("assistant", tokens=())
+
+
+class Renderer:
+    """Renders for one model."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        model_name: str,
+        enable_thinking: bool = False,
+        system_role: Literal["require", "merge"] = "require",
+    ) -> None:
+        """Tries the template out.
+
+        Args:
+            codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
+            model_name: for error messages.
+            enable_thinking: handed to the chat template, which may ignore it.
+            system_role: a template without a system role is refused, or the system prompt is put before the first user
+                message's text, a blank line between.
+
+        Raises:
+            RenderingError: the tokenizer has no chat template, or one that cannot serve.
+        """
+        self.codec = codec
+        self.tokenizer = codec.tokenizer
+        self.model_name = model_name
+        self._enable_thinking = enable_thinking
+        if getattr(codec.tokenizer, "chat_template", True) in (None, ""):
+            raise RenderingError(
+                f"the model {model_name!r} has no chat template, so it was hardly trained to talk; use its chat or "
+                "instruct variant, or put a chat_template.jinja beside its tokenizer"
+            )
+        self._merges_system = False  # the template is tried as it is
+        between = self._check_template()
+        self.end_token = self._find_end_token()
+        # Some templates close the last reply with another token than those before it.
+        self._template_ends = {self.end_token, self._first_special(between)} - {None}
+        self.end_tokens = self._find_end_tokens()
+        fault = self._find_system_fault()
+        if fault is not None and system_role == "require":
+            raise RenderingError(
+                f"{fault}; set the config field system_role='merge', which puts the system prompt before the first "
+                "user message, or use a model whose template has a system role"
+            )
+        self._merges_system = fault is not None
+
+    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Tokens of the messages, ready for the viewer's next reply, `[P]`."""
+        head, *rest = self.frame(messages)
+        replies = [message.tokens for message in messages if message.tokens is not None]
+        tokens = self.codec.encode(head)
+        for reply, text in zip(replies, rest, strict=True):
+            tokens += reply
+            tokens += self.codec.encode(text)
+        return tuple(tokens)
+
+    def frame(self, messages: Sequence[Message]) -> list[str]:
+        """The texts around the replies of tokens: before the first, between them, behind the last.
+
+        Raises:
+            RenderingError: the template cannot render the messages, or does not keep every reply once and in order.
+        """
+        parts = _MARKERS.split(self.text(messages))
+        kept = [int(mark) for mark in parts[1::2]]
+        count = sum(message.tokens is not None for message in messages)
+        if kept != list(range(count)):
+            raise RenderingError(
+                f"the chat template of {self.model_name!r} does not keep every reply of a dialogue once and in "
+                f"order (kept {kept} of {count}); multi-turn dialogues need a template that does"
+            )
+        return parts[::2]
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The messages as the template writes them, ready for the next reply; a marker for each reply of tokens.
+
+        Raises:
+            RenderingError: the template cannot render the messages.
+        """
+        return self._render(messages, add_generation_prompt=True)
+
+    def visible_text(self, tokens: Sequence[int]) -> str:
+        """What a reply says to the other side: decoded, without reasoning and special tokens.
+
+        A reply cut inside its reasoning says nothing.
+        """
+        return spoken(self.codec.decode(tuple(tokens)), self._opens_thinking).strip()
+
+    def own_length(self, tokens: Sequence[int]) -> int:
+        """How many of a reply's tokens are the model's turn as the template writes it.
+
+        A reply may stop at an end token of the model that is not the template's. That token is in no later context
+        and is not trained on: the template closes the turn with its own.
+
+        Args:
+            tokens: a reply that stopped at an end token, as sampled, `[T]`.
+        """
+        is_foreign = bool(tokens) and tokens[-1] in self.end_tokens and tokens[-1] not in self._template_ends
+        return len(tokens) - is_foreign
+
+    def written_reply(self, text: str) -> tuple[int, ...]:
+        """Tokens of a reply that somebody wrote, ended as the template ends one, `[T]`.
+
+        Where the prompt opens reasoning, the reply begins by closing it.
+        """
+        closing = self.codec.encode(f"\n{THINK_CLOSE}\n\n") if self._opens_thinking else []
+        return (*closing, *self.codec.encode_said(text), self.end_token)
+
+    def without_end_mark(self, text: str) -> str:
+        """A written text without the marks of end tokens behind it, since the template writes one."""
+        marks = {self.tokenizer.decode([token], skip_special_tokens=False).strip() for token in self.end_tokens}
+        while mark := next((mark for mark in marks if mark and text.rstrip().endswith(mark)), ""):
+            text = text.rstrip().removesuffix(mark).rstrip()
+        return text
+
+    def history(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The part of a reply that stays in its speaker's own later context, `[H]`.
+
+        The end-of-turn token is left to the template; reasoning is dropped, as templates of thinking
+        models do, where its closing mark is one token.
+        """
+        said = self._without_end(tokens)
+        return said[self._behind_close(said) :]
+
+    def thought(self, tokens: Sequence[int]) -> int:
+        """How many of a reply's tokens, from the first on, are reasoning.
+
+        Its closing mark and the white space behind it count too, so that `tokens[thought:]` is `history` and the
+        end-of-turn token. All tokens of a reply cut inside its reasoning, and 0 without reasoning. A closing mark
+        of several tokens is counted here, though `history` keeps it.
+
+        Args:
+            tokens: the reply as sampled, `[T]`.
+        """
+        said = self._without_end(tokens)
+        if start := self._behind_close(said):
+            return start
+        text = self.codec.decode(tuple(tokens))
+        match self._reasoning(text):
+            case "closed":
+                marks = text.count(THINK_CLOSE)
+                # The fewest tokens whose text holds every mark.
+                lengths = range(len(said))
+                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(said[:n]).count(THINK_CLOSE))
+                return self._skip_blanks(said, start)
+            case "cut":
+                return len(tokens)
+            case "none":
+                return 0
+
+    def _reasoning(self, text: str) -> Literal["closed", "cut", "none"]:
+        """What became of the reasoning in a reply's text."""
+        if THINK_CLOSE in text:
+            return "closed"
+        return "cut" if self._opens_thinking or THINK_OPEN in text else "none"
+
+    def _without_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        ended = bool(tokens) and tokens[-1] in self._template_ends
+        return tuple(tokens[:-1] if ended else tokens)
+
+    def _behind_close(self, said: tuple[int, ...]) -> int:
+        """Where what follows the last closing mark of one token begins; 0 without such a mark."""
+        if self._think_close_token not in said:
+            return 0
+        return self._skip_blanks(said, len(said) - said[::-1].index(self._think_close_token))
+
+    def _skip_blanks(self, said: tuple[int, ...], start: int) -> int:
+        while start < len(said) and not self.tokenizer.decode([said[start]]).strip():
+            start += 1
+        return start
+
+    @cached_property
+    def _opens_thinking(self) -> bool:
+        return self.text([Message("user", "?")]).rstrip().endswith(THINK_OPEN)
+
+    @cached_property
+    def _think_close_token(self) -> int | None:
+        tokens = self.codec.encode(THINK_CLOSE)
+        is_one = len(tokens) == 1 and self.tokenizer.decode(tokens).strip() == THINK_CLOSE
+        return tokens[0] if is_one else None
+
+    def _check_template(self) -> str:
+        """Refuses a template that does not write what is said as it is; gives its text between reply and question."""
+        talk = [_QUESTION, _REPLY, _QUESTION]
+        try:
+            _, question, between, _ = self.frame(talk)
+        except RenderingError as error:
+            if self._takes_parts(talk):
+                raise RenderingError(
+                    f"the chat template of {self.model_name!r} takes the content of a message as a list of parts, not "
+                    "as text; put a chat_template.jinja that takes text beside its tokenizer, or use a model for text"
+                ) from error
+            raise
+        self._check_header(question)
+        return between
+
+    def _takes_parts(self, talk: Sequence[Message]) -> bool:
+        try:
+            text = self._write(talk, add_generation_prompt=True, as_parts=True)
+        except Exception:  # of whatever kind: then parts are no way out
+            return False
+        return len(_MARKERS.findall(text)) == len(talk)
+
+    def _check_header(self, header: str) -> None:
+        """Refuses a template that writes more before a reply in history than it opens a new one with.
+
+        The model would sample the rest itself, as the channels of gpt-oss: reasoning and reply could not be told apart,
+        and in later contexts the header would stand twice.
+        """
+        opening = _MARKERS.split(self._render([_QUESTION], add_generation_prompt=True))[-1]
+        wanted, given = _UNSAID.sub("", header), _UNSAID.sub("", opening)
+        has_more = wanted.startswith(given) and wanted != given
+        if has_more or "<|channel" in str(getattr(self.tokenizer, "chat_template", "")):
+            raise RenderingError(
+                f"the chat template of {self.model_name!r} has replies begin with a header that the model samples "
+                f"itself, such as a channel or a recipient: it writes {header!r} before a reply, but opens one with "
+                f"{opening!r}. Such formats (harmony of gpt-oss and others) are not supported; use a model whose "
+                "template opens the reply itself"
+            )
+
+    def _find_end_token(self) -> int:
+        """The token with which the template closes a reply; the tutor samples it and is trained on it."""
+        tail = _MARKERS.split(self._render([_QUESTION, _REPLY], add_generation_prompt=False))[-1]
+        token = self._first_special(tail)
+        if token is None:
+            raise RenderingError(
+                f"the chat template of {self.model_name!r} closes a reply with {tail!r}, which does not begin "
+                "with a special token; without one, the tutor cannot learn where a turn ends"
+            )
+        return token
+
+    def _find_end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end a reply, the template's first: its own, the tokenizer's and those of the model."""
+        of_model = getattr(self.tokenizer, "end_token_ids", ())  # the local engine knows them
+        ends = {*self._template_ends, self.tokenizer.eos_token_id, *of_model} - {self.end_token, None}
+        return (self.end_token, *sorted(ends))
+
+    def _first_special(self, text: str) -> int | None:
+        """The first token of a text if it is a special one."""
+        tokens = self.codec.encode(text)
+        special = {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
+        special.update(getattr(self.tokenizer, "added_tokens_decoder", {}))
+        return tokens[0] if tokens and tokens[0] in special else None
+
+    def _find_system_fault(self) -> str | None:
+        """What the template does to a system message instead of writing it; None if it writes it."""
+        messages = [Message("system", _SYSTEM_MARKER), Message("user", "?")]
+        try:
+            text = self._write(messages, add_generation_prompt=True)
+        except Exception as error:
+            return self._refusal(messages, error)
+        return (
+            None
+            if self.codec.hide(_SYSTEM_MARKER) in text
+            else f"the chat template of {self.model_name!r} drops the system message"
+        )
+
+    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        try:
+            return self._write(messages, add_generation_prompt)
+        except Exception as error:
+            raise RenderingError(
+                f"{self._refusal(messages, error)}; use a chat model whose template takes system, user and "
+                "assistant messages"
+            ) from error
+
+    def _refusal(self, messages: Sequence[Message], error: Exception) -> str:
+        roles = ", ".join(message.role for message in messages)
+        why = str(error) if isinstance(error, ValueError | jinja2.TemplateError) else f"{type(error).__name__}: {error}"
+        return f"the chat template of {self.model_name!r} cannot render the roles ({roles}): {why}"
+
+    def _write(self, messages: Sequence[Message], add_generation_prompt: bool, as_parts: bool = False) -> str:
+        count = 0
+        contents = []
+        for message in _merge_system(messages) if self._merges_system else messages:
+            if message.text is None:
+                content = _MARKER.format(count)
+                count += 1
+            else:
+                content = self.codec.hide(message.text)
+            parts = [{"type": "text", "text": content}]
+            contents.append({"role": message.role, "content": parts if as_parts else content})
+        return self.tokenizer.apply_chat_template(
+            contents,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            enable_thinking=self._enable_thinking,
+        )
+
+
+def _merge_system(messages: Sequence[Message]) -> list[Message]:
+    """The system text before the first user message's, for a template without a system role."""
+    if messages[0].role != "system":
+        return list(messages)
+    system, user, *rest = messages
+    assert user.role == "user", f"a view is system, user, ..., not system, {user.role}"
+    return [Message("user", f"{system.text}\n\n{user.text}"), *rest]

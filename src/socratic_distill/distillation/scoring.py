@@ -1,0 +1,219 @@
+"""The teachers' view of a dialogue, and their scores of the tutor's tokens."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.teachers import Average
+from socratic_distill.dialogues.cast import Cast, Member
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, merge_turns
+from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
+from socratic_distill.errors import TrainingError
+from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import gather_all
+
+
+def joined(scores: Sequence[Sequence[Floats]], members: Sequence[Member], how: Average | None) -> tuple[Floats, ...]:
+    """The scores of several teachers as one, turn by turn.
+
+    Args:
+        scores: of each member, one array a turn.
+        members: whose they are.
+        how: how several scores of a seed become one.
+    """
+    if len(members) == 1:
+        return tuple(scores[0])
+    assert how is not None, "several teachers of one seed without a way to average"
+    weights = [member.weight for member in members]
+    return tuple(average(turns, weights, how) for turns in zip(*scores, strict=True))
+
+
+def average(scores: Sequence[Floats], weights: Sequence[float], how: Average) -> Floats:
+    """One score for each token from the scores of several teachers.
+
+    With weights `w_i`, normalised to add up to 1, and teachers `p_i`:
+
+    - `log_mean`: `sum_i w_i log p_i`. The tutor's divergence from it is the weighted mean of its divergences from the
+      teachers. It is no distribution: over the vocabulary its probabilities add up to at most 1.
+    - `mixture`: `log sum_i w_i p_i`, worked out among logarithms, so that nothing underflows. The tutor is compared
+      with a teacher who follows teacher `i` with probability `w_i` at each token.
+
+    Args:
+        scores: log-probabilities of the same tokens under each teacher, nats, arrays of one shape, such as `[T]`.
+        weights: one weight for each, above 0.
+        how: which of the two.
+
+    Returns:
+        The averaged log-probabilities, nats, of that shape. A single teacher's are returned as they are.
+    """
+    assert scores and len(scores) == len(weights), f"{len(scores)} scores, {len(weights)} weights"
+    if len(scores) == 1:
+        return scores[0]
+    shares = np.asarray(weights, dtype=np.float64) / max(weights)
+    shares = (shares / shares.sum()).reshape(-1, *[1] * scores[0].ndim)
+    stacked = np.stack(scores)
+    if how == "log_mean":
+        return (shares * stacked).sum(axis=0)
+    return np.logaddexp.reduce(stacked + np.log(shares), axis=0)
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare as one truth
+class ScoredDialogue:
+    """A dialogue with the log-probabilities of the tutor's tokens, at temperature 1.
+
+    Attributes:
+        dialogue: the dialogue; where scoring failed, its ending is "failed".
+        sequences: the tutor's turns as they are trained on.
+        tutor: the tutor's own log-probabilities, nats, one array `[T]` a tutor turn; none for recorded text, which the
+            tutor did not sample.
+        teacher: the teacher's log-probabilities of the same tokens, likewise; none where it was not asked.
+        teachers: names of the teachers whose scores these are.
+        top_of_tutor: the tutor's likeliest tokens at each place of each turn, with the teacher's log-probabilities.
+        top_of_teacher: the teacher's, with its log-probabilities.
+        draws: tokens drawn from the tutor, with its log-probabilities, and `of_draws` the teacher's, `[T, K]` a turn.
+        reward: what the dialogue is worth; None without rewards, or where it failed.
+        use: what the teachers' prompts cost, and `tutor_use` what scoring under the tutor did.
+        span: when the scores were asked for and there, seconds on the loop's clock.
+    """
+
+    dialogue: Dialogue
+    sequences: tuple[TokenSequence, ...] = ()
+    tutor: tuple[Floats, ...] = ()
+    teacher: tuple[Floats, ...] = ()
+    teachers: tuple[str, ...] = ()
+    top_of_tutor: tuple[Named, ...] = ()
+    top_of_teacher: tuple[Named, ...] = ()
+    draws: tuple[Named, ...] = ()
+    of_draws: tuple[Floats, ...] = ()
+    reward: float | None = None
+    use: PromptUse = NOTHING_SENT
+    tutor_use: PromptUse = NOTHING_SENT
+    span: tuple[float, float] = (0.0, 0.0)
+
+
+async def score_batch(
+    dialogues: Sequence[Dialogue], cast: Cast, scorer: Scorer, concurrency: int
+) -> list[ScoredDialogue]:
+    """Scores every dialogue that holds a tutor turn; failed ones and those without pass through unscored.
+
+    Args:
+        dialogues: as played.
+        cast: who played them.
+        scorer: sends the requests.
+        concurrency: most dialogues scored at once.
+    """
+    places = asyncio.Semaphore(concurrency)
+
+    async def score_next(dialogue: Dialogue) -> ScoredDialogue:
+        async with places:
+            return await score_or_fail(dialogue, cast, scorer)
+
+    return await gather_all(map(score_next, dialogues))
+
+
+async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
+    """Scores a dialogue if there is something to score; where that fails, so does the dialogue."""
+    if dialogue.ending == "failed" or not dialogue.tutor_turns:
+        return ScoredDialogue(dialogue)
+    try:
+        return await score(dialogue, cast, scorer)
+    except TrainingError:  # not this dialogue alone is lost
+        raise
+    except Exception as error:
+        return ScoredDialogue(dialogue.end("failed", error=describe(error)))
+
+
+async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
+    """Scores the tutor's tokens of one dialogue, and those that the objective wants named beside them.
+
+    The tutor's own log-probabilities are the sampler's; away from temperature 1 they are scored again,
+    since tempered ones do not compare with the teacher's.
+
+    Raises:
+        TeacherError: scores are missing or do not fit the tokens.
+    """
+    turns, wanted = dialogue.tutor_turns, cast.wanted(dialogue)
+    sequences = tuple(merge_turns((turn.prompt, turn.tokens) for turn in turns))
+    if not wanted.teacher:
+        return ScoredDialogue(dialogue, sequences)
+    now = asyncio.get_running_loop().time
+    began = now()
+    of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
+    top = [one.ids for one in of_tutor.top] or [
+        np.asarray(turn.likeliest, np.int64) for turn in turns if turn.likeliest
+    ]
+    draws = [one.ids for one in of_tutor.draws]
+    ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
+    members = cast.panel.of(dialogue.seed)
+    answers = await gather_all(_ask_teacher(one, dialogue, cast, scorer, ask) for one in members)
+    width = top[0].shape[1] if top else 0
+    targets = joined([one.targets for one in answers], members, cast.panel.how)
+    sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
+    return ScoredDialogue(
+        dialogue,
+        sequences,
+        tutor=tuple(of_tutor.own) or sampled,
+        teacher=joined([one.own for one in answers], members, cast.panel.how),
+        teachers=tuple(one.name for one in members),
+        top_of_tutor=tuple(Named(ids, one[:, :width]) for ids, one in zip(top, targets, strict=True)) if top else (),
+        # Averaged teachers have no likeliest tokens of their own; the config refuses objectives that want them.
+        top_of_teacher=tuple(answers[0].top),
+        draws=tuple(of_tutor.draws),
+        of_draws=tuple(one[:, width:] for one in targets) if draws else (),
+        use=sum((one.use for one in answers), NOTHING_SENT),
+        tutor_use=of_tutor.use,
+        span=(began, now()),
+    )
+
+
+async def _ask_tutor(
+    dialogue: Dialogue, sequences: Sequence[TokenSequence], cast: Cast, scorer: Scorer, wanted: Wanted
+) -> Scores:
+    """What is asked of the tutor's own model: nothing as a rule."""
+    is_recorded = dialogue.recording is not None
+    is_tempered = cast.tutor.temperature != 1.0 and not is_recorded
+    top = wanted.tutor_top if is_recorded else 0  # what the tutor sampled came with its likeliest tokens
+    if not (is_tempered or top or wanted.draws):
+        return Scores()
+    seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")
+    ask = Ask(top=top, draws=wanted.draws, seed=seed)
+    found = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
+    return found if is_tempered else replace(found, own=[])
+
+
+async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask) -> Scores:
+    prompts = teacher_prompts(dialogue, cast, member)
+    sequences = merge_turns(zip(prompts, (turn.tokens for turn in dialogue.tutor_turns), strict=True))
+    client = cast.panel.client(member, dialogue.step)
+    return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
+
+
+async def _ask(client: Any, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask) -> Scores:
+    """The scores of some sequences, one request each, as one."""
+    found = Scores()
+    for one in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):
+        found.add(one)
+    return found
+
+
+def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> list[tuple[int, ...]]:
+    """A teacher's context before each tutor turn, `[P]` each."""
+    openings = range(1, len(dialogue.turns), 2)
+    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i]), member) for i in openings]
+
+
+def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:
+    """The ids that a teacher is to score at each place, `[T, K]` a turn; None for none."""
+    if top and draws:
+        return [np.concatenate(both, axis=1) for both in zip(top, draws, strict=True)]
+    return list(top or draws) or None
+
+
+def _name(dialogue: Dialogue) -> str:
+    return f"seed {dialogue.seed.id!r}, dialogue {dialogue.number} of step {dialogue.step}"

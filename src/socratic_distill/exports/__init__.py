@@ -1,8 +1,0 @@
-"""What a run recorded, for other programs: conversations, a Hugging Face datasets folder, a table of its figures."""
-
-from socratic_distill.exports.choice import Choice
-from socratic_distill.exports.conversations import Exported, export_messages
-from socratic_distill.exports.dataset import export_dataset
-from socratic_distill.exports.table import export_csv
-
-__all__ = ["Choice", "Exported", "export_csv", "export_dataset", "export_messages"]

@@ -1,0 +1,11 @@
+"""What people see of a run. Nothing here changes what is trained.
+
+| module | does |
+|---|---|
+| `progress` | tells display and trackers what happens |
+| `display` | the live view, or plain lines |
+| `trackers` | wandb, trackio, tensorboard |
+| `report` | the report, one HTML file |
+| `exports` | dialogues and merged weights in other formats |
+| `gantt` | a step's timeline as SVG |
+"""

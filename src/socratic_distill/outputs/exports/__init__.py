@@ -1,0 +1,8 @@
+"""What a run recorded, for other programs: conversations, a Hugging Face datasets folder, a table of its figures."""
+
+from socratic_distill.outputs.exports.choice import Choice
+from socratic_distill.outputs.exports.conversations import Exported, export_messages
+from socratic_distill.outputs.exports.dataset import export_dataset
+from socratic_distill.outputs.exports.table import export_csv
+
+__all__ = ["Choice", "Exported", "export_csv", "export_dataset", "export_messages"]

@@ -1,0 +1,194 @@
+"""The dialogues of a run, read in one pass and picked in another: the file may be larger than memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from socratic_distill.files.durable import open_regular
+from socratic_distill.files.rows import parse_row, step_of, whole
+from socratic_distill.outputs.report.choosing import Candidate, in_order, same_seed
+from socratic_distill.outputs.report.curves import StepSums
+from socratic_distill.outputs.report.facts import facts_of
+from socratic_distill.outputs.report.reading import Row, RunFiles, read_lines
+from socratic_distill.outputs.report.talks import fitted, talk_of, talk_size
+
+# Share of a run's room that goes to the same seeds before and after.
+_PAIRS_SHARE = 0.4
+# No dialogue takes more than this share of what there is for its kind.
+_LARGEST_SHARE = 0.1
+_MOST_PAIRS = 12
+_MOST_MISSES = 20
+_Placed = tuple[Row | None, int | None]
+_NO_DIALOGUE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+@dataclass
+class Played:
+    """What the first pass finds.
+
+    Attributes:
+        sums: for the curves.
+        candidates: every dialogue of the file.
+    """
+
+    sums: StepSums = field(default_factory=StepSums)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+@dataclass
+class Shown:
+    """The dialogues that the page shows of a run.
+
+    Attributes:
+        talks: as `talks.talk_of` gives them, in order of evaluation and step.
+        pairs: ids (`i`) of dialogues on the same seed, before and after.
+        pairs_of: how many such pairs there are.
+        source: where the pairs are from: "evaluations", "training", or None where there are none.
+        trained: how many dialogues of training are shown.
+        size: bytes that the dialogues take.
+    """
+
+    talks: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    pairs_of: int = 0
+    source: str | None = None
+    trained: int = 0
+    size: int = 0
+
+
+def read_dialogues(run: RunFiles) -> Played:
+    """The first pass: sums for the curves, and where each dialogue stands."""
+    found, strange = Played(), 0
+    for line in read_lines(run.dialogues, run.notes):
+        row, step = line.row, step_of(line.row)
+        try:
+            facts = facts_of(row)
+        except _NO_DIALOGUE:
+            facts = None
+        number = whole(row.get("number"))
+        if facts is None or step is None or number is None:
+            strange += 1
+            continue
+        seed = str(row.get("seed"))
+        if facts.played:
+            found.sums.add(step, seed, facts)
+        outcome = (facts.solved, facts.told, facts.played)
+        found.candidates.append(Candidate(line.offset, line.size, step, seed, number, outcome))
+    if strange:
+        run.notes.append(f"{strange} rows of {run.dialogues.name} are no dialogues and are left out.")
+    return found
+
+
+def choose(run: RunFiles, number: int, played: Played, room: int) -> Shown:
+    """The second pass: the dialogues that fit.
+
+    Args:
+        run: whose.
+        number: of the run in the page.
+        played: what the first pass found.
+        room: bytes that they may take.
+    """
+    shelf = _Shelf(number, room)
+    _show_pairs(run, played, shelf, int(room * _PAIRS_SHARE))
+    misses, most = 0, int(shelf.room * _LARGEST_SHARE)
+    with _Lines(run) as lines:
+        for one in in_order(played.candidates):
+            if misses > _MOST_MISSES:
+                break
+            misses += shelf.put(lines.row(one), None, most) is None
+    shelf.shown.talks.sort(key=lambda talk: [talk.get("b", -1), talk.get("s", -1), talk["d"], talk.get("n", -1)])
+    shelf.shown.trained = sum("b" not in talk for talk in shelf.shown.talks)
+    return shelf.shown
+
+
+class _Shelf:
+    """The dialogues chosen so far, each once, and the room that is left."""
+
+    def __init__(self, run: int, room: int) -> None:
+        self.run, self.room = run, room
+        self.shown = Shown()
+        self._placed: dict[tuple[Any, ...], str] = {}
+
+    def put(self, row: Row | None, batch: int | None, most: int) -> str | None:
+        """Puts a dialogue there, in about `most` bytes; gives its id, or None where there is no room."""
+        if row is None:
+            return None
+        name = (batch, whole(row.get("step")), *_name(row))
+        if name not in self._placed:
+            try:
+                talk = fitted(talk_of(row, facts_of(row), self.run, batch), most)
+            except _NO_DIALOGUE:
+                return None
+            talk = {"i": f"{self.run}-{len(self._placed)}", **talk}
+            size = talk_size(talk)
+            if size > self.room:
+                return None
+            self.room -= size
+            self.shown.size += size
+            self.shown.talks.append(talk)
+            self._placed[name] = talk["i"]
+        return self._placed[name]
+
+
+class _Lines:
+    """Single lines of a run's dialogues."""
+
+    def __init__(self, run: RunFiles) -> None:
+        self._path = run.dialogues
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = open_regular(self._path)
+        except OSError:  # there is none, or it has gone since
+            self._file = None
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def row(self, one: Candidate) -> Row | None:
+        """The row of a candidate; None where the file has changed since."""
+        if self._file is None:
+            return None
+        self._file.seek(one.offset)
+        row = parse_row(self._file.read(one.size))
+        return row if row is not None and (row.get("step"), row.get("number")) == (one.step, one.number) else None
+
+
+def _show_pairs(run: RunFiles, played: Played, shelf: _Shelf, room: int) -> None:
+    """The same seeds in the first and the last evaluation; without evaluations, at a seed's first and last step."""
+    rest = shelf.room - room
+    largest = int(room * _LARGEST_SHARE)
+    for one in run.evaluations if len(run.evaluations) == 1 else ():
+        for row in one.dialogues():
+            shelf.put(row, one.batch, min(largest, max(shelf.room - rest, 0)))
+    for before, after in _pairs(run, played, shelf.shown):
+        most = max(shelf.room - rest, 0) // 2
+        ids = [shelf.put(row, batch, min(most, largest)) for row, batch in (before, after)]
+        if shelf.room <= rest:
+            break
+        if ids[0] is not None and ids[1] is not None:
+            shelf.shown.pairs.append((ids[0], ids[1]))
+
+
+def _pairs(run: RunFiles, played: Played, shown: Shown) -> Iterator[tuple[_Placed, _Placed]]:
+    if len(run.evaluations) > 1:
+        first, last = run.evaluations[0], run.evaluations[-1]
+        after = {_name(row): row for row in last.dialogues()}
+        before = [row for row in first.dialogues() if _name(row) in after]
+        if before:
+            shown.source, shown.pairs_of = "evaluations", len(before)
+            for row in before:
+                yield (row, first.batch), (after[_name(row)], last.batch)
+            return
+    found = same_seed(played.candidates)
+    if found:
+        shown.source, shown.pairs_of = "training", len(found)
+    with _Lines(run) as lines:
+        for one, other in found[:_MOST_PAIRS]:
+            yield (lines.row(one), None), (lines.row(other), None)
+
+
+def _name(row: Row) -> tuple[str, str]:
+    return str(row.get("seed")), str(row.get("number"))

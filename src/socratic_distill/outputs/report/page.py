@@ -1,0 +1,49 @@
+"""The report's page: template, style and script in one file that asks the network for nothing."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from socratic_distill.outputs.report.embedding import printable, to_json
+
+_SCRIPTS = ("page.js", "charts.js", "tokens.js", "dialogues.js", "pairs.js", "start.js")
+
+
+def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+    """The page.
+
+    Args:
+        view: what the template shows: titles, tables, notes.
+        data: what the scripts draw: curves and dialogues.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
+    style, script = _asset("page.css"), "\n".join(map(_asset, _SCRIPTS))
+    text = environment.from_string(_asset("page.html")).render(
+        **view,
+        style=Markup(style),
+        script=Markup(f'"use strict";\n{script}'),
+        style_hash=_hash(style),
+        script_hash=_hash(f'"use strict";\n{script}'),
+        data=Markup(to_json(data).decode()),
+    )
+    return text.encode()
+
+
+def _asset(name: str) -> str:
+    return (files("socratic_distill.outputs.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names an inline element that it lets through."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _printable(value: object) -> object:
+    return printable(value) if type(value) is str else value

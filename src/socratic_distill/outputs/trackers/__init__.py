@@ -1,0 +1,124 @@
+"""Figures of a run at trackers: wandb, trackio and tensorboard, each through its own library.
+
+`metrics.jsonl` is the truth, and a tracker a copy that may fail. Each has a thread of its own, which opens it, logs and
+closes it, so that none holds up the training or another one; what fails is told once and then passed over.
+
+A run that resumes goes on in the same tracker run. The figures of batches that run again are logged again:
+`adapters.py` says what each library makes of that.
+"""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.errors import ConfigError
+from socratic_distill.outputs.trackers.adapters import OPENERS, TrackedRun, Tracker
+from socratic_distill.outputs.trackers.hush import Hush
+from socratic_distill.outputs.trackers.worker import Worker
+
+if TYPE_CHECKING:
+    from socratic_distill.evaluation.intervals import Measure
+
+
+# All trackers together; a training that is over should not wait for long on a network that is gone.
+_CLOSE_SECONDS = 30.0
+
+
+class Trackers:
+    """The trackers of a run, none, one or several. No method raises or waits, but `close` for a while."""
+
+    def __init__(self, config: SocraticConfig) -> None:
+        """Names them; `begin` opens them.
+
+        Args:
+            config: which ones, and what the run is called there.
+
+        Raises:
+            ConfigError: the library of one of them is not installed.
+        """
+        check_trackers(config.trackers)
+        self._config = config
+        self._workers: list[Worker] = []
+        self._hush = Hush()
+
+    def begin(self, run_id: str, batch: int, log_path: Path) -> None:
+        """Opens them in the background; one that cannot be opened is a warning. Once they are open, goes back in them.
+
+        Args:
+            run_id: the run's id, the same at every start.
+            batch: the next batch to run, whose figures are the next to be logged.
+            log_path: directory of the run.
+        """
+        config = self._config
+        if self._workers or not config.trackers:
+            return self._send(lambda tracker: tracker.rewind(batch))
+        name = config.tracker_name or log_path.resolve().name
+        tracked = TrackedRun(run_id, batch, config.tracker_project, name, log_path, config.model_dump(mode="json"))
+        self._hush.install()
+        self._workers = [Worker(one, OPENERS[one], tracked, self._hush) for one in config.trackers]
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Logs a step's row of metrics.jsonl, what is no number left out.
+
+        Args:
+            step: number of the batch.
+            metrics: the row.
+        """
+        values = {key: value for key, value in metrics.items() if key != "step" and _is_number(value)}
+        self._send(lambda tracker: tracker.log(step, values))
+
+    def evaluation(self, batch: int, measures: Mapping[str, "Measure"]) -> None:
+        """Logs an evaluation: `eval/<name>`, and the ends of its interval as `eval/<name>/low` and `…/high`.
+
+        Args:
+            batch: the weights before this batch were measured; it is logged as the step.
+            measures: by name.
+        """
+        ends = {}
+        for name, one in measures.items():
+            ends |= {f"eval/{name}": one.value, f"eval/{name}/low": one.low, f"eval/{name}/high": one.high}
+        values = {key: value for key, value in ends.items() if value is not None}
+        self._send(lambda tracker: tracker.evaluation(batch, values))
+
+    def close(self) -> None:
+        """Hands over what is left, and waits for it for half a minute at most."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for worker in self._workers:
+            worker.end()
+        closed = [worker.wait(deadline - time.monotonic()) for worker in self._workers]
+        if all(closed):
+            self._hush.remove()
+
+    def _send(self, task: Callable[[Tracker], None]) -> None:
+        for worker in self._workers:
+            worker.send(task)
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Looks whether the libraries of these trackers are installed, without importing them.
+
+    Raises:
+        ConfigError: one is not; says how to install it.
+    """
+    for name in names:
+        if not _is_installed(name):
+            raise ConfigError(
+                f"trackers names {name!r}, but its library is not installed; install it with "
+                f"`pip install 'socratic-distill[{name}]'`, or take it out of trackers"
+            )
+
+
+def _is_installed(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    found = importlib.util.find_spec(name)
+    # A folder of that name beside the script, such as wandb's own output, is found too, but has no file.
+    return found is not None and found.origin is not None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,251 @@
+"""Saves that the service holds and the journal lacks: found, and adopted.
+
+A process that dies between the service's save and its record leaves one. Every save carries the run's id and
+its batch as `user_metadata`; where a server does not keep those, the name of the save says the batch.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from socratic_distill.errors import StartError
+from socratic_distill.files.rows import read_rows, whole
+from socratic_distill.run.identity import read_identity
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.journal_writer import JournalWriter
+from socratic_distill.run.layout import METRICS, SERVER_RUNS
+from socratic_distill.run.record import CheckpointRecord, Kind
+from socratic_distill.run.rollback import next_step
+from socratic_distill.service.failures import failure, is_missing
+from socratic_distill.service.paths import spellings
+from socratic_distill.text import get_logger
+
+_log = get_logger(__name__)
+
+
+_NAME = re.compile(r"(\d{6,})(?:-\d+)?")
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class ServerRun:
+    """A training client's life on the service, as the run directory names it.
+
+    Attributes:
+        id: its id.
+        began: batch that it began at.
+        until: batch that the next one in the run's lineage began at: later ones of this one were abandoned.
+            None for the last one.
+    """
+
+    id: str
+    began: int
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A save on the service.
+
+    Attributes:
+        server_run: where it was saved.
+        record: what the journal would say of it.
+        began: batch that its training client began at, as far as it tells.
+    """
+
+    server_run: str
+    record: CheckpointRecord
+    began: int | None
+
+
+def server_runs_of(directory: Path) -> list[ServerRun]:
+    """The server runs that a run directory names, in order; none where it names none.
+
+    Raises:
+        StorageError: the file that names them cannot be read.
+    """
+    began: dict[str, int] = {}
+    for row in read_rows(directory / SERVER_RUNS):
+        server_run, batch = row.get("server_run"), whole(row.get("batch"))
+        if isinstance(server_run, str) and batch is not None and batch >= 0:
+            began[server_run] = batch
+        else:
+            _log.warning("%s: skipped a row that names no server run: %.80r", directory / SERVER_RUNS, row)
+    return in_lineage(began)
+
+
+def in_lineage(began: Mapping[str, int]) -> list[ServerRun]:
+    """Server runs, in order, each with the batch up to which it belongs to the run's lineage."""
+    runs, until = [], None
+    for server_run, batch in reversed(list(began.items())):
+        runs.append(ServerRun(server_run, batch, until))
+        until = batch if until is None else min(until, batch)
+    return runs[::-1]
+
+
+async def adopt_orphans(journal: JournalWriter, rest: Any, ids: Set[str]) -> list[CheckpointRecord]:
+    """Records the states that the service lists for the run's server runs and the journal lacks.
+
+    Args:
+        journal: the run's.
+        rest: a Tinker REST client.
+        ids: of the run, and of those that it was copied from: only their saves count, and those without an id.
+
+    Raises:
+        ServiceError: the service cannot be asked; going on without might abandon what it holds.
+    """
+    directory = journal.path.parent
+    runs = [run for run in server_runs_of(directory) if run.until is None or run.until > run.began]
+    found = [one for run in runs for one in await _list(rest, run.id, ids)]
+    states = [one for one in found if one.record.state_path is not None]
+    return _record_missing(journal, states, runs, next_step(directory / METRICS) or 0)
+
+
+async def rebuild_journal(journal: JournalWriter, rest: Any, server_runs: Sequence[str] | None) -> int:
+    """Records states and sampler weights that the service holds and the journal lacks; how many.
+
+    Raises:
+        ServiceError: the service cannot be asked.
+        StartError: neither server runs nor the run's id are known.
+    """
+    directory = journal.path.parent
+    identity, named = read_identity(directory), server_runs_of(directory)
+    lineage = identity.lineage if identity is not None else None
+    ids = list(dict.fromkeys(server_runs)) if server_runs is not None else [run.id for run in named]
+    if ids:
+        found = [one for server_run in ids for one in await _list(rest, server_run, lineage)]
+    elif identity is not None:
+        found = await _page(rest, identity.owned)
+    else:
+        raise StartError(
+            f"{directory} names neither server runs nor the run's id; pass the ids of its server runs, the first "
+            "part of its tinker:// paths"
+        )
+    # The directory names its runs in order; those that it lost came before them, in the order of their first saves.
+    known = {run.id: run.began for run in named}
+    others = {one.server_run: _began(one.server_run, found) for one in sorted(found, key=_saved_at)}
+    runs = in_lineage({run: batch for run, batch in others.items() if run not in known} | known)
+    return len(_record_missing(journal, found, runs, next_step(directory / METRICS)))
+
+
+def _record_missing(
+    journal: JournalWriter, found: Sequence[Found], runs: Sequence[ServerRun], done: int | None
+) -> list[CheckpointRecord]:
+    """Records what the journal lacks and the run can use, in order of batch.
+
+    Rows of a step are on disk before its state is saved; a save ahead of the rows is not of this lineage.
+
+    Args:
+        journal: gets the records.
+        found: what the service holds.
+        runs: the server runs of the lineage.
+        done: the number of steps with rows; None where nothing tells.
+    """
+    known = Journal.read(journal.path).known(way for one in found for way in _spellings(one))
+    known |= _known_elsewhere(journal, found)
+    until = {run.id: run.until for run in runs}
+    missing = []
+    for one in found:
+        batch, limit = one.record.batch, until.get(one.server_run, 0)
+        in_window = batch is not None and (limit is None or batch <= limit) and (done is None or batch <= done)
+        if in_window and not known.intersection(_spellings(one)):
+            missing.append(one.record)
+    for record in sorted(missing, key=lambda record: (record.batch or 0, str(record.created_at))):
+        _log.warning("adopted %s, saved before batch %s: it had no record", *record.paths, record.batch)
+        journal.append(record)
+    return missing
+
+
+def _known_elsewhere(journal: JournalWriter, found: Sequence[Found]) -> set[str]:
+    """The local engine's saves that the journal names where they were before the directory was moved or copied."""
+    local = {path: Path(path).parts[-3:] for one in found for path in one.record.paths if "://" not in path}
+    if not local:
+        return set()
+    named = {Path(path).parts[-3:] for record in journal.records for path in record.paths}
+    return {path for path, parts in local.items() if parts in named}
+
+
+def _spellings(found: Found) -> set[str]:
+    return {way for path in found.record.paths for way in spellings(path)}
+
+
+async def _list(rest: Any, server_run: str, ids: Set[str] | None) -> list[Found]:
+    """The saves of a server run that are, or may be, of some runs; none where the service no longer knows it."""
+    try:
+        listed = await rest.list_checkpoints(server_run)
+    except Exception as error:
+        if is_missing(error):
+            return []
+        raise failure(f"listing the saves of {server_run}", error) from error
+    found = (_found(checkpoint) for checkpoint in listed.checkpoints)
+    return [one for one in found if one is not None and (ids is None or _run_id_of(one) in {None, *ids})]
+
+
+async def _page(rest: Any, ids: Set[str]) -> list[Found]:
+    """All saves of the user that carry one of some runs' ids, the oldest first."""
+    saved, offset = [], 0
+    while True:
+        try:
+            page = await rest.list_user_checkpoints(limit=_PAGE, offset=offset)
+        except Exception as error:
+            raise failure("listing the user's saves", error) from error
+        saved += page.checkpoints
+        offset += _PAGE
+        total = page.cursor.total_count if page.cursor is not None else None
+        if not page.checkpoints or (offset >= total if total is not None else len(page.checkpoints) < _PAGE):
+            break
+    found = [_found(checkpoint) for checkpoint in sorted(saved, key=lambda checkpoint: checkpoint.time)]
+    return [one for one in found if one is not None and _run_id_of(one) in ids]
+
+
+def _found(checkpoint: Any) -> Found | None:
+    """A listed checkpoint as a record; None where it does not tell its batch."""
+    facts = checkpoint.user_metadata or {}
+    name = Path(checkpoint.tinker_path).name
+    match = _NAME.fullmatch(name)
+    batch = _int(facts.get("batch")) if "batch" in facts else _int(match[1] if match else None)
+    if batch is None or checkpoint.checkpoint_type not in ("training", "sampler"):
+        return None
+    is_state = checkpoint.checkpoint_type == "training"
+    kind = facts.get("kind")
+    record = CheckpointRecord.model_validate(
+        {
+            "name": name,
+            "batch": batch,
+            "state_path" if is_state else "sampler_path": checkpoint.tinker_path,
+            "final": True if kind == "final" else None,
+            "version": _int(facts.get("version")),
+            "kind": kind if kind in get_args(Kind) else ("periodic" if is_state else "sampler"),
+            "created_at": checkpoint.time,
+            "expires_at": checkpoint.expires_at,
+            "config_digest": facts.get("config_digest"),
+            "adopted": True,
+            **({"run_id": facts["run_id"]} if "run_id" in facts else {}),
+        }
+    )
+    return Found(_server_run(checkpoint.tinker_path), record, _int(facts.get("began")))
+
+
+def _saved_at(found: Found) -> str:
+    return str(found.record.created_at)
+
+
+def _began(server_run: str, found: Iterable[Found]) -> int:
+    """Batch that a server run began at: as its saves tell, or else that of the first, since a start saves at once."""
+    own = [one for one in found if one.server_run == server_run]
+    return next((one.began for one in own if one.began is not None), min(one.record.batch or 0 for one in own))
+
+
+def _run_id_of(found: Found) -> str | None:
+    return (found.record.model_extra or {}).get("run_id")
+
+
+def _server_run(path: str) -> str:
+    """`tinker://<server run>/…`, or a local engine's `…/<server run>/weights/<name>`."""
+    return path.removeprefix("tinker://").split("/")[0] if path.startswith("tinker://") else Path(path).parts[-3]
+
+
+def _int(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text) else None

@@ -1,0 +1,18 @@
+"""A service of the Tinker API: opened, asked, waited for, and its errors read.
+
+`connect` opens what `base_url` names: hosted Tinker, another server, or the local engine. Everything above talks to
+clients of the SDK's interface and never asks which of the three it has.
+
+| module | does |
+|---|---|
+| `connect` | opens a service, its clients and tokenizers |
+| `keys` | the API key, checked before it is sent |
+| `redirects` | no key follows a redirect |
+| `offer` | the models that the service offers, and whether a config fits them |
+| `failures` | the SDK's errors as ours |
+| `numbers` | which log-probabilities are valid |
+| `paths` | paths of saved weights in the ways that servers write them |
+| `watched` | requests that are never answered |
+| `pauses` | pauses that the SDK mentions in its log alone |
+| `waiting` | async work awaited from blocking code, in threads, and through signals |
+"""

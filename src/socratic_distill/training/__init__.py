@@ -1,0 +1,23 @@
+"""The algorithm: plays, scores, trains, saves, and recovers.
+
+Begin with `trainer`, then `loop`: the steps of a run, in order. `session` opens and closes the clients that the loop
+uses; when the service loses them, `trainer` opens another session.
+
+| module | does |
+|---|---|
+| `trainer` | `train`: opens the run, runs the loop, recovers |
+| `loop` | the steps of a run |
+| `session` | the clients of one attempt |
+| `opening` | opens the training client on the newest state |
+| `stream` | dialogues, played and scored ahead of the training |
+| `learner` | submits passes and optimizer steps |
+| `saver` | saves states and sampler weights in the background |
+| `save_plan` | when to save |
+| `evaluations` | evaluations while training |
+| `recovery` | how often a lost service is reopened |
+| `metrics` | the figures of a step |
+| `step_times` | the seconds of a step |
+| `preflight` | finds every problem that would stop a start |
+| `server_features` | which scoring features a server has |
+| `older_samplers` | whether sampling from older weights changes the training |
+"""

@@ -1,0 +1,239 @@
+"""Training steps on the service, their requests submitted without waiting in between.
+
+One wait there is, for objectives that look at what the tutor says now: their weights follow from a pass forward, which
+goes out with the rest of the batch, so that it costs the step one cycle of the service.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from socratic_distill.distillation.objective import TrainingExample
+from socratic_distill.errors import InvalidAnswer
+from socratic_distill.service.failures import failure
+from socratic_distill.service.numbers import explain_bad, first_bad, not_finite
+from socratic_distill.service.waiting import take_note
+from socratic_distill.training.saver import PendingSave, Saver
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Some examples, and the answer that is on its way to them."""
+
+    examples: list[TrainingExample]
+    answer: "asyncio.Future[Any]"
+
+
+@dataclass
+class Update:
+    """The training on a batch on its way.
+
+    Attributes:
+        batch: the batch that it trains on.
+        version: optimizer steps behind the weights that it begins with.
+        reached: optimizer steps behind those that it has come to.
+        sampler: the save of the new weights behind the last step; None where there is none, or nobody plays with them.
+        forward_tokens: tokens of the examples that were read forward before they were trained on.
+    """
+
+    batch: int
+    version: int
+    reached: int
+    sampler: PendingSave | None = None
+    forward_tokens: int = 0
+    _forward: list[Pass] = field(default_factory=list)
+    _passes: list[Pass] = field(default_factory=list)
+    _steps: list[Awaitable[Any]] = field(default_factory=list)
+    _stepped: int = 0  # passes that a step was taken on
+
+    @property
+    def examples(self) -> list[TrainingExample]:
+        """What it trains on, in order."""
+        return [example for one in self._passes for example in one.examples]
+
+    async def answer(self) -> tuple[list[np.ndarray], dict[str, float]]:
+        """Waits for the service.
+
+        Returns:
+            The trainer's log-probability of each target, nats, one array `[N - 1]` or `[N - 1, 1 + K]` an example; and
+            the service's own metrics, such as `loss:sum`, sums over the passes; empty where it gives none.
+
+        Raises:
+            InvalidAnswer: an answer is not finite, or not of the examples' shape.
+            ServiceError: the service failed a call; the client is not to be used any more.
+        """
+        logprobs, metrics = list[np.ndarray](), dict[str, float]()
+        try:
+            for one in self._passes:
+                output = await one.answer
+                logprobs += _logprobs(output, one.examples, self._what)
+                for name, value in output.metrics.items():
+                    metrics[name] = metrics.get(name, 0.0) + value
+            losses = {name: value for name, value in metrics.items() if name.startswith("loss")}
+            _check_finite(losses, f"{self._what}: the loss")
+            for step in self._steps:
+                _check_step(await step, self._what)
+        except Exception as error:
+            raise self._failure(error) from error
+        return logprobs, metrics
+
+    def check(self) -> None:
+        """Raises what has befallen a pass by now: nothing may follow it.
+
+        Raises:
+            ServiceError: the service failed a call; the client is not to be used any more.
+        """
+        for one in (*self._forward, *self._passes):
+            if one.answer.done() and (error := one.answer.exception()) is not None:
+                assert isinstance(error, Exception)
+                raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> Exception:
+        return failure(self._what, error)
+
+    @property
+    def _what(self) -> str:
+        return f"the training step of batch {self.batch}"
+
+
+class Learner:
+    """Trains the tutor through one training client."""
+
+    def __init__(self, client: Any, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int) -> None:
+        """Takes a client that nothing has been asked of yet.
+
+        Args:
+            client: a Tinker training client.
+            saver: submits the save of the sampler weights behind each batch.
+            adam: from a batch to keywords of tinker.AdamParams.
+            version: optimizer steps behind the client's weights.
+        """
+        self._client = client
+        self._saver = saver
+        self._adam = adam
+        self.version = version
+        self._unanswered: set[asyncio.Future[Any]] = set()
+
+    def begin(self, batch: int) -> Update:
+        """The training on a batch, without examples yet."""
+        return Update(batch, self.version, self.version)
+
+    def add(self, update: Update, examples: Sequence[TrainingExample]) -> None:
+        """Submits passes over more examples, one a loss; their gradients add to those before.
+
+        Examples that look at what the tutor says now are read forward alone; `settle` trains on them.
+
+        Raises:
+            ServiceError: a request could not be submitted, or an earlier one failed; the client is not to be used
+                any more.
+        """
+        update.check()
+        ready = [one for one in examples if not one.soft]
+        for loss_fn in dict.fromkeys(one.loss_fn for one in ready):
+            self._train(update, [one for one in ready if one.loss_fn == loss_fn])
+        if waiting := [one for one in examples if one.soft]:
+            update._forward.append(self._submit(update, waiting, self._client.forward))
+            update.forward_tokens += sum(len(one.mask) for one in waiting)
+
+    async def settle(self, update: Update) -> None:
+        """Trains on the examples that were read forward, in their order.
+
+        Raises:
+            InvalidAnswer: an answer is not finite, or not of the examples' shape.
+            ServiceError: a pass failed, or could not be submitted; the client is not to be used any more.
+        """
+        while update._forward:
+            one = update._forward[0]
+            try:
+                said = _logprobs(await one.answer, one.examples, update._what)
+            except Exception as error:
+                raise update._failure(error) from error
+            del update._forward[0]
+            self._train(update, [each.reweighed(now) for each, now in zip(one.examples, said, strict=True)])
+
+    def step(self, update: Update, to_play_with: bool = True) -> None:
+        """Submits an optimizer step on what was added since the last one, and, behind it, the new weights' save.
+
+        Without examples no step is taken. Where the batch had some before, the save follows all the same.
+
+        Args:
+            update: holds its whole batch, or the part of it that this step is for.
+            to_play_with: whether the weights are saved.
+
+        Raises:
+            ServiceError: a request could not be submitted, or a pass failed; the client is not to be used any more.
+        """
+        from tinker import AdamParams
+
+        update.check()
+        if len(update._passes) > update._stepped:
+            try:
+                update._steps.append(self._client.optim_step(AdamParams(**self._adam(update.batch))))
+            except Exception as error:
+                raise update._failure(error) from error
+            update._stepped = len(update._passes)
+            self.version += 1
+            update.reached = self.version
+        if to_play_with and update._steps:
+            update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
+
+    def abandon(self) -> None:
+        """Gives up the passes that are not answered: behind a lost request they never are."""
+        for answer in self._unanswered:
+            answer.cancel()
+
+    def _train(self, update: Update, examples: list[TrainingExample]) -> None:
+        update._passes.append(self._submit(update, examples, self._client.forward_backward))
+
+    def _submit(self, update: Update, examples: list[TrainingExample], call: Callable[..., Any]) -> Pass:
+        try:
+            request = call([example.datum for example in examples], examples[0].loss_fn)
+        except Exception as error:
+            raise update._failure(error) from error
+        answer = asyncio.ensure_future(request)
+        answer.add_done_callback(take_note)
+        answer.add_done_callback(self._unanswered.discard)
+        self._unanswered.add(answer)
+        return Pass(examples, answer)
+
+
+def _logprobs(output: Any, examples: Sequence[TrainingExample], what: str) -> list[np.ndarray]:
+    """The log-probabilities in a pass's answer, of the shape of each example's targets."""
+    outputs = output.loss_fn_outputs or []
+    if len(outputs) != len(examples):
+        raise _invalid(f"{what}: the service answered for {len(outputs)} of {len(examples)} data")
+    return [_of_example(one, example, what) for one, example in zip(outputs, examples, strict=True)]
+
+
+def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) -> np.ndarray:
+    if "logprobs" not in answer:
+        raise _invalid(f"{what}: the service answered without log-probabilities")
+    values = np.asarray(answer["logprobs"].to_numpy())
+    needed = example.needed
+    if values.size != needed.size:
+        raise _invalid(f"{what}: the service answered with {values.size} log-probabilities for {needed.size} targets")
+    values = values.reshape(needed.shape)
+    used = values[needed]
+    if (bad := first_bad(used)) is not None:
+        raise _invalid(f"{what}: the service answered with the log-probability {explain_bad(used[bad])}")
+    return values
+
+
+def _check_step(response: Any, what: str) -> None:
+    """Refuses an optimizer step whose own figures, such as the gradient's norm, are not finite."""
+    _check_finite(getattr(response, "metrics", None) or {}, f"{what}: the optimizer's figure")
+
+
+def _check_finite(values: Mapping[str, float], what: str) -> None:
+    if (name := not_finite(values)) is not None:
+        raise _invalid(f"{what} {name!r} is {values[name]}, which is not finite")
+
+
+def _invalid(told: str) -> InvalidAnswer:
+    return InvalidAnswer(
+        f"{told}. The tutor's weights may be damaged, so no state of them is saved. Start the same script again to "
+        "resume from the last recorded state"
+    )

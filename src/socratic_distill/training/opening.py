@@ -1,0 +1,170 @@
+"""Opens the training client on what the run begins from: the newest state that the service still has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.cast import Panel
+from socratic_distill.errors import (
+    CheckpointNotFound,
+    DamagedWeights,
+    ModelMismatch,
+    NoUsableCheckpoint,
+    ServiceError,
+    SocraticError,
+)
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.run.drift import Change
+from socratic_distill.run.journal import Journal
+from socratic_distill.run.plan import Plan, decide
+from socratic_distill.run.start import FreshStart, LoadCheckpoint, Resume, Start, read_history, resolve
+from socratic_distill.service.connect import GONE, Service, is_gone, open_tutor
+from socratic_distill.service.failures import describe, failure, is_missing, status_of
+
+
+async def open_training_client(plan: Plan, run: RunDirectory, service: Service) -> tuple[Start, Any]:
+    """What the run begins from, and a training client on it, checked to be of the config's model and rank.
+
+    The newest state that the service still has is taken; those that it lacks are passed over.
+
+    Raises:
+        StartError: there is nothing to begin from, or it belongs to another base model or rank.
+        ServiceError: the service failed a call.
+    """
+    config, client = plan.config, service.client
+    tutor_name = full_model_name(config.tutor_model_name)
+    unusable: dict[str, str] = {}
+    while True:
+        start = decide(plan, run, unusable)
+        if isinstance(start, Resume) and await is_gone(service.rest, start.state_path):
+            unusable[start.state_path] = GONE
+            continue
+        try:
+            if isinstance(start, FreshStart):
+                request = client.create_lora_training_client(
+                    base_model=tutor_name, rank=config.lora_rank, seed=config.seed
+                )
+                return start, await request
+            if isinstance(start, Resume):
+                training = await client.create_training_client_from_state_with_optimizer(start.state_path)
+            else:
+                training = await client.create_training_client_from_state(start.state_path)
+        except Exception as error:
+            if isinstance(start, Resume) and (is_missing(error) or isinstance(error, DamagedWeights)):
+                unusable[start.state_path] = GONE if is_missing(error) else f"cannot be read: {error}"
+                continue
+            raise await _explain(service.rest, start, error) from error
+        found = await _model_of(training, start.state_path, service.rest)
+        _check_model(start.state_path, found, (tutor_name, config.lora_rank))
+        return start, training
+
+
+async def check_start(
+    config: SocraticConfig, run: RunDirectory, rest: Any | None, drift: Sequence[Change] = ()
+) -> Start:
+    """What the run begins from, as far as that can be told without opening it.
+
+    Args:
+        config: the run's config.
+        run: its directory; nothing is written there.
+        rest: is asked whether the state is there, and of which model and rank; None: nobody is.
+        drift: where the config means another run than the directory's.
+
+    Raises:
+        StartError: there is nothing to begin from, or it belongs to another base model or rank.
+        ServiceError: the service failed a call.
+    """
+    check_files(config, "load_checkpoint_path")
+    unusable: dict[str, str] = {}
+    while True:
+        start = resolve(read_history(run.path), config.load_checkpoint_path, unusable, drift)
+        if isinstance(start, FreshStart) or rest is None:
+            return start
+        try:
+            info = await rest.get_weights_info_by_tinker_path(start.state_path)
+        except Exception as error:
+            if isinstance(start, Resume) and is_missing(error):
+                unusable[start.state_path] = GONE
+                continue
+            raise await _explain(rest, start, error) from error
+        wanted = (full_model_name(config.tutor_model_name), config.lora_rank)
+        _check_model(start.state_path, (info.base_model, info.lora_rank), wanted)
+        return start
+
+
+async def _exists(rest: Any | None, path: str) -> bool:
+    """Whether the service surely holds a checkpoint; False where nobody can be asked.
+
+    Not all servers tell of sampler weights by their path, but all list them.
+    """
+    if rest is None:
+        return False
+    try:
+        listed = await rest.list_checkpoints(path.removeprefix("tinker://").split("/")[0])
+    except Exception:  # whatever it is, it says nothing of the checkpoint
+        return False
+    return any(one.tinker_path == path for one in listed.checkpoints)
+
+
+async def _model_of(training: Any, state_path: str, rest: Any | None) -> tuple[str | None, int | None]:
+    """Base model and LoRA rank of a client on a state; some servers tell the rank of the state alone."""
+    info = training.get_info()
+    name, rank = info.model_data.model_name or info.model_name, info.lora_rank
+    if rank is None and rest is not None:
+        try:
+            rank = (await rest.get_weights_info_by_tinker_path(state_path)).lora_rank
+        except Exception as error:
+            raise failure(f"asking for {state_path}", error) from error
+    return name, rank
+
+
+def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
+    """Compares base model and LoRA rank, as far as the service tells them."""
+    if any(one is not None and one != other for one, other in zip(found, wanted, strict=True)):
+        raise ModelMismatch(
+            f"the state {state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
+            f"says {wanted[0]!r} with rank {wanted[1]}. Set tutor_model_name and lora_rank to the state's, "
+            "or take another log_path"
+        )
+
+
+async def _explain(rest: Any | None, start: Start, error: Exception) -> SocraticError:
+    """Why no training client could be opened."""
+    if isinstance(start, LoadCheckpoint) and status_of(error) in (400, 404):
+        message = f"the state {start.state_path} cannot be loaded: {describe(error)}."
+        sampler_path = start.state_path.replace("/weights/", "/sampler_weights/")
+        if await _exists(rest, sampler_path):
+            message += f" There are sampler weights {sampler_path}, but those cannot be trained from."
+        return CheckpointNotFound(f"{message} Check load_checkpoint_path")
+    what = "a fresh LoRA" if isinstance(start, FreshStart) else f"the state {start.state_path}"
+    return failure(f"opening a training client on {what}", error)
+
+
+async def restore_tutors(panel: Panel, run: RunDirectory, service: Service, batch: int) -> None:
+    """Opens the tutor's earlier weights that lagged teachers score batches from `batch` on with.
+
+    Raises:
+        NoUsableCheckpoint: the journal names no such weights, or the service does not have them any more.
+    """
+    needed = panel.tutors_before(batch)
+    if not needed:
+        return
+    journal = Journal.read(run.checkpoints.path)
+    for earlier in sorted(needed):
+        paths = [path for path in journal.sampler_paths(earlier) if not journal.is_deleted(path)]
+        problem: Exception | None = None
+        for path in paths:
+            try:
+                panel.tutors[earlier] = await open_tutor(service, path)
+                break
+            except ServiceError as error:
+                problem = error
+        else:
+            found = f"the service cannot open {paths[0]} ({problem})" if paths else "the journal names none"
+            raise NoUsableCheckpoint(
+                f"{run.path}: a teacher scores batch {batch} with the tutor's weights before batch {earlier}, and "
+                f"{found}. Keep sampler weights longer (sampler_ttl_seconds), or start a run of its own from the "
+                "newest state: another log_path, with this one as load_checkpoint_path"
+            ) from problem

@@ -1,0 +1,291 @@
+"""All that keeps a run from starting, found out before anything is paid for, in one list.
+
+Each check is one that the start of a run makes, so that a problem has one wording; here they go on behind the first.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any, Protocol, runtime_checkable
+from uuid import uuid4
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.log_path import is_url
+from socratic_distill.config.named_models import named_models, with_known_names
+from socratic_distill.cost.costs import check_limit, tariff_of
+from socratic_distill.cost.prices import packaged_prices
+from socratic_distill.dialogues.casting import open_stage
+from socratic_distill.dialogues.compatibility import check_room
+from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.errors import (
+    ForeignDirectory,
+    ModelNotOffered,
+    PreflightError,
+    RunLocked,
+    ServiceError,
+    SocraticError,
+    StartError,
+    StorageError,
+    TrainingError,
+    UnsupportedFeature,
+    raise_all,
+)
+from socratic_distill.outputs.trackers import check_trackers
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.run.drift import model_names, read_fingerprint
+from socratic_distill.run.layout import check_directory
+from socratic_distill.run.plan import Plan, read_plan
+from socratic_distill.run.room import check_storage
+from socratic_distill.run.start import Start
+from socratic_distill.service.connect import Service, connect, get_tokenizer, open_sampling_client
+from socratic_distill.service.failures import status_of
+from socratic_distill.service.offer import check_teachers, settle_models
+from socratic_distill.service.waiting import in_thread, run_blocking
+from socratic_distill.service.watched import Watch
+from socratic_distill.text import get_logger
+from socratic_distill.training.opening import check_start
+from socratic_distill.training.server_features import check_features
+
+_log = get_logger(__name__)
+# Refusals that are about one request, not about the service as a whole.
+_OF_ONE_REQUEST = (400, 404, 409, 422)
+
+
+@runtime_checkable
+class TellsOfLora(Protocol):
+    """A service, such as the local engine, that can say before the start what it will train of a model."""
+
+    def check_training(self, base_model: str) -> Awaitable[str]:
+        """The share of a model's linear weights that a LoRA reaches, in words; raises if it cannot be trained."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What stands in the way of a run.
+
+    Attributes:
+        problems: each as the run alone would raise it; its message says what to do. Empty: the run can start.
+        models: by config field, the full name of the model that it means.
+        start: what the run begins from; None where that could not be told.
+        lora: which share of the tutor's linear weights its LoRA reaches, in words; None where the service does not say.
+    """
+
+    problems: tuple[SocraticError, ...]
+    models: Mapping[str, str]
+    start: Start | None
+    lora: str | None = None
+
+    def raise_problems(self) -> None:
+        """Returns if the run can start.
+
+        Raises:
+            SocraticError: the problem, where there is one alone.
+            PreflightError: there are several.
+        """
+        raise_all(self.problems)
+
+
+def preflight(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> Preflight:
+    """Looks for all that keeps a run from starting, without playing, training or saving anything.
+
+    A server that is not known is asked for the features that the objective needs, by a request of four tokens for each,
+    and `features.json` in log_path remembers the answers. Nothing else is billed or written.
+
+    Args:
+        config: as for `train`.
+        service_client: as for `train`.
+        rest_client: as for `train`.
+
+    Raises:
+        EventLoopRunning: an asyncio loop already runs in this thread; await `preflight_async`.
+    """
+    return run_blocking(
+        lambda: preflight_async(config, service_client=service_client, rest_client=rest_client), "preflight"
+    )
+
+
+async def preflight_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> Preflight:
+    """The same as `preflight`, on the asyncio loop that it is awaited on."""
+    return await _Look(config).everywhere(lambda: connect(config, service_client, rest_client))
+
+
+class Listing:
+    """Adds to an error that a run does not get past at its start what else it would not get past.
+
+    What is wrong on this machine is told before the service is spoken to.
+    """
+
+    def __init__(self, config: SocraticConfig, service_client: Any, rest_client: Any) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            config: the run's.
+            service_client: as for `train`.
+            rest_client: as for `train`.
+        """
+        self._config = config
+        self._clients = (service_client, rest_client)
+        self._service: Service | None = None
+
+    async def connect(self, watch: Watch) -> Service:
+        """The run's service, its requests watched; raises as `socratic_distill.service.connect.connect`."""
+        self._service = await connect(self._config, *self._clients, watch)
+        return self._service
+
+    @asynccontextmanager
+    async def listed(self) -> AsyncIterator[None]:
+        """Raises what is raised within, or with others in a PreflightError; what may pass, or is no start's, alone."""
+        try:
+            yield
+        except (TrainingError, RunLocked):
+            raise
+        except SocraticError as error:
+            told = error.problems if isinstance(error, PreflightError) else (error,)
+            found = [one for one in await self._found(error) if not isinstance(one, TrainingError)]  # that may pass
+            others = [one for one in found if not any(_is_same(one, each) for each in told)]
+            if others:
+                raise PreflightError([*told, *others]) from error
+            raise
+
+    async def _found(self, error: SocraticError) -> Sequence[SocraticError]:
+        service = None if _is_service_wide(error) else self._service
+        try:
+            return (await _Look(self._config).everywhere(None if service is None else lambda: _given(service))).problems
+        except Exception as unexpected:  # the error that is known must not be lost
+            _log.warning("other problems were not looked for: %s: %s", type(unexpected).__name__, unexpected)
+            return ()
+
+
+async def _given(service: Service) -> Service:
+    return service
+
+
+class _Look:
+    """The checks, one behind the other, whatever they find."""
+
+    def __init__(self, config: SocraticConfig) -> None:
+        self._config = config
+        self._run = RunDirectory(config.log_path)
+        self._problems: list[SocraticError] = []
+        self._are_teachers_there = False
+        self._is_silent = False  # nothing more can be asked of the service
+        self._lora: str | None = None
+
+    async def everywhere(self, connected: Callable[[], Awaitable[Service]] | None) -> Preflight:
+        """Looks at this machine, and then at the service; None: at this machine alone."""
+        self._machine()
+        if is_url(self._config.log_path):
+            with self._gathered():
+                self._run = RunDirectory(await in_thread(readable, self._config.log_path, _decides_the_start))
+        plan, service = self._plan(), None
+        if connected is not None:
+            with self._gathered():
+                service = await connected()
+        config = with_known_names(self._config) if plan is None else plan.config
+        if service is not None:
+            config = await self._models(config, service)
+        start = await self._start(config, plan, service)
+        if service is not None:
+            await self._stage(config, plan, service)
+        return Preflight(tuple(self._problems), named_models(config), start, self._lora)
+
+    def _machine(self) -> None:
+        with self._gathered():
+            check_trackers(self._config.trackers)
+        with self._gathered():
+            check_limit(self._config, tariff_of(self._config, packaged_prices()))
+        with self._gathered():
+            check_directory(self._config.log_path)
+        with self._gathered():
+            check_storage(self._config)
+
+    def _plan(self) -> Plan | None:
+        if self._has(StorageError):  # a path that cannot be made holds no run
+            self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
+        with self._gathered():
+            load_rewards(self._config)
+        with self._gathered():
+            plan = read_plan(self._config, self._run)
+            if not self._has(StorageError):
+                check_storage(self._config, plan.total)
+            return plan
+        return None
+
+    def _has(self, kind: type[SocraticError]) -> bool:
+        return any(isinstance(one, kind) for one in self._problems)
+
+    async def _models(self, config: SocraticConfig, service: Service) -> SocraticConfig:
+        with self._gathered():
+            recorded = model_names(read_fingerprint(self._run.path))
+            config, problems = await settle_models(config, service, recorded)
+            self._problems += problems
+        with self._gathered():
+            problems = [] if self._is_silent else await check_teachers(config, service.rest)
+            self._problems += problems
+            self._are_teachers_there = not problems
+        return config
+
+    async def _start(self, config: SocraticConfig, plan: Plan | None, service: Service | None) -> Start | None:
+        rest = None if service is None or self._is_silent else service.rest
+        with self._gathered():
+            return await check_start(config, self._run, rest, () if plan is None else plan.drift)
+        return None
+
+    async def _stage(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
+        """Models opened, and whether they, the prompts and the objective fit each other."""
+        names = dict.fromkeys(named_models(config).values())
+        refused = {one.name for one in self._problems if isinstance(one, ModelNotOffered)}
+        clients: dict[str, Any] = {}
+        for name in names:
+            if name not in refused and not self._is_silent:
+                with self._gathered():
+                    client = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
+                    await get_tokenizer(client)
+                    clients[name] = client
+        if plan is not None and len(clients) == len(names) and self._are_teachers_there:
+            with self._gathered():
+                stage = await open_stage(config, service, clients[config.tutor_model_name], plan.all_seeds)
+                check_room(stage.cast(None, version=0), plan.played_seeds)
+        if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
+            with self._gathered():
+                self._lora = await service.client.check_training(config.tutor_model_name)
+        if clients and not self._is_silent:
+            await self._features(config, next(iter(clients.values())))
+
+    async def _features(self, config: SocraticConfig, client: Any) -> None:
+        with TemporaryDirectory() as elsewhere, self._gathered():
+            is_elsewhere = self._has(StorageError) or self._has(ForeignDirectory)
+            await check_features(config, client, Path(elsewhere) if is_elsewhere else self._run.path)
+
+    @contextmanager
+    def _gathered(self) -> Iterator[None]:
+        """Notes an error of ours, and goes on."""
+        try:
+            yield
+        except SocraticError as error:
+            self._problems += error.problems if isinstance(error, PreflightError) else (error,)
+            self._is_silent = self._is_silent or _is_service_wide(error)
+
+
+def _decides_the_start(path: str) -> bool:
+    """Whether a file of a run directory says what its run begins from, rather than what it did."""
+    return not path.startswith(("dialogues", "evaluations", "report"))
+
+
+def _is_service_wide(error: SocraticError) -> bool:
+    """Whether the service would answer other requests no better."""
+    if not isinstance(error, ServiceError) or isinstance(error, UnsupportedFeature):
+        return False
+    cause = error.__cause__
+    return not isinstance(cause, Exception) or status_of(cause) not in _OF_ONE_REQUEST
+
+
+def _is_same(one: SocraticError, error: SocraticError) -> bool:
+    """Whether two errors tell of one problem: of the start there is one at a time."""
+    if isinstance(one, StartError) and isinstance(error, StartError):
+        return True
+    return type(one) is type(error) and str(one) == str(error)

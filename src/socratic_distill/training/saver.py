@@ -1,0 +1,311 @@
+"""Saves of one training client: named, confirmed, recorded, tried again.
+
+A state and sampler weights are independent facts: each is recorded once the service confirmed it. States are
+saved in the background; a save that the service answered with an error is tried again at the next step.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from socratic_distill.errors import InvalidAnswer, SaveError
+from socratic_distill.run.journal_writer import JournalWriter
+from socratic_distill.run.record import CheckpointRecord, Kind, What, deletion
+from socratic_distill.service.failures import failure, is_answer
+from socratic_distill.service.waiting import beside, take_note
+from socratic_distill.text import get_logger
+from socratic_distill.training.save_plan import SavePlan
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class PendingSave:
+    """A save that was submitted.
+
+    Attributes:
+        record: the record that it becomes once confirmed, without its path.
+        key: the record's key for the path.
+        request: the service's future.
+    """
+
+    record: CheckpointRecord
+    key: What
+    request: Awaitable[Any]
+
+
+@dataclass(frozen=True)
+class SaveFacts:
+    """What every save of a training client says of its run, as `user_metadata` on the service.
+
+    Attributes:
+        run_id: the run directory's id.
+        config_digest: what the config means.
+        began: batch that the training client began at.
+    """
+
+    run_id: str
+    config_digest: str
+    began: int
+
+    def metadata(self, record: CheckpointRecord) -> dict[str, str]:
+        """The facts and the record's as strings, from which a record can be made again."""
+        facts = {"run_id": self.run_id, "config_digest": self.config_digest, "began": str(self.began)}
+        return {**facts, "batch": str(record.batch), "version": str(record.version), "kind": str(record.kind)}
+
+
+class Saver:
+    """Saves of one training client.
+
+    Attributes:
+        trouble: fails with what befell a save in the background for good: too many failures, or a lost client, of
+            which no call behind that save may ever be answered. It never has a result.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        journal: JournalWriter,
+        rest: Any | None,
+        plan: SavePlan,
+        facts: SaveFacts,
+        max_failed: int,
+        failed: Counter[What],
+        resumed: CheckpointRecord | None = None,
+        *,
+        is_own: bool = False,
+    ) -> None:
+        """Takes a client that nothing has been saved of yet.
+
+        Args:
+            client: a Tinker training client.
+            journal: where confirmed saves are recorded.
+            rest: a Tinker REST client that deletes rolling states; None leaves them to expire.
+            plan: which state to save when, and for how long.
+            facts: what the saves say of the run.
+            max_failed: failures in a row, of one kind of save, after which to stop.
+            failed: counts them, over all training clients of a process.
+            resumed: the record that the client goes on from.
+            is_own: whether this run directory saved it. A rolling state of another's is not deleted.
+        """
+        self._client = client
+        self._journal = journal
+        self._rest = rest
+        self._plan = plan
+        self._facts = facts
+        self._max_failed = max_failed
+        self._failed = failed
+        self._newest = resumed
+        self._rolling = [resumed] if is_own and resumed is not None and resumed.kind == "rolling" else []
+        self._names: Counter[str] = Counter()
+        self._outstanding: set[asyncio.Task[None]] = set()
+        self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.trouble.add_done_callback(take_note)
+        self._again: Kind | None = None
+        self._last_periodic = asyncio.get_running_loop().time()
+
+    @property
+    def newest(self) -> CheckpointRecord | None:
+        """The newest state there is a record of."""
+        return self._newest
+
+    def submit(self, kind: Kind, batch: int, version: int, key: What | None = None) -> PendingSave:
+        """Submits a save, under a name that the training client has not used.
+
+        Args:
+            kind: what it is for.
+            batch: the next batch to run.
+            version: optimizer steps behind the weights once the requests before it are done.
+            key: what to save, where the kind ("final") does not tell.
+
+        Raises:
+            ServiceError: the request could not be submitted; the client is lost.
+        """
+        key = key or ("sampler_path" if kind == "sampler" else "state_path")
+        now = datetime.now(UTC).replace(microsecond=0)
+        ttl = self._plan.ttl_seconds[kind]
+        record = CheckpointRecord(
+            name=self._new_name("final" if kind == "final" else f"{batch:06d}", key),
+            batch=batch,
+            final=True if kind == "final" else None,
+            version=version,
+            kind=kind,
+            created_at=now,
+            expires_at=now + timedelta(seconds=ttl) if ttl is not None and self._plan.is_kept_to else None,
+            config_digest=self._facts.config_digest,
+        )
+        call = self._client.save_state if key == "state_path" else self._client.save_weights_for_sampler
+        try:
+            request = call(record.name, ttl_seconds=ttl, user_metadata=self._facts.metadata(record))
+        except Exception as error:
+            raise self._lost(record, key, error) from error
+        return PendingSave(record, key, request)
+
+    async def confirm(self, pending: PendingSave) -> str | None:
+        """Waits for a save and records it; gives its path, or None where the service answered with an error.
+
+        Raises:
+            InvalidAnswer: the service says that it saved, and not where.
+            SaveError: too many in a row failed.
+            ServiceError: the answer never came; the client is lost.
+            StorageError: the record cannot be written.
+        """
+        record, key = pending.record, pending.key
+        try:
+            path = (await pending.request).path
+        except Exception as error:
+            if not is_answer(error):
+                raise self._lost(record, key, error) from error
+            self._count_failure(record, key, error)
+            _log.warning("the save %r (%s) failed: %s; it is tried again at the next step", record.name, key, error)
+            return None
+        if not isinstance(path, str) or not path:
+            raise InvalidAnswer(
+                f"the save {record.name!r} ({key}) was answered without a path: {path!r}. Start the same script again "
+                "to resume from the last recorded state"
+            )
+        self._failed[key] = 0
+        self._journal.append(record.model_copy(update={key: path}))
+        return path
+
+    def due(self, batch: int) -> Kind | None:
+        """The kind of state that the plan, or a save that failed, asks for before a batch."""
+        kind = self._plan.due(batch, asyncio.get_running_loop().time() - self._last_periodic)
+        return "periodic" if "periodic" in (kind, self._again) else kind or self._again
+
+    def save_state_if_due(self, batch: int, version: int) -> None:
+        """Saves a state in the background where the plan, or a save that failed, asks for one.
+
+        Raises:
+            SaveError, ServiceError, StorageError: an earlier save failed for good.
+        """
+        self.check()
+        if (kind := self.due(batch)) is None:
+            return
+        self._again = None
+        if kind == "periodic":
+            self._last_periodic = asyncio.get_running_loop().time()
+        task = asyncio.ensure_future(self._confirm_in_background(self.submit(kind, batch, version)))
+        self._outstanding.add(task)
+        task.add_done_callback(self._outstanding.discard)
+
+    def check(self) -> None:
+        """Raises what befell a background save."""
+        if self.trouble.done():
+            self.trouble.result()
+
+    async def save_now(self, batch: int, version: int) -> str | None:
+        """Waits for the saves on their way, and saves a state of `batch` unless there is one; gives its path.
+
+        None where the service answered with an error.
+        """
+        await self._settle()
+        # A rolling state goes after hours, and an interrupted run may be left for longer.
+        if self._newest is not None and self._newest.batch == batch and self._newest.kind != "rolling":
+            return self._newest.state_path
+        return await self._confirm_state(self.submit("interrupted", batch, version))
+
+    async def save_final(
+        self, batch: int, version: int, state_path: str | None, sampler_path: str | None
+    ) -> tuple[str, str]:
+        """Saves the run's last state and sampler weights, without an expiry.
+
+        Args:
+            batch: the number of batches done.
+            version: optimizer steps behind the weights.
+            state_path: the final state, where it was saved before.
+            sampler_path: the final sampler weights, likewise.
+
+        Returns:
+            Both paths.
+        """
+        await self._settle()
+        while state_path is None or sampler_path is None:
+            # Both are submitted before either is awaited, so that they share the way.
+            sampler = None if sampler_path else self.submit("final", batch, version, "sampler_path")
+            state = None if state_path else self.submit("final", batch, version, "state_path")
+            failed = None
+            if sampler is not None:
+                try:
+                    sampler_path = await self.confirm(sampler)
+                except SaveError as error:
+                    if not isinstance(error.__cause__, Exception) or not is_answer(error.__cause__):
+                        raise  # the client is lost: for the state behind it an answer may never come
+                    failed = error  # the state may have been saved all the same
+            if state is not None:
+                # The last line then names both, as other readers of the journal expect of a run's end.
+                record = state.record.model_copy(update={"sampler_path": sampler_path})
+                state_path = await self._confirm_state(replace(state, record=record))
+            if failed is not None:
+                raise failed
+        return state_path, sampler_path
+
+    def abandon(self) -> None:
+        """Gives up what is not confirmed: the training client is lost, or the process stops."""
+        for task in self._outstanding:
+            task.cancel()
+
+    async def _settle(self) -> None:
+        """Waits for all saves on their way."""
+        await beside(asyncio.gather(*self._outstanding), self.trouble)
+        self.check()
+
+    async def _confirm_in_background(self, pending: PendingSave) -> None:
+        try:
+            await self._confirm_state(pending)
+        except Exception as error:
+            if not self.trouble.done():
+                self.trouble.set_exception(error)
+
+    async def _confirm_state(self, pending: PendingSave) -> str | None:
+        path = await self.confirm(pending)
+        if path is None:
+            self._again = pending.record.kind
+            return None
+        record = pending.record.model_copy(update={"state_path": path})
+        if self._newest is None or (self._newest.batch or 0) <= (record.batch or 0):
+            self._newest = record
+        if record.kind == "rolling":
+            self._rolling.append(record)
+        await self._delete_old_rolling_states()
+        return path
+
+    async def _delete_old_rolling_states(self) -> None:
+        """Deletes the rolling states that a newer state has replaced, once that is recorded."""
+        assert self._newest is not None
+        newest = self._newest.batch or 0
+        old = [one for one in self._rolling if (one.batch or 0) <= newest and one is not self._newest]
+        self._rolling = [record for record in self._rolling if record not in old]
+        if self._rest is None:
+            return
+        for record in old:
+            try:
+                await self._rest.delete_checkpoint_from_tinker_path(record.state_path)
+            except Exception as error:
+                _log.warning("the old rolling state %s was not deleted and is left to expire: %s", record.name, error)
+            else:
+                self._journal.append(deletion(record, record.state_path))
+
+    def _new_name(self, base: str, key: What) -> str:
+        self._names[f"{key} {base}"] += 1
+        number = self._names[f"{key} {base}"]
+        return base if number == 1 else f"{base}-{number}"
+
+    def _count_failure(self, record: CheckpointRecord, key: What, error: Exception) -> None:
+        self._failed[key] += 1
+        if self._failed[key] >= self._max_failed:
+            raise SaveError(
+                f"the save {record.name!r} ({key}) failed on the service: {type(error).__name__}: {error}. That was "
+                f"number {self._failed[key]} in a row, and max_failed_saves={self._max_failed}: the run stops, since "
+                "what it trains cannot be kept. Start the same script again to go on"
+            ) from error
+
+    def _lost(self, record: CheckpointRecord, key: What, error: Exception) -> Exception:
+        try:
+            self._count_failure(record, key, error)
+        except SaveError as stop:
+            return stop
+        return failure(f"the save {record.name!r} ({key})", error)

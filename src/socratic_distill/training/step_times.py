@@ -1,0 +1,141 @@
+"""Who waited for whom: the phases of a step in seconds, and which of them it waited for. Pure, but for the clock.
+
+A step lasts from the answer to the update before it to the answer to its own. Read backwards, it waited for the
+update; the update for the dialogue that was scored last; that dialogue for its scores and its turns, one after
+another; and its first turn for the weights that it was played with. Whatever of these lies within the step was
+critical: a step that is shorter without it would have been.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from socratic_distill.distillation.scoring import ScoredDialogue
+
+Phase = Literal["opening", "student", "tutor", "teacher", "update", "weights", "waiting"]
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """When a step did what, seconds on one clock.
+
+    Attributes:
+        began: the answer to the update before, or the beginning of the loop.
+        renewed: the weights behind the update before were there to play with.
+        taken: the step's last request was handed to the service.
+        answered: the service has answered it, and the last of its dialogues has ended: its rows can be written.
+    """
+
+    began: float
+    renewed: float
+    taken: float
+    answered: float
+
+
+class Stopwatch:
+    """Notes the times of the steps, on the loop's clock."""
+
+    def __init__(self) -> None:
+        """Begins to count, on the running loop."""
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._renewed: dict[int, float] = {}
+        self._taken: dict[int, float] = {}
+
+    def renewed(self, step: int) -> None:
+        """The weights before a step are there."""
+        self._renewed[step] = self._now()
+
+    def taken(self, step: int) -> None:
+        """A step is handed to the service."""
+        self._taken[step] = self._now()
+
+    def answered(self, step: int) -> StepTimes:
+        """A step is done."""
+        began, now = self._began, self._now()
+        self._began = now
+        # Weights whose save failed may never be there.
+        return StepTimes(began, self._renewed.pop(step, began), self._taken.pop(step), now)
+
+
+def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str, float]:
+    """The step's seconds by phase, and of the step's own seconds the share that was critical.
+
+    Args:
+        times: of the step.
+        scored: its dialogues.
+
+    Returns:
+        `time/step`, seconds from the update before to this one. `time/<phase>`, seconds in which at least one
+        request of the phase was under way, in dialogues of this batch, whenever that was. `time/critical/<phase>`,
+        the share of `time/step` that it was waited for: together 1; "waiting" is for a place among
+        `max_concurrent_dialogues`, or for weights that were there before.
+    """
+    under_way: dict[Phase, list[Span]] = {"update": [(times.taken, times.answered)]}
+    under_way["weights"] = [(times.began, times.renewed)]
+    for one in scored:
+        for phase, span in dialogue_spans(one):
+            under_way.setdefault(phase, []).append(span)
+    whole = times.answered - times.began
+    critical = critical_seconds(times, scored)
+    phases: tuple[Phase, ...] = get_args(Phase)
+    return {
+        "time/step": whole,
+        **{f"time/{phase}": _covered(under_way.get(phase, [])) for phase in phases if phase != "waiting"},
+        **{f"time/critical/{phase}": critical[phase] / whole if whole else 0.0 for phase in phases},
+    }
+
+
+def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[Phase, float]:
+    """Seconds of a step by the phase that it waited for; together they are the step."""
+    seconds: dict[Phase, float] = dict.fromkeys(get_args(Phase), 0.0)
+    last = max(scored, key=lambda one: one.span[1], default=None)
+    chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
+    if last is not None and last.teacher:
+        chain += [one for one in reversed(dialogue_spans(last)) if times.began < one[1][1] <= last.span[1]]
+    # Waited for by what began when they were there, unless what it followed took longer.
+    place = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))
+    if times.renewed <= chain[place - 1][1][0]:
+        chain.insert(place, ("weights", (times.began, times.renewed)))
+    now = times.answered
+    for phase, (start, end) in chain:
+        end = min(end, now)
+        if now <= times.began or end <= times.began:  # what is left lies before the step
+            break
+        seconds["waiting"] += now - end
+        start = max(start, times.began)
+        seconds[phase] += max(end - start, 0.0)
+        now = min(start, end)
+    seconds["waiting"] += max(now - times.began, 0.0)
+    return seconds
+
+
+def span_row(times: StepTimes, scored: ScoredDialogue) -> dict[str, list[list[float]]]:
+    """A dialogue's requests as `dialogues.jsonl` keeps them: `[start, end]`, seconds since the step began.
+
+    One for each turn, then one for the teacher's scores where there are any. They can be negative: what does not
+    depend on the update before may run ahead of it.
+    """
+    spans = [turn.span for turn in scored.dialogue.turns] + ([scored.span] if scored.teacher else [])
+    return {"time/spans": [[round(at - times.began, 3) for at in span] for span in spans]}
+
+
+def dialogue_spans(scored: ScoredDialogue) -> list[tuple[Phase, Span]]:
+    """The requests of a dialogue in order, by phase, seconds."""
+    spans: list[tuple[Phase, Span]] = []
+    for place, turn in enumerate(scored.dialogue.turns):
+        spans.append(("opening" if place == 0 else turn.role, turn.span))
+    if scored.teacher:
+        spans.append(("teacher", scored.span))
+    return sorted(spans, key=lambda one: one[1])
+
+
+def _covered(spans: Iterable[Span]) -> float:
+    """Length of the union of intervals."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted(spans):
+        total += max(stop - max(start, end), 0.0)
+        end = max(end, stop)
+    return total

@@ -1,0 +1,204 @@
+"""Which dialogues run ahead of the learner, and how stale they may be.
+
+Batch s may be played once weights of batch s - max_staleness are there, and each turn uses the newest ones: no
+token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not wait
+for it: the students' openings of the next batch are sampled while the current one trains, a dialogue is scored when
+the tutor has had its last turn, and the student's answer to that turn is waited for only when its row is written,
+unless a reward depends on it. Recorded dialogues are scored when their batch may begin.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from socratic_distill.dialogues.batches import compose
+from socratic_distill.dialogues.cast import Cast
+from socratic_distill.dialogues.casting import Stage
+from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.dialogues.recordings import Recording
+from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.rollout import (
+    answer_last,
+    answer_or_fail,
+    make_groups,
+    open_group,
+    play_tutor,
+    replay_or_fail,
+)
+from socratic_distill.distillation.scorer import Scorer
+from socratic_distill.distillation.scoring import ScoredDialogue, score_or_fail
+from socratic_distill.errors import RolloutError
+from socratic_distill.run.plan import Plan
+from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import gather_all, take_note
+
+
+@dataclass(eq=False)
+class _Batch:
+    """A batch in play.
+
+    Attributes:
+        may_open: set once its openings may be sampled.
+        may_begin: set once its tutor's weights are there.
+        scored: of each group, of each dialogue, the scores, to train on.
+        groups: the groups' tasks, with the dialogues as they ended.
+    """
+
+    may_open: asyncio.Event
+    may_begin: asyncio.Event
+    scored: list[list["asyncio.Future[ScoredDialogue]"]]
+    groups: list["asyncio.Task[list[ScoredDialogue]]"]
+
+
+class Stream:
+    """The dialogues of a run, in order of step."""
+
+    def __init__(self, plan: Plan, stage: Stage) -> None:
+        """Begins with no dialogue under way.
+
+        Args:
+            plan: what they are on, and how they are played.
+            stage: everyone but the tutor.
+        """
+        self._plan = plan
+        self._config = config = plan.config
+        self._scorer = Scorer.for_server(config.base_url)
+        self._openers = stage.cast(None, version=0)
+        self._total = plan.total
+        self._reward = load_rewards(config)
+        self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
+        self._batches: dict[int, _Batch] = {}
+        self._cast: Cast | None = None
+        self._ended = (-1, 0)  # the last batch that ended, and its dialogues
+        self.in_flight = 0
+
+    def renew(self, cast: Cast, step: int) -> None:
+        """The tutor's weights before batch `step` are there: they play from now on, and more batches may begin."""
+        self._cast = cast
+        self.open(step)
+        for ahead in self._ahead(step):
+            self._batch(ahead).may_begin.set()
+
+    def open(self, step: int) -> None:
+        """Has the openings sampled of the batches that the weights before batch `step` play; they need no tutor."""
+        for ahead in self._ahead(step):
+            self._batch(ahead).may_open.set()
+
+    async def minibatches(self, step: int, groups: int) -> AsyncIterator[list[list[ScoredDialogue]]]:
+        """The scored groups of a batch, in fixed runs of them, each as soon as it and those before are."""
+        waiting = self._batch(step).scored
+        for first in range(0, len(waiting), groups):
+            yield [[await one for one in group] for group in waiting[first : first + groups]]
+
+    async def ended(self, step: int) -> list[ScoredDialogue]:
+        """The dialogues of a batch as they ended; the batch is forgotten."""
+        groups = await asyncio.gather(*self._batch(step).groups)
+        del self._batches[step]
+        scored = [one for group in groups for one in group]
+        self._ended = (step, len(scored))
+        return scored
+
+    def progress(self, step: int) -> tuple[int, int]:
+        """How many dialogues of a batch were scored, and how many it has; may be called from any thread."""
+        if step == self._ended[0]:
+            return self._ended[1], self._ended[1]
+        batch = self._batches.get(step)
+        futures = [one for group in batch.scored for one in group] if batch else []
+        return sum(one.done() for one in futures), len(futures)
+
+    @asynccontextmanager
+    async def _place(self, dialogues: int = 1) -> AsyncIterator[None]:
+        """A place among those under way; a group opens in a single one."""
+        async with self._places:
+            self.in_flight += dialogues
+            try:
+                yield
+            finally:
+                self.in_flight -= dialogues
+
+    def close(self, step: int = 0) -> None:
+        """Drops the dialogues in play of a batch and all behind it; they are not played again."""
+        self._total = min(self._total, step)
+        for ahead in [ahead for ahead in self._batches if ahead >= step]:
+            for task in self._batches.pop(ahead).groups:
+                task.cancel()
+
+    def _ahead(self, step: int) -> range:
+        return range(step, min(step + self._config.max_staleness + 1, self._total))
+
+    def _batch(self, step: int) -> _Batch:
+        """The batch, made now if it was not yet, to wait for its events."""
+        if step not in self._batches:
+            loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
+            for group in self._groups(step):
+                scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
+                made.scored.append(scored)
+                made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
+            for future in (*made.groups, *chain.from_iterable(made.scored)):
+                future.add_done_callback(take_note)
+            self._batches[step] = made
+        return self._batches[step]
+
+    def _groups(self, step: int) -> list[Recording | list[Dialogue]]:
+        """A batch's groups in order: dialogues before their first turn, or a recording."""
+        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
+        seeds = [entry for entry in entries if not isinstance(entry, Recording)]
+        played = iter(make_groups(seeds, step, self._config.num_envs))
+        return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+
+    async def _run_group(
+        self,
+        group: Recording | list[Dialogue],
+        scored: list["asyncio.Future[ScoredDialogue]"],
+        batch: _Batch,
+        step: int,
+    ) -> list[ScoredDialogue]:
+        try:
+            if isinstance(group, Recording):
+                await batch.may_begin.wait()
+                return [await self._replay(group, step, scored[0])]
+            await batch.may_open.wait()
+            async with self._place(len(group)):
+                opened = await open_group(group, self._openers)
+            await batch.may_begin.wait()
+            return await gather_all(map(self._play, opened, scored))
+        except BaseException as error:  # a cancelled request too: whoever waits for the scores must not wait for ever
+            for one in scored:
+                if not one.done():
+                    one.set_exception(error)
+            raise
+
+    async def _play(self, dialogue: Dialogue, scored: "asyncio.Future[ScoredDialogue]") -> ScoredDialogue:
+        async with self._place():
+            begun = self._newest_cast()
+            # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
+            played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
+            if self._reward is not None:
+                played = await answer_or_fail(played, begun)
+            one = self._rewarded(await score_or_fail(played, begun, self._scorer))
+            scored.set_result(one)
+            return replace(one, dialogue=await answer_last(one.dialogue, begun))
+
+    async def _replay(
+        self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
+    ) -> ScoredDialogue:
+        async with self._place():
+            cast = self._newest_cast()
+            one = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
+            scored.set_result(one)
+            return one
+
+    def _rewarded(self, scored: ScoredDialogue) -> ScoredDialogue:
+        """The dialogue with what it is worth; one that its reward fails on has failed."""
+        if self._reward is None or scored.dialogue.ending == "failed":
+            return scored
+        try:
+            return replace(scored, reward=self._reward(scored.dialogue))
+        except RolloutError as error:
+            return ScoredDialogue(scored.dialogue.end("failed", error=describe(error)))
+
+    def _newest_cast(self) -> Cast:
+        assert self._cast is not None, "the stream has no cast before its first renewal"
+        return self._cast

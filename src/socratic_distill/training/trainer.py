@@ -1,0 +1,175 @@
+"""`train()`: from a config to a run that is complete.
+
+What the run is to do is settled, its service opened, and its batches run in `loop.py`, again from the newest state
+where the clients are lost. How a run gets its clients and its place to start is in `session.py`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Any
+
+from socratic_distill.config.config import SocraticConfig
+from socratic_distill.cost.budget import Budget
+from socratic_distill.cost.estimate import estimate_of
+from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.errors import NoUsableCheckpoint
+from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.outputs.display import Display
+from socratic_distill.outputs.progress import Audience
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.run.layout import check_directory
+from socratic_distill.run.plan import Plan, decide, finished, fit_to_service, read_plan
+from socratic_distill.run.room import check_storage
+from socratic_distill.service.connect import Service
+from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import run_interruptible
+from socratic_distill.service.watched import Watch
+from socratic_distill.text import get_logger
+from socratic_distill.training.evaluations import Evaluations
+from socratic_distill.training.loop import Lasting, Loop, TrainResult
+from socratic_distill.training.preflight import Listing
+from socratic_distill.training.recovery import Recoveries
+from socratic_distill.training.session import open_session
+
+_log = get_logger(__name__)
+
+
+def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) -> None:
+    """Says what a run will cost, where its prices are known, and where its limit will stop it."""
+    if budget.tariff is None or not budget.tariff.is_complete:
+        return
+    found, limit = estimate_of(plan, run, budget), plan.config.max_cost_usd
+    usd = found.usd or 0.0
+    told = f"estimated cost {usd:.4g} USD for {found.steps} steps and {found.evaluations} evaluations"
+    if found.spent_usd:
+        told += f", beside {found.spent_usd:.4g} USD so far"
+    audience.say(f"{plan.config.log_path}: {told} (averages: {found.basis}; prices: {found.prices})")
+    if limit is not None and usd and found.spent_usd + usd > limit:
+        share = max(0.0, (limit - found.spent_usd) / usd)
+        audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * found.steps)} more steps")
+
+
+def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
+    """Trains the tutor, or resumes a run, until its last step.
+
+    In the main thread, the first SIGINT or SIGTERM lets the training step in progress end, drops unfinished
+    dialogues and saves a state; the second one stops at once.
+
+    Args:
+        config: what to do; see `build_socratic_config`.
+        service_client: any object with the Tinker service client's interface. None opens the service that
+            `config.base_url` names.
+        rest_client: its REST client. None with a service_client leaves out checks that need one.
+
+    Raises:
+        EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
+        RunInterrupted: a signal stopped it.
+        SocraticError: everything that `train_async` raises.
+    """
+    return run_interruptible(
+        lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
+    )
+
+
+async def train_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
+    """The same as `train`, on the asyncio loop that it is awaited on.
+
+    It touches no signal handler: a cancellation does what the first signal does in `train`, and is then raised
+    again; a second one stops at once.
+
+    Raises:
+        PreflightError: several problems keep the run from starting; where it is one alone, that is raised.
+        ModelNotOffered: the service does not offer a model.
+        StartError: `log_path` and `load_checkpoint_path` do not say what to begin from, or the config means
+            another run.
+        SeedError: the seeds cannot be read.
+        RunLocked: another process writes to `log_path`, or may, since its lock file was deleted.
+        CostLimitReached: one more step would take the run beyond `config.max_cost_usd`.
+        RolloutError: too many dialogues of a batch failed.
+        ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
+        StorageError: the run directory cannot be written.
+    """
+    listing = Listing(config, service_client, rest_client)
+    async with listing.listed():
+        check_directory(config.log_path)
+        check_storage(config)
+    async with (
+        RunDirectory(config.log_path) as run,
+        Audience(config) as audience,
+        Watch(config.answer_timeout_seconds, audience.say) as watch,
+    ):
+        recoveries = Recoveries(config.max_recoveries, audience, run.has_state)
+        async with listing.listed():
+            plan, service = await _prepare(config, run, lambda: listing.connect(watch), recoveries)
+            budget = Budget(plan.config, run.path)
+        with closing(Evaluations(plan, run, audience, budget)) as evaluations:
+            result = _already_complete(plan, run, audience)
+            if result is None or not evaluations.is_complete:
+                service = run.guarded(service or await listing.connect(watch))
+                if result is None:
+                    announce(plan, run, budget, audience)
+                    lasting = Lasting(plan, run, audience, evaluations, recoveries, budget)
+                    result = await recoveries.over(lambda: _train_session(lasting, service, listing))
+                else:
+                    run.identity.write(run.path)
+                    _begin(audience, run, plan.total)
+                    evaluations.catch_up(service, plan.total)
+                await evaluations.finish()
+        run.check()
+        if config.write_report:
+            await _report(config.log_path, run, audience)
+        return result
+
+
+async def _prepare(
+    config: SocraticConfig, run: RunDirectory, connect: Callable[[], Awaitable[Service]], recoveries: Recoveries
+) -> tuple[Plan, Service | None]:
+    """What is to be done, and the service that it is done on; no service where nothing is left to do."""
+    plan = read_plan(config, run)
+    if final_of(plan, run) is not None:
+        return plan, None
+    load_rewards(config)  # a function that cannot be called is refused before anything is paid
+    service = await connect()
+    return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
+
+
+def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
+    audience.begin(run.identity.run_id, batch, run.path)
+
+
+async def _report(log_path: str, run: RunDirectory, display: Display) -> None:
+    """Writes the run's report; one that fails does not make a run of weeks fail at its end."""
+    from socratic_distill.outputs.report import write_report
+
+    try:
+        page = await asyncio.to_thread(write_report, run.path)  # seconds for a long run
+        display.say(f"{log_path}: report in {log_path.rstrip('/')}/{page.name}")
+    except Exception as error:
+        _log.warning("the report of %s was not written: %s", log_path, describe(error))
+
+
+def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainResult | None:
+    final = final_of(plan, run)
+    if final is None:
+        return None
+    display.say(f"{plan.config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
+    state_path, sampler_path = (None if path is None else where_it_lies(run.path, path) for path in final)
+    assert state_path is not None
+    return TrainResult("already_complete", plan.total, state_path, sampler_path, metrics={})
+
+
+async def _train_session(lasting: Lasting, service: Service, listing: Listing) -> TrainResult:
+    """Opens the run's clients from where it stands, and trains as long as they live."""
+    async with listing.listed():
+        session = await open_session(lasting.plan, lasting.run, service, lasting.evaluations, lasting.audience)
+    _begin(lasting.audience, lasting.run, session.batch)
+    return await Loop(session, lasting).train()
+
+
+def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
+    """The last state and sampler weights of a run that is complete; None where there is something to do."""
+    try:
+        return finished(plan, run, decide(plan, run))
+    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; it is asked before the start
+        return None

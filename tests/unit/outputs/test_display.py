@@ -1,0 +1,274 @@
+"""What the displays print: lines in files, a view in terminals, and the run untouched whatever becomes of either."""
+
+import io
+import logging
+import sys
+import threading
+from contextlib import closing
+from typing import Any
+
+import pyte
+import pytest
+from rich.console import Console
+from tests.conftest import PATIENCE
+
+from socratic_distill.outputs.display import Moment, open_display
+
+ROW = {"teacher_kl": 0.25, "first_reply/tells": 0.5, "first_reply/asks": None, "solved": 1.0, "time/step": 2.0}
+LOG = logging.getLogger("socratic_distill.anything")
+
+
+class Terminal(io.StringIO):
+    """A terminal in memory."""
+
+    def isatty(self):
+        return True
+
+    def screen(self, width=100, height=30):
+        """The lines on it, trailing spaces and empty lines at the end left out."""
+        shown = pyte.Screen(width, height)
+        pyte.Stream(shown).feed(self.getvalue().replace("\n", "\r\n"))
+        assert not shown.cursor.hidden, "the cursor was not given back"
+        return "\n".join(line.rstrip() for line in shown.display).rstrip("\n").split("\n")
+
+
+def console_on(file, **changes):
+    fields: dict[str, Any] = {"force_terminal": file.isatty(), "width": 100, "height": 30, "legacy_windows": False}
+    return Console(file=file, **(fields | changes))
+
+
+def run(display):
+    """A short run, as the trainer tells of it."""
+    moment = Moment(0, 2, stage="playing")
+    with closing(display):
+        display.say("run [red]x[/red]: starting fresh")
+        display.watch(lambda: moment)
+        for done in (1, 2):
+            display.step(done, 2, ROW | {"step": done - 1})
+            moment = Moment(done, 2, checkpoint=f"{done:06d}")
+
+
+@pytest.mark.parametrize("force_terminal", [True, False], ids=["colours forced", "as it is"])
+def test_piped_output_is_plain_lines_without_control_characters(force_terminal):
+    out = io.StringIO()
+    run(open_display("auto", console_on(out, force_terminal=force_terminal)))
+    lines = out.getvalue().splitlines()
+    assert [line.partition("  left")[0] for line in lines] == [
+        "run [red]x[/red]: starting fresh",
+        "step 1/2  teacher_kl 0.250  tells 50%  solved 100%  seconds 2.0",
+        "step 2/2  teacher_kl 0.250  tells 50%  solved 100%  seconds 2.0",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["auto", "plain"])
+def test_what_is_said_cannot_steer_a_terminal_or_a_file(mode):
+    out = io.StringIO()
+    open_display(mode, console_on(out)).say("told \x1b[2J\x07\r\x9b by the service\nand over")
+    assert out.getvalue() == "told \\x1b[2J\\x07\\r\\x9b by the service\nand over\n"
+
+
+def test_text_that_an_encoding_lacks_is_written_out():
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii") as out:
+        open_display("plain", console_on(out)).say("π \ud83d")
+        out.flush()
+        assert raw.getvalue() == b"\\u03c0 \\ud83d\n"
+
+
+def test_terminal_keeps_what_was_said_above_the_last_state():
+    out = Terminal()
+    run(open_display("auto", console_on(out)))
+    lines = out.screen()
+    assert lines[0] == "run [red]x[/red]: starting fresh"
+    assert lines[1].split()[:2] == ["step", "2/2"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["teacher_kl", "0.250"], ["tells", "50%"]]
+    assert lines[-1] == "checkpoint 000002"
+
+
+def test_terminal_shows_the_run_as_it_stands_when_it_draws():
+    out, seen = Terminal(), threading.Semaphore(0)
+
+    def look():
+        seen.release()
+        return Moment(3, 8, dialogues_done=5, dialogues=32, in_flight=27, stage="playing")
+
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(look)
+        for _ in range(3):
+            assert seen.acquire(timeout=PATIENCE), "the view is not drawn again by itself"
+    assert "5/32" in out.getvalue() and "27 in flight" in out.getvalue() and "playing" in out.getvalue()
+    assert "27 in flight" not in "\n".join(out.screen()), "the last state speaks of a run that goes on"
+    assert any("stopped here" in line for line in out.screen())
+
+
+def test_view_goes_on_from_the_steps_before_a_resume():
+    out = Terminal()
+    with closing(open_display("auto", console_on(out))) as display:
+        rows = [{"step": i, "teacher_kl": 0.9, "tokens/tutor": 1000, "cost/usd": 1.0} for i in range(2)]
+        display.watch(lambda: Moment(3, 4), rows)
+        display.step(3, 4, {"step": 2, "teacher_kl": 0.3, "tokens/tutor": 500, "cost/usd": 1.0})
+        display.watch(lambda: Moment(3, 4), rows)  # once more, after a loss
+    lines = {line.split()[0]: line for line in out.screen()}
+    assert "0.300   ██▃" in lines["teacher_kl"]
+    assert "2.5k sampled" in lines["tokens"] and "about $3.00" in lines["cost"]
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])
+def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(environment):
+    out = Terminal()
+    run(open_display("auto", console_on(out, _environ={"TERM": "xterm"} | environment)))
+    assert "\x1b" not in out.getvalue() and "step 2/2  teacher_kl" in out.getvalue()
+
+
+def test_notebook_gets_plain_lines_as_text():
+    out = Terminal()
+    run(open_display("auto", console_on(out, force_jupyter=True)))
+    assert "\x1b" not in out.getvalue() and "step 2/2  teacher_kl" in out.getvalue()
+
+
+def test_no_color_leaves_no_colour_in_the_view():
+    coloured, plain = Terminal(), Terminal()
+    for out, no_color in ((coloured, False), (plain, True)):
+        run(open_display("auto", console_on(out, no_color=no_color, color_system="standard")))
+    assert "\x1b[36m" in coloured.getvalue()
+    assert "\x1b[36m" not in plain.getvalue() and plain.screen() == coloured.screen()
+
+
+def test_terminal_without_blocks_gets_ascii():
+    raw = io.BytesIO()
+
+    class Latin(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    with Latin(raw, encoding="latin-1") as out:
+        run(open_display("auto", console_on(out)))
+        out.flush()
+        text = raw.getvalue()
+    assert b"########" in text and text.isascii()
+
+
+def test_off_prints_nothing():
+    out = Terminal()
+    run(open_display("off", console_on(out)))
+    assert out.getvalue() == ""
+
+
+# What others write
+
+
+def test_warnings_stand_above_the_view_once_though_the_display_is_told_the_same():
+    out = Terminal()
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        LOG.warning("recovery %d of 3", 1)
+        display.say("recovery 1 of 3")
+        LOG.info("not for the view")
+    assert out.screen()[0] == "warning: recovery 1 of 3"
+    assert not any("recovery" in line or "not for" in line for line in out.screen()[1:])
+
+
+def test_handlers_of_the_program_are_neither_left_out_nor_doubled(caplog):
+    """One that writes to the terminal would tear the view; one that writes elsewhere has its messages as before."""
+    out, log_file = Terminal(), io.StringIO()
+    on_terminal, in_file = logging.StreamHandler(out), logging.StreamHandler(log_file)
+    on_terminal.setFormatter(logging.Formatter("mine: %(message)s"))
+    package = logging.getLogger("socratic_distill")
+    before = list(package.handlers)
+    package.handlers += [on_terminal, in_file]
+    try:
+        with closing(open_display("auto", console_on(out))) as display:
+            display.watch(lambda: Moment(0, 2))
+            LOG.warning("careful")
+        assert on_terminal.stream is out, "the program's handler was not given its stream back"
+        assert package.handlers == [*before, on_terminal, in_file]
+    finally:
+        package.handlers[:] = before
+    assert out.screen()[0] == "mine: careful" and not any("careful" in line for line in out.screen()[1:])
+    assert log_file.getvalue() == "careful\n" and caplog.messages == ["careful"]
+
+
+def test_prints_of_the_program_go_above_the_view(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        print("one", end="")
+        print(" line", "\r50%\r100%", sep="\n")
+        print("\x1b[31mred\x1b[0m and unfinished", end="")
+    assert sys.stdout is out
+    assert out.screen()[:2] == ["one line", "100%"] and out.screen()[2].startswith("step")
+    assert out.screen()[-1] == "red and unfinished", "what was no line yet is lost, or above its place in time"
+
+
+def test_second_run_in_a_process_prints_lines_above_the_view_of_the_first(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as first:
+        first.watch(lambda: Moment(0, 2))
+        run(open_display("auto"))
+    assert out.screen()[0] == "run [red]x[/red]: starting fresh"
+    assert out.screen()[2].startswith("step 2/2  teacher_kl") and out.screen()[3].startswith("step       0/2")
+
+
+# What may fail
+
+
+def test_look_that_fails_leaves_the_last_state():
+    out, moments, has_failed = Terminal(), [Moment(1, 2, checkpoint="000001")], threading.Event()
+
+    def look():
+        if not moments:
+            has_failed.set()
+            raise RuntimeError("the run is over")
+        return moments.pop()
+
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(look)
+        assert has_failed.wait(timeout=PATIENCE)
+    assert out.screen()[-1] == "checkpoint 000001"
+
+
+class Gone(Terminal):
+    """A terminal, or pipe, that nobody reads any more."""
+
+    def __init__(self, error, is_terminal):
+        super().__init__()
+        self._error, self._is_terminal = error, is_terminal
+
+    def isatty(self):
+        return self._is_terminal
+
+    def write(self, text):
+        raise self._error
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "gone"), OSError(5, "gone"), ValueError("closed file")])
+def test_display_that_cannot_write_warns_once_and_lets_the_run_go_on(monkeypatch, caplog, error, is_terminal):
+    out = Gone(error, is_terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm")
+    run(open_display("auto"))
+    assert len(caplog.messages) == 1 and "the display failed and is off from here on" in caplog.messages[0]
+    assert sys.stdout is out
+
+
+def test_terminal_that_is_halted_holds_nobody_up():
+    """As with Ctrl-S: the writing waits, what is told does not."""
+
+    class Halted(Terminal):
+        def write(self, text):
+            assert free.wait(timeout=PATIENCE)
+            return super().write(text)
+
+    free, out = threading.Event(), Halted()
+    display = open_display("auto", console_on(out))
+    display.say("first")
+    display.watch(lambda: Moment(0, 2))
+    display.step(1, 2, ROW)
+    display.say("second")
+    assert out.getvalue() == ""
+    free.set()
+    display.close()
+    assert out.screen()[:2] == ["first", "second"]
