@@ -120,15 +120,13 @@ if TYPE_CHECKING:
     from socratic_distill.service.connect import (
         open_service as open_service,
     )
-    from socratic_distill.training.loop import (
-        TrainResult as TrainResult,
-    )
     from socratic_distill.training.preflight import (
         Preflight as Preflight,
         preflight as preflight,
         preflight_async as preflight_async,
     )
     from socratic_distill.training.trainer import (
+        TrainResult as TrainResult,
         train as train,
         train_async as train_async,
     )
@@ -161,9 +159,8 @@ _NAMES = {
     "run.record": "CheckpointRecord",
     "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
     "service.connect": "open_service",
-    "training.loop": "TrainResult",
     "training.preflight": "Preflight preflight preflight_async",
-    "training.trainer": "train train_async",
+    "training.trainer": "TrainResult train train_async",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

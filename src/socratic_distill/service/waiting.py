@@ -84,7 +84,7 @@ class StoppedAtOnce(asyncio.CancelledError):
     """A second cancellation came while the first one waited: no time is left to save anything."""
 
 
-async def finish(work: Awaitable[T]) -> T:
+async def shielded(work: Awaitable[T]) -> T:
     """Runs to its end what must not stop half-way: the first cancellation waits for it, a second one stops it.
 
     Raises:
@@ -106,7 +106,7 @@ async def finish(work: Awaitable[T]) -> T:
         raise
 
 
-async def beside(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T:
+async def fail_with(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T:
     """Awaits some work, unless something else fails first: then its error is raised, and the work cancelled."""
     task = asyncio.ensure_future(work)
     watched = {one for one in others if one is not None}
@@ -121,7 +121,7 @@ async def beside(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T
         task.cancel()
 
 
-def take_note(future: "asyncio.Future[Any]") -> None:
+def silence(future: "asyncio.Future[Any]") -> None:
     """For a future whose error nobody may come to wait for: without it, asyncio would report the error."""
     if not future.cancelled():
         future.exception()

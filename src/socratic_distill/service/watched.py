@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from socratic_distill.errors import TrainingError
 from socratic_distill.service.pauses import count_pauses, pauses_heard
-from socratic_distill.service.waiting import take_note
+from socratic_distill.service.waiting import silence
 from socratic_distill.text import duration, get_logger, without_secrets
 
 _log = get_logger(__name__)
@@ -141,7 +141,7 @@ class Watch:
             self._loop, self._timer = loop, None
             self._open.clear()
         outcome: asyncio.Future[Any] = loop.create_future()
-        outcome.add_done_callback(take_note)
+        outcome.add_done_callback(silence)
         opened = _Request(what, kind.queue, loop.time(), outcome, _future_of(request))
         self._open[opened] = None
         if kind.may_cancel:

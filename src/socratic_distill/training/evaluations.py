@@ -17,7 +17,7 @@ from socratic_distill.run.journal import Journal
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.connect import Service, open_tutor
 from socratic_distill.service.failures import describe
-from socratic_distill.service.waiting import take_note
+from socratic_distill.service.waiting import silence
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
@@ -80,7 +80,7 @@ class Evaluations:
         if batch not in self._tasks or self._tasks[batch].done():
             self._unfinished[batch] = sampler_path
             task = asyncio.create_task(self._evaluate(service, batch, sampler_path))
-            task.add_done_callback(take_note)
+            task.add_done_callback(silence)
             self._tasks[batch] = task
 
     async def settle(self) -> None:

@@ -15,7 +15,7 @@ from socratic_distill.distillation.objective import TrainingExample
 from socratic_distill.errors import InvalidAnswer
 from socratic_distill.service.failures import failure
 from socratic_distill.service.numbers import explain_bad, first_bad, not_finite
-from socratic_distill.service.waiting import take_note
+from socratic_distill.service.waiting import silence
 from socratic_distill.training.saver import PendingSave, Saver
 
 
@@ -194,7 +194,7 @@ class Learner:
         except Exception as error:
             raise update._failure(error) from error
         answer = asyncio.ensure_future(request)
-        answer.add_done_callback(take_note)
+        answer.add_done_callback(silence)
         answer.add_done_callback(self._unanswered.discard)
         self._unanswered.add(answer)
         return Pass(examples, answer)

@@ -1,14 +1,20 @@
-"""The batches of a run: the algorithm on one page.
+"""The steps of a run: the algorithm on one page.
 
-A batch of dialogues is played, the teacher scores the tutor's tokens, the tutor takes one step towards the
-teacher, and the next batch is played with the new weights: strictly on-policy, unless `max_staleness` lets it run
-ahead. What overlaps is in `stream.py`; what a step writes is in `run.py`.
+One step, in the order of the code below:
+
+1. `_gather`: the dialogues of a batch arrive, played and scored by the teachers, and their passes are submitted.
+2. `_take_step`: one optimizer step moves the tutor towards the teachers; the new weights are saved to play with.
+3. `_end_step`: the step's rows are written, and a state is saved where one is due.
+4. `_play_on`: the next batch is played with the new weights.
+
+With `max_staleness=0` this is strictly on-policy: every token is trained by the weights that sampled it. What runs in
+parallel without changing that is in `stream`; the figures of a step are in `metrics`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from socratic_distill.cost.budget import Budget
 from socratic_distill.dialogues.cast import Cast
@@ -21,8 +27,8 @@ from socratic_distill.outputs.display import Moment
 from socratic_distill.outputs.progress import Audience
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import Plan
-from socratic_distill.service.waiting import StoppedAtOnce, beside, finish, take_note
-from socratic_distill.training.evaluations import Evaluations
+from socratic_distill.service.connect import open_tutor
+from socratic_distill.service.waiting import StoppedAtOnce, fail_with, shielded, silence
 from socratic_distill.training.learner import Update
 from socratic_distill.training.metrics import dialogue_metrics, staleness_metrics, update_metrics
 from socratic_distill.training.recovery import Recoveries
@@ -31,143 +37,135 @@ from socratic_distill.training.step_times import Stopwatch, span_row, time_metri
 from socratic_distill.training.stream import Stream
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
+@dataclass
+class StepState:
+    """Where the run stands.
 
     Attributes:
-        status: "completed", or "already_complete" where there was nothing left to do.
-        steps: batches done, over the run's whole life.
-        state_path: the final training state.
-        sampler_path: the final sampler weights; None where the run was complete and holds none.
-        metrics: the last step's row of metrics.jsonl; empty where this call ran no step.
+        batch: the next batch whose rows are not on disk.
+        taken: the next batch whose optimizer step has not begun; the weights are ahead of the rows by `taken - batch`.
+        rows_written: set while they are not ahead.
+        cast: everyone in the dialogues that begin now; None before the first weights are saved.
+        sampler_path: the saved weights of that cast's tutor.
+        has_newest: whether the newest weights were saved to play with.
     """
 
-    status: Literal["completed", "already_complete"]
-    steps: int
-    state_path: str
-    sampler_path: str | None
-    metrics: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Lasting:
-    """What outlives a session: a run that loses its clients goes on with it.
-
-    Attributes:
-        plan: what the run is to do.
-        run: its directory.
-        audience: who is told of it.
-        evaluations: those under way and those to come.
-        recoveries: how often clients were lost.
-        budget: what was spent.
-    """
-
-    plan: Plan
-    run: RunDirectory
-    audience: Audience
-    evaluations: Evaluations
-    recoveries: Recoveries
-    budget: Budget
+    batch: int
+    taken: int
+    rows_written: asyncio.Event = field(default_factory=asyncio.Event)
+    cast: Cast | None = None
+    sampler_path: str = ""
+    has_newest: bool = True
 
 
 class Loop:
-    """The batches of a session, from its own to the run's last.
+    """The steps of one session, from where it begins to the run's last.
 
-    Up to two steps are under way at once: one whose dialogues go to the learner as they are scored, and the one
-    before, from its optimizer step to its rows, its saves and the new weights.
+    Up to two steps are under way at once: one whose dialogues are being gathered, and the one before it, whose rows,
+    saves and new weights are awaited.
     """
 
-    def __init__(self, session: Session, lasting: Lasting) -> None:
+    def __init__(
+        self,
+        session: Session,
+        plan: Plan,
+        run: RunDirectory,
+        audience: Audience,
+        recoveries: Recoveries,
+        budget: Budget,
+    ) -> None:
         """Begins with no step under way."""
-        self._session = session
-        self._plan, self._run = lasting.plan, lasting.run
-        self._audience, self._recoveries, self._budget = lasting.audience, lasting.recoveries, lasting.budget
-        self._stream = Stream(self._plan, session.stage)
+        self._session, self._plan, self._run = session, plan, run
+        self._audience, self._recoveries, self._budget = audience, recoveries, budget
+        self._stream = Stream(plan, session.stage)
         self._clock = Stopwatch()
-        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails where it is reached
-        self._limit.add_done_callback(take_note)
+        self._state = StepState(session.began, session.began)
+        self._state.rows_written.set()
+        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails when a limit is reached
+        self._limit.add_done_callback(silence)
 
-    async def train(self) -> TrainResult:
-        """Runs them. However it ends, what was done is saved if it can be."""
-        session, log_path = self._session, self._plan.config.log_path
+    async def train(self) -> tuple[str, str, dict[str, Any]]:
+        """Runs all steps. However it ends, what was done is saved if possible.
+
+        Returns:
+            The paths of the final state and sampler weights, and the last row of metrics; empty if no step was left.
+        """
+        state, total, log_path = self._state, self._plan.total, self._plan.config.log_path
+        session = self._session
         ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
         try:
             self._audience.watch(self._look, self._run.metrics())
             self._budget.begin(self._run.metrics())
-            if session.batch < self._plan.total:
+            if state.batch < total:
                 self._budget.check()
-                self._stream.open(session.batch)
-                self._renew(await session.cast(), session.batch)
-            for step in range(session.batch, self._plan.total):
-                update, left = await beside(self._gather(step), ending, self._limit, session.saver.trouble)
-                session.begin_step(step)
-                taken = asyncio.create_task(self._take_substeps(update, left)) if left else self._step(update)
-                ending = asyncio.create_task(self._end(update, ending, taken))
-                if taken is not None:  # under way, whatever comes
-                    ending.add_done_callback(take_note)
-                    await asyncio.shield(taken)
-            row = {} if ending is None else await finish(beside(ending, self._limit, session.saver.trouble))
-            state_path, sampler_path = await finish(session.save_final(self._run))
+                self._stream.open(state.batch)
+                await self._play_first()
+            for step in range(state.batch, total):
+                update, groups = await fail_with(self._gather(step), ending, self._limit, session.saver.trouble)
+                session.saver.check()
+                # From here the weights are ahead of the rows on disk, until `_end_step` has written them.
+                state.rows_written.clear()
+                state.taken = step + 1
+                substeps = asyncio.create_task(self._take_substeps(update, groups)) if groups else None
+                if substeps is None:
+                    self._take_step(update)
+                ending = asyncio.create_task(self._end_step(update, ending, substeps))
+                if substeps is not None:  # once begun they are completed, even if the run is cancelled
+                    ending.add_done_callback(silence)
+                    await asyncio.shield(substeps)
+            row = {} if ending is None else await shielded(fail_with(ending, self._limit, session.saver.trouble))
+            state_path, sampler_path = await shielded(session.save_final(self._run, state.batch))
         except (ServiceError, StoppedAtOnce):
             raise
         except SocraticError as error:
-            self._stream.close(session.taken)
-            told = await session.stop(ending)
-            self._audience.say(f"{log_path}: stopping; {told}")
+            self._stream.close(state.taken)
+            outcome = await self._stop(ending)
+            self._audience.say(f"{log_path}: stopping; {outcome}")
             if isinstance(error, (CostLimitReached, RolloutError)):
-                raise type(error)(f"{error}. {told}") from None
+                raise type(error)(f"{error}. {outcome}") from None
             raise
         except asyncio.CancelledError:
-            self._stream.close(session.taken)
-            told = f"{log_path} was interrupted; {await session.stop(ending)}. Start the same script again to go on"
-            self._audience.say(told)
-            raise asyncio.CancelledError(told) from None
+            self._stream.close(state.taken)
+            message = f"{log_path} was interrupted; {await self._stop(ending)}. Start the same script again to go on"
+            self._audience.say(message)
+            raise asyncio.CancelledError(message) from None
         finally:
             session.abandon()
             if ending is not None:
                 ending.cancel()
             self._stream.close()
-        self._audience.say(f"{log_path}: complete after {session.batch} steps; final state {state_path}")
-        return TrainResult("completed", session.batch, state_path, sampler_path, row)
-
-    def _look(self) -> Moment:
-        """The run as it stands, for the display's own thread: nothing here waits or changes anything."""
-        session, batch = self._session, self._session.batch
-        done, dialogues = self._stream.progress(batch)
-        newest = session.saver.newest
-        return Moment(
-            batch,
-            self._plan.total,
-            done,
-            dialogues,
-            self._stream.in_flight,
-            stage="training" if session.taken > batch else "playing",
-            checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
-            evaluation=self._audience.evaluation,
-        )
+        self._audience.say(f"{log_path}: complete after {state.batch} steps; final state {state_path}")
+        return state_path, sampler_path, row
 
     async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
-        """Hands a batch's dialogues to the learner as they are scored, until all are and the step can be taken.
+        """Submits a batch's passes while its dialogues are still being played and scored.
 
-        Gives the groups that are left to hand over: all of them where there are several optimizer steps.
+        Returns:
+            The update, and the groups that are not submitted yet: none, or all of them where `num_substeps` splits
+            the batch, since a substep on a part of a batch that then fails could not be undone.
         """
-        config, session, update = self._plan.config, self._session, self._session.learner.begin(step)
-        is_whole = config.num_substeps > 1  # a step on a part of a batch that then fails could not be taken back
+        config, learner, update = self._plan.config, self._session.learner, self._session.learner.begin(step)
+        is_split = config.num_substeps > 1
         scored: list[list[ScoredDialogue]] = []
         async for groups in self._stream.minibatches(step, config.groups_per_minibatch):
             scored += groups
-            if not is_whole:
-                await session.before_pass()
-                session.learner.add(update, make_examples(groups, config, step))
+            if not is_split:
+                # A state is saved after its step's rows. A pass submitted before that save would be carried out in a
+                # training cycle of its own, without its optimizer step.
+                if self._session.saver.due(self._state.batch + 1) is not None:
+                    await self._state.rows_written.wait()
+                learner.add(update, make_examples(groups, config, step))
         check_failures([one.dialogue for group in scored for one in group], config.max_failed_fraction)
-        if not is_whole:
-            await session.learner.settle(update)
-        await session.between_steps()
-        return update, scored if is_whole else []
+        if not is_split:
+            await learner.settle(update)
+        # The optimizer steps of two batches never overlap: a state always fits the rows on disk.
+        await self._state.rows_written.wait()
+        if not self._session.keeps_apart:
+            await self._session.evaluations.settle()
+        return update, scored if is_split else []
 
     async def _take_substeps(self, update: Update, groups: list[list[ScoredDialogue]]) -> None:
-        """Takes an optimizer step on each equal run of a batch's groups."""
+        """Takes `num_substeps` optimizer steps, each on an equal share of a batch's groups."""
         config, learner = self._plan.config, self._session.learner
         size = len(groups) // config.num_substeps
         for first in range(0, len(groups), size):
@@ -175,22 +173,39 @@ class Loop:
                 learner.step(update, to_play_with=False)
             learner.add(update, make_examples(groups[first : first + size], config, update.batch))
             await learner.settle(update)
-        self._step(update)
+        self._take_step(update)
 
-    def _step(self, update: Update) -> None:
-        """Takes a batch's optimizer step, or the last one."""
+    def _take_step(self, update: Update) -> None:
+        """Submits a batch's last optimizer step, and after it the save of the new weights.
+
+        The weights of the run's last step are saved by `save_final`. With max_staleness >= 3, a step that saves a
+        state skips this save when at least two steps can still be played with the current weights: the next step would
+        otherwise wait for both saves. A lagged teacher or an evaluation that needs the weights rules that out.
+        """
+        session, state = self._session, self._state
         self._clock.taken(update.batch)
-        self._session.step(update, is_last=update.batch + 1 == self._plan.total)
+        is_last = update.batch + 1 == self._plan.total
+        is_needed = session.stage.panel.needs(state.taken) or session.evaluations.is_due(state.taken)
+        may_skip = self._plan.config.max_staleness >= 3 and state.has_newest and not is_needed
+        is_skipped = may_skip and session.saver.due(state.taken) is not None
+        state.has_newest = not is_skipped
+        session.learner.step(update, to_play_with=not is_last and not is_skipped)
 
-    async def _end(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
-        """What follows an optimizer step, in order of step: rows, saves, and the new weights to play with."""
-        for one in before:
-            if one is not None:
-                await one
-        session, step, is_last = self._session, update.batch, update.batch + 1 == self._plan.total
+    async def _end_step(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
+        """What follows an optimizer step: rows, saves, and the new weights to play with.
+
+        Args:
+            update: the step's, with all its passes.
+            *before: what must have ended first: the end of the step before, and this step's substeps.
+        """
+        for task in before:
+            if task is not None:
+                await task
+        session, state, step = self._session, self._state, update.batch
+        is_last = step + 1 == self._plan.total
         scored = await self._stream.ended(step)
-        # Not before: on the local engine, what is sampled ahead must not share a batch with this step's last answers,
-        # or a resumed run, which has none of these, would sample it otherwise.
+        # The next batch opens only now. On the local engine, requests that share a batch affect each other's last bits:
+        # a resumed run, which does not have this step's last answers to wait for, would sample differently.
         self._stream.open(step + 1)
         logprobs, service_metrics = await update.answer()
         times = self._clock.answered(step)
@@ -202,26 +217,59 @@ class Loop:
         row |= self._budget.stepped(row)
         self._run.log_step(row, [dialogue_row(one, session.stage.pieces) | span_row(times, one) for one in scored])
         self._recoveries.passed(step)
-        session.save(is_last)
-        self._audience.step(session.batch, self._plan.total, row)
+        state.batch = step + 1
+        if not is_last:
+            session.saver.save_state_if_due(state.batch, session.learner.version)
+        state.rows_written.set()
+        self._audience.step(state.batch, self._plan.total, row)
 
-        if self._lacks_answers(scored) or is_last or self._is_spent():
-            return row
-        if (cast := await session.recast(update)) is not None:
-            self._renew(cast, step + 1)
+        # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
+        dialogues, config = [one.dialogue for one in scored], self._plan.config
+        has_failed = self._fails(lambda: check_failures(dialogues, config.max_failed_fraction))
+        if not (has_failed or is_last or self._fails(self._budget.check)):
+            await self._play_on(update)
         return row
 
-    def _lacks_answers(self, scored: Sequence[ScoredDialogue]) -> bool:
-        """Whether too many last answers of the student failed; they come when the batch was trained on already."""
-        config = self._plan.config
-        return self._is_beyond(lambda: check_failures([one.dialogue for one in scored], config.max_failed_fraction))
+    async def _play_first(self) -> None:
+        """Saves and opens the weights that the session begins with, and plays with them."""
+        session, batch = self._session, self._state.batch
+        version, path = session.learner.version, None
+        while path is None:
+            # Shielded: cancelling a submitted request would break the client's request sequence.
+            path = await shielded(session.saver.confirm(session.saver.submit("sampler", batch, version)))
+        await self._play_with(path, version, batch)
 
-    def _is_spent(self) -> bool:
-        """Whether the next step would pass the limit on the cost."""
-        return self._is_beyond(self._budget.check)
+    async def _play_on(self, update: Update) -> None:
+        """Plays the next batch with the weights after an update, if they were saved and are still the newest."""
+        session, batch = self._session, update.batch + 1
+        if not update.examples:  # the weights are the same
+            self._keep_playing(batch)
+            return
+        if update.sampler is None:
+            return
+        path, version = await session.saver.confirm(update.sampler), update.reached
+        while path is None and session.learner.version == version:  # the save failed; try again while it can be done
+            path = await session.saver.confirm(session.saver.submit("sampler", batch, version))
+        if path is not None:
+            await self._play_with(path, version, batch)
 
-    def _is_beyond(self, check: Callable[[], None]) -> bool:
-        """Whether a check fails; then the batches end in good order."""
+    async def _play_with(self, sampler_path: str, version: int, batch: int) -> None:
+        """Opens saved weights and gives them to the dialogues from a batch on."""
+        tutor = await open_tutor(self._session.service, sampler_path)
+        self._state.cast, self._state.sampler_path = self._session.stage.cast(tutor, version), sampler_path
+        self._keep_playing(batch)
+
+    def _keep_playing(self, batch: int) -> None:
+        """The current cast plays from a batch on; its tutor is kept for lagged teachers, and evaluated if due."""
+        session, cast = self._session, self._state.cast
+        assert cast is not None, "no step ends before the first cast"
+        session.evaluations.begin(session.service, batch, self._state.sampler_path)
+        session.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self._state.batch)
+        self._stream.renew(cast, batch)
+        self._clock.renewed(batch)
+
+    def _fails(self, check: Callable[[], None]) -> bool:
+        """Whether a check fails; its error then ends the loop at the next step."""
         try:
             check()
         except SocraticError as error:
@@ -229,6 +277,23 @@ class Loop:
                 self._limit.set_exception(error)
         return self._limit.done()
 
-    def _renew(self, cast: Cast, step: int) -> None:
-        self._stream.renew(cast, step)
-        self._clock.renewed(step)
+    async def _stop(self, ending: "asyncio.Task[Any] | None") -> str:
+        """Ends the step under way and saves a state; tells what there is to resume from."""
+        is_lost = ending is not None and await self._session.is_lost(ending, self._state.batch)
+        may_save = self._state.rows_written.is_set() and not is_lost
+        return await self._session.stop(self._state.batch, may_save)
+
+    def _look(self) -> Moment:
+        """The run as it stands, for the display's own thread: nothing here waits or changes anything."""
+        state, newest = self._state, self._session.saver.newest
+        done, dialogues = self._stream.progress(state.batch)
+        return Moment(
+            state.batch,
+            self._plan.total,
+            done,
+            dialogues,
+            self._stream.in_flight,
+            stage="training" if state.taken > state.batch else "playing",
+            checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
+            evaluation=self._audience.evaluation,
+        )

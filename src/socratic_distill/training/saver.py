@@ -15,7 +15,7 @@ from socratic_distill.errors import InvalidAnswer, SaveError
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.run.record import CheckpointRecord, Kind, What, deletion
 from socratic_distill.service.failures import failure, is_answer
-from socratic_distill.service.waiting import beside, take_note
+from socratic_distill.service.waiting import fail_with, silence
 from socratic_distill.text import get_logger
 from socratic_distill.training.save_plan import SavePlan
 
@@ -103,7 +103,7 @@ class Saver:
         self._names: Counter[str] = Counter()
         self._outstanding: set[asyncio.Task[None]] = set()
         self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.trouble.add_done_callback(take_note)
+        self.trouble.add_done_callback(silence)
         self._again: Kind | None = None
         self._last_periodic = asyncio.get_running_loop().time()
 
@@ -250,7 +250,7 @@ class Saver:
 
     async def _settle(self) -> None:
         """Waits for all saves on their way."""
-        await beside(asyncio.gather(*self._outstanding), self.trouble)
+        await fail_with(asyncio.gather(*self._outstanding), self.trouble)
         self.check()
 
     async def _confirm_in_background(self, pending: PendingSave) -> None:

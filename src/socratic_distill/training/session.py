@@ -1,11 +1,10 @@
 """From the decision on how to start to clients that are ready to train."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.schedules import adam
-from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import Stage, open_stage
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.errors import ServiceError, SocraticError
@@ -19,11 +18,10 @@ from socratic_distill.run.ownership import Ownership
 from socratic_distill.run.plan import Plan, final_paths
 from socratic_distill.run.record import CheckpointRecord
 from socratic_distill.run.start import LoadCheckpoint, Resume, Start
-from socratic_distill.service.connect import Service, open_tutor
-from socratic_distill.service.waiting import finish
+from socratic_distill.service.connect import Service
 from socratic_distill.text import get_logger
 from socratic_distill.training.evaluations import Evaluations
-from socratic_distill.training.learner import Learner, Update
+from socratic_distill.training.learner import Learner
 from socratic_distill.training.older_samplers import check_older_samplers
 from socratic_distill.training.opening import open_training_client, restore_tutors
 from socratic_distill.training.save_plan import save_plan
@@ -33,21 +31,18 @@ from socratic_distill.training.server_features import check_features
 _log = get_logger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
-    """The clients of a run in progress.
+    """The clients of one attempt, from the service's first answer until they are lost or the run ends.
 
     Attributes:
         start: what it began from.
-        service: the service they are on.
+        service: the service that they are on.
         learner: trains the tutor.
         saver: saves it.
         stage: everyone but the tutor.
-        evaluations: are given the weights that they are due for.
-        batch: the next batch whose rows are not on disk.
-        taken: the next batch whose optimizer step is not under way.
-        max_staleness: batches that the dialogues may be ahead of the weights that they are played with.
-        keeps_apart: whether evaluations may play with weights that training has left behind.
+        evaluations: of the run; those under way use the session's service.
+        keeps_apart: whether evaluations may sample from older weights without changing the training.
     """
 
     start: Start
@@ -56,155 +51,62 @@ class Session:
     saver: Saver
     stage: Stage
     evaluations: Evaluations
-    batch: int
-    taken: int
-    max_staleness: int
     keeps_apart: bool
-    _cast: Cast | None = None
-    _sampler_path: str = ""  # of the cast's tutor
-    _has_newest: bool = True
-    _rows_written: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        """Begins with no rows to wait for."""
-        self._rows_written.set()
-
-    async def before_pass(self) -> None:
-        """Returns once no state is due that a pass of the next step would hold up.
-
-        The state is saved behind the rows of its step. A pass ahead of it would be carried out in a cycle of its
-        own, away from its optimizer step.
-        """
-        if self.saver.due(self.batch + 1) is not None:
-            await self._rows_written.wait()
-
-    async def between_steps(self) -> None:
-        """Returns once the weights are not ahead of the rows on disk, and no save and no evaluation needs them."""
-        await self._rows_written.wait()
-        if not self.keeps_apart:
-            await self.evaluations.settle()
-
-    async def cast(self) -> Cast:
-        """Everyone in the first dialogues, the tutor with the weights that the session began with.
-
-        Raises:
-            ServiceError: the weights could not be saved or opened.
-        """
-        path = None
-        while path is None:
-            # To its end: a request that is cancelled leaves a hole in the client's row of requests.
-            path = await finish(self.saver.confirm(self.saver.submit("sampler", self.batch, self.learner.version)))
-        return await self._open(path, self.learner.version, self.batch)
-
-    async def recast(self, update: Update) -> Cast | None:
-        """Everyone in later dialogues, the tutor with the weights behind an update.
-
-        Where the service answered their save with an error, they are saved again; None where they are not the
-        newest any more, so that this cannot be done, or were not to be saved.
-
-        Raises:
-            ServiceError: the weights could not be saved or opened.
-        """
-        if not update.examples:
-            return self._keep(self._cast, update.batch + 1)
-        if update.sampler is None:
-            return None
-        path, version = await self.saver.confirm(update.sampler), update.reached
-        while path is None and self.learner.version == version:
-            path = await self.saver.confirm(self.saver.submit("sampler", update.batch + 1, version))
-        return None if path is None else await self._open(path, version, update.batch + 1)
-
-    def begin_step(self, batch: int) -> None:
-        """A batch's optimizer step is under way: from here on the weights are ahead of the rows on disk, until `save`.
-
-        Raises:
-            ServiceError: an earlier save failed for good.
-        """
-        self.saver.check()
-        self._rows_written.clear()
-        self.taken = batch + 1
-
-    def step(self, update: Update, is_last: bool) -> None:
-        """Takes the optimizer step of an update that holds its whole batch. Once its rows are on disk, `save` ends it.
-
-        The weights behind it are saved to play with, but for those of the last step, which `save_final` saves, and
-        now and then those that a state follows: the next step waits for both, and on a service with a cycle for a
-        whole one. They are done without where the batches before the next weights keep two steps to be
-        played in, unless a teacher that lags or an evaluation is to have them.
-
-        Raises:
-            ServiceError: a request could not be submitted, or a pass failed.
-        """
-        is_needed = self.stage.panel.needs(self.taken) or self.evaluations.is_due(self.taken)
-        can_be_spared = self.max_staleness >= 3 and self._has_newest and not is_needed
-        is_spared = can_be_spared and self.saver.due(self.taken) is not None
-        self._has_newest = not is_spared
-        self.learner.step(update, to_play_with=not is_last and not is_spared)
-
-    def save(self, is_last: bool) -> None:
-        """Ends a step whose rows are on disk: the next batch is `batch`, and a state that is due for it is saved.
-
-        Raises:
-            ServiceError: an earlier save failed for good.
-            StorageError: a record could not be written.
-        """
-        self.batch += 1
-        if not is_last:
-            self.saver.save_state_if_due(self.batch, self.learner.version)
-        self._rows_written.set()
-
-    async def _open(self, sampler_path: str, version: int, batch: int) -> Cast:
-        """The cast whose tutor has the weights before a batch."""
-        self._cast = self.stage.cast(await open_tutor(self.service, sampler_path), version)
-        self._sampler_path = sampler_path
-        return self._keep(self._cast, batch)
-
-    def _keep(self, cast: Cast | None, batch: int) -> Cast:
-        """The cast, its tutor kept for teachers that lag behind it, and evaluated where that is due."""
-        assert cast is not None, "no step ends before the first cast"
-        self.evaluations.begin(self.service, batch, self._sampler_path)
-        self.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self.batch)
-        return cast
-
-    async def save_final(self, run: RunDirectory) -> tuple[str, str]:
-        """Saves the last state and sampler weights, as far as they are not recorded already; gives their paths."""
-        known = final_paths(run, self.start) if self.batch == self.began else (None, None)
-        state_path, sampler_path = await self.saver.save_final(self.batch, self.learner.version, *known)
-        self.evaluations.begin(self.service, self.batch, sampler_path)
-        return state_path, sampler_path
-
-    def abandon(self) -> None:
-        """The session is over, or its client lost: what is not confirmed by now does not count."""
-        self.saver.abandon()
-        self.learner.abandon()
 
     @property
     def began(self) -> int:
         """The batch that the session began at."""
         return self.start.batch if isinstance(self.start, Resume) else 0
 
-    async def stop(self, ending: "asyncio.Task[Any] | None") -> str:
-        """Lets a step under way end, saves a state of the batches done, and tells what there is to resume from."""
-        is_lost = self.saver.trouble.done()
-        if ending is not None and not is_lost:
+    async def save_final(self, run: RunDirectory, batch: int) -> tuple[str, str]:
+        """Saves the last state and sampler weights, unless they are recorded already.
+
+        Args:
+            run: the run's directory.
+            batch: the number of batches done.
+
+        Returns:
+            Their paths.
+        """
+        known = final_paths(run, self.start) if batch == self.began else (None, None)
+        state_path, sampler_path = await self.saver.save_final(batch, self.learner.version, *known)
+        self.evaluations.begin(self.service, batch, sampler_path)
+        return state_path, sampler_path
+
+    async def is_lost(self, ending: "asyncio.Task[Any]", batch: int) -> bool:
+        """Waits for the step of a batch to end; whether the service lost it."""
+        if not self.saver.trouble.done():
             await asyncio.wait([ending, self.saver.trouble], return_when=asyncio.FIRST_COMPLETED)
-            error = ending.exception() if ending.done() and not ending.cancelled() else None
-            if error is not None:
-                _log.warning("the step of batch %d was lost: %s", self.batch, error)
-            # Behind what the service failed a call may never be answered.
-            is_lost = isinstance(error, ServiceError) or self.saver.trouble.done()
-        if self.batch == self.began and not (isinstance(self.start, Resume) and self.start.record.kind == "rolling"):
+        error = ending.exception() if ending.done() and not ending.cancelled() else None
+        if error is not None:
+            _log.warning("the step of batch %d was lost: %s", batch, error)
+        return isinstance(error, ServiceError)
+
+    async def stop(self, batch: int, may_save: bool) -> str:
+        """Saves a state of the batches done, if possible; says what there is to resume from.
+
+        Args:
+            batch: the number of batches done.
+            may_save: whether the weights fit the rows on disk, and no call was lost. Calls that follow a lost one may
+                never complete.
+        """
+        if batch == self.began and not (isinstance(self.start, Resume) and self.start.record.kind == "rolling"):
             return f"no batch was done since the start at batch {self.began}"
         path = None
-        if self._rows_written.is_set() and not is_lost:
+        if may_save and not self.saver.trouble.done():
             try:
-                path = await self.saver.save_now(self.batch, self.learner.version)
+                path = await self.saver.save_now(batch, self.learner.version)
             except SocraticError as error:
-                _log.warning("the state of batch %d was not saved: %s", self.batch, error)
+                _log.warning("the state of batch %d was not saved: %s", batch, error)
         if path is None:
-            there = "the newest recorded one is resumed from" if self.saver.newest else "there is no earlier one"
-            return f"the state of batch {self.batch} could not be saved; {there}"
-        return f"{self.batch} batches are done; state {path}"
+            fallback = "the newest recorded one is resumed from" if self.saver.newest else "there is no earlier one"
+            return f"the state of batch {batch} could not be saved; {fallback}"
+        return f"{batch} batches are done; state {path}"
+
+    def abandon(self) -> None:
+        """Ends the session: saves and passes that are not confirmed by now do not count."""
+        self.saver.abandon()
+        self.learner.abandon()
 
 
 async def open_session(
@@ -248,18 +150,7 @@ async def open_session(
         is_own=await _is_own(record, run, service.rest),
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
-    return Session(
-        start,
-        service,
-        learner,
-        saver,
-        stage,
-        evaluations,
-        batch,
-        taken=batch,
-        max_staleness=config.max_staleness,
-        keeps_apart=keeps_apart,
-    )
+    return Session(start, service, learner, saver, stage, evaluations, keeps_apart)
 
 
 async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: Any | None) -> bool:

@@ -32,7 +32,7 @@ from socratic_distill.distillation.scoring import ScoredDialogue, score_or_fail
 from socratic_distill.errors import RolloutError
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.failures import describe
-from socratic_distill.service.waiting import gather_all, take_note
+from socratic_distill.service.waiting import gather_all, silence
 
 
 @dataclass(eq=False)
@@ -137,7 +137,7 @@ class Stream:
                 made.scored.append(scored)
                 made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
-                future.add_done_callback(take_note)
+                future.add_done_callback(silence)
             self._batches[step] = made
         return self._batches[step]
 

@@ -7,7 +7,8 @@ where the clients are lost. How a run gets its clients and its place to start is
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.budget import Budget
@@ -27,12 +28,31 @@ from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
 from socratic_distill.training.evaluations import Evaluations
-from socratic_distill.training.loop import Lasting, Loop, TrainResult
+from socratic_distill.training.loop import Loop
 from socratic_distill.training.preflight import Listing
 from socratic_distill.training.recovery import Recoveries
 from socratic_distill.training.session import open_session
 
 _log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        status: "completed", or "already_complete" where there was nothing left to do.
+        steps: batches done, over the run's whole life.
+        state_path: the final training state.
+        sampler_path: the final sampler weights; None where the run was complete and holds none.
+        metrics: the last step's row of metrics.jsonl; empty where this call ran no step.
+    """
+
+    status: Literal["completed", "already_complete"]
+    steps: int
+    state_path: str
+    sampler_path: str | None
+    metrics: dict[str, Any]
 
 
 def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) -> None:
@@ -109,8 +129,17 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
                 service = run.guarded(service or await listing.connect(watch))
                 if result is None:
                     announce(plan, run, budget, audience)
-                    lasting = Lasting(plan, run, audience, evaluations, recoveries, budget)
-                    result = await recoveries.over(lambda: _train_session(lasting, service, listing))
+
+                    async def attempt() -> TrainResult:
+                        """Opens the run's clients where it stands, and trains until it is done or they are lost."""
+                        async with listing.listed():
+                            session = await open_session(plan, run, service, evaluations, audience)
+                        _begin(audience, run, session.began)
+                        loop = Loop(session, plan, run, audience, recoveries, budget)
+                        state_path, sampler_path, row = await loop.train()
+                        return TrainResult("completed", max(plan.total, session.began), state_path, sampler_path, row)
+
+                    result = await recoveries.over(attempt)
                 else:
                     run.identity.write(run.path)
                     _begin(audience, run, plan.total)
@@ -157,14 +186,6 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
     state_path, sampler_path = (None if path is None else where_it_lies(run.path, path) for path in final)
     assert state_path is not None
     return TrainResult("already_complete", plan.total, state_path, sampler_path, metrics={})
-
-
-async def _train_session(lasting: Lasting, service: Service, listing: Listing) -> TrainResult:
-    """Opens the run's clients from where it stands, and trains as long as they live."""
-    async with listing.listed():
-        session = await open_session(lasting.plan, lasting.run, service, lasting.evaluations, lasting.audience)
-    _begin(lasting.audience, lasting.run, session.batch)
-    return await Loop(session, lasting).train()
 
 
 def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from socratic_distill.errors import EventLoopRunning, RunInterrupted
-from socratic_distill.service.waiting import StoppedAtOnce, finish, run_blocking, run_interruptible
+from socratic_distill.service.waiting import StoppedAtOnce, run_blocking, run_interruptible, shielded
 
 
 def send(number):
@@ -22,7 +22,7 @@ async def test_first_cancellation_waits_for_what_must_end():
         await asyncio.sleep(0.02)
         done.append("work")
 
-    task = asyncio.create_task(finish(work()))
+    task = asyncio.create_task(shielded(work()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as stopped:
@@ -40,7 +40,7 @@ async def test_second_cancellation_stops_it():
             ended.append("cancelled")
             raise
 
-    task = asyncio.create_task(finish(work()))
+    task = asyncio.create_task(shielded(work()))
     for _ in range(2):
         await asyncio.sleep(0)
         task.cancel()
@@ -56,7 +56,7 @@ async def test_failure_behind_a_cancellation_is_logged_and_the_cancellation_rais
         await asyncio.sleep(0.01)
         raise ValueError("no such state")
 
-    task = asyncio.create_task(finish(work()))
+    task = asyncio.create_task(shielded(work()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -70,9 +70,9 @@ async def test_without_a_cancellation_result_and_error_pass():
             raise ValueError("wrong")
         return 3
 
-    assert await finish(work(False)) == 3
+    assert await shielded(work(False)) == 3
     with pytest.raises(ValueError, match="wrong"):
-        await finish(work(True))
+        await shielded(work(True))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
