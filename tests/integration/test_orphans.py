@@ -22,6 +22,7 @@ from socratic_distill import (
     train,
 )
 from socratic_distill.in_process import ServiceFuture
+from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.run.lock import RunLock
 from socratic_distill.run.record import deletion
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
@@ -181,7 +182,7 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
     class Died(BaseException):
         pass
 
-    right, dead = CheckpointManager.append, []
+    right, dead = JournalWriter.append, []
 
     def append(self, record):
         if dead or (record.state_path and record.batch == 4):
@@ -190,7 +191,7 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
         right(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointManager, "append", append)
+        patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
             train_on(FakeServiceClient(server), config)
     assert {record.batch for record in load_checkpoints(run) if record.state_path} == {2}
@@ -208,7 +209,7 @@ def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(co
     class Died(BaseException):
         pass
 
-    right, dead = CheckpointManager.append, []
+    right, dead = JournalWriter.append, []
 
     def append(self, record):
         if dead or (record.resumable and record.batch == 4):
@@ -217,7 +218,7 @@ def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(co
         right(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointManager, "append", append)
+        patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
             train_on(FakeServiceClient(server), config)
     train_on(FakeServiceClient(server), config)
