@@ -48,7 +48,9 @@ def callables() -> Iterator[tuple[str, Any]]:
         if inspect.isfunction(value):
             yield name, value
             continue
-        for member, method in vars(value).items():
+        ours = [base for base in value.__mro__ if base.__module__.startswith("socratic_distill")]
+        members = {member: method for base in reversed(ours) for member, method in vars(base).items()}
+        for member, method in members.items():
             method = getattr(method, "__func__", method)  # of a classmethod
             is_public = member == "__init__" or not member.startswith("_")
             if is_public and inspect.isfunction(method) and is_written(method):

@@ -1,6 +1,8 @@
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,19 @@ def test_every_public_name_is_there_sorted_and_documented():
     assert names == sorted(names)
     for name in names:
         assert inspect.getdoc(getattr(socratic_distill, name)), f"{name} has no docstring"
+
+
+def test_type_checkers_and_first_use_find_each_name_in_the_same_module():
+    tree = ast.parse(Path(socratic_distill.__file__).read_text(encoding="utf-8"))
+    for_types = {
+        alias.name: str(node.module).removeprefix("socratic_distill.")
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert for_types == socratic_distill._HOME
 
 
 def test_every_error_is_public_and_drawn_in_the_tree():

@@ -60,9 +60,9 @@ class CheckpointManager(JournalWriter):
             StartError: without server runs, the run directory must hold `run.json`, which has the run's id.
             StorageError: the journal cannot be written, or the store fails.
         """
-        if self.url is not None:
-            with RunDirectory(self.url.removesuffix(f"/{JOURNAL}")) as run:
+        if self._url is not None:
+            with RunDirectory(self._url.removesuffix(f"/{JOURNAL}")) as run:
                 return run_blocking(lambda: rebuild_journal(run.checkpoints, rest_client, server_runs), "rebuild")
         with RunLock(self.path.parent) as lock:
-            self.check = lock.check
+            self._check = lock.check
             return run_blocking(lambda: rebuild_journal(self, rest_client, server_runs), "rebuild")

@@ -55,9 +55,9 @@ class JournalWriter:
             StorageError: the store fails.
         """
         self.path = journal_file(log_path)
-        self.url = os.fspath(log_path) if is_url(log_path) else None
+        self._url = os.fspath(log_path) if is_url(log_path) else None
         self._on_record = on_record
-        self.check = check
+        self._check = check
         self._is_mended = False
         self._newest: CheckpointRecord | None = None  # as of the last append
         self._is_newest_known = False
@@ -82,9 +82,9 @@ class JournalWriter:
             LockLost: another process may write to the run directory.
             StorageError: it cannot be written; the records before it are kept.
         """
-        if self.url is not None:
-            raise StorageError(f"{self.url} is in a store, and this a copy of its journal. Only its run writes it")
-        self.check()
+        if self._url is not None:
+            raise StorageError(f"{self._url} is in a store, and this a copy of its journal. Only its run writes it")
+        self._check()
         self.mend()
         self._write(record)
         newest = self._newest

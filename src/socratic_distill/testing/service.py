@@ -36,6 +36,9 @@ class FakeServiceClient(Ledger):
         'tinker://fake-0001:train:0/weights/first'
         >>> service.count("save_state")
         1
+
+    Attributes:
+        calls: every call so far, in order.
     """
 
     def __init__(
