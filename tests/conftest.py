@@ -14,15 +14,17 @@ from uuid import uuid4
 
 import pytest
 
-from socratic_distill import SocraticConfig, build_socratic_config, train
+# As in the quickstart: threads do not pay on models this small. Before the package's import, which is torch's where
+# the SDK finds it; children of the tests inherit it, and compute as the tests do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from socratic_distill import SocraticConfig, build_socratic_config, train  # noqa: E402
 
 # How long, in seconds, a test waits for another thread or process before it says that it hangs.
 PATIENCE = 120
 # What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
 # Tests that count syncs, or make them fail, put their own in this one's place.
 os.fsync = lambda descriptor: None
-# As in the quickstart: threads do not pay on models this small. Set before any test imports torch.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
