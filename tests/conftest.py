@@ -18,7 +18,7 @@ import pytest
 # the SDK finds it; children of the tests inherit it, and compute as the tests do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from socratic_distill import SocraticConfig, build_socratic_config, train  # noqa: E402
+from socratic_distill import SocraticConfig, build_socratic_config, train
 
 # How long, in seconds, a test waits for another thread or process before it says that it hangs.
 PATIENCE = 120

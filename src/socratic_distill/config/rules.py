@@ -4,13 +4,11 @@ import os
 
 from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
-from socratic_distill.config.objectives import Divergence, SampledReverseKL, divergences
+from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.sections import Fields
 
 _MOST_DIALOGUES = 1_000_000  # all of them are held in memory
-# What compares with one teacher's own likeliest tokens.
-_OF_TEACHERS_CANDIDATES = ("forward_kl", "reverse_kl", "jensen_shannon")
 
 
 def check_fields(config: Fields) -> None:
@@ -60,8 +58,8 @@ def _check_sources(config: Fields) -> None:
 def _check_objective(config: Fields) -> None:
     recordings = config.recordings
     active = _active(config)
-    sampled = [one for one in active if isinstance(one, SampledReverseKL)]
-    kinds = ", ".join(dict.fromkeys(one.kind for one in active)) or "supervised"
+    sampled = any(divergence.trains_sampled_tokens for divergence in active)
+    kinds = ", ".join(dict.fromkeys(divergence.kind for divergence in active)) or "supervised"
     if not sampled and config.kl_discount_factor:
         raise ValueError(
             f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it is of 'sampled_reverse_kl'"
@@ -83,23 +81,18 @@ def _check_objective(config: Fields) -> None:
 
 
 def _check_groups(config: Fields) -> None:
-    of_recorded = divergences(config.recordings.objective) if config.recordings else ()
-    if any(_has_baseline(one) for one in of_recorded):
+    if config.recordings and any(divergence.compares_group for divergence in config.recordings.objective.divergences):
         raise ValueError("baseline='group' compares the dialogues of a group, and a recording is a group of its own")
-    if config.num_envs == 1 and any(map(_has_baseline, divergences(config.objective))):
+    if config.num_envs == 1 and any(divergence.compares_group for divergence in config.objective.divergences):
         raise ValueError("baseline='group' compares the dialogues of a group; set num_envs to 2 or more")
     if config.num_envs == 1 and config.rewards:
         raise ValueError("rewards count by what a dialogue has over its group; set num_envs to 2 or more")
 
 
-def _has_baseline(one: Divergence) -> bool:
-    return isinstance(one, SampledReverseKL) and one.baseline == "group"
-
-
 def _active(config: Fields) -> tuple[Divergence, ...]:
     """The divergences that something is learned from."""
-    played = divergences(config.objective) if config.plays_dialogues else ()
-    return played + (divergences(config.recordings.objective) if config.recordings else ())
+    played = config.objective.divergences if config.plays_dialogues else ()
+    return played + (config.recordings.objective.divergences if config.recordings else ())
 
 
 def _check_teachers(config: Fields) -> None:
@@ -119,7 +112,7 @@ def _check_teachers(config: Fields) -> None:
     if config.teacher_average is not None:
         if len(names) < 2:
             raise ValueError(f"teacher_average={config.teacher_average!r} needs two teachers or more in teachers")
-        candidates = [one.kind for one in _active(config) if one.kind in _OF_TEACHERS_CANDIDATES]
+        candidates = [divergence.kind for divergence in _active(config) if divergence.teacher_top]
         if candidates:
             raise ValueError(
                 f"{candidates[0]!r} compares with one teacher's likeliest tokens, and averaged teachers differ in "

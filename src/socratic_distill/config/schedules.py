@@ -3,24 +3,7 @@
 import math
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.values import Schedule
-
-
-def value(number: float | Schedule, step: int) -> float:
-    """A number at a step, from 0: itself, or where its schedule has come to.
-
-    >>> [value(Schedule(start=1.0, end=2.0, steps=4), step) for step in (0, 1, 4, 9)]
-    [1.0, 1.25, 2.0, 2.0]
-    """
-    if not isinstance(number, Schedule):
-        return float(number)
-    if step >= number.steps:
-        return number.end
-    way = number.end - number.start
-    if number.shape == "cosine":
-        return number.start + way * _eased(step / number.steps)
-    # Multiplied first: a whole number on the way then comes out whole.
-    return number.start + way * step / number.steps
+from socratic_distill.config.values import eased, value
 
 
 def learning_rate(config: SocraticConfig, step: int, total: int) -> float:
@@ -43,7 +26,7 @@ def learning_rate(config: SocraticConfig, step: int, total: int) -> float:
     if step >= total:
         return 0.0
     left = (total - step) / (total - warmup)
-    return config.learning_rate * (_eased(left) if config.lr_schedule == "cosine" else left)
+    return config.learning_rate * (eased(left) if config.lr_schedule == "cosine" else left)
 
 
 def adam(config: SocraticConfig, step: int, total: int) -> dict[str, float]:
@@ -64,8 +47,3 @@ def turns(config: SocraticConfig, step: int) -> int:
         return config.max_turns
     # Half of a cosine's way may come out as 2.9999999999999996, which means 3.
     return max(1, math.floor(round(value(config.max_turns_schedule, step), 9)))
-
-
-def _eased(share: float) -> float:
-    """Half a cosine wave from 0 at 0 to 1 at 1. As a squared sine it is above 0 however small the share is."""
-    return math.sin(0.5 * math.pi * share) ** 2

@@ -1,5 +1,6 @@
 """Types of single values, with their bounds, and the base of all parts of a config."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast
@@ -81,3 +82,25 @@ class Schedule(Setting):
     end: Factor = Field(description="Value from step `steps` on.")
     steps: Steps = Field(description="Steps that the way takes.")
     shape: Literal["linear", "cosine"] = Field(default="linear", description="'cosine' begins and ends slowly.")
+
+
+def value(number: float | Schedule, step: int) -> float:
+    """A number at a step, from 0: itself, or where its schedule has come to.
+
+    >>> [value(Schedule(start=1.0, end=2.0, steps=4), step) for step in (0, 1, 4, 9)]
+    [1.0, 1.25, 2.0, 2.0]
+    """
+    if not isinstance(number, Schedule):
+        return float(number)
+    if step >= number.steps:
+        return number.end
+    way = number.end - number.start
+    if number.shape == "cosine":
+        return number.start + way * eased(step / number.steps)
+    # Multiplied first: a whole number on the way then comes out whole.
+    return number.start + way * step / number.steps
+
+
+def eased(share: float) -> float:
+    """Half a cosine wave from 0 at 0 to 1 at 1. As a squared sine it is above 0 however small the share is."""
+    return math.sin(0.5 * math.pi * share) ** 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import ForwardKL, Objective, SampledReverseKL, Supervised, Wanted, divergences
+from socratic_distill.config.objectives import ObjectiveKind
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
@@ -168,7 +168,7 @@ class Workload:
         if played:
             most, has_rewards = self.most_turns(range(first, stop)), bool(config.rewards)
             one = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
-            by_tutor = config.temperature != 1.0 or bool(Wanted.of(config.objective).draws)
+            by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
             for each in one.played(), one.scored(by_tutor), one.trained(*_passes(config.objective, has_rewards)):
                 _add(tokens, each, played)
         if recorded:
@@ -218,11 +218,10 @@ class Workload:
         objective = config.recordings.objective
         tutor = [_length(one.text, one.tokens) for each in recordings for one in each.tutor_turns]
         student = [_length(one.text, None) for each in recordings for one in each.turns[::2]]
-        talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), not isinstance(objective, Supervised)
+        talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), objective.asks_teacher
         one = self._dialogue([each.seed for each in recordings], talk, self.recorded_turns, 1, is_scored)
         if is_scored:
-            wanted = Wanted.of(objective)
-            _add(tokens, one.scored(bool(wanted.draws or wanted.tutor_top)), count)
+            _add(tokens, one.scored(bool(objective.draws or objective.tutor_top)), count)
         _add(tokens, one.trained(*_passes(objective, False)), count)
 
     def _dialogue(
@@ -246,13 +245,13 @@ class Workload:
         )
 
 
-def _passes(objective: Objective | Supervised, has_rewards: bool) -> tuple[int, bool]:
+def _passes(objective: ObjectiveKind, has_rewards: bool) -> tuple[int, bool]:
     """Examples that a sequence gives, and whether one of them is read forward first."""
-    parts = divergences(objective)
-    soft = [one for one in parts if not isinstance(one, SampledReverseKL)]
-    sampled = len(soft) < len(parts) or has_rewards or isinstance(objective, Supervised)
-    looks = any(not isinstance(one, ForwardKL) or one.tail == "bucket" for one in soft)
-    return int(sampled) + bool(soft), looks
+    parts = objective.divergences
+    is_policy = has_rewards or any(part.trains_sampled_tokens for part in parts)
+    is_soft = any(not part.trains_sampled_tokens for part in parts)
+    is_text = not objective.asks_teacher
+    return int(is_policy or is_text) + is_soft, any(part.needs_forward for part in parts)
 
 
 def _add_request(tokens: Tokens, part: Part, role: ModelRole, sent: float, fresh: float, sampled: float) -> None:

@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import TypeVar
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import divergences
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.recordings import Recording
 from socratic_distill.dialogues.seeds import Seed
@@ -145,8 +144,8 @@ def check_recordings(
     Raises:
         RecordingError: says which recording, and what to take instead.
     """
-    objectives = divergences(config.recordings.objective) if config.recordings else ()
-    if not any(one.kind == "sampled_reverse_kl" for one in objectives):
+    objectives = config.recordings.objective.divergences if config.recordings else ()
+    if not any(divergence.trains_sampled_tokens for divergence in objectives):
         return
     for one in recordings:
         if one.kind != "run":

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import Divergence, Mixture, Objective, SampledReverseKL, Supervised
-from socratic_distill.config.schedules import value
+from socratic_distill.config.objectives import Objective, Supervised
 from socratic_distill.distillation.advantages import group_advantages, penalty, reverse_kl_advantages, signals, trained
 from socratic_distill.distillation.datums import (
     Floats,
@@ -101,12 +100,12 @@ def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int
             whole = spread(sequence, mask).astype(bool)
             if not whole.any():
                 continue
-            if isinstance(objective, Supervised):
+            if not objective.asks_teacher:
                 found.append(_supervised(sequence, whole))
                 continue
             if advantages is not None:
                 found.append(_policy(sequence, whole, one.tutor, advantages, config.loss_fn))
-            factors = [(each, weight * config.kl_penalty_coef) for each, weight in _parts(objective, step)]
+            factors = [(each, weight * config.kl_penalty_coef) for each, weight in objective.weighted(step)]
             soft = [soften(each, sequence, one, coef) for each, coef in factors]
             if any(soft):
                 found.append(_softened(sequence, whole, one.tutor, tuple(each for each in soft if each is not None)))
@@ -118,16 +117,6 @@ def _objective(scored: ScoredDialogue, config: SocraticConfig) -> Objective | Su
         return config.objective
     assert config.recordings is not None, "a recorded dialogue in a run without recordings"
     return config.recordings.objective
-
-
-def _parts(objective: Objective | Supervised, step: int) -> list[tuple[Divergence, float]]:
-    """The divergences and their factors at a step; those of factor 0 are left out."""
-    if isinstance(objective, Supervised):
-        return []
-    if not isinstance(objective, Mixture):
-        return [(objective, 1.0)]
-    weighted = [(part.objective, value(part.weight, step)) for part in objective.parts]
-    return [(one, weight) for one, weight in weighted if weight]
 
 
 # The tokens that were sampled
@@ -156,12 +145,10 @@ def _divergence_advantages(
     group: Sequence[ScoredDialogue], masks: Sequence[list[Mask]], config: SocraticConfig, step: int
 ) -> list[list[Floats] | None]:
     """Those of the sampled-token divergence, which compares the dialogues of a group."""
-    settings, weight = next(
-        (part for part in _parts(_objective(group[0], config), step) if isinstance(part[0], SampledReverseKL)),
-        (None, 0.0),
-    )
-    if not isinstance(settings, SampledReverseKL):
+    sampled = _objective(group[0], config).sampled(step)
+    if sampled is None:
         return [None] * len(group)
+    settings, weight = sampled
     coef, clip = weight * config.kl_penalty_coef, settings.advantage_clip
     there = [i for i, one in enumerate(group) if one.tutor]
     flat = [signals(group[i].tutor, group[i].teacher, masks[i], coef, clip) for i in there]

@@ -1,12 +1,12 @@
 """Divergences over named tokens, as weights of cross_entropy on `[N, K]` targets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 
-from socratic_distill.config.objectives import Divergence, ForwardKL, JensenShannon, MonteCarloKL, SampledReverseKL
+from socratic_distill.config.objectives import Divergence, ForwardKL, JensenShannon, MonteCarloKL, ReverseKL
 from socratic_distill.distillation import divergences
 from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenSequence, shift_targets
 from socratic_distill.distillation.scorer import Named
@@ -37,33 +37,52 @@ class Soft:
     coef: float
 
 
-def soften(one: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coef: float) -> Soft | None:
+def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coef: float) -> Soft | None:
     """A divergence over a sequence's named tokens; None for the one that looks at sampled tokens alone."""
-    if isinstance(one, SampledReverseKL):
+    if objective.trains_sampled_tokens:
         return None
-    if isinstance(one, MonteCarloKL):
+    slope = SLOPES[objective.kind](objective)
+    if objective.draws:
         named = [Named(draws.ids, teacher) for draws, teacher in zip(scored.draws, scored.of_draws, strict=True)]
         ids, teacher = _lay_out(sequence, named)
         _, drawn = _lay_out(sequence, scored.draws)
-        return Soft(ids, teacher, drawn, divergences.monte_carlo_slope, True, coef)
-    if isinstance(one, ForwardKL):
-        named = [Named(each.ids[:, : one.k], each.logprobs[:, : one.k]) for each in scored.top_of_teacher]
+        return Soft(ids, teacher, drawn, slope, objective.needs_forward, coef)
+    top = objective.teacher_top
+    if objective.tutor_top:
+        named = [_union(*both, top) for both in zip(scored.top_of_tutor, scored.top_of_teacher, strict=True)]
     else:
-        named = [_union(*each, one.k) for each in zip(scored.top_of_tutor, scored.top_of_teacher, strict=True)]
+        named = [Named(turn.ids[:, :top], turn.logprobs[:, :top]) for turn in scored.top_of_teacher]
     ids, teacher = _lay_out(sequence, named)
-    slope, needs_tutor = _slope(one)
-    return Soft(ids, teacher, teacher, slope, needs_tutor, coef)
+    return Soft(ids, teacher, teacher, slope, objective.needs_forward, coef)
 
 
-def _slope(one: Divergence) -> tuple[Slope, bool]:
-    if isinstance(one, ForwardKL) and one.tail != "bucket":
-        targets = {"renormalize": divergences.renormalized_targets, "drop": divergences.dropped_targets}[one.tail]
-        return lambda tutor, teacher, drawn: -targets(teacher), False
-    if isinstance(one, JensenShannon):
-        slope = partial(divergences.jensen_shannon_slope, beta=one.beta)
-    else:
-        slope = divergences.forward_kl_slope if isinstance(one, ForwardKL) else divergences.reverse_kl_slope
-    return lambda tutor, teacher, drawn: slope(tutor, teacher), True
+def _forward_kl(objective: ForwardKL) -> Slope:
+    if objective.tail == "bucket":
+        return lambda tutor, teacher, drawn: divergences.forward_kl_slope(tutor, teacher)
+    # KL(p || q) of fixed targets p has the slope -p at every q: the tutor's log-probabilities are not needed.
+    targets = {"renormalize": divergences.renormalized_targets, "drop": divergences.dropped_targets}[objective.tail]
+    return lambda tutor, teacher, drawn: -targets(teacher)
+
+
+def _reverse_kl(objective: ReverseKL) -> Slope:
+    return lambda tutor, teacher, drawn: divergences.reverse_kl_slope(tutor, teacher)
+
+
+def _jensen_shannon(objective: JensenShannon) -> Slope:
+    return lambda tutor, teacher, drawn: divergences.jensen_shannon_slope(tutor, teacher, objective.beta)
+
+
+def _monte_carlo_kl(objective: MonteCarloKL) -> Slope:
+    return divergences.monte_carlo_slope
+
+
+# The slope of each divergence over named tokens, from its settings.
+SLOPES: Mapping[str, Callable[[Any], Slope]] = {
+    "forward_kl": _forward_kl,
+    "reverse_kl": _reverse_kl,
+    "jensen_shannon": _jensen_shannon,
+    "monte_carlo_kl": _monte_carlo_kl,
+}
 
 
 def weights(soft: Sequence[Soft], mask: Mask, now: Floats) -> Floats:

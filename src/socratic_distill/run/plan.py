@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.objectives import Supervised
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import check_recordings, hold_out, total_steps
@@ -64,7 +63,7 @@ class Plan:
     @property
     def all_seeds(self) -> list[Seed]:
         """What a teacher is asked about, played or recorded; a seed that is both counts once."""
-        is_asked = self.config.recordings is not None and not isinstance(self.config.recordings.objective, Supervised)
+        is_asked = self.config.recordings is not None and self.config.recordings.objective.asks_teacher
         recorded = [each.seed for each in self.recordings] if is_asked else []
         return list({one.id: one for one in (*recorded, *self.played_seeds)}.values())
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from socratic_distill.config.objectives import Feature, divergences
+from socratic_distill.config.objectives import EVERY_KIND, Feature
 from socratic_distill.errors import StorageError, UnsupportedFeature
 from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import read_object
@@ -55,18 +55,6 @@ def remember(directory: Path, url: str, found: Mapping[str, bool]) -> None:
 
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 
-# What each kind of objective asks for.
-_NEEDS: Mapping[str, frozenset[Feature]] = {
-    "sampled_reverse_kl": frozenset(),
-    "supervised": frozenset(),
-    "forward_kl": frozenset({"topk_prompt_logprobs"}),
-    "reverse_kl": frozenset({"topk_prompt_logprobs", "target_prompt_logprobs"}),
-    "jensen_shannon": frozenset({"topk_prompt_logprobs", "target_prompt_logprobs"}),
-    "monte_carlo_kl": frozenset({"prompt_alt_tokens_k", "target_prompt_logprobs"}),
-}
-# In a dialogue that is played, the tutor's likeliest tokens come with its turns.
-_NEED_THE_TUTORS_TOP = ("reverse_kl", "jensen_shannon")
-_THE_TUTORS_TOP: frozenset[Feature] = frozenset({"topk_sample_logprobs"})
 # A server that does not know a field of a request ignores it, or refuses the request with one of these.
 _REFUSALS = (400, 422, 501)
 # Ids that every vocabulary has.
@@ -113,15 +101,11 @@ def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
     """What each kind of objective of the config needs."""
     needs: dict[str, frozenset[Feature]] = {}
     if config.plays_dialogues:
-        needs |= {one.kind: _needs_of(one.kind, played=True) for one in divergences(config.objective)}
+        needs |= {part.kind: part.features(played=True) for part in config.objective.divergences}
     if config.recordings is not None:
-        for one in divergences(config.recordings.objective):
-            needs.setdefault(one.kind, _needs_of(one.kind, played=False))
+        for part in config.recordings.objective.divergences:
+            needs.setdefault(part.kind, part.features(played=False))
     return needs
-
-
-def _needs_of(kind: str, played: bool) -> frozenset[Feature]:
-    return _NEEDS[kind] | _THE_TUTORS_TOP if played and kind in _NEED_THE_TUTORS_TOP else _NEEDS[kind]
 
 
 async def _probe(client: Any, feature: Feature) -> bool:
@@ -162,8 +146,8 @@ async def _ask(client: Any, feature: Feature) -> Any:
 
 def _told(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool], path: Path) -> str:
     kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
-    needs = {kind: _needs_of(kind, config.plays_dialogues) for kind in _NEEDS}
-    works = ", ".join(repr(kind) for kind, all_of in needs.items() if all(known.get(one) for one in all_of))
+    needs = {objective.kind: objective.features(config.plays_dialogues) for objective in EVERY_KIND}
+    works = ", ".join(repr(kind) for kind, features in needs.items() if all(known.get(feature) for feature in features))
     return (
         f"the objective {kinds} needs {', '.join(lacking)}, which the server at base_url={config.base_url!r} "
         f"lacks. What is known to work there: {works} ('supervised' on recordings alone). Change the objective or "

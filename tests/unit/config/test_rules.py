@@ -14,7 +14,6 @@ from socratic_distill.config.objectives import (
     SampledReverseKL,
     Supervised,
     Weighted,
-    divergences,
 )
 from socratic_distill.config.parts import FunctionReward, OutcomeReward, Recordings, Teacher
 from socratic_distill.config.values import Schedule
@@ -311,9 +310,9 @@ def test_settings_are_frozen():
 
 def test_divergences_are_those_that_an_objective_adds_up():
     parts = (Weighted(objective=ForwardKL(k=2)), Weighted(objective=ReverseKL()))
-    assert divergences(Mixture(parts=parts)) == (ForwardKL(k=2), ReverseKL())
-    assert divergences(JensenShannon()) == (JensenShannon(),)
-    assert divergences(Supervised()) == ()
+    assert Mixture(parts=parts).divergences == (ForwardKL(k=2), ReverseKL())
+    assert JensenShannon().divergences == (JensenShannon(),)
+    assert Supervised().divergences == ()
 
 
 @pytest.mark.parametrize("loaded_by", ["keywords", "pydantic"])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from socratic_distill import build_socratic_config
-from socratic_distill.config import schedules
-from socratic_distill.config.schedules import adam, learning_rate, turns, value
-from socratic_distill.config.values import Schedule
+from socratic_distill.config import values
+from socratic_distill.config.schedules import adam, learning_rate, turns
+from socratic_distill.config.values import Schedule, value
 
 ends = st.floats(min_value=0.0, max_value=1e4)
 any_schedule = st.builds(
@@ -123,5 +123,5 @@ def test_turns_lose_none_to_rounding_errors_halfway(shape, start, end, half):
 
 
 def test_worked_examples_in_docstrings_hold():
-    results = doctest.testmod(schedules)
+    results = doctest.testmod(values)
     assert results.attempted > 0 and results.failed == 0
