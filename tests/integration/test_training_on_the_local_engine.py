@@ -28,6 +28,7 @@ from socratic_distill import (
     open_service,
     train,
 )
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.casting import open_stage
 from socratic_distill.dialogues.rollout import play_batch
 from socratic_distill.distillation import objective, scorer as scoring
@@ -133,7 +134,7 @@ async def measure_signal(config):
     service = Service(opened.client, opened.rest)
     training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
     seeds = load_seeds(TRAIN_SEEDS, 8)
-    stage = await open_stage(config, service, training, seeds)
+    stage = await open_stage(config, Briefing.read(config, seeds), service, training)
     cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
     dialogues = await play_batch(seeds, 0, 2, cast, 64)
     assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"

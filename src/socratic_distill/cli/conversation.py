@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
-from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.dialogues.codec import Codec
@@ -49,7 +49,7 @@ def chat(
         CheckpointNotFound: the run has no sampler weights.
         ServiceError: the service failed to open them, as when they have expired, or failed a reply.
     """
-    config = config_of(log_path, **allowed)
+    config = with_known_names(config_of(log_path, **allowed))
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
@@ -75,8 +75,8 @@ def chat(
 
 async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
-    name = full_model_name(config.tutor_model_name)
-    renderer = Renderer(Codec(await get_tokenizer(client)), name, config.tutor_enable_thinking, config.system_role)
+    codec = Codec(await get_tokenizer(client))
+    renderer = Renderer(codec, config.tutor_model_name, config.tutor_enable_thinking, config.system_role)
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
 
 

@@ -46,8 +46,11 @@ def with_known_names(config: SocraticConfig, recorded: Sequence[str] = ()) -> So
 
     Args:
         config: has names as they were given.
-        recorded: full names that the config's run has had so far; a short name that fits one of them means it.
+        recorded: full names that the config's run has had so far; a short name that fits one of them means it. On the
+            local engine, where names are paths or its own, only known short names are written out.
     """
+    if config.base_url == "local":
+        return with_names(config, lambda field, name: full_model_name(name))
 
     def name_of(field: str, name: str) -> str:
         # The last part of a local path is no name.

@@ -5,7 +5,7 @@ the table of `distillation/soft_targets.py`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -143,6 +143,7 @@ class ForwardKL(DivergenceKind):
 class _OfBoth(DivergenceKind):
     """Compares the likeliest tokens of both models."""
 
+    kind: Any
     k: Candidates = Field(default=16, description="Tokens of the tutor, and of the teacher, at each position.")
 
     @property

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.parts import Teacher
 
 # The name of a config's teacher where it has no others.
@@ -24,7 +23,7 @@ class TeacherPlan:
 
     Attributes:
         name: its name, in metrics and messages.
-        model_name: base model, by its full name.
+        model_name: base model, as the config has it.
         checkpoint_path: sampler weights that it scores with; None: the base model's, or the tutor's where lag_steps.
         lag_steps: scores with the tutor's own weights, taken over every so many batches; None: with frozen ones.
         enable_thinking: whether its context is rendered as if it were to think first.
@@ -54,7 +53,7 @@ def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
         return tuple(_plan(config, one) for one in config.teachers)
     only = TeacherPlan(
         name=SINGLE_TEACHER,
-        model_name=full_model_name(config.teacher_model_name),
+        model_name=config.teacher_model_name,
         checkpoint_path=config.teacher_checkpoint_path,
         lag_steps=config.teacher_lag_steps,
         enable_thinking=config.teacher_enable_thinking,
@@ -66,7 +65,7 @@ def _plan(config: SocraticConfig, one: Teacher) -> TeacherPlan:
     thinking = config.teacher_enable_thinking if one.enable_thinking is None else one.enable_thinking
     return TeacherPlan(
         name=one.name,
-        model_name=full_model_name(one.model_name or config.teacher_model_name),
+        model_name=one.model_name or config.teacher_model_name,
         checkpoint_path=one.checkpoint_path,
         lag_steps=one.lag_steps,
         enable_thinking=thinking,

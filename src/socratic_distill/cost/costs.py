@@ -112,14 +112,14 @@ def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:
 
 
 def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
-    """The full names of the models behind each role; several behind the teacher alone."""
+    """The models of each role of a config with full names; only teachers may be several."""
     models: dict[ModelRole, frozenset[str]] = {
-        "tutor": frozenset({full_model_name(config.tutor_model_name)}),
-        "student": frozenset({full_model_name(config.student_model_name)}),
+        "tutor": frozenset({config.tutor_model_name}),
+        "student": frozenset({config.student_model_name}),
         "teacher": frozenset(one.model_name for one in plan_teachers(config)),
     }
     if config.judge is not None:
-        models["judge"] = frozenset({full_model_name(config.judge.model_name)})
+        models["judge"] = frozenset({config.judge.model_name})
     return models
 
 

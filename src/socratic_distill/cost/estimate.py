@@ -103,12 +103,13 @@ def estimate_cost(
     """
     run = RunDirectory(readable(config.log_path))
     averages = None if past is None else _read_averages(past, allow_files)
-    return estimate_of(read_plan(config, run), run, Budget(config, run.path), averages)
+    plan = read_plan(config, run)
+    return estimate_of(plan, run, Budget(plan.config, run.path), averages)
 
 
 def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | None = None) -> CostEstimate:
     """The estimate of a plan, by another run's averages or its own; see `estimate_cost`."""
-    workload, evaluated = Workload.of(plan), load_evaluations(run.path)
+    workload, evaluated = Workload(plan), load_evaluations(run.path)
     rows = [row for row in run.metrics() if isinstance(row.get("step"), int)]  # other tools' may have none
     of_run = Averages.of(workload, rows, evaluated, plan.config.log_path) if past is None else past
     averages = of_run or Averages.unknown(plan.config)
@@ -127,7 +128,7 @@ def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | 
 def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages:
     directory, name = readable(log_path), fspath(log_path)
     run = RunDirectory(directory)
-    workload = Workload.of(read_plan(load_config(directory, allow_files=allow_files), run))
+    workload = Workload(read_plan(load_config(directory, allow_files=allow_files), run))
     found = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
     if found is None:
         raise ConfigError(f"{name} has no step that tells its tokens; expected the log_path of a run with steps done")

@@ -13,13 +13,10 @@ from typing import Literal, NamedTuple
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import ObjectiveKind
 from socratic_distill.config.schedules import turns
-from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.cost.costs import Phase
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
-from socratic_distill.dialogues.prompts import Prompts, load_prompts
-from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.evaluation.judge import load_judge_prompt
 from socratic_distill.run.plan import Plan
@@ -146,20 +143,9 @@ class Workload:
 
     Attributes:
         plan: the run.
-        prompts: its prompts.
     """
 
     plan: Plan
-    prompts: Prompts
-
-    @classmethod
-    def of(cls, plan: Plan) -> "Workload":
-        """The workload of a plan.
-
-        Raises:
-            ConfigError: a prompt file cannot be read.
-        """
-        return cls(plan, load_prompts(plan.config))
 
     def steps(self, talk: Talk, first: int, stop: int) -> Tokens:
         """The tokens of the batches from `first` to before `stop`."""
@@ -228,9 +214,9 @@ class Workload:
         self, seeds: Sequence[Seed], talk: Talk, most: float, sharing: int, is_scored: bool = True
     ) -> _Dialogue:
         """A dialogue on one of some seeds, all as likely."""
-        config, prompts, profile = self.plan.config, self.prompts, self.plan.config.student_profile
-        plans, how = plan_teachers(config), config.teacher_average
-        asked = [(seed, name) for seed in seeds for name in teachers_of(seed, plans, how)] if is_scored else []
+        briefing, profile = self.plan.briefing, self.plan.config.student_profile
+        prompts = briefing.prompts
+        asked = [(seed, name) for seed in seeds for name in briefing.routes[seed.id]] if is_scored else []
         taught = [len(prompts.for_teacher(seed, profile, name)) for seed, name in asked]
         opening = len(prompts.student_opening) / CHARACTERS_PER_TOKEN + MESSAGE_TOKENS
         return _Dialogue(

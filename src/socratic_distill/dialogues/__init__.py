@@ -17,6 +17,7 @@ take turns. What comes out is a `Dialogue` with the tokens that were sampled.
 | `reasoning` | the `<think>` part of a reply |
 | `rendering` | messages to tokens, by a model's chat template |
 | `routing` | which teachers each seed has |
+| `briefing` | who teaches which seed, and the prompts of everyone |
 | `cast` | everyone in a dialogue, with clients and prompts |
 | `casting` | opens student and teachers |
 | `compatibility` | refuses models whose tokens, templates or contexts do not fit |

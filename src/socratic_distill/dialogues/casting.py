@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Supervised, Wanted
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.schedules import turns
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Panel, Speaker
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_replies, check_same_tokens
-from socratic_distill.dialogues.prompts import Prompts, check_prompts, load_prompts
+from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.rendering import Renderer
-from socratic_distill.dialogues.routing import teachers_of
-from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
 
 
@@ -83,42 +81,39 @@ class Stage:
         )
 
 
-async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any, seeds: Sequence[Seed]) -> Stage:
+async def open_stage(config: SocraticConfig, briefing: Briefing, service: Service, tutor_client: Any) -> Stage:
     """Opens student and teachers, and refuses models and prompts that cannot work together.
 
     Args:
-        config: which models, prompts and limits.
-        service: where they are.
+        config: which models and limits; models by their full names.
+        briefing: teachers, their seeds, and prompts.
+        service: where the models are.
         tutor_client: a training or sampling client of the tutor, for its tokenizer.
-        seeds: all that dialogues are, or were, on.
 
     Raises:
-        ConfigError: a prompt file or a tokenizer cannot be used, or a seed has no teacher.
+        ConfigError: a tokenizer cannot be used.
         RenderingError: the models' tokens or templates do not fit.
         ServiceError: the service failed a call.
     """
-    plans, prompts = plan_teachers(config), load_prompts(config)
-    routes = {seed.id: teachers_of(seed, plans, config.teacher_average) for seed in seeds}
-    check_prompts(prompts, seeds, config.student_profile, routes)
-    tutor_name, student_name = map(full_model_name, (config.tutor_model_name, config.student_model_name))
+    tutor_name, student_name = config.tutor_model_name, config.student_model_name
     student = await open_sampling_client(
         service.client, f"the student's model {student_name!r}", base_model=student_name
     )
     codecs = _Codecs(config)
     tutor_renderer = await codecs.renderer(tutor_client, tutor_name, config.tutor_enable_thinking)
     student_renderer = await codecs.renderer(student, student_name, config.student_enable_thinking)
-    members = {one.name: await _open_teacher(one, service, codecs, tutor_client) for one in plans}
+    members = {plan.name: await _open_teacher(plan, service, codecs, tutor_client) for plan in briefing.teachers}
     for member in members.values():
         check_same_tokens(tutor_renderer, member.renderer)
         check_same_replies(tutor_renderer, member.renderer)
     max_context = config.max_context_tokens
     if max_context is None:
-        names = {tutor_name, student_name, *(one.model_name for one in plans)}
+        names = {tutor_name, student_name, *(plan.model_name for plan in briefing.teachers)}
         max_context = await smallest_context(service.rest, names)
     student_tokens = config.student_max_tokens or config.max_tokens
     speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
-    panel = Panel(members, routes, config.teacher_average, config.max_staleness)
-    return Stage(config, panel, speaker, tutor_renderer, prompts, max_context)
+    panel = Panel(members, briefing.routes, config.teacher_average, config.max_staleness)
+    return Stage(config, panel, speaker, tutor_renderer, briefing.prompts, max_context)
 
 
 async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:

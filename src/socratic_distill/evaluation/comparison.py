@@ -11,6 +11,8 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import hold_out
+from socratic_distill.dialogues.briefing import Briefing
+from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
@@ -128,6 +130,8 @@ async def compare_async(
     config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
     raise_all(problems)
     candidates = [await _open(config, service, name, paths[name]) for name in tutors]
+    briefing = Briefing.read(config, seeds)
+    check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
     opened: dict[str, Evaluator] = {}
     found = {}
     for one, path in zip(candidates, paths.values(), strict=True):
@@ -136,7 +140,7 @@ async def compare_async(
         if model not in opened:
             tutor = one.client or await open_base(config, service)
             opened[model] = await Evaluator.open(
-                config.model_copy(update={"tutor_model_name": model}), service, tutor, seeds
+                config.model_copy(update={"tutor_model_name": model}), briefing, service, tutor, seeds
             )
         found[one.name] = await opened[model].measure(one)
     return found

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Speaker
 from socratic_distill.dialogues.casting import Stage, open_stage
 from socratic_distill.dialogues.codec import Codec
@@ -118,12 +118,15 @@ class Evaluator:
         self._scorer = Scorer.for_server(config.base_url)
 
     @classmethod
-    async def open(cls, config: SocraticConfig, service: Service, tutor: Any, seeds: Sequence[Seed]) -> "Evaluator":
+    async def open(
+        cls, config: SocraticConfig, briefing: Briefing, service: Service, tutor: Any, seeds: Sequence[Seed]
+    ) -> "Evaluator":
         """Opens everyone but the tutor.
 
         Args:
-            config: which models, prompts and limits.
-            service: where they are.
+            config: which models and limits; models by their full names.
+            briefing: teachers, their seeds, and prompts.
+            service: where the models are.
             tutor: a sampling client of a tutor, for its tokenizer.
             seeds: what to play on.
 
@@ -132,7 +135,7 @@ class Evaluator:
             RenderingError: the models' tokens or templates do not fit.
             ServiceError: the service failed a call.
         """
-        stage = await open_stage(config, service, tutor, seeds)
+        stage = await open_stage(config, briefing, service, tutor)
         if any(one.lag_steps for one in stage.panel.members.values()):  # measured against the base, which stands still
             stage.panel.keep_tutor(0, await open_base(config, service), oldest=0)
         check_room(stage.cast(tutor, version=0, wanted=Wanted()), seeds)
@@ -182,7 +185,7 @@ async def open_base(config: SocraticConfig, service: Service, model: str | None 
     Raises:
         ServiceError: the service failed the call.
     """
-    name = full_model_name(model or config.tutor_model_name)
+    name = model or config.tutor_model_name
     return await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
 
 
@@ -191,7 +194,7 @@ async def _open_judge(config: SocraticConfig, service: Service) -> Judging | Non
     if judge is None:
         return None
     check_files(config, "judge")
-    prompt, name = load_judge_prompt(judge.prompt_file), full_model_name(judge.model_name)
+    prompt, name = load_judge_prompt(judge.prompt_file), judge.model_name
     client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
     codec = Codec(await get_tokenizer(client))
     renderer = Renderer(codec, name, judge.enable_thinking, config.system_role)

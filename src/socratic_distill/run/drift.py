@@ -18,11 +18,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.parts import Recordings
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import plan_teachers
-from socratic_distill.dialogues.prompts import Prompts, teacher_prompt
+from socratic_distill.dialogues.briefing import Briefing
+from socratic_distill.dialogues.prompts import teacher_prompt
 from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import RecordingError, StartError
@@ -70,14 +70,14 @@ class Change:
 
 
 def fingerprint(
-    config: SocraticConfig, seeds: Sequence[Seed], prompts: Prompts, recorded: Sequence[Seed] = ()
+    config: SocraticConfig, seeds: Sequence[Seed], briefing: Briefing, recorded: Sequence[Seed] = ()
 ) -> Fingerprint:
     """What the config means, field by field, as text.
 
     Args:
         config: the config.
         seeds: the seeds that it names, read; ids and files do not count, so that a file may be renamed.
-        prompts: the prompts that it names, read.
+        briefing: its teachers and prompts.
         recorded: the seeds of its recordings, which count through the teachers that they have.
 
     Raises:
@@ -89,10 +89,11 @@ def fingerprint(
     if config.teacher_checkpoint_path is not None:
         meaning["teacher_checkpoint_path"] = _weights(config, config.teacher_checkpoint_path)
     meaning["student_max_tokens"] = str(config.student_max_tokens or config.max_tokens)
+    prompts = briefing.prompts
     meaning["tutor_prompt_file"] = _digest([prompts.tutor])
     meaning["student_prompt_file"] = _digest([prompts.student, prompts.student_attempt, prompts.student_opening])
     meaning["teacher_prompt_file"] = _digest([teacher_prompt(config)])
-    meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], prompts, meaning))
+    meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], briefing, meaning))
     if config.recordings is not None:
         meaning["recordings"] = _recordings(config.recordings)
     meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
@@ -100,16 +101,15 @@ def fingerprint(
 
 
 def _teachers(
-    config: SocraticConfig, seeds: Sequence[Seed], prompts: Prompts, meaning: Fingerprint
+    config: SocraticConfig, seeds: Sequence[Seed], briefing: Briefing, meaning: Fingerprint
 ) -> list[dict[str, Any]]:
     """What each of several teachers has of its own, without what is as the config's `teacher_…` fields say."""
     if not config.teachers:
         return []
-    plans = plan_teachers(config)
-    takers = [teachers_of(seed, plans, config.teacher_average) for seed in seeds]
+    takers = [teachers_of(seed, briefing.teachers, config.teacher_average) for seed in seeds]
     teachers = []
-    for plan in plans:
-        prompt = _digest([prompts.teachers[plan.name]])
+    for plan in briefing.teachers:
+        prompt = _digest([briefing.prompts.teachers[plan.name]])
         taught = [place for place, names in enumerate(takers) if plan.name in names]
         model = _model(config, plan.model_name)
         own = {
@@ -128,7 +128,7 @@ def _teachers(
 def _model(config: SocraticConfig, name: str) -> str:
     """A model by its full name; one whose files lie on this machine by what they hold, wherever they lie."""
     held = describe_model(name) if config.base_url == "local" and _may_look(config, name) else None
-    return full_model_name(name) if held is None else f"{_LOCAL} {held}"
+    return name if held is None else f"{_LOCAL} {held}"
 
 
 def _weights(config: SocraticConfig, path: str) -> str:

@@ -1,17 +1,15 @@
 """What a run is to do, and what is left of it: read from its config and its directory."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import check_recordings, hold_out, total_steps
-from socratic_distill.dialogues.prompts import check_prompts, load_prompts
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.recordings import Recording, load_recordings
-from socratic_distill.dialogues.routing import route
 from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.errors import ConfigError, raise_all
 from socratic_distill.run.directory import RunDirectory
@@ -25,7 +23,6 @@ from socratic_distill.run.drift import (
     read_fingerprint,
 )
 from socratic_distill.run.journal import Journal
-from socratic_distill.run.record import What
 from socratic_distill.run.start import Resume, Start, read_history, resolve
 from socratic_distill.service.connect import Service
 from socratic_distill.service.offer import check_teachers, settle_models
@@ -37,23 +34,25 @@ class Plan:
 
     Attributes:
         config: the run's config, its models by full names.
-        seeds: the seeds that it trains on.
+        given: all seeds of the config.
+        seeds: those that it trains on.
         held_out: those that it is evaluated on.
         recordings: recorded dialogues that it learns from.
         total: batches in the run.
         meaning: what the config means.
         drift: where that differs from what the run directory holds.
-        failed_saves: failures in a row by kind of save, over all sessions of the process.
+        briefing: who teaches which seed, and the prompts.
     """
 
     config: SocraticConfig
+    given: tuple[Seed, ...]
     seeds: tuple[Seed, ...]
     held_out: tuple[Seed, ...]
     recordings: tuple[Recording, ...]
     total: int
     meaning: Fingerprint
     drift: Sequence[Change]
-    failed_saves: Counter[What] = field(default_factory=Counter)
+    briefing: Briefing
 
     @property
     def played_seeds(self) -> tuple[Seed, ...]:
@@ -80,27 +79,37 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
         UntrustedConfig: the config was read from a run directory, and names files elsewhere.
         StartError: `fingerprint.json` cannot be read.
     """
-    before = read_fingerprint(run.path)
-    config = config if config.base_url == "local" else with_known_names(config, model_names(before))
+    config = with_known_names(config, model_names(read_fingerprint(run.path)))
     check_files(config, "seeds", "recordings")
     given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = load_recordings(config.recordings.files) if config.recordings else ()
-    prompts = load_prompts(config)
-    meaning = fingerprint(config, given, prompts, [one.seed for one in recordings])
-    drift = changes(comparable(before, meaning, config), meaning, config.allow_config_changes)
+    recorded = [recording.seed for recording in recordings]
+    # Of seeds with one id, that which is played counts.
+    briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_dialogues else ())))
+    meaning, drift = _compare(config, run, given, recordings, briefing)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
         raise ConfigError(
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
         )
     check_recordings(config, seeds, recordings, total)
-    plan = Plan(config, seeds, held_out, recordings, total, meaning, drift)
-    asked = [*plan.all_seeds, *(held_out if config.eval_every is not None else ())]
-    if asked:  # else no teacher is
-        routes = route(plan_teachers(config), asked, config.teacher_average)
-        check_prompts(prompts, asked, config.student_profile, routes)
+    plan = Plan(config, given, seeds, held_out, recordings, total, meaning, drift, briefing)
+    briefing.check(config, [*plan.all_seeds, *(held_out if config.eval_every is not None else ())])
     return plan
+
+
+def _compare(
+    config: SocraticConfig,
+    run: RunDirectory,
+    given: Sequence[Seed],
+    recordings: Sequence[Recording],
+    briefing: Briefing,
+) -> tuple[Fingerprint, Sequence[Change]]:
+    """What the config means, and where that differs from what the run directory holds."""
+    meaning = fingerprint(config, given, briefing, [recording.seed for recording in recordings])
+    before = comparable(read_fingerprint(run.path), meaning, config)
+    return meaning, changes(before, meaning, config.allow_config_changes)
 
 
 def decide(plan: Plan, run: RunDirectory, unusable: Mapping[str, str] | None = None) -> Start:
@@ -146,5 +155,10 @@ async def fit_to_service(plan: Plan, run: RunDirectory, service: Service) -> Pla
         ServiceError: the service failed a call.
     """
     config, problems = await settle_models(plan.config, service, model_names(read_fingerprint(run.path)))
-    raise_all([*problems, *await check_teachers(config, service.rest)])
-    return plan if config is plan.config else read_plan(config, run)
+    teachers = plan_teachers(config)
+    raise_all([*problems, *await check_teachers(teachers, service.rest)])
+    if config is plan.config:
+        return plan
+    briefing = replace(plan.briefing, teachers=teachers)
+    meaning, drift = _compare(config, run, plan.given, plan.recordings, briefing)
+    return replace(plan, config=config, meaning=meaning, drift=drift, briefing=briefing)

@@ -1,13 +1,13 @@
 """What a service offers: its models, what each may do, and whether a config fits that."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import nearest, resolve_name
 from socratic_distill.config.named_models import named_models, with_names
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ModelMismatch, ModelNotOffered, SocraticError
 from socratic_distill.service.connect import GONE, Service
 from socratic_distill.service.failures import failure, is_missing, status_of
@@ -196,13 +196,13 @@ async def settle_models(
     return config, [*problems, *check_offer(config, offer, is_trained=is_trained)]
 
 
-async def check_teachers(config: SocraticConfig, rest: Any | None) -> list[SocraticError]:
+async def check_teachers(teachers: Iterable[TeacherPlan], rest: Any | None) -> list[SocraticError]:
     """What is wrong with the checkpoints that teachers score with.
 
     Raises:
         ServiceError: the service failed a call.
     """
-    found = [await _check_teacher(one, rest) for one in plan_teachers(config)]
+    found = [await _check_teacher(one, rest) for one in teachers]
     return [one for one in found if one is not None]
 
 

@@ -132,7 +132,8 @@ class Evaluations:
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
         tutor = await open_tutor(service, sampler_path)
         if self._evaluator is None:
-            self._evaluator = await Evaluator.open(self._plan.config, service, tutor, self._plan.held_out)
+            plan = self._plan
+            self._evaluator = await Evaluator.open(plan.config, plan.briefing, service, tutor, plan.held_out)
         return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
 
     def _write(self, batch: int, found: Evaluation, seconds: float, usd: float | None) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.service.connect import COMPLETE
@@ -55,7 +54,7 @@ async def check_older_samplers(config: "SocraticConfig", client: Any, directory:
     keeps = recall(directory).get(url, {}).get(OLDER_SAMPLERS)
     if keeps is None:
         try:
-            keeps = await _stay(client, full_model_name(config.tutor_model_name), config.lora_rank)
+            keeps = await _stay(client, config.tutor_model_name, config.lora_rank)
         except Exception as error:
             raise failure("trying whether older sampler weights stay apart from training", error) from error
         remember(directory, url, {OLDER_SAMPLERS: keeps})

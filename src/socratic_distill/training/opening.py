@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.cast import Panel
 from socratic_distill.errors import (
@@ -34,7 +33,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
         ServiceError: the service failed a call.
     """
     config, client = plan.config, service.client
-    tutor_name = full_model_name(config.tutor_model_name)
+    tutor_name = config.tutor_model_name
     unusable: dict[str, str] = {}
     while True:
         start = decide(plan, run, unusable)
@@ -89,7 +88,7 @@ async def check_start(
                 unusable[start.state_path] = GONE
                 continue
             raise await _explain(rest, start, error) from error
-        wanted = (full_model_name(config.tutor_model_name), config.lora_rank)
+        wanted = (config.tutor_model_name, config.lora_rank)
         _check_model(start.state_path, (info.base_model, info.lora_rank), wanted)
         return start
 

@@ -5,7 +5,7 @@ Each check is one that the start of a run makes, so that a problem has one wordi
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from uuid import uuid4
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import named_models, with_known_names
+from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
 from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.dialogues.casting import open_stage
@@ -197,7 +198,7 @@ class _Look:
         with self._gathered():
             check_trackers(self._config.trackers)
         with self._gathered():
-            check_limit(self._config, tariff_of(self._config, packaged_prices()))
+            check_limit(self._config, tariff_of(with_known_names(self._config), packaged_prices()))
         with self._gathered():
             check_directory(self._config.log_path)
         with self._gathered():
@@ -224,7 +225,7 @@ class _Look:
             config, problems = await settle_models(config, service, recorded)
             self._problems += problems
         with self._gathered():
-            problems = [] if self._is_silent else await check_teachers(config, service.rest)
+            problems = [] if self._is_silent else await check_teachers(plan_teachers(config), service.rest)
             self._problems += problems
             self._are_teachers_there = not problems
         return config
@@ -247,8 +248,9 @@ class _Look:
                     await get_tokenizer(client)
                     clients[name] = client
         if plan is not None and len(clients) == len(names) and self._are_teachers_there:
+            briefing = replace(plan.briefing, teachers=plan_teachers(config))
             with self._gathered():
-                stage = await open_stage(config, service, clients[config.tutor_model_name], plan.all_seeds)
+                stage = await open_stage(config, briefing, service, clients[config.tutor_model_name])
                 check_room(stage.cast(None, version=0), plan.played_seeds)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():

@@ -1,6 +1,7 @@
 """From the decision on how to start to clients that are ready to train."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from socratic_distill.run.layout import Origin
 from socratic_distill.run.orphans import adopt_orphans
 from socratic_distill.run.ownership import Ownership
 from socratic_distill.run.plan import Plan, final_paths
-from socratic_distill.run.record import CheckpointRecord
+from socratic_distill.run.record import CheckpointRecord, What
 from socratic_distill.run.start import LoadCheckpoint, Resume, Start
 from socratic_distill.service.connect import Service
 from socratic_distill.text import get_logger
@@ -110,11 +111,24 @@ class Session:
 
 
 async def open_session(
-    plan: Plan, run: RunDirectory, service: Service, evaluations: Evaluations, display: Display
+    plan: Plan,
+    run: RunDirectory,
+    service: Service,
+    evaluations: Evaluations,
+    display: Display,
+    failed_saves: Counter[What],
 ) -> Session:
     """Decides what to begin from, opens all clients, and then brings the run directory in line with that.
 
     A start that is refused leaves the directory as it was, but for states that were found on the service.
+
+    Args:
+        plan: what the run is to do.
+        run: its directory.
+        service: what it is done on.
+        evaluations: those of the run, over all sessions.
+        display: is told what the run starts from.
+        failed_saves: failures in a row by kind of save, over all sessions of the process.
 
     Raises:
         StartError: there is nothing to begin from, or it belongs to another base model or rank.
@@ -126,7 +140,7 @@ async def open_session(
     if service.rest is not None:
         await adopt_orphans(run.checkpoints, service.rest, run.identity.lineage)
     start, training = await open_training_client(plan, run, service)
-    stage = await open_stage(config, service, training, plan.all_seeds)
+    stage = await open_stage(config, plan.briefing, service, training)
     batch = start.batch if isinstance(start, Resume) else 0
     check_room(stage.cast(None, version=0), plan.played_seeds)
     await check_features(config, stage.client, run.path)
@@ -145,7 +159,7 @@ async def open_session(
         save_plan(config),
         facts,
         config.max_failed_saves,
-        plan.failed_saves,
+        failed_saves,
         record,
         is_own=await _is_own(record, run, service.rest),
     )

@@ -5,6 +5,7 @@ where the clients are lost. How a run gets its clients and its place to start is
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from socratic_distill.outputs.progress import Audience
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.layout import check_directory
 from socratic_distill.run.plan import Plan, decide, finished, fit_to_service, read_plan
+from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
 from socratic_distill.service.connect import Service
 from socratic_distill.service.failures import describe
@@ -129,11 +131,12 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
                 service = run.guarded(service or await listing.connect(watch))
                 if result is None:
                     announce(plan, run, budget, audience)
+                    failed_saves: Counter[What] = Counter()
 
                     async def attempt() -> TrainResult:
                         """Opens the run's clients where it stands, and trains until it is done or they are lost."""
                         async with listing.listed():
-                            session = await open_session(plan, run, service, evaluations, audience)
+                            session = await open_session(plan, run, service, evaluations, audience, failed_saves)
                         _begin(audience, run, session.began)
                         loop = Loop(session, plan, run, audience, recoveries, budget)
                         state_path, sampler_path, row = await loop.train()

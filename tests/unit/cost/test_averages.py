@@ -28,7 +28,7 @@ def corrected(counted: tuple[float, float], expected: tuple[float, float], asked
 @pytest.fixture
 def workload(make_config):
     config = make_config()
-    return Workload.of(read_plan(config, RunDirectory(config.log_path)))
+    return Workload(read_plan(config, RunDirectory(config.log_path)))
 
 
 def test_averages_are_of_the_dialogues_that_were_played(workload):

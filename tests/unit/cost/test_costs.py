@@ -8,6 +8,7 @@ import pytest
 
 from socratic_distill import ConfigError, build_socratic_config
 from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.parts import Price, Teacher
 from socratic_distill.cost.costs import (
     Tariff,
@@ -38,7 +39,7 @@ def config_of(**changes):
         tutor_model_name="Qwen3-4B-Instruct-2507", student_model_name="Qwen3-8B",
         teacher_model_name="Qwen3-4B-Instruct-2507", learning_rate=1e-5, max_tokens=8, log_path="run",
     )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
+    return with_known_names(build_socratic_config(**(fields | changes)))
 
 
 def cost_of(row, **changes):

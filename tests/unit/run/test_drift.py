@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from socratic_distill import Seed, SocraticConfig, load_seeds
+from socratic_distill.config.named_models import with_known_names
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.errors import RecordingError
 from socratic_distill.run import drift as drift_module
@@ -43,8 +45,9 @@ SEED_FIELDS = {"seeds_file", "seeds_limit", "seeds_files"}
 
 
 def meaning_of(config: SocraticConfig) -> dict[str, str]:
+    config = with_known_names(config)
     seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
-    return fingerprint(config, seeds, load_prompts(config))
+    return fingerprint(config, seeds, Briefing.read(config, seeds))
 
 
 @pytest.fixture
@@ -146,18 +149,18 @@ def test_seeds_are_compared_by_content_not_by_file_or_id(make_config, seeds_file
 )
 def test_any_part_of_any_seed_counts(make_config, field, value):
     config, seeds = make_config(), [Seed("a", "1 + 1?", "2", "3"), Seed("b", "2 + 2?", "4", "5")]
-    prompts = load_prompts(config)
+    briefing = Briefing.read(config, seeds)
     other = [seeds[0], dataclasses.replace(seeds[1], **{field: value})]
-    found = changes(fingerprint(config, seeds, prompts), fingerprint(config, other, prompts), ())
+    found = changes(fingerprint(config, seeds, briefing), fingerprint(config, other, briefing), ())
     assert [one.field for one in found] == ["seeds"]
     assert found[0].before.startswith("2 seeds, ") and found[0].before != found[0].now
 
 
 def test_seeds_of_another_file_and_order_of_tags_are_the_same_meaning(make_config):
-    config, prompts = make_config(), load_prompts(make_config())
+    config, briefing = make_config(), Briefing.read(make_config(), ())
     one = Seed("a", "1 + 1?", "2", fields=(("hint", "x"), ("steps", "1")), tags=("a", "b"), source="a.jsonl")
     other = dataclasses.replace(one, id="b", source="b.jsonl", tags=("b", "a"), fields=one.fields[::-1])
-    assert fingerprint(config, [one], prompts) == fingerprint(config, [other], prompts)
+    assert fingerprint(config, [one], briefing) == fingerprint(config, [other], briefing)
 
 
 def test_prompts_are_compared_by_content_not_by_file(make_config, tmp_path):
@@ -255,9 +258,9 @@ def test_files_route_by_the_teachers_that_each_seed_gets(taught, tmp_path):
 
 def test_recorded_seeds_count_through_their_teachers(taught):
     config = taught()
-    seeds, prompts = load_seeds(seeds_files=config.seeds_files), load_prompts(config)
+    seeds, briefing = load_seeds(seeds_files=config.seeds_files), Briefing.read(config, ())
     first, second = (Seed("r", "q", "1", tags=tags) for tags in ((), ("b",)))
-    before, now = (fingerprint(config, seeds, prompts, [one]) for one in (first, second))
+    before, now = (fingerprint(config, seeds, briefing, [one]) for one in (first, second))
     assert [one.field for one in changes(before, now, ())] == ["teachers"]
 
 

@@ -15,6 +15,7 @@ from tests.conftest import read_rows
 
 from socratic_distill import SocraticConfig, load_seeds, train_async
 from socratic_distill.dialogues.batches import batch
+from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.casting import open_stage
 from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.dialogues.randomness import stable_seed
@@ -115,7 +116,7 @@ class Hand:
         self.config = config
         self.service = service
         seeds = load_seeds(config.seeds_file)
-        self.stream = Stream(Plan(config, seeds, (), (), total, {}, ()), stage)
+        self.stream = Stream(Plan(config, seeds, seeds, (), (), total, {}, (), Briefing.read(config, seeds)), stage)
         self.complaints: list[dict[str, Any]] = []
         self._training = training
         self._stage = stage
@@ -143,7 +144,7 @@ def by_hand(main, config, *, total=9, faults=()):
         service = VirtualServiceClient(CALM, faults=faults)
         training = await service.create_lora_training_client("tutor")
         seeds = load_seeds(config.seeds_file)
-        stage = await open_stage(config, Service(service, None), training, seeds)
+        stage = await open_stage(config, Briefing.read(config, seeds), Service(service, None), training)
         hand = Hand(config, service, training, stage, total)
         try:
             return await main(hand)
