@@ -9,7 +9,7 @@ uses; when the service loses them, `trainer` opens another session.
 | `loop` | the steps of a run |
 | `session` | the clients of one attempt |
 | `opening` | opens the training client on the newest state |
-| `stream` | dialogues, played and scored ahead of the training |
+| `stream` | plays and scores dialogues, ahead of training where allowed |
 | `learner` | submits passes and optimizer steps |
 | `saver` | saves states and sampler weights in the background |
 | `save_plan` | when to save |

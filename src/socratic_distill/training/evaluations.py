@@ -1,7 +1,7 @@
-"""Evaluations of a run, beside its training: on the held-out seeds, with weights that it saved anyway.
+"""Evaluations of a run while it trains: on the held-out seeds, with weights that the run saved anyway.
 
-They never hold the training up: one after another, each plays with sampling clients of its own, and one that fails is
-written down and passed over. Only the end of the run waits for those that are left.
+Training never waits for them. They run one after another, each with sampling clients of its own. One that fails is
+recorded and skipped. Only the end of the run waits for the remaining ones.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ _log = get_logger(__name__)
 
 
 class Evaluations:
-    """The evaluations that a run is to have."""
+    """The evaluations of a run."""
 
     def __init__(self, plan: Plan, run: RunDirectory, audience: Audience, budget: Budget) -> None:
-        """Reads which ones there are.
+        """Reads which ones are done and which failed.
 
         Args:
             plan: what the run is to do.
             run: its directory.
-            audience: is told what each found.
-            budget: is told what each cost.
+            audience: shows the results.
+            budget: adds up the costs.
         """
         self._plan = plan
         self._run = run
@@ -42,8 +42,8 @@ class Evaluations:
         every, total = plan.config.eval_every, plan.total
         self._due = range(0, total, every) if every else None
         stored = load_evaluations(run.path) if every else []
-        self._done = {one.batch for one in stored if one.error is None}
-        self._unfinished = {one.batch: one.tutor for one in stored if one.error is not None}
+        self._done = {entry.batch for entry in stored if entry.error is None}
+        self._unfinished = {entry.batch: entry.tutor for entry in stored if entry.error is not None}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._evaluator: Evaluator | None = None
@@ -59,20 +59,20 @@ class Evaluations:
         return not self._unfinished and not self.is_due(self._plan.total)
 
     def catch_up(self, service: Service, batch: int) -> None:
-        """Begins anew at a batch: evaluations of later weights are dropped, those that were not finished run again."""
-        for later in [one for one in self._tasks if one > batch]:
+        """Restarts at a batch: drops evaluations of later weights, and runs unfinished ones again."""
+        for later in [evaluated for evaluated in self._tasks if evaluated > batch]:
             self._tasks.pop(later).cancel()
-        self._done = {one for one in self._done if one <= batch}
-        self._unfinished = {one: path for one, path in self._unfinished.items() if one <= batch}
+        self._done = {earlier for earlier in self._done if earlier <= batch}
+        self._unfinished = {earlier: path for earlier, path in self._unfinished.items() if earlier <= batch}
         for earlier, path in sorted(self._unfinished.items()):
             self._begin(service, earlier, path)
         journal = Journal.read(self._run.checkpoints.path)
         live = [path for path in journal.sampler_paths(batch) if not journal.is_deleted(path)]
-        if live:  # else they are saved again
+        if live:  # otherwise they are saved again, and evaluated then
             self.begin(service, batch, live[0])
 
     def begin(self, service: Service, batch: int, sampler_path: str) -> None:
-        """Has the weights before a batch evaluated, if that is due."""
+        """Evaluates the weights before a batch, if that is due."""
         if self.is_due(batch):
             self._begin(service, batch, sampler_path)
 
@@ -84,50 +84,52 @@ class Evaluations:
             self._tasks[batch] = task
 
     async def settle(self) -> None:
-        """Waits for those under way."""
-        if left := [task for task in self._tasks.values() if not task.done()]:
-            await asyncio.wait(left)
+        """Waits for the evaluations under way."""
+        if running := [task for task in self._tasks.values() if not task.done()]:
+            await asyncio.wait(running)
 
     async def finish(self) -> None:
-        """Waits for those under way, at the end of the run.
+        """Waits for the evaluations under way, at the end of the run.
 
         Raises:
-            CancelledError: the caller was cancelled; says how to have the rest.
+            CancelledError: the caller was cancelled; the message says how to get the remaining evaluations.
         """
-        left = [task for task in self._tasks.values() if not task.done()]
-        if left:
-            self._audience.say(f"{self._plan.config.log_path}: waiting for {len(left)} evaluations")
+        running = [task for task in self._tasks.values() if not task.done()]
+        if running:
+            log_path = self._plan.config.log_path
+            self._audience.say(f"{log_path}: waiting for {len(running)} evaluations")
             try:
-                await asyncio.wait(left)
+                await asyncio.wait(running)
             except asyncio.CancelledError:
-                told = "is complete, but not its evaluations. Start the same script again for them"
-                raise asyncio.CancelledError(f"{self._plan.config.log_path} {told}") from None
+                message = f"{log_path} is complete, but not its evaluations. Start the same script again for them"
+                raise asyncio.CancelledError(message) from None
 
     def close(self) -> None:
-        """Drops those under way; the run's next start catches up on them."""
+        """Drops the evaluations under way; the run's next start runs them again."""
         for task in self._tasks.values():
             task.cancel()
 
     async def _evaluate(self, service: Service, batch: int, sampler_path: str) -> None:
+        # On the local engine, requests of one lane share batches: training must not depend on evaluations.
         LANE.set("evaluation")
         now = asyncio.get_running_loop().time
         self._note_failure(batch, sampler_path, "not finished yet")
         async with self._turn:
             began = now()
             try:
-                found = await self._measure(service, batch, sampler_path)
-                usd = self._budget.evaluated(found.tokens)
+                evaluation = await self._measure(service, batch, sampler_path)
+                usd = self._budget.evaluated(evaluation.tokens)
                 # Off the loop: the training's own requests must not wait for thousands of dialogues to be written.
-                await asyncio.to_thread(self._write, batch, found, now() - began, usd)
+                await asyncio.to_thread(self._write, batch, evaluation, now() - began, usd)
             except Exception as error:
-                told = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
-                _log.warning("%s: %s", self._plan.config.log_path, told)
-                self._audience.say(told)
+                message = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
+                _log.warning("%s: %s", self._plan.config.log_path, message)
+                self._audience.say(message)
                 self._note_failure(batch, sampler_path, describe(error))
                 return
         self._done.add(batch)
         del self._unfinished[batch]
-        self._audience.evaluated(batch, found)
+        self._audience.evaluated(batch, evaluation)
 
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
         tutor = await open_tutor(service, sampler_path)
@@ -136,9 +138,9 @@ class Evaluations:
             self._evaluator = await Evaluator.open(plan.config, plan.briefing, service, tutor, plan.held_out)
         return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
 
-    def _write(self, batch: int, found: Evaluation, seconds: float, usd: float | None) -> None:
+    def _write(self, batch: int, evaluation: Evaluation, seconds: float, usd: float | None) -> None:
         self._run.check()
-        write_evaluation(self._run.path, batch, found, seconds, usd)
+        write_evaluation(self._run.path, batch, evaluation, seconds, usd)
 
     def _note_failure(self, batch: int, sampler_path: str, error: str) -> None:
         try:

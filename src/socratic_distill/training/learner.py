@@ -1,7 +1,7 @@
-"""Training steps on the service, their requests submitted without waiting in between.
+"""Submits the passes and optimizer steps of a batch, without waiting in between.
 
-One wait there is, for objectives that look at what the tutor says now: their weights follow from a pass forward, which
-goes out with the rest of the batch, so that it costs the step one cycle of the service.
+The one exception are objectives whose weights depend on the tutor's present log-probabilities. They need a forward
+pass first. It is submitted with the rest of the batch, so that it costs the step one cycle of the service.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from socratic_distill.training.saver import PendingSave, Saver
 
 @dataclass(frozen=True)
 class Pass:
-    """Some examples, and the answer that is on its way to them."""
+    """Some examples, and the service's answer to them, once it is there."""
 
     examples: list[TrainingExample]
     answer: "asyncio.Future[Any]"
@@ -29,13 +29,13 @@ class Pass:
 
 @dataclass
 class Update:
-    """The training on a batch on its way.
+    """The training on one batch.
 
     Attributes:
         batch: the batch that it trains on.
-        version: optimizer steps behind the weights that it begins with.
-        reached: optimizer steps behind those that it has come to.
-        sampler: the save of the new weights behind the last step; None where there is none, or nobody plays with them.
+        version: optimizer steps before it.
+        reached: optimizer steps before it, and its own.
+        sampler: the save of the new weights after the last step; None if there was no step, or no dialogue needs them.
         forward_tokens: tokens of the examples that were read forward before they were trained on.
     """
 
@@ -47,12 +47,12 @@ class Update:
     _forward: list[Pass] = field(default_factory=list)
     _passes: list[Pass] = field(default_factory=list)
     _steps: list[Awaitable[Any]] = field(default_factory=list)
-    _stepped: int = 0  # passes that a step was taken on
+    _stepped: int = 0  # passes that an optimizer step has used
 
     @property
     def examples(self) -> list[TrainingExample]:
         """What it trains on, in order."""
-        return [example for one in self._passes for example in one.examples]
+        return [example for training_pass in self._passes for example in training_pass.examples]
 
     async def answer(self) -> tuple[list[np.ndarray], dict[str, float]]:
         """Waits for the service.
@@ -63,13 +63,14 @@ class Update:
 
         Raises:
             InvalidAnswer: an answer is not finite, or not of the examples' shape.
-            ServiceError: the service failed a call; the client is not to be used any more.
+            ServiceError: the service failed a call; do not use the client again.
         """
         logprobs, metrics = list[np.ndarray](), dict[str, float]()
         try:
-            for one in self._passes:
-                output = await one.answer
-                logprobs += _logprobs(output, one.examples, self._what)
+            for training_pass in self._passes:
+                output = await training_pass.answer
+                logprobs += _logprobs(output, training_pass.examples, self._what)
+                # A batch may take several passes, one a loss or a minibatch: the service's sums add up.
                 for name, value in output.metrics.items():
                     metrics[name] = metrics.get(name, 0.0) + value
             losses = {name: value for name, value in metrics.items() if name.startswith("loss")}
@@ -81,13 +82,13 @@ class Update:
         return logprobs, metrics
 
     def check(self) -> None:
-        """Raises what has befallen a pass by now: nothing may follow it.
+        """Raises the error of a pass that already failed. Nothing may be submitted after it.
 
         Raises:
-            ServiceError: the service failed a call; the client is not to be used any more.
+            ServiceError: the service failed a call; do not use the client again.
         """
-        for one in (*self._forward, *self._passes):
-            if one.answer.done() and (error := one.answer.exception()) is not None:
+        for submitted in (*self._forward, *self._passes):
+            if submitted.answer.done() and (error := submitted.answer.exception()) is not None:
                 assert isinstance(error, Exception)
                 raise self._failure(error) from error
 
@@ -103,13 +104,13 @@ class Learner:
     """Trains the tutor through one training client."""
 
     def __init__(self, client: Any, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int) -> None:
-        """Takes a client that nothing has been asked of yet.
+        """Takes a client that has had no request yet.
 
         Args:
             client: a Tinker training client.
-            saver: submits the save of the sampler weights behind each batch.
-            adam: from a batch to keywords of tinker.AdamParams.
-            version: optimizer steps behind the client's weights.
+            saver: submits the save of the sampler weights after each batch.
+            adam: gives the keywords of tinker.AdamParams for a batch.
+            version: optimizer steps that led to the client's weights.
         """
         self._client = client
         self._saver = saver
@@ -118,53 +119,55 @@ class Learner:
         self._unanswered: set[asyncio.Future[Any]] = set()
 
     def begin(self, batch: int) -> Update:
-        """The training on a batch, without examples yet."""
+        """Starts an update without examples."""
         return Update(batch, self.version, self.version)
 
     def add(self, update: Update, examples: Sequence[TrainingExample]) -> None:
-        """Submits passes over more examples, one a loss; their gradients add to those before.
+        """Submits passes over more examples, one for each loss; their gradients add to earlier ones.
 
-        Examples that look at what the tutor says now are read forward alone; `settle` trains on them.
+        Examples whose weights depend on the tutor's present log-probabilities are only read forward here; `settle`
+        trains on them.
 
         Raises:
-            ServiceError: a request could not be submitted, or an earlier one failed; the client is not to be used
-                any more.
+            ServiceError: a request could not be submitted, or an earlier one failed; do not use the client again.
         """
         update.check()
-        ready = [one for one in examples if not one.soft]
-        for loss_fn in dict.fromkeys(one.loss_fn for one in ready):
-            self._train(update, [one for one in ready if one.loss_fn == loss_fn])
-        if waiting := [one for one in examples if one.soft]:
+        ready = [example for example in examples if not example.soft]
+        # One request has one loss.
+        for loss_fn in dict.fromkeys(example.loss_fn for example in ready):
+            self._train(update, [example for example in ready if example.loss_fn == loss_fn])
+        if waiting := [example for example in examples if example.soft]:
             update._forward.append(self._submit(update, waiting, self._client.forward))
-            update.forward_tokens += sum(len(one.mask) for one in waiting)
+            update.forward_tokens += sum(len(example.mask) for example in waiting)
 
     async def settle(self, update: Update) -> None:
         """Trains on the examples that were read forward, in their order.
 
         Raises:
             InvalidAnswer: an answer is not finite, or not of the examples' shape.
-            ServiceError: a pass failed, or could not be submitted; the client is not to be used any more.
+            ServiceError: a pass failed, or could not be submitted; do not use the client again.
         """
         while update._forward:
-            one = update._forward[0]
+            forward = update._forward[0]
             try:
-                said = _logprobs(await one.answer, one.examples, update._what)
+                logprobs = _logprobs(await forward.answer, forward.examples, update._what)  # [N - 1, 1 + K] each
             except Exception as error:
                 raise update._failure(error) from error
+            # Removed only now: until its answer was read, `check` must see whether it failed.
             del update._forward[0]
-            self._train(update, [each.reweighed(now) for each, now in zip(one.examples, said, strict=True)])
+            self._train(update, [e.reweighed(now) for e, now in zip(forward.examples, logprobs, strict=True)])
 
     def step(self, update: Update, to_play_with: bool = True) -> None:
-        """Submits an optimizer step on what was added since the last one, and, behind it, the new weights' save.
+        """Submits an optimizer step on the passes since the last one, and then the save of the new weights.
 
-        Without examples no step is taken. Where the batch had some before, the save follows all the same.
+        Without passes there is no step. The save is submitted nevertheless if the batch had a step before.
 
         Args:
             update: holds its whole batch, or the part of it that this step is for.
             to_play_with: whether the weights are saved.
 
         Raises:
-            ServiceError: a request could not be submitted, or a pass failed; the client is not to be used any more.
+            ServiceError: a request could not be submitted, or a pass failed; do not use the client again.
         """
         from tinker import AdamParams
 
@@ -181,7 +184,7 @@ class Learner:
             update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
 
     def abandon(self) -> None:
-        """Gives up the passes that are not answered: behind a lost request they never are."""
+        """Gives up unanswered passes. After a lost request they are never answered."""
         for answer in self._unanswered:
             answer.cancel()
 
@@ -205,7 +208,7 @@ def _logprobs(output: Any, examples: Sequence[TrainingExample], what: str) -> li
     outputs = output.loss_fn_outputs or []
     if len(outputs) != len(examples):
         raise _invalid(f"{what}: the service answered for {len(outputs)} of {len(examples)} data")
-    return [_of_example(one, example, what) for one, example in zip(outputs, examples, strict=True)]
+    return [_of_example(answer, example, what) for answer, example in zip(outputs, examples, strict=True)]
 
 
 def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) -> np.ndarray:
@@ -216,7 +219,7 @@ def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) 
     if values.size != needed.size:
         raise _invalid(f"{what}: the service answered with {values.size} log-probabilities for {needed.size} targets")
     values = values.reshape(needed.shape)
-    used = values[needed]
+    used = values[needed]  # a service may answer anything, even nan, where no loss looks
     if (bad := first_bad(used)) is not None:
         raise _invalid(f"{what}: the service answered with the log-probability {explain_bad(used[bad])}")
     return values
@@ -232,8 +235,8 @@ def _check_finite(values: Mapping[str, float], what: str) -> None:
         raise _invalid(f"{what} {name!r} is {values[name]}, which is not finite")
 
 
-def _invalid(told: str) -> InvalidAnswer:
+def _invalid(problem: str) -> InvalidAnswer:
     return InvalidAnswer(
-        f"{told}. The tutor's weights may be damaged, so no state of them is saved. Start the same script again to "
+        f"{problem}. The tutor's weights may be damaged, so no state of them is saved. Start the same script again to "
         "resume from the last recorded state"
     )

@@ -4,11 +4,11 @@ One step, in the order of the code below:
 
 1. `_gather`: the dialogues of a batch arrive, played and scored by the teachers, and their passes are submitted.
 2. `_take_step`: one optimizer step moves the tutor towards the teachers; the new weights are saved to play with.
-3. `_end_step`: the step's rows are written, and a state is saved where one is due.
+3. `_end_step`: the step's rows are written, and a state is saved if one is due.
 4. `_play_on`: the next batch is played with the new weights.
 
-With `max_staleness=0` this is strictly on-policy: every token is trained by the weights that sampled it. What runs in
-parallel without changing that is in `stream`; the figures of a step are in `metrics`.
+With `max_staleness=0` this is strictly on-policy: every token trains the weights that sampled it. `stream` says what
+runs in parallel without changing that; `metrics` computes the metrics of a step.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class StepState:
     Attributes:
         batch: the next batch whose rows are not on disk.
         taken: the next batch whose optimizer step has not begun; the weights are ahead of the rows by `taken - batch`.
-        rows_written: set while they are not ahead.
+        rows_written: set while the weights and the rows on disk fit each other.
         cast: everyone in the dialogues that begin now; None before the first weights are saved.
         sampler_path: the saved weights of that cast's tutor.
         has_newest: whether the newest weights were saved to play with.
@@ -61,7 +61,7 @@ class StepState:
 class Loop:
     """The steps of one session, from where it begins to the run's last.
 
-    Up to two steps are under way at once: one whose dialogues are being gathered, and the one before it, whose rows,
+    Up to two steps are under way at once: one whose dialogues are being gathered, and the previous one, whose rows,
     saves and new weights are awaited.
     """
 
@@ -81,18 +81,18 @@ class Loop:
         self._clock = Stopwatch()
         self._state = StepState(session.began, session.began)
         self._state.rows_written.set()
-        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails when a limit is reached
+        self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails once a limit is reached
         self._limit.add_done_callback(silence)
 
     async def train(self) -> tuple[str, str, dict[str, Any]]:
-        """Runs all steps. However it ends, what was done is saved if possible.
+        """Runs all steps. However it ends, a state of the batches done is saved if possible.
 
         Returns:
             The paths of the final state and sampler weights, and the last row of metrics; empty if no step was left.
         """
         state, total, log_path = self._state, self._plan.total, self._plan.config.log_path
         session = self._session
-        ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the step before
+        ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the previous step
         try:
             self._audience.watch(self._look, self._run.metrics())
             self._budget.begin(self._run.metrics())
@@ -103,14 +103,14 @@ class Loop:
             for step in range(state.batch, total):
                 update, groups = await fail_with(self._gather(step), ending, self._limit, session.saver.trouble)
                 session.saver.check()
-                # From here the weights are ahead of the rows on disk, until `_end_step` has written them.
+                # From here on the weights are ahead of the rows on disk, until `_end_step` has written those.
                 state.rows_written.clear()
                 state.taken = step + 1
                 substeps = asyncio.create_task(self._take_substeps(update, groups)) if groups else None
                 if substeps is None:
                     self._take_step(update)
                 ending = asyncio.create_task(self._end_step(update, ending, substeps))
-                if substeps is not None:  # once begun they are completed, even if the run is cancelled
+                if substeps is not None:  # once begun, all substeps are taken, even if the run is cancelled
                     ending.add_done_callback(silence)
                     await asyncio.shield(substeps)
             row = {} if ending is None else await shielded(fail_with(ending, self._limit, session.saver.trouble))
@@ -141,8 +141,8 @@ class Loop:
         """Submits a batch's passes while its dialogues are still being played and scored.
 
         Returns:
-            The update, and the groups that are not submitted yet: none, or all of them where `num_substeps` splits
-            the batch, since a substep on a part of a batch that then fails could not be undone.
+            The update, and the groups that are not submitted yet. These are none, or all if `num_substeps` splits the
+            batch: a substep on part of a batch could not be undone if the rest of the batch failed.
         """
         config, learner, update = self._plan.config, self._session.learner, self._session.learner.begin(step)
         is_split = config.num_substeps > 1
@@ -150,12 +150,12 @@ class Loop:
         async for groups in self._stream.minibatches(step, config.groups_per_minibatch):
             scored += groups
             if not is_split:
-                # A state is saved after its step's rows. A pass submitted before that save would be carried out in a
-                # training cycle of its own, without its optimizer step.
+                # A state is saved after its step's rows. The service would run a pass that was submitted before that
+                # save in a training cycle of its own, without its optimizer step.
                 if self._session.saver.due(self._state.batch + 1) is not None:
                     await self._state.rows_written.wait()
                 learner.add(update, make_examples(groups, config, step))
-        check_failures([one.dialogue for group in scored for one in group], config.max_failed_fraction)
+        check_failures([entry.dialogue for group in scored for entry in group], config.max_failed_fraction)
         if not is_split:
             await learner.settle(update)
         # The optimizer steps of two batches never overlap: a state always fits the rows on disk.
@@ -192,11 +192,11 @@ class Loop:
         session.learner.step(update, to_play_with=not is_last and not is_skipped)
 
     async def _end_step(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
-        """What follows an optimizer step: rows, saves, and the new weights to play with.
+        """Does what follows an optimizer step: rows, saves, and the new weights to play with.
 
         Args:
-            update: the step's, with all its passes.
-            *before: what must have ended first: the end of the step before, and this step's substeps.
+            update: the step's update, with all its passes.
+            *before: tasks to wait for first: the end of the previous step, and this step's substeps.
         """
         for task in before:
             if task is not None:
@@ -215,7 +215,8 @@ class Loop:
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
         row |= self._budget.stepped(row)
-        self._run.log_step(row, [dialogue_row(one, session.stage.pieces) | span_row(times, one) for one in scored])
+        pieces = session.stage.pieces
+        self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])
         self._recoveries.passed(step)
         state.batch = step + 1
         if not is_last:
@@ -224,14 +225,14 @@ class Loop:
         self._audience.step(state.batch, self._plan.total, row)
 
         # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
-        dialogues, config = [one.dialogue for one in scored], self._plan.config
+        dialogues, config = [entry.dialogue for entry in scored], self._plan.config
         has_failed = self._fails(lambda: check_failures(dialogues, config.max_failed_fraction))
         if not (has_failed or is_last or self._fails(self._budget.check)):
             await self._play_on(update)
         return row
 
     async def _play_first(self) -> None:
-        """Saves and opens the weights that the session begins with, and plays with them."""
+        """Saves and opens the weights that the session starts with, and plays with them."""
         session, batch = self._session, self._state.batch
         version, path = session.learner.version, None
         while path is None:
@@ -240,7 +241,7 @@ class Loop:
         await self._play_with(path, version, batch)
 
     async def _play_on(self, update: Update) -> None:
-        """Plays the next batch with the weights after an update, if they were saved and are still the newest."""
+        """Plays the next batch with the weights of an update, if they were saved and are still the newest."""
         session, batch = self._session, update.batch + 1
         if not update.examples:  # the weights are the same
             self._keep_playing(batch)
@@ -269,7 +270,7 @@ class Loop:
         self._clock.renewed(batch)
 
     def _fails(self, check: Callable[[], None]) -> bool:
-        """Whether a check fails; its error then ends the loop at the next step."""
+        """Whether a check fails. Its error then ends the loop at the next step."""
         try:
             check()
         except SocraticError as error:
@@ -278,13 +279,13 @@ class Loop:
         return self._limit.done()
 
     async def _stop(self, ending: "asyncio.Task[Any] | None") -> str:
-        """Ends the step under way and saves a state; tells what there is to resume from."""
+        """Ends the step under way and saves a state; says what there is to resume from."""
         is_lost = ending is not None and await self._session.is_lost(ending, self._state.batch)
         may_save = self._state.rows_written.is_set() and not is_lost
         return await self._session.stop(self._state.batch, may_save)
 
     def _look(self) -> Moment:
-        """The run as it stands, for the display's own thread: nothing here waits or changes anything."""
+        """The run's present state, for the thread of the display: nothing here waits or changes anything."""
         state, newest = self._state, self._session.saver.newest
         done, dialogues = self._stream.progress(state.batch)
         return Moment(

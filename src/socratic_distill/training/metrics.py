@@ -1,6 +1,6 @@
-"""A step's figures, from its dialogues and its update. Pure.
+"""The metrics of a step, from its dialogues and its update. Pure.
 
-Keys are fixed strings; `time/*` alone may differ between two runs of the same config.
+Keys are fixed strings. Only `time/*` may differ between two runs of the same config.
 """
 
 from collections import Counter
@@ -18,17 +18,17 @@ from socratic_distill.distillation.scoring import ScoredDialogue
 
 
 def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | int | None]:
-    """Figures of a batch's dialogues; None where there is nothing to take a mean of.
+    """Metrics of a batch's dialogues; a mean over nothing is None.
 
-    Counts are of all dialogues; what the tutor did is told of those that it played, not of recorded ones.
+    Counts cover all dialogues. Measures of the tutor cover the dialogues that it played, not recorded ones.
 
-    `teacher_kl` is the mean of log p_tutor - log p_teacher over the tutor's sampled tokens, nats a token:
-    the sampled estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell
-    the expected answer alone, `teacher_kl/other` over the rest, and, where there are several teachers,
-    `teacher_kl/teacher/<name>` over the dialogues that one scored.
+    `teacher_kl` is the mean of log p_tutor - log p_teacher over the tutor's sampled tokens, nats a token: the sampled
+    estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell the expected answer,
+    `teacher_kl/other` over all others. With several teachers, `teacher_kl/teacher/<name>` is the mean over the
+    dialogues that this teacher scored.
     """
-    played = [one for one in scored if one.dialogue.recording is None]
-    every, dialogues = [one.dialogue for one in scored], [one.dialogue for one in played]
+    played = [entry for entry in scored if entry.dialogue.recording is None]
+    every, dialogues = [entry.dialogue for entry in scored], [entry.dialogue for entry in played]
     endings = Counter(dialogue.ending for dialogue in every)
     tutor_turns = [turn for dialogue in dialogues for turn in dialogue.tutor_turns]
     firsts = [(d, d.tutor_turns[0]) for d in dialogues if d.tutor_turns]
@@ -47,7 +47,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "first_reply/tells": _mean([contains_answer(turn.text, d.seed.expected_answer) for d, turn in firsts]),
         "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
         "solved": _mean([dialogue.solved for dialogue in dialogues]),
-        "reward": _mean([one.reward for one in played if one.reward is not None]),
+        "reward": _mean([entry.reward for entry in played if entry.reward is not None]),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
 
@@ -55,12 +55,12 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
 def update_metrics(
     examples: Sequence[TrainingExample], logprobs: Sequence[np.ndarray], service: dict[str, float]
 ) -> dict[str, float | int | None]:
-    """Figures of a training step; None where it had no examples.
+    """Metrics of a training step; None where it had no examples.
 
-    `drift/*` is |trainer - sampler| log-probability of the tutor's tokens, nats: what the two sides of the
-    service disagree on for the same weights.
+    `drift/*` is |trainer - sampler| log-probability of the tutor's tokens, nats: how far the two sides of the service
+    disagree about the same weights. Tokens that older weights sampled add the change since then.
     """
-    drift = [
+    drift = [  # column 0 of a soft example is the sampled token
         np.abs((now if now.ndim == 1 else now[:, 0])[example.mask] - example.sampled[example.mask])
         for now, example in zip(logprobs, examples, strict=True)
         if example.sampled is not None
@@ -76,13 +76,13 @@ def update_metrics(
 
 
 def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[str, float | int | None]:
-    """Optimizer steps between the weights that sampled a tutor's token and those that it trains, over the tokens.
+    """Optimizer steps between the weights that sampled a tutor's token and those that the batch trains, over tokens.
 
     Args:
         scored: the batch.
         version: of the weights that it trains.
     """
-    turns = [turn for one in scored if one.tutor for turn in one.dialogue.tutor_turns]
+    turns = [turn for entry in scored if entry.tutor for turn in entry.dialogue.tutor_turns]
     tokens = sum(len(turn.tokens) for turn in turns)
     ages = [version - turn.version for turn in turns]
     return {
@@ -94,15 +94,15 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
 def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | None]:
     gaps, spells = [], []
     by_teacher: dict[str, list[np.ndarray]] = {}
-    for one in scored:
-        turns = zip(one.tutor, one.teacher, one.dialogue.tutor_turns, strict=True) if one.teacher else ()
-        for tutor, teacher, turn in turns:
-            gaps.append(tutor - teacher)
-            spells.append(answer_mask(turn.tokens, one.dialogue.seed.expected_answer, decode))
-            by_teacher.setdefault("+".join(one.teachers), []).append(gaps[-1])
+    for entry in scored:
+        answer, turns = entry.dialogue.seed.expected_answer, entry.dialogue.tutor_turns
+        for tutor, teacher, turn in zip(entry.tutor, entry.teacher, turns, strict=True) if entry.teacher else ():
+            gaps.append(tutor - teacher)  # [T]
+            spells.append(answer_mask(turn.tokens, answer, decode))  # [T]
+            by_teacher.setdefault("+".join(entry.teachers), []).append(gaps[-1])
     gap = np.concatenate(gaps) if gaps else np.zeros(0)
     spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)
-    several = {f"teacher_kl/teacher/{name}": _mean(np.concatenate(each)) for name, each in sorted(by_teacher.items())}
+    several = {f"teacher_kl/teacher/{name}": _mean(np.concatenate(by_teacher[name])) for name in sorted(by_teacher)}
     return {
         "teacher_kl": _mean(gap),
         "teacher_kl/answer": _mean(gap[spell]),

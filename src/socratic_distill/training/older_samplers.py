@@ -1,9 +1,9 @@
-"""Whether a server's sampler weights stay apart from newer ones; asked once, before a run needs it.
+"""Whether a server keeps older sampler weights apart from newer ones; tried once, before a run needs it.
 
-A server that keeps one copy of a LoRA, as SkyRL's on JAX does, puts saved weights into it when they are sampled from.
-If training has left them behind by then, it goes on from there, and nobody is told; and one that keeps a single set of
-weights to sample from answers with newer ones. On-policy dialogues never ask for older weights; dialogues that are
-ahead of training, evaluations beside it and teachers that lag behind the tutor do.
+A server that keeps one copy of a LoRA, as SkyRL's on JAX does, loads saved weights into it to sample from them. If
+training has gone on since that save, it silently continues from the older weights. A server that keeps a single set of
+sampler weights answers with newer ones. On-policy dialogues never need older weights. Dialogues ahead of training,
+evaluations during training and lagged teachers do.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ _TTL_SECONDS = 3600
 
 
 async def check_older_samplers(config: "SocraticConfig", client: Any, directory: Path) -> bool:
-    """Whether evaluations may play with weights that training has left behind.
+    """Whether evaluations may sample from weights older than the tutor's present ones.
 
     Sends nothing where the run never samples from such weights or the server is a known one, and else, unless
     `features.json` remembers the answer: a training client of its own, three passes over 3 tokens, a step, two saves
@@ -60,9 +60,9 @@ async def check_older_samplers(config: "SocraticConfig", client: Any, directory:
         remember(directory, url, {OLDER_SAMPLERS: keeps})
     if reasons and not keeps:
         raise UnsupportedFeature(
-            f"{' and '.join(reasons)}: the run samples from weights that training has left behind, and the server at "
-            f"base_url={url!r} does not keep those apart from newer ones. Leave that out, or take another server; "
-            f"{directory / REMEMBERED} remembers the answer, delete it to have the server tried again"
+            f"{' and '.join(reasons)}: the run samples from older weights than the tutor's present ones, and the "
+            f"server at base_url={url!r} does not keep those apart from newer ones. Leave that out, or take another "
+            f"server; {directory / REMEMBERED} remembers the answer, delete it to have the server tried again"
         )
     if not keeps:
         _log.warning("the server does not keep older sampler weights apart: each evaluation holds the training up")
@@ -94,13 +94,13 @@ async def _stay(client: Any, model: str, rank: int) -> bool:
     return _is_nearer(scores, first, stepped) and _is_nearer(await _pass(training.forward), stepped, first)
 
 
-def _is_nearer(found: Any, one: Any, other: Any) -> bool:
-    """Whether log-probabilities are those of one and not of the other, whatever a server rounds, `[3]` each."""
-    return bool(np.abs(found - one).max() <= np.abs(found - other).max())
+def _is_nearer(answer: Any, expected: Any, other: Any) -> bool:
+    """Whether log-probabilities are the expected ones and not the others, whatever a server rounds, `[3]` each."""
+    return bool(np.abs(answer - expected).max() <= np.abs(answer - other).max())
 
 
 async def _pass(call: Any) -> Any:
-    """The log-probabilities of the tokens behind the first, nats, `[3]`."""
+    """The log-probabilities of the tokens after the first, nats, `[3]`."""
     from tinker import Datum, ModelInput, TensorData
 
     inputs = {

@@ -63,13 +63,13 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
 async def check_start(
     config: SocraticConfig, run: RunDirectory, rest: Any | None, drift: Sequence[Change] = ()
 ) -> Start:
-    """What the run begins from, as far as that can be told without opening it.
+    """What the run would start from, without opening it.
 
     Args:
         config: the run's config.
         run: its directory; nothing is written there.
-        rest: is asked whether the state is there, and of which model and rank; None: nobody is.
-        drift: where the config means another run than the directory's.
+        rest: is asked whether the state exists, and for its model and rank; None: nothing is asked.
+        drift: where the config differs from the run in the directory.
 
     Raises:
         StartError: there is nothing to begin from, or it belongs to another base model or rank.
@@ -94,21 +94,21 @@ async def check_start(
 
 
 async def _exists(rest: Any | None, path: str) -> bool:
-    """Whether the service surely holds a checkpoint; False where nobody can be asked.
+    """Whether the service certainly holds a checkpoint; False if there is no one to ask.
 
-    Not all servers tell of sampler weights by their path, but all list them.
+    Not every server answers for the path of sampler weights, but all of them list them.
     """
     if rest is None:
         return False
     try:
         listed = await rest.list_checkpoints(path.removeprefix("tinker://").split("/")[0])
-    except Exception:  # whatever it is, it says nothing of the checkpoint
+    except Exception:  # whatever failed, it says nothing about the checkpoint
         return False
-    return any(one.tinker_path == path for one in listed.checkpoints)
+    return any(checkpoint.tinker_path == path for checkpoint in listed.checkpoints)
 
 
 async def _model_of(training: Any, state_path: str, rest: Any | None) -> tuple[str | None, int | None]:
-    """Base model and LoRA rank of a client on a state; some servers tell the rank of the state alone."""
+    """Base model and LoRA rank of a client on a state. Some servers only give the rank for the state itself."""
     info = training.get_info()
     name, rank = info.model_data.model_name or info.model_name, info.lora_rank
     if rank is None and rest is not None:
@@ -120,8 +120,8 @@ async def _model_of(training: Any, state_path: str, rest: Any | None) -> tuple[s
 
 
 def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
-    """Compares base model and LoRA rank, as far as the service tells them."""
-    if any(one is not None and one != other for one, other in zip(found, wanted, strict=True)):
+    """Compares base model and LoRA rank; what the service does not say is not compared."""
+    if any(actual is not None and actual != expected for actual, expected in zip(found, wanted, strict=True)):
         raise ModelMismatch(
             f"the state {state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
             f"says {wanted[0]!r} with rank {wanted[1]}. Set tutor_model_name and lora_rank to the state's, "
@@ -130,7 +130,7 @@ def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: 
 
 
 async def _explain(rest: Any | None, start: Start, error: Exception) -> SocraticError:
-    """Why no training client could be opened."""
+    """The error that says why no training client could be opened."""
     if isinstance(start, LoadCheckpoint) and status_of(error) in (400, 404):
         message = f"the state {start.state_path} cannot be loaded: {describe(error)}."
         sampler_path = start.state_path.replace("/weights/", "/sampler_weights/")
@@ -142,7 +142,7 @@ async def _explain(rest: Any | None, start: Start, error: Exception) -> Socratic
 
 
 async def restore_tutors(panel: Panel, run: RunDirectory, service: Service, batch: int) -> None:
-    """Opens the tutor's earlier weights that lagged teachers score batches from `batch` on with.
+    """Opens the tutor's earlier weights with which lagged teachers score the batches from `batch` on.
 
     Raises:
         NoUsableCheckpoint: the journal names no such weights, or the service does not have them any more.
@@ -161,9 +161,9 @@ async def restore_tutors(panel: Panel, run: RunDirectory, service: Service, batc
             except ServiceError as error:
                 problem = error
         else:
-            found = f"the service cannot open {paths[0]} ({problem})" if paths else "the journal names none"
+            reason = f"the service cannot open {paths[0]} ({problem})" if paths else "the journal names none"
             raise NoUsableCheckpoint(
                 f"{run.path}: a teacher scores batch {batch} with the tutor's weights before batch {earlier}, and "
-                f"{found}. Keep sampler weights longer (sampler_ttl_seconds), or start a run of its own from the "
+                f"{reason}. Keep sampler weights longer (sampler_ttl_seconds), or start a run of its own from the "
                 "newest state: another log_path, with this one as load_checkpoint_path"
             ) from problem

@@ -1,6 +1,9 @@
-"""All that keeps a run from starting, found out before anything is paid for, in one list.
+"""Finds every problem that would stop a run's start, before anything is paid for.
 
-Each check is one that the start of a run makes, so that a problem has one wording; here they go on behind the first.
+The order of the checks: this machine (trackers, prices, directory, disk), the plan (rewards, seeds, prompts), the
+service's models and the teachers' checkpoints, what the run starts from, and whether models, prompts and objective fit
+each other. Each check is one that the start itself makes, so that a problem always has the same message. Here the
+checks go on after the first problem.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -66,13 +69,13 @@ class TellsOfLora(Protocol):
 
 @dataclass(frozen=True)
 class Preflight:
-    """What stands in the way of a run.
+    """What would stop a run's start.
 
     Attributes:
-        problems: each as the run alone would raise it; its message says what to do. Empty: the run can start.
-        models: by config field, the full name of the model that it means.
-        start: what the run begins from; None where that could not be told.
-        lora: which share of the tutor's linear weights its LoRA reaches, in words; None where the service does not say.
+        problems: each as the run itself would raise it; the message says what to do. Empty: the run can start.
+        models: the full name of each model, by config field.
+        start: what the run would start from; None if that is unknown.
+        lora: which share of the tutor's linear weights its LoRA reaches, in words; None if the service does not say.
     """
 
     problems: tuple[SocraticError, ...]
@@ -84,17 +87,17 @@ class Preflight:
         """Returns if the run can start.
 
         Raises:
-            SocraticError: the problem, where there is one alone.
+            SocraticError: the problem, if there is one.
             PreflightError: there are several.
         """
         raise_all(self.problems)
 
 
 def preflight(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> Preflight:
-    """Looks for all that keeps a run from starting, without playing, training or saving anything.
+    """Finds every problem that would stop a run's start, without playing, training or saving anything.
 
-    A server that is not known is asked for the features that the objective needs, by a request of four tokens for each,
-    and `features.json` in log_path remembers the answers. Nothing else is billed or written.
+    An unknown server is asked for the features that the objective needs, by a request of four tokens each;
+    `features.json` in log_path remembers the answers. Nothing else is billed or written.
 
     Args:
         config: as for `train`.
@@ -114,14 +117,14 @@ async def preflight_async(config: SocraticConfig, *, service_client: Any = None,
     return await _Look(config).everywhere(lambda: connect(config, service_client, rest_client))
 
 
-class Listing:
-    """Adds to an error that a run does not get past at its start what else it would not get past.
+class AllProblems:
+    """When start-up fails, also reports every other problem that would have stopped it.
 
-    What is wrong on this machine is told before the service is spoken to.
+    Problems on this machine are reported before the service is contacted.
     """
 
     def __init__(self, config: SocraticConfig, service_client: Any, rest_client: Any) -> None:
-        """Looks at nothing yet.
+        """Checks nothing yet.
 
         Args:
             config: the run's.
@@ -138,25 +141,25 @@ class Listing:
         return self._service
 
     @asynccontextmanager
-    async def listed(self) -> AsyncIterator[None]:
-        """Raises what is raised within, or with others in a PreflightError; what may pass, or is no start's, alone."""
+    async def reported(self) -> AsyncIterator[None]:
+        """Adds all other problems to an error raised within; temporary errors, and a lock, are raised alone."""
         try:
             yield
         except (TrainingError, RunLocked):
             raise
         except SocraticError as error:
-            told = error.problems if isinstance(error, PreflightError) else (error,)
-            found = [one for one in await self._found(error) if not isinstance(one, TrainingError)]  # that may pass
-            others = [one for one in found if not any(_is_same(one, each) for each in told)]
+            known = error.problems if isinstance(error, PreflightError) else (error,)
+            problems = [problem for problem in await self._find(error) if not isinstance(problem, TrainingError)]
+            others = [problem for problem in problems if not any(_is_same(problem, other) for other in known)]
             if others:
-                raise PreflightError([*told, *others]) from error
+                raise PreflightError([*known, *others]) from error
             raise
 
-    async def _found(self, error: SocraticError) -> Sequence[SocraticError]:
+    async def _find(self, error: SocraticError) -> Sequence[SocraticError]:
         service = None if _is_service_wide(error) else self._service
         try:
             return (await _Look(self._config).everywhere(None if service is None else lambda: _given(service))).problems
-        except Exception as unexpected:  # the error that is known must not be lost
+        except Exception as unexpected:  # the first error must not be lost
             _log.warning("other problems were not looked for: %s: %s", type(unexpected).__name__, unexpected)
             return ()
 
@@ -166,18 +169,18 @@ async def _given(service: Service) -> Service:
 
 
 class _Look:
-    """The checks, one behind the other, whatever they find."""
+    """All checks, one after another, whatever they find."""
 
     def __init__(self, config: SocraticConfig) -> None:
         self._config = config
         self._run = RunDirectory(config.log_path)
         self._problems: list[SocraticError] = []
         self._are_teachers_there = False
-        self._is_silent = False  # nothing more can be asked of the service
+        self._is_silent = False  # the service answers no more requests
         self._lora: str | None = None
 
     async def everywhere(self, connected: Callable[[], Awaitable[Service]] | None) -> Preflight:
-        """Looks at this machine, and then at the service; None: at this machine alone."""
+        """Checks this machine, and then the service; None: this machine alone."""
         self._machine()
         if is_url(self._config.log_path):
             with self._gathered():
@@ -205,7 +208,7 @@ class _Look:
             check_storage(self._config)
 
     def _plan(self) -> Plan | None:
-        if self._has(StorageError):  # a path that cannot be made holds no run
+        if self._has(StorageError):  # a directory that cannot be made holds no run; an empty one stands in
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
         with self._gathered():
             load_rewards(self._config)
@@ -217,7 +220,7 @@ class _Look:
         return None
 
     def _has(self, kind: type[SocraticError]) -> bool:
-        return any(isinstance(one, kind) for one in self._problems)
+        return any(isinstance(problem, kind) for problem in self._problems)
 
     async def _models(self, config: SocraticConfig, service: Service) -> SocraticConfig:
         with self._gathered():
@@ -237,9 +240,9 @@ class _Look:
         return None
 
     async def _stage(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
-        """Models opened, and whether they, the prompts and the objective fit each other."""
+        """Opens the models, and checks that they, the prompts and the objective fit each other."""
         names = dict.fromkeys(named_models(config).values())
-        refused = {one.name for one in self._problems if isinstance(one, ModelNotOffered)}
+        refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
         clients: dict[str, Any] = {}
         for name in names:
             if name not in refused and not self._is_silent:
@@ -265,7 +268,7 @@ class _Look:
 
     @contextmanager
     def _gathered(self) -> Iterator[None]:
-        """Notes an error of ours, and goes on."""
+        """Notes an error of ours; the checks go on."""
         try:
             yield
         except SocraticError as error:
@@ -274,20 +277,20 @@ class _Look:
 
 
 def _decides_the_start(path: str) -> bool:
-    """Whether a file of a run directory says what its run begins from, rather than what it did."""
+    """Whether a file of a run directory says what its run starts from, rather than what it did."""
     return not path.startswith(("dialogues", "evaluations", "report"))
 
 
 def _is_service_wide(error: SocraticError) -> bool:
-    """Whether the service would answer other requests no better."""
+    """Whether other requests to the service would fail too."""
     if not isinstance(error, ServiceError) or isinstance(error, UnsupportedFeature):
         return False
     cause = error.__cause__
     return not isinstance(cause, Exception) or status_of(cause) not in _OF_ONE_REQUEST
 
 
-def _is_same(one: SocraticError, error: SocraticError) -> bool:
-    """Whether two errors tell of one problem: of the start there is one at a time."""
-    if isinstance(one, StartError) and isinstance(error, StartError):
+def _is_same(first: SocraticError, second: SocraticError) -> bool:
+    """Whether two errors are about one problem. A start has one StartError at a time."""
+    if isinstance(first, StartError) and isinstance(second, StartError):
         return True
-    return type(one) is type(error) and str(one) == str(error)
+    return type(first) is type(second) and str(first) == str(second)

@@ -15,17 +15,17 @@ _log = get_logger(__name__)
 class Recoveries:
     """Counts the times that a process reopened its clients from the newest state.
 
-    In a row without a new batch done, that may happen `limit` times: what fails whenever it is repeated must
-    end, while a service that fails once a day may do so for weeks. A request that the service refuses ends it the
-    second time; the first time too where there is no state yet, since new clients would ask for the very same.
+    Without a new batch in between, that may happen `limit` times: what fails at each repetition must end, while a
+    service that fails once a day may do so for weeks. A request that the service refuses ends the run the second time,
+    and the first time if there is no state yet, since new clients would send the very same request.
     """
 
     def __init__(self, limit: int, display: Display, has_state: Callable[[], bool]) -> None:
-        """Begins at none.
+        """Starts counting at 0.
 
         Args:
             limit: how often in a row.
-            display: is told of each.
+            display: shows each recovery.
             has_state: whether the run holds a state to go on from.
         """
         self._limit = limit
@@ -37,10 +37,10 @@ class Recoveries:
         self._furthest = -1
 
     async def over(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Does something, again after each loss.
+        """Runs an action, and again after each loss of the clients.
 
         Args:
-            action: begins it; what it opens must not be needed any more when it raises.
+            action: opens whatever it needs anew each time.
 
         Raises:
             ServiceError: as `count`.
@@ -55,7 +55,7 @@ class Recoveries:
         """Counts a loss.
 
         Raises:
-            ServiceError: the service refuses a request for good.
+            ServiceError: the service refuses a request permanently.
             TrainingError: it was one too many in a row.
         """
         has_state, is_refused = self._has_state(), is_refusal(error)
@@ -66,10 +66,10 @@ class Recoveries:
             raise ServiceError(str(error)) from error.__cause__
         self._was_refused = is_refused
         self._total += 1
-        how = "reopening from the newest state" if has_state else "beginning anew, with no state saved yet"
-        told = f"recovery {self._in_a_row} of {self._limit}: {how}, since {error}"
-        _log.warning("%s", told)
-        self._display.say(told)
+        how = "reopening from the newest state" if has_state else "starting again, with no state saved yet"
+        message = f"recovery {self._in_a_row} of {self._limit}: {how}, since {error}"
+        _log.warning("%s", message)
+        self._display.say(message)
 
     def passed(self, step: int) -> None:
         """A step was done and its rows written."""

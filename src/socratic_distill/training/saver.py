@@ -1,7 +1,7 @@
 """Saves of one training client: named, confirmed, recorded, tried again.
 
-A state and sampler weights are independent facts: each is recorded once the service confirmed it. States are
-saved in the background; a save that the service answered with an error is tried again at the next step.
+A state and sampler weights are saved independently, and each is recorded once the service has confirmed it. States are
+saved in the background. A save that the service answers with an error is tried again at the next step.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ class PendingSave:
 
 @dataclass(frozen=True)
 class SaveFacts:
-    """What every save of a training client says of its run, as `user_metadata` on the service.
+    """What every save of a training client says about its run, as `user_metadata` on the service.
 
     Attributes:
         run_id: the run directory's id.
-        config_digest: what the config means.
+        config_digest: digest of the config's fingerprint.
         began: batch that the training client began at.
     """
 
@@ -52,7 +52,7 @@ class SaveFacts:
     began: int
 
     def metadata(self, record: CheckpointRecord) -> dict[str, str]:
-        """The facts and the record's as strings, from which a record can be made again."""
+        """These facts and the record's own as strings. A lost record can be rebuilt from them."""
         facts = {"run_id": self.run_id, "config_digest": self.config_digest, "began": str(self.began)}
         return {**facts, "batch": str(record.batch), "version": str(record.version), "kind": str(record.kind)}
 
@@ -61,8 +61,8 @@ class Saver:
     """Saves of one training client.
 
     Attributes:
-        trouble: fails with what befell a save in the background for good: too many failures, or a lost client, of
-            which no call behind that save may ever be answered. It never has a result.
+        trouble: fails with the error of a background save that ends the session: too many failures in a row, or a
+            lost client, whose later calls may never be answered. It never has a result.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class Saver:
         *,
         is_own: bool = False,
     ) -> None:
-        """Takes a client that nothing has been saved of yet.
+        """Takes a client that has saved nothing yet.
 
         Args:
             client: a Tinker training client.
             journal: where confirmed saves are recorded.
             rest: a Tinker REST client that deletes rolling states; None leaves them to expire.
             plan: which state to save when, and for how long.
-            facts: what the saves say of the run.
+            facts: what the saves say about the run.
             max_failed: failures in a row, of one kind of save, after which to stop.
             failed: counts them, over all training clients of a process.
-            resumed: the record that the client goes on from.
+            resumed: the record of the state that the client was opened on.
             is_own: whether this run directory saved it. A rolling state of another's is not deleted.
         """
         self._client = client
@@ -109,7 +109,7 @@ class Saver:
 
     @property
     def newest(self) -> CheckpointRecord | None:
-        """The newest state there is a record of."""
+        """The newest recorded state."""
         return self._newest
 
     def submit(self, kind: Kind, batch: int, version: int, key: What | None = None) -> PendingSave:
@@ -118,8 +118,8 @@ class Saver:
         Args:
             kind: what it is for.
             batch: the next batch to run.
-            version: optimizer steps behind the weights once the requests before it are done.
-            key: what to save, where the kind ("final") does not tell.
+            version: optimizer steps of the weights, once all earlier requests are done.
+            key: what to save; needed for the kind "final", which saves both.
 
         Raises:
             ServiceError: the request could not be submitted; the client is lost.
@@ -172,15 +172,15 @@ class Saver:
         return path
 
     def due(self, batch: int) -> Kind | None:
-        """The kind of state that the plan, or a save that failed, asks for before a batch."""
+        """The kind of state to save before a batch: by the plan, or because the last save failed; None for none."""
         kind = self._plan.due(batch, asyncio.get_running_loop().time() - self._last_periodic)
         return "periodic" if "periodic" in (kind, self._again) else kind or self._again
 
     def save_state_if_due(self, batch: int, version: int) -> None:
-        """Saves a state in the background where the plan, or a save that failed, asks for one.
+        """Saves a state in the background if one is due.
 
         Raises:
-            SaveError, ServiceError, StorageError: an earlier save failed for good.
+            SaveError, ServiceError, StorageError: an earlier background save ended the session.
         """
         self.check()
         if (kind := self.due(batch)) is None:
@@ -193,17 +193,18 @@ class Saver:
         task.add_done_callback(self._outstanding.discard)
 
     def check(self) -> None:
-        """Raises what befell a background save."""
+        """Raises the error of a failed background save, if any."""
         if self.trouble.done():
             self.trouble.result()
 
     async def save_now(self, batch: int, version: int) -> str | None:
-        """Waits for the saves on their way, and saves a state of `batch` unless there is one; gives its path.
+        """Waits for the saves under way, and saves a state of `batch` unless there is one.
 
-        None where the service answered with an error.
+        Returns:
+            The state's path; None if the service answered with an error.
         """
         await self._settle()
-        # A rolling state goes after hours, and an interrupted run may be left for longer.
+        # A rolling state expires within hours, and nobody knows when an interrupted run is started again.
         if self._newest is not None and self._newest.batch == batch and self._newest.kind != "rolling":
             return self._newest.state_path
         return await self._confirm_state(self.submit("interrupted", batch, version))
@@ -215,8 +216,8 @@ class Saver:
 
         Args:
             batch: the number of batches done.
-            version: optimizer steps behind the weights.
-            state_path: the final state, where it was saved before.
+            version: optimizer steps that led to the weights.
+            state_path: the final state, if it was saved before.
             sampler_path: the final sampler weights, likewise.
 
         Returns:
@@ -224,7 +225,7 @@ class Saver:
         """
         await self._settle()
         while state_path is None or sampler_path is None:
-            # Both are submitted before either is awaited, so that they share the way.
+            # Both are submitted before either is awaited, so that the service works on both at once.
             sampler = None if sampler_path else self.submit("final", batch, version, "sampler_path")
             state = None if state_path else self.submit("final", batch, version, "state_path")
             failed = None
@@ -233,10 +234,10 @@ class Saver:
                     sampler_path = await self.confirm(sampler)
                 except SaveError as error:
                     if not isinstance(error.__cause__, Exception) or not is_answer(error.__cause__):
-                        raise  # the client is lost: for the state behind it an answer may never come
-                    failed = error  # the state may have been saved all the same
+                        raise  # the client is lost: the state, submitted after it, may never be answered
+                    failed = error  # the state may have been saved nevertheless
             if state is not None:
-                # The last line then names both, as other readers of the journal expect of a run's end.
+                # The journal's last line then names both, as other readers of the format expect at the end of a run.
                 record = state.record.model_copy(update={"sampler_path": sampler_path})
                 state_path = await self._confirm_state(replace(state, record=record))
             if failed is not None:
@@ -244,12 +245,12 @@ class Saver:
         return state_path, sampler_path
 
     def abandon(self) -> None:
-        """Gives up what is not confirmed: the training client is lost, or the process stops."""
+        """Gives up unconfirmed saves: the training client is lost, or the process stops."""
         for task in self._outstanding:
             task.cancel()
 
     async def _settle(self) -> None:
-        """Waits for all saves on their way."""
+        """Waits for all saves under way."""
         await fail_with(asyncio.gather(*self._outstanding), self.trouble)
         self.check()
 
@@ -274,10 +275,10 @@ class Saver:
         return path
 
     async def _delete_old_rolling_states(self) -> None:
-        """Deletes the rolling states that a newer state has replaced, once that is recorded."""
+        """Deletes rolling states that a newer, recorded state has replaced."""
         assert self._newest is not None
         newest = self._newest.batch or 0
-        old = [one for one in self._rolling if (one.batch or 0) <= newest and one is not self._newest]
+        old = [record for record in self._rolling if (record.batch or 0) <= newest and record is not self._newest]
         self._rolling = [record for record in self._rolling if record not in old]
         if self._rest is None:
             return

@@ -1,4 +1,4 @@
-"""Which scoring features a server has: known beforehand, or asked for once and kept in `features.json`."""
+"""Which scoring features a server has: known in advance, or asked for once and kept in `features.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,20 +26,20 @@ Facts = dict[str, dict[str, bool]]  # by base_url and name
 
 
 def recall(directory: Path) -> Facts:
-    """What is remembered; nothing where the file is damaged, since asking again is cheap."""
+    """What the file remembers; nothing if it is damaged, since asking again is cheap."""
     try:
-        found = read_object(directory / REMEMBERED, StorageError, "it holds what servers can do") or {}
+        servers = read_object(directory / REMEMBERED, StorageError, "it holds what servers can do") or {}
     except StorageError:
         return {}
     return {
         url: {name: value for name, value in known.items() if isinstance(value, bool)}
-        for url, known in found.items()
+        for url, known in servers.items()
         if isinstance(known, dict)
     }
 
 
-def remember(directory: Path, url: str, found: Mapping[str, bool]) -> None:
-    """Adds what was found of a server; makes the directory where it does not exist.
+def remember(directory: Path, url: str, answers: Mapping[str, bool]) -> None:
+    """Adds answers of a server; makes the directory if it does not exist.
 
     Raises:
         StorageError: it cannot be written.
@@ -49,7 +49,7 @@ def remember(directory: Path, url: str, found: Mapping[str, bool]) -> None:
     except OSError as error:
         raise StorageError(f"{directory} cannot be made: {error.strerror or error}. Take another log_path") from error
     facts = recall(directory)
-    facts[url] = facts.get(url, {}) | dict(found)
+    facts[url] = facts.get(url, {}) | dict(answers)
     write_atomically(directory / REMEMBERED, json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
@@ -88,17 +88,17 @@ async def check_features(config: "SocraticConfig", client: Any, directory: Path)
     url = str(config.base_url)
     known = recall(directory).get(url, {})
     untried: list[Feature] = [feature for feature in FEATURES if feature in needed and feature not in known]
-    found = {feature: await _probe(client, feature) for feature in untried}
-    if found:
-        remember(directory, url, found)
-    known |= found
+    answers = {feature: await _probe(client, feature) for feature in untried}
+    if answers:
+        remember(directory, url, answers)
+    known |= answers
     lacking: list[Feature] = [feature for feature in FEATURES if feature in needed and not known[feature]]
     if lacking:
-        raise UnsupportedFeature(_told(config, lacking, known, directory / REMEMBERED))
+        raise UnsupportedFeature(_message(config, lacking, known, directory / REMEMBERED))
 
 
 def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
-    """What each kind of objective of the config needs."""
+    """The features that each kind of objective of the config needs."""
     needs: dict[str, frozenset[Feature]] = {}
     if config.plays_dialogues:
         needs |= {part.kind: part.features(played=True) for part in config.objective.divergences}
@@ -124,7 +124,7 @@ async def _probe(client: Any, feature: Feature) -> bool:
 
 
 def _is_refusal(error: Exception, feature: Feature) -> bool:
-    """Whether it is about the feature: by its status or, where the SDK itself misses the answer, by its text."""
+    """Whether an error refuses the feature: by its status, or by its text if the SDK itself misses the answer."""
     status = getattr(error, "status_code", None)
     return status in _REFUSALS or (status is None and feature in str(error))
 
@@ -144,7 +144,7 @@ async def _ask(client: Any, feature: Feature) -> Any:
     )
 
 
-def _told(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool], path: Path) -> str:
+def _message(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool], path: Path) -> str:
     kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
     needs = {objective.kind: objective.features(config.plays_dialogues) for objective in EVERY_KIND}
     works = ", ".join(repr(kind) for kind, features in needs.items() if all(known.get(feature) for feature in features))

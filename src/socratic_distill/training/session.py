@@ -1,4 +1,4 @@
-"""From the decision on how to start to clients that are ready to train."""
+"""Opens and closes the clients of one attempt: from the decision how to start to clients that are ready to train."""
 
 import asyncio
 from collections import Counter
@@ -37,12 +37,12 @@ class Session:
     """The clients of one attempt, from the service's first answer until they are lost or the run ends.
 
     Attributes:
-        start: what it began from.
-        service: the service that they are on.
+        start: what it started from.
+        service: the service of the clients.
         learner: trains the tutor.
         saver: saves it.
         stage: everyone but the tutor.
-        evaluations: of the run; those under way use the session's service.
+        evaluations: the run's evaluations; those under way use the session's service.
         keeps_apart: whether evaluations may sample from older weights without changing the training.
     """
 
@@ -56,11 +56,11 @@ class Session:
 
     @property
     def began(self) -> int:
-        """The batch that the session began at."""
+        """The batch that the session started at."""
         return self.start.batch if isinstance(self.start, Resume) else 0
 
     async def save_final(self, run: RunDirectory, batch: int) -> tuple[str, str]:
-        """Saves the last state and sampler weights, unless they are recorded already.
+        """Saves the final state and sampler weights, unless they are recorded already.
 
         Args:
             run: the run's directory.
@@ -84,7 +84,7 @@ class Session:
         return isinstance(error, ServiceError)
 
     async def stop(self, batch: int, may_save: bool) -> str:
-        """Saves a state of the batches done, if possible; says what there is to resume from.
+        """Saves a state of the batches done, if possible, and says what there is to resume from.
 
         Args:
             batch: the number of batches done.
@@ -105,7 +105,7 @@ class Session:
         return f"{batch} batches are done; state {path}"
 
     def abandon(self) -> None:
-        """Ends the session: saves and passes that are not confirmed by now do not count."""
+        """Ends the session: unconfirmed saves and unanswered passes do not count."""
         self.saver.abandon()
         self.learner.abandon()
 
@@ -118,20 +118,20 @@ async def open_session(
     display: Display,
     failed_saves: Counter[What],
 ) -> Session:
-    """Decides what to begin from, opens all clients, and then brings the run directory in line with that.
+    """Decides what to start from, opens all clients, and then brings the run directory in line with that.
 
-    A start that is refused leaves the directory as it was, but for states that were found on the service.
+    A refused start leaves the directory as it was, except for states that were found on the service.
 
     Args:
         plan: what the run is to do.
         run: its directory.
-        service: what it is done on.
+        service: where it is done.
         evaluations: those of the run, over all sessions.
-        display: is told what the run starts from.
+        display: shows what the run starts from.
         failed_saves: failures in a row by kind of save, over all sessions of the process.
 
     Raises:
-        StartError: there is nothing to begin from, or it belongs to another base model or rank.
+        StartError: there is nothing to start from, or it belongs to another base model or rank.
         ConfigError: a prompt file or a tokenizer cannot be used.
         RenderingError: the models' tokens or templates do not fit.
         ServiceError: the service failed a call.
@@ -168,7 +168,7 @@ async def open_session(
 
 
 async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: Any | None) -> bool:
-    """Whether a rolling state that the run resumes from is its own, and goes once a newer state is recorded."""
+    """Whether the rolling state that the run resumes from is its own, to be deleted once a newer one is recorded."""
     if record is None or record.state_path is None or record.kind != "rolling" or rest is None:
         return False
     return await Ownership(run.path, run.identity, rest).owns(record.state_path)
@@ -186,9 +186,9 @@ def _tell(plan: Plan, run: RunDirectory, start: Start, display: Display) -> None
 
 
 def _bring_in_line(plan: Plan, run: RunDirectory, start: Start) -> str:
-    """Supersedes what will be done again; gives the run's id.
+    """Moves rows that will be written again out of the way; gives the run's id.
 
-    The journal says so first: rows that a crash leaves behind it are moved by the next start.
+    The journal is marked first: after a crash in between, the next start moves the rows.
     """
     if isinstance(start, Resume):
         run.checkpoints.mark_resumed(start.batch, start.record)
@@ -202,7 +202,7 @@ def _bring_in_line(plan: Plan, run: RunDirectory, start: Start) -> str:
 
 
 def _version(record: CheckpointRecord | None) -> int:
-    """Optimizer steps behind a record's weights; other tools do not say, and with them each batch was one step."""
+    """Optimizer steps that led to a record's weights. Other tools do not record them; there each batch was one step."""
     if record is None:
         return 0
     return (record.batch or 0) if record.version is None else record.version

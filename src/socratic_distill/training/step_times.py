@@ -1,9 +1,9 @@
-"""Who waited for whom: the phases of a step in seconds, and which of them it waited for. Pure, but for the clock.
+"""The seconds of a step by phase, and which phases it waited for. Pure, except for the clock.
 
-A step lasts from the answer to the update before it to the answer to its own. Read backwards, it waited for the
-update; the update for the dialogue that was scored last; that dialogue for its scores and its turns, one after
-another; and its first turn for the weights that it was played with. Whatever of these lies within the step was
-critical: a step that is shorter without it would have been.
+A step lasts from the answer to the previous update to the answer to its own. Read backwards, it waited for the update;
+the update waited for the dialogue that was scored last; that dialogue waited for its scores and its turns, one after
+another; and its first turn waited for the weights that it was played with. Any part of this chain inside the step is
+critical: without it the step would have been shorter.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ class StepTimes:
     """When a step did what, seconds on one clock.
 
     Attributes:
-        began: the answer to the update before, or the beginning of the loop.
-        renewed: the weights behind the update before were there to play with.
-        taken: the step's last request was handed to the service.
-        answered: the service has answered it, and the last of its dialogues has ended: its rows can be written.
+        began: the answer to the previous update, or the beginning of the loop.
+        renewed: the weights of the previous update could be played with.
+        taken: the step's last request was submitted.
+        answered: the service had answered it, and the last of its dialogues had ended: its rows can be written.
     """
 
     began: float
@@ -45,15 +45,15 @@ class Stopwatch:
         self._taken: dict[int, float] = {}
 
     def renewed(self, step: int) -> None:
-        """The weights before a step are there."""
+        """Notes that the weights before a step can be played with."""
         self._renewed[step] = self._now()
 
     def taken(self, step: int) -> None:
-        """A step is handed to the service."""
+        """Notes that a step was submitted."""
         self._taken[step] = self._now()
 
     def answered(self, step: int) -> StepTimes:
-        """A step is done."""
+        """Notes that a step is done; gives its times."""
         began, now = self._began, self._now()
         self._began = now
         # Weights whose save failed may never be there.
@@ -68,15 +68,15 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
         scored: its dialogues.
 
     Returns:
-        `time/step`, seconds from the update before to this one. `time/<phase>`, seconds in which at least one
-        request of the phase was under way, in dialogues of this batch, whenever that was. `time/critical/<phase>`,
-        the share of `time/step` that it was waited for: together 1; "waiting" is for a place among
-        `max_concurrent_dialogues`, or for weights that were there before.
+        `time/step`, seconds from the previous update to this one. `time/<phase>`, seconds in which at least one
+        request of the phase was under way for dialogues of this batch, whenever that was. `time/critical/<phase>`, the
+        share of `time/step` that was spent waiting for the phase; the shares add up to 1. "waiting" is waiting for a
+        place among `max_concurrent_dialogues`, or for weights that were there before.
     """
     under_way: dict[Phase, list[Span]] = {"update": [(times.taken, times.answered)]}
     under_way["weights"] = [(times.began, times.renewed)]
-    for one in scored:
-        for phase, span in dialogue_spans(one):
+    for dialogue in scored:
+        for phase, span in dialogue_spans(dialogue):
             under_way.setdefault(phase, []).append(span)
     whole = times.answered - times.began
     critical = critical_seconds(times, scored)
@@ -89,20 +89,21 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
 
 
 def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[Phase, float]:
-    """Seconds of a step by the phase that it waited for; together they are the step."""
+    """Seconds of a step by the phase that it waited for; they add up to the step."""
     seconds: dict[Phase, float] = dict.fromkeys(get_args(Phase), 0.0)
-    last = max(scored, key=lambda one: one.span[1], default=None)
+    last = max(scored, key=lambda dialogue: dialogue.span[1], default=None)
     chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
     if last is not None and last.teacher:
-        chain += [one for one in reversed(dialogue_spans(last)) if times.began < one[1][1] <= last.span[1]]
-    # Waited for by what began when they were there, unless what it followed took longer.
-    place = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))
-    if times.renewed <= chain[place - 1][1][0]:
-        chain.insert(place, ("weights", (times.began, times.renewed)))
+        chain += [link for link in reversed(dialogue_spans(last)) if times.began < link[1][1] <= last.span[1]]
+    # The new weights belong into the chain before the first request that began after they were there, unless that
+    # request waited longer for the one before it.
+    position = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))
+    if times.renewed <= chain[position - 1][1][0]:
+        chain.insert(position, ("weights", (times.began, times.renewed)))
     now = times.answered
     for phase, (start, end) in chain:
         end = min(end, now)
-        if now <= times.began or end <= times.began:  # what is left lies before the step
+        if now <= times.began or end <= times.began:  # the rest of the chain lies before the step
             break
         seconds["waiting"] += now - end
         start = max(start, times.began)
@@ -115,8 +116,8 @@ def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict
 def span_row(times: StepTimes, scored: ScoredDialogue) -> dict[str, list[list[float]]]:
     """A dialogue's requests as `dialogues.jsonl` keeps them: `[start, end]`, seconds since the step began.
 
-    One for each turn, then one for the teacher's scores where there are any. They can be negative: what does not
-    depend on the update before may run ahead of it.
+    One for each turn, then one for the teacher's scores if there are any. They can be negative, since what does not
+    depend on the previous update may run ahead of it.
     """
     spans = [turn.span for turn in scored.dialogue.turns] + ([scored.span] if scored.teacher else [])
     return {"time/spans": [[round(at - times.began, 3) for at in span] for span in spans]}
@@ -125,11 +126,11 @@ def span_row(times: StepTimes, scored: ScoredDialogue) -> dict[str, list[list[fl
 def dialogue_spans(scored: ScoredDialogue) -> list[tuple[Phase, Span]]:
     """The requests of a dialogue in order, by phase, seconds."""
     spans: list[tuple[Phase, Span]] = []
-    for place, turn in enumerate(scored.dialogue.turns):
-        spans.append(("opening" if place == 0 else turn.role, turn.span))
+    for i, turn in enumerate(scored.dialogue.turns):
+        spans.append(("opening" if i == 0 else turn.role, turn.span))
     if scored.teacher:
         spans.append(("teacher", scored.span))
-    return sorted(spans, key=lambda one: one[1])
+    return sorted(spans, key=lambda entry: entry[1])
 
 
 def _covered(spans: Iterable[Span]) -> float:

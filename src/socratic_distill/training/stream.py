@@ -1,10 +1,10 @@
 """Which dialogues run ahead of the learner, and how stale they may be.
 
-Batch s may be played once weights of batch s - max_staleness are there, and each turn uses the newest ones: no
-token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not wait
-for it: the students' openings of the next batch are sampled while the current one trains, a dialogue is scored when
-the tutor has had its last turn, and the student's answer to that turn is waited for only when its row is written,
-unless a reward depends on it. Recorded dialogues are scored when their batch may begin.
+Batch s may be played once the weights of batch s - max_staleness are there, and each turn uses the newest weights.
+So no token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not
+wait for it: the students' openings of the next batch are sampled while the current one trains; a dialogue is scored
+after the tutor's last turn; and the student's answer to that turn is awaited only when its row is written, unless a
+reward depends on it. Recorded dialogues are scored when their batch may begin.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class _Batch:
     Attributes:
         may_open: set once its openings may be sampled.
         may_begin: set once its tutor's weights are there.
-        scored: of each group, of each dialogue, the scores, to train on.
+        scored: by group and dialogue, the scores to train on.
         groups: the groups' tasks, with the dialogues as they ended.
     """
 
@@ -75,28 +75,28 @@ class Stream:
         self.in_flight = 0
 
     def renew(self, cast: Cast, step: int) -> None:
-        """The tutor's weights before batch `step` are there: they play from now on, and more batches may begin."""
+        """Plays with the weights before batch `step` from now on; more batches may begin."""
         self._cast = cast
         self.open(step)
         for ahead in self._ahead(step):
             self._batch(ahead).may_begin.set()
 
     def open(self, step: int) -> None:
-        """Has the openings sampled of the batches that the weights before batch `step` play; they need no tutor."""
+        """Samples the openings of the batches that the weights before batch `step` will play; they need no tutor."""
         for ahead in self._ahead(step):
             self._batch(ahead).may_open.set()
 
     async def minibatches(self, step: int, groups: int) -> AsyncIterator[list[list[ScoredDialogue]]]:
-        """The scored groups of a batch, in fixed runs of them, each as soon as it and those before are."""
+        """The scored groups of a batch in order, `groups` at a time, as soon as they and all before are scored."""
         waiting = self._batch(step).scored
         for first in range(0, len(waiting), groups):
-            yield [[await one for one in group] for group in waiting[first : first + groups]]
+            yield [[await scored for scored in group] for group in waiting[first : first + groups]]
 
     async def ended(self, step: int) -> list[ScoredDialogue]:
-        """The dialogues of a batch as they ended; the batch is forgotten."""
+        """Waits for the dialogues of a batch to end, and forgets the batch."""
         groups = await asyncio.gather(*self._batch(step).groups)
         del self._batches[step]
-        scored = [one for group in groups for one in group]
+        scored = [dialogue for group in groups for dialogue in group]
         self._ended = (step, len(scored))
         return scored
 
@@ -105,12 +105,12 @@ class Stream:
         if step == self._ended[0]:
             return self._ended[1], self._ended[1]
         batch = self._batches.get(step)
-        futures = [one for group in batch.scored for one in group] if batch else []
-        return sum(one.done() for one in futures), len(futures)
+        futures = [future for group in batch.scored for future in group] if batch else []
+        return sum(future.done() for future in futures), len(futures)
 
     @asynccontextmanager
     async def _place(self, dialogues: int = 1) -> AsyncIterator[None]:
-        """A place among those under way; a group opens in a single one."""
+        """Takes one of the places for dialogues under way; a group opens in a single place."""
         async with self._places:
             self.in_flight += dialogues
             try:
@@ -119,7 +119,7 @@ class Stream:
                 self.in_flight -= dialogues
 
     def close(self, step: int = 0) -> None:
-        """Drops the dialogues in play of a batch and all behind it; they are not played again."""
+        """Drops the dialogues of a batch and of all later ones; they are not played again."""
         self._total = min(self._total, step)
         for ahead in [ahead for ahead in self._batches if ahead >= step]:
             for task in self._batches.pop(ahead).groups:
@@ -129,7 +129,7 @@ class Stream:
         return range(step, min(step + self._config.max_staleness + 1, self._total))
 
     def _batch(self, step: int) -> _Batch:
-        """The batch, made now if it was not yet, to wait for its events."""
+        """The batch; made now if it did not exist, to wait for its events."""
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
             for group in self._groups(step):
@@ -164,34 +164,34 @@ class Stream:
                 opened = await open_group(group, self._openers)
             await batch.may_begin.wait()
             return await gather_all(map(self._play, opened, scored))
-        except BaseException as error:  # a cancelled request too: whoever waits for the scores must not wait for ever
-            for one in scored:
-                if not one.done():
-                    one.set_exception(error)
+        except BaseException as error:  # also a cancelled request: whoever waits for the scores must not wait for ever
+            for future in scored:
+                if not future.done():
+                    future.set_exception(error)
             raise
 
     async def _play(self, dialogue: Dialogue, scored: "asyncio.Future[ScoredDialogue]") -> ScoredDialogue:
         async with self._place():
             begun = self._newest_cast()
-            # Away from temperature 1 the tutor scores its tokens again, which takes one tutor for all turns.
+            # At another temperature than 1 the tutor scores its tokens again, which needs one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
             if self._reward is not None:
                 played = await answer_or_fail(played, begun)
-            one = self._rewarded(await score_or_fail(played, begun, self._scorer))
-            scored.set_result(one)
-            return replace(one, dialogue=await answer_last(one.dialogue, begun))
+            rewarded = self._rewarded(await score_or_fail(played, begun, self._scorer))
+            scored.set_result(rewarded)
+            return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, begun))
 
     async def _replay(
         self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
     ) -> ScoredDialogue:
         async with self._place():
             cast = self._newest_cast()
-            one = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
-            scored.set_result(one)
-            return one
+            result = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
+            scored.set_result(result)
+            return result
 
     def _rewarded(self, scored: ScoredDialogue) -> ScoredDialogue:
-        """The dialogue with what it is worth; one that its reward fails on has failed."""
+        """The dialogue with its reward; it counts as failed if the reward function fails on it."""
         if self._reward is None or scored.dialogue.ending == "failed":
             return scored
         try:

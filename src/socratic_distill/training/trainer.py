@@ -1,7 +1,7 @@
-"""`train()`: from a config to a run that is complete.
+"""`train()`: from a config to a complete run.
 
-What the run is to do is settled, its service opened, and its batches run in `loop.py`, again from the newest state
-where the clients are lost. How a run gets its clients and its place to start is in `session.py`.
+It settles what the run does and opens its service; `session` opens the clients, and `loop` runs the steps. When the
+service loses the clients, both start again from the newest state.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
 from socratic_distill.training.evaluations import Evaluations
 from socratic_distill.training.loop import Loop
-from socratic_distill.training.preflight import Listing
+from socratic_distill.training.preflight import AllProblems
 from socratic_distill.training.recovery import Recoveries
 from socratic_distill.training.session import open_session
 
@@ -58,25 +58,25 @@ class TrainResult:
 
 
 def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) -> None:
-    """Says what a run will cost, where its prices are known, and where its limit will stop it."""
+    """Says what a run will cost, if its prices are known, and at which step its limit will stop it."""
     if budget.tariff is None or not budget.tariff.is_complete:
         return
-    found, limit = estimate_of(plan, run, budget), plan.config.max_cost_usd
-    usd = found.usd or 0.0
-    told = f"estimated cost {usd:.4g} USD for {found.steps} steps and {found.evaluations} evaluations"
-    if found.spent_usd:
-        told += f", beside {found.spent_usd:.4g} USD so far"
-    audience.say(f"{plan.config.log_path}: {told} (averages: {found.basis}; prices: {found.prices})")
-    if limit is not None and usd and found.spent_usd + usd > limit:
-        share = max(0.0, (limit - found.spent_usd) / usd)
-        audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * found.steps)} more steps")
+    estimate, limit = estimate_of(plan, run, budget), plan.config.max_cost_usd
+    usd = estimate.usd or 0.0
+    message = f"estimated cost {usd:.4g} USD for {estimate.steps} steps and {estimate.evaluations} evaluations"
+    if estimate.spent_usd:
+        message += f", in addition to {estimate.spent_usd:.4g} USD so far"
+    audience.say(f"{plan.config.log_path}: {message} (averages: {estimate.basis}; prices: {estimate.prices})")
+    if limit is not None and usd and estimate.spent_usd + usd > limit:
+        share = max(0.0, (limit - estimate.spent_usd) / usd)
+        audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * estimate.steps)} more steps")
 
 
 def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
     """Trains the tutor, or resumes a run, until its last step.
 
-    In the main thread, the first SIGINT or SIGTERM lets the training step in progress end, drops unfinished
-    dialogues and saves a state; the second one stops at once.
+    In the main thread, the first SIGINT or SIGTERM lets the training step under way end, drops unfinished dialogues and
+    saves a state. The second one stops at once.
 
     Args:
         config: what to do; see `build_socratic_config`.
@@ -97,23 +97,23 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
 async def train_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
     """The same as `train`, on the asyncio loop that it is awaited on.
 
-    It touches no signal handler: a cancellation does what the first signal does in `train`, and is then raised
+    It installs no signal handlers. A cancellation does what the first signal does in `train`, and is then raised
     again; a second one stops at once.
 
     Raises:
-        PreflightError: several problems keep the run from starting; where it is one alone, that is raised.
+        PreflightError: several problems keep the run from starting; a single problem is raised as itself.
         ModelNotOffered: the service does not offer a model.
-        StartError: `log_path` and `load_checkpoint_path` do not say what to begin from, or the config means
+        StartError: `log_path` and `load_checkpoint_path` do not say what to start from, or the config is that of
             another run.
         SeedError: the seeds cannot be read.
         RunLocked: another process writes to `log_path`, or may, since its lock file was deleted.
-        CostLimitReached: one more step would take the run beyond `config.max_cost_usd`.
+        CostLimitReached: one more step would exceed `config.max_cost_usd`.
         RolloutError: too many dialogues of a batch failed.
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
         StorageError: the run directory cannot be written.
     """
-    listing = Listing(config, service_client, rest_client)
-    async with listing.listed():
+    problems = AllProblems(config, service_client, rest_client)
+    async with problems.reported():
         check_directory(config.log_path)
         check_storage(config)
     async with (
@@ -122,20 +122,20 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
         Watch(config.answer_timeout_seconds, audience.say) as watch,
     ):
         recoveries = Recoveries(config.max_recoveries, audience, run.has_state)
-        async with listing.listed():
-            plan, service = await _prepare(config, run, lambda: listing.connect(watch), recoveries)
+        async with problems.reported():
+            plan, service = await _prepare(config, run, lambda: problems.connect(watch), recoveries)
             budget = Budget(plan.config, run.path)
         with closing(Evaluations(plan, run, audience, budget)) as evaluations:
             result = _already_complete(plan, run, audience)
             if result is None or not evaluations.is_complete:
-                service = run.guarded(service or await listing.connect(watch))
+                service = run.guarded(service or await problems.connect(watch))
                 if result is None:
                     announce(plan, run, budget, audience)
                     failed_saves: Counter[What] = Counter()
 
                     async def attempt() -> TrainResult:
-                        """Opens the run's clients where it stands, and trains until it is done or they are lost."""
-                        async with listing.listed():
+                        """Opens the run's clients at its newest state, and trains until it is done or they are lost."""
+                        async with problems.reported():
                             session = await open_session(plan, run, service, evaluations, audience, failed_saves)
                         _begin(audience, run, session.began)
                         loop = Loop(session, plan, run, audience, recoveries, budget)
@@ -157,11 +157,11 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
 async def _prepare(
     config: SocraticConfig, run: RunDirectory, connect: Callable[[], Awaitable[Service]], recoveries: Recoveries
 ) -> tuple[Plan, Service | None]:
-    """What is to be done, and the service that it is done on; no service where nothing is left to do."""
+    """What to do, and the service to do it on; no service if nothing is left to do."""
     plan = read_plan(config, run)
     if final_of(plan, run) is not None:
         return plan, None
-    load_rewards(config)  # a function that cannot be called is refused before anything is paid
+    load_rewards(config)  # a reward function that cannot be called is refused before anything is paid
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
 
@@ -171,7 +171,7 @@ def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
 
 
 async def _report(log_path: str, run: RunDirectory, display: Display) -> None:
-    """Writes the run's report; one that fails does not make a run of weeks fail at its end."""
+    """Writes the run's report. A failing report must not make a run of weeks fail at its end."""
     from socratic_distill.outputs.report import write_report
 
     try:
@@ -192,8 +192,8 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
 
 
 def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
-    """The last state and sampler weights of a run that is complete; None where there is something to do."""
+    """The final state and sampler weights of a complete run; None if there is something left to do."""
     try:
         return finished(plan, run, decide(plan, run))
-    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; it is asked before the start
+    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; the start asks it
         return None

@@ -135,6 +135,6 @@ def test_what_new_clients_may_mend_is_tried_without_a_state_too(listener, error)
     recoveries = Recoveries(2, listener, lambda: False)
     recoveries.count(error)
     recoveries.count(error)
-    assert all("beginning anew, with no state saved yet" in told for told in listener.told)
+    assert all("starting again, with no state saved yet" in told for told in listener.told)
     with pytest.raises(TrainingError):
         recoveries.count(error)
