@@ -97,6 +97,7 @@ if TYPE_CHECKING:
         export_csv as export_csv,
         export_dataset as export_dataset,
         export_messages as export_messages,
+        export_trace as export_trace,
     )
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
@@ -152,7 +153,7 @@ _NAMES = {
     "evaluation": (
         "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"
     ),
-    "outputs.exports": "Choice Exported export_csv export_dataset export_messages",
+    "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.merged": "export_merged",
     "outputs.report": "write_report",
     "run.checkpoints": "CheckpointManager load_checkpoints",

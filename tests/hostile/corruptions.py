@@ -24,7 +24,7 @@ _FEATURES = "features.json"
 _OTHERS = (
     "evaluations", "local", ".lock", ".lock.json", ".lock.json.partial", "report.html", "report.html.partial",
     "run.json.partial", "checkpoints.jsonl.partial", "checkpoints.jsonl.damaged", "features.json.partial",
-    "metrics.superseded.jsonl", "timeline-000003.svg.partial",
+    "metrics.superseded.jsonl",
 )  # fmt: skip
 # Text in place of a value that the standard library does not write.
 _RAW = "\ue000raw:{}\ue001"

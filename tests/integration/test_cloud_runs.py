@@ -180,19 +180,17 @@ def test_everything_that_reads_a_run_reads_one_in_a_store(make_config, url, tmp_
     assert export_csv(url, tmp_path / "metrics.csv") == 6
     assert export_messages(url, tmp_path / "messages.jsonl").written > 0
     assert export_dataset(url, tmp_path / "dataset").written > 0
-    for command in (["checkpoints", url], ["timeline", url, "--out", str(tmp_path / "step.svg")]):
+    for command in (["checkpoints", url], ["export", url, "--trace", str(tmp_path / "trace.json")]):
         assert main(command) == 0
     assert f"{url}, begun from a fresh LoRA" in capsys.readouterr().out
 
 
-def test_what_would_write_into_a_store_is_refused(make_config, url, capsys):
+def test_what_would_write_into_a_store_is_refused(make_config, url):
     trained(make_config(log_path=url, max_steps=2))
     with pytest.raises(ConfigError, match="where only its run writes; give out"):
         write_report(url)
     with pytest.raises(StorageError, match="Only its run writes it"):
         CheckpointManager(url).append(CheckpointRecord(name="mine"))
-    assert main(["timeline", url]) == 1
-    assert "give --out" in capsys.readouterr().err
 
 
 def test_run_begins_from_a_state_of_a_run_in_a_store(make_config, url):

@@ -99,8 +99,9 @@ def test_config_beside_a_cookbooks_journal_is_kept(cookbooks, make_config, capsy
 
 @pytest.mark.parametrize(
     "command",
-    [["cost", "--allow-files"], ["checkpoints"], ["report"], ["timeline"], ["export", "--csv", "out.csv"],
-     ["export", "--messages", "out.jsonl", "--system-prompt"], ["export", "--dataset", "out"]],
+    [["cost", "--allow-files"], ["checkpoints"], ["report"], ["export", "--csv", "out.csv"],
+     ["export", "--trace", "out.json"], ["export", "--dataset", "out"],
+     ["export", "--messages", "out.jsonl", "--system-prompt"]],
     ids=lambda command: "-".join(command),
 )  # fmt: skip
 def test_every_command_reads_the_config_beside_another_tools(cookbooks, make_config, command, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ for run in sorted(work.glob("*run*")):
     for arguments in (
         ["check", run], ["chat", run], ["evaluate", run], ["report", run], ["checkpoints", run],
         ["checkpoints", run, "--json"], ["checkpoints", run, "prune", "--yes"], ["checkpoints", run, "rebuild"],
-        ["cost", run], ["timeline", run], ["export", run, "--csv", f"{out}.csv"],
+        ["cost", run], ["export", run, "--trace", f"{out}.json"], ["export", run, "--csv", f"{out}.csv"],
         ["export", run, "--messages", f"{out}.jsonl"], ["export", run, "--dataset", f"{out} {run.name}"],
         ["export", run, "--merge", f"{out} merged"], ["export", hostile], ["--traceback", "cost", hostile],
         ["evaluate", run, "--seeds", hostile], ["report", hostile],

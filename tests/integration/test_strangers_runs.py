@@ -26,7 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "messages": ["export", "RUN", "--messages", "OUT"],
     "prompts": ["export", "RUN", "--messages", "OUT", "--system-prompt"],
     "merge": ["export", "RUN", "--merge", "OUT"],
-    "timeline": ["timeline", "RUN"],
+    "trace": ["export", "RUN", "--trace", "OUT"],
     "cost": ["cost", "RUN"],
     "cost of a file": ["cost", "RUN/config.json"],
     "chat": ["chat", "RUN"],

@@ -22,7 +22,7 @@ _OPTIONS = {
     "allow_files": ("merge", "messages", "dataset"),
     "solved": ("messages", "dataset"),
     "not_told": ("messages", "dataset"),
-    "steps": ("messages", "dataset"),
+    "steps": ("messages", "dataset", "trace"),
     "system_prompt": ("messages", "dataset"),
     "tokens": ("dataset",),
 }
@@ -45,6 +45,12 @@ def add_parser(commands: "Commands") -> None:
         "--dataset", type=given_file, metavar="DIR", help="dialogues as a Hugging Face datasets folder"
     )
     outputs.add_argument("--csv", type=given_file, metavar="FILE", help="metrics.jsonl as a table")
+    outputs.add_argument(
+        "--trace", type=given_file, metavar="FILE", help="when each request was under way, for ui.perfetto.dev"
+    )
+    parser.add_argument(
+        "--steps", type=_steps, metavar="A:B", help="not with --merge and --csv: only steps from A on and before B"
+    )
     merging = parser.add_argument_group("with --merge")
     merging.add_argument(
         "--dtype",
@@ -56,7 +62,6 @@ def add_parser(commands: "Commands") -> None:
     talks.add_argument(
         "--not-told", action="store_true", default=None, help="only what holds the answer in no tutor turn"
     )
-    talks.add_argument("--steps", type=_steps, metavar="A:B", help="only steps from A on and before B; both may lack")
     talks.add_argument(
         "--system-prompt", action="store_true", default=None, help="begin with the tutor's prompt and the problem"
     )
@@ -69,12 +74,15 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Writes the one output that was asked for."""
-    output = next(name for name in ("merge", "messages", "dataset", "csv") if getattr(parsed, name) is not None)
+    write = {"merge": _merge, "messages": _messages, "dataset": _dataset, "csv": _csv, "trace": _trace}
+    output = next(name for name in write if getattr(parsed, name) is not None)
     for option, outputs in _OPTIONS.items():
         if getattr(parsed, option) is not None and output not in outputs:
             flag = option.replace("_", "-")
-            parsed.usage_error(f"--{flag} goes with {' and '.join(f'--{one}' for one in outputs)}, not with --{output}")
-    {"merge": _merge, "messages": _messages, "dataset": _dataset, "csv": _csv}[output](parsed)
+            parsed.usage_error(
+                f"--{flag} goes with {' or '.join(f'--{name}' for name in outputs)}, not with --{output}"
+            )
+    write[output](parsed)
     return 0
 
 
@@ -105,6 +113,14 @@ def _csv(parsed: argparse.Namespace) -> None:
     from socratic_distill.outputs.exports import export_csv
 
     show(f"{export_csv(parsed.source, parsed.csv)} steps are in {parsed.csv}")
+
+
+def _trace(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports import export_trace
+
+    first, stop = parsed.steps or (0, None)
+    count = export_trace(parsed.source, parsed.trace, first, stop)
+    show(f"{count} steps are in {parsed.trace}; open it in ui.perfetto.dev or chrome://tracing")
 
 
 def _choice(parsed: argparse.Namespace) -> "Choice":

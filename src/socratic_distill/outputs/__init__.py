@@ -7,5 +7,4 @@
 | `trackers` | wandb, trackio, tensorboard |
 | `report` | the report, one HTML file |
 | `exports` | dialogues and merged weights in other formats |
-| `gantt` | a step's timeline as SVG |
 """
