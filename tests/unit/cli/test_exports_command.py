@@ -102,10 +102,10 @@ def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
     [
         ([], "one of the arguments --merge --messages --dataset --csv --trace is required"),
         (["--csv", "a", "--messages", "b"], "not allowed with argument"),
-        (["--csv", "a", "--solved"], "--solved goes with --messages and --dataset, not with --csv"),
+        (["--csv", "a", "--solved"], "--solved goes with --messages or --dataset, not with --csv"),
         (["--csv", "a", "--steps", ":2"], "--steps goes with --messages or --dataset or --trace, not with --csv"),
-        (["--merge", "a", "--not-told"], "--not-told goes with --messages and --dataset, not with --merge"),
-        (["--merge", "a", "--system-prompt"], "--system-prompt goes with --messages and --dataset, not with --merge"),
+        (["--merge", "a", "--not-told"], "--not-told goes with --messages or --dataset, not with --merge"),
+        (["--merge", "a", "--system-prompt"], "--system-prompt goes with --messages or --dataset, not with --merge"),
         (["--messages", "a", "--tokens"], "--tokens goes with --dataset, not with --messages"),
         (["--messages", "a", "--dtype", "auto"], "--dtype goes with --merge, not with --messages"),
         (["--dataset", "a", "--allow-code"], "--allow-code goes with --merge, not with --dataset"),
