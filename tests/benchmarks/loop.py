@@ -22,11 +22,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import critical_path
 from tables import publish, table
 from workload import ROLES, Figures, MeteredService, make_config, measure
 
 from socratic_distill import train_async
-from socratic_distill.testing import FakeRestClient, Latency, VirtualServiceClient, critical_path, run_virtual
+from socratic_distill.testing import FakeRestClient, Latency, VirtualServiceClient, run_virtual
 
 # The cookbook comes first, with and without the student's answer to the last turn, as what the others are set against.
 CONTENDERS = (

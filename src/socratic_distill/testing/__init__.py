@@ -24,7 +24,6 @@ hosted service's time to answer, on the virtual clock of `run_virtual`.
 | `sampling`, `questions` | replies and scores |
 | `selfhosted` | a service that differs as other servers do |
 | `clock`, `latency`, `virtual`, `scripted` | a service that takes its time, on a virtual clock |
-| `critical_path` | which calls a run waited for |
 """
 
 from socratic_distill.in_process import status_error

@@ -82,7 +82,7 @@ class VirtualServiceClient(FakeServiceClient):
 
         Args:
             latency: how long calls take.
-            keep_tokens: whether the ledger keeps prompts and replies, for `critical_path`.
+            keep_tokens: whether the ledger keeps prompts and replies.
             **options: as `FakeServiceClient`'s.
         """
         super().__init__(**options)

@@ -1,48 +1,10 @@
-"""When to save training states: pure objects that are asked after every batch."""
+"""When to save training states. Pure; asked after every batch."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.service.connect import COMPLETE
-
-
-class SavePolicy(Protocol):
-    """Decides whether a save is due; one method, since every policy needs the same two facts."""
-
-    def is_due(self, batch: int, seconds: float) -> bool:
-        """Whether to save before `batch`, `seconds` after the last save of this kind or the start."""
-        ...
-
-
-@dataclass(frozen=True)
-class EveryBatches:
-    """Due before every `count`-th batch."""
-
-    count: int
-
-    def is_due(self, batch: int, seconds: float) -> bool:  # noqa: D102
-        return batch % self.count == 0
-
-
-@dataclass(frozen=True)
-class EverySeconds:
-    """Due once `interval` seconds have gone by."""
-
-    interval: float
-
-    def is_due(self, batch: int, seconds: float) -> bool:  # noqa: D102
-        return seconds >= self.interval
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    """Due where one of several is; never, where there are none."""
-
-    policies: tuple[SavePolicy, ...] = ()
-
-    def is_due(self, batch: int, seconds: float) -> bool:  # noqa: D102
-        return any(policy.is_due(batch, seconds) for policy in self.policies)
 
 
 @dataclass(frozen=True)
@@ -50,43 +12,41 @@ class SavePlan:
     """Which state to save when, and for how long.
 
     Attributes:
-        periodic: when states are kept.
-        rolling: when a cheap resume point replaces the one before it.
+        every: batches between periodic states, which are kept; None for none by number.
+        every_seconds: seconds between periodic states; None for none by time.
+        rolling_every: batches between rolling states, each of which replaces the one before; None for none.
         ttl_seconds: by kind of save, how long the service is asked to keep it; None is for ever.
-        is_kept_to: whether it is known to do so. Where it is not, a record says nothing of an end, and the service
-            is asked whether it still has a state.
+        is_kept_to: whether it is known to do so. If not, records name no end, and the service is asked whether it
+            still has a state.
     """
 
-    periodic: SavePolicy
-    rolling: SavePolicy
+    every: int | None
+    every_seconds: float | None
+    rolling_every: int | None
     ttl_seconds: dict[str, int | None]
     is_kept_to: bool = True
+
+    @classmethod
+    def of(cls, config: SocraticConfig) -> "SavePlan":
+        """The plan of a config."""
+        lifetimes = {
+            "sampler": config.sampler_ttl_seconds,
+            "periodic": config.periodic_ttl_seconds,
+            "interrupted": config.periodic_ttl_seconds,
+            "rolling": config.rolling_ttl_seconds,
+            "final": None,
+        }
+        every = (config.save_every, config.save_every_seconds, config.rolling_save_every)
+        return cls(*every, lifetimes, is_kept_to=config.base_url in COMPLETE)
 
     def due(self, batch: int, seconds: float) -> Literal["periodic", "rolling"] | None:
         """The kind of state to save before a batch; a periodic one serves as the rolling one too.
 
         Args:
-            batch: the next batch to run.
+            batch: the next batch to run. Its number alone counts, so that a resumed run keeps the rhythm.
             seconds: since the last periodic state, or the start.
         """
-        if self.periodic.is_due(batch, seconds):
+        is_late = self.every_seconds is not None and seconds >= self.every_seconds
+        if is_late or (self.every is not None and batch % self.every == 0):
             return "periodic"
-        return "rolling" if self.rolling.is_due(batch, seconds) else None
-
-
-def save_plan(config: SocraticConfig) -> SavePlan:
-    """The plan that a config asks for."""
-    periodic: list[SavePolicy] = []
-    if config.save_every is not None:
-        periodic.append(EveryBatches(config.save_every))
-    if config.save_every_seconds is not None:
-        periodic.append(EverySeconds(config.save_every_seconds))
-    rolling = (EveryBatches(config.rolling_save_every),) if config.rolling_save_every is not None else ()
-    lifetimes = {
-        "sampler": config.sampler_ttl_seconds,
-        "periodic": config.periodic_ttl_seconds,
-        "interrupted": config.periodic_ttl_seconds,
-        "rolling": config.rolling_ttl_seconds,
-        "final": None,
-    }
-    return SavePlan(AnyOf(tuple(periodic)), AnyOf(rolling), lifetimes, is_kept_to=config.base_url in COMPLETE)
+        return "rolling" if self.rolling_every is not None and batch % self.rolling_every == 0 else None

@@ -25,7 +25,7 @@ from socratic_distill.training.evaluations import Evaluations
 from socratic_distill.training.learner import Learner
 from socratic_distill.training.older_samplers import check_older_samplers
 from socratic_distill.training.opening import open_training_client, restore_tutors
-from socratic_distill.training.save_plan import save_plan
+from socratic_distill.training.save_plan import SavePlan
 from socratic_distill.training.saver import SaveFacts, Saver
 from socratic_distill.training.server_features import check_features
 
@@ -156,7 +156,7 @@ async def open_session(
         training,
         run.checkpoints,
         service.rest,
-        save_plan(config),
+        SavePlan.of(config),
         facts,
         config.max_failed_saves,
         failed_saves,

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.benchmarks.critical_path import observed, on_policy, training_cycle
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
 from socratic_distill import train_async
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
-from socratic_distill.testing.critical_path import observed, on_policy, training_cycle
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
 
