@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name
@@ -18,6 +17,7 @@ from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
+from socratic_distill.service.interface import SamplingClient, TrainingClient
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,16 @@ class Stage:
         return self._tutor_renderer.codec.pieces(tokens)
 
     @property
-    def client(self) -> Any:
+    def client(self) -> SamplingClient:
         """A sampling client on the run's service."""
+        assert self._student.client is not None
         return self._student.client
 
-    def cast(self, tutor_client: Any, version: int, wanted: Wanted | None = None) -> Cast:
+    def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:
         """The cast of a batch, with the tutor that this sampling client samples from.
 
         Args:
-            tutor_client: its client.
+            tutor_client: its client; None where the tutor is not asked to speak.
             version: optimizer steps behind its weights.
             wanted: what is to be known of the tokens that it samples. None: what the objective wants.
         """
@@ -83,7 +84,9 @@ class Stage:
         )
 
 
-async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any, seeds: Sequence[Seed]) -> Stage:
+async def open_stage(
+    config: SocraticConfig, service: Service, tutor_client: TrainingClient | SamplingClient, seeds: Sequence[Seed]
+) -> Stage:
     """Opens student and teachers, and refuses models and prompts that cannot work together.
 
     Args:
@@ -121,7 +124,9 @@ async def open_stage(config: SocraticConfig, service: Service, tutor_client: Any
     return Stage(config, panel, speaker, tutor_renderer, prompts, max_context)
 
 
-async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:
+async def _open_teacher(
+    plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
+) -> Member:
     """A teacher, with a client of its own unless it scores with the tutor's weights."""
     client, model = None, {"base_model": plan.model_name}
     if plan.checkpoint_path is not None:
@@ -141,7 +146,9 @@ class _Codecs:
         self._memory = 3 * config.max_concurrent_dialogues * (config.max_turns + 1)
         self._codecs: dict[int, Codec] = {}
 
-    async def renderer(self, client: Any, model_name: str, enable_thinking: bool) -> Renderer:
+    async def renderer(
+        self, client: TrainingClient | SamplingClient, model_name: str, enable_thinking: bool
+    ) -> Renderer:
         tokenizer = await get_tokenizer(client)
         codec = self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
         return Renderer(codec, model_name, enable_thinking, self._config.system_role)

@@ -16,6 +16,7 @@ from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.service.connect import COMPLETE
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import PassCall, ServiceClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.server_features import REMEMBERED, recall, remember
 
@@ -32,7 +33,7 @@ _LEARNING_RATE = 0.01
 _TTL_SECONDS = 3600
 
 
-async def check_older_samplers(config: "SocraticConfig", client: Any, directory: Path) -> bool:
+async def check_older_samplers(config: "SocraticConfig", client: ServiceClient, directory: Path) -> bool:
     """Whether evaluations may play with weights that training has left behind.
 
     Sends nothing where the run never samples from such weights or the server is a known one, and else, unless
@@ -78,7 +79,7 @@ def _reasons(config: "SocraticConfig") -> list[str]:
     return ahead + ([f"a teacher that lags {lag} steps"] if lag > 1 else [])
 
 
-async def _stay(client: Any, model: str, rank: int) -> bool:
+async def _stay(client: ServiceClient, model: str, rank: int) -> bool:
     """Whether who samples from what a training client was a step ago gets just that, and leaves the client alone."""
     from tinker import AdamParams, ModelInput, SamplingParams
 
@@ -100,7 +101,7 @@ def _is_nearer(found: Any, one: Any, other: Any) -> bool:
     return bool(np.abs(found - one).max() <= np.abs(found - other).max())
 
 
-async def _pass(call: Any) -> Any:
+async def _pass(call: PassCall) -> Any:
     """The log-probabilities of the tokens behind the first, nats, `[3]`."""
     from tinker import Datum, ModelInput, TensorData
 

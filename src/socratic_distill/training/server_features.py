@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from socratic_distill.config.objectives import Feature, divergences
 from socratic_distill.errors import StorageError, UnsupportedFeature
@@ -11,9 +11,12 @@ from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import read_object
 from socratic_distill.service.connect import COMPLETE
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import SamplingClient
 from socratic_distill.text import get_logger
 
 if TYPE_CHECKING:
+    from tinker import SampleResponse
+
     from socratic_distill.config.config import SocraticConfig
 
 _log = get_logger(__name__)
@@ -78,7 +81,7 @@ def needed_features(config: "SocraticConfig") -> frozenset[Feature]:
     return frozenset(feature for needs in _needs(config).values() for feature in needs)
 
 
-async def check_features(config: "SocraticConfig", client: Any, directory: Path) -> None:
+async def check_features(config: "SocraticConfig", client: SamplingClient, directory: Path) -> None:
     """Returns if the server has what the objectives need.
 
     Sends nothing where they need nothing or the server is a known one, and else one request for each feature that
@@ -124,7 +127,7 @@ def _needs_of(kind: str, played: bool) -> frozenset[Feature]:
     return _NEEDS[kind] | _THE_TUTORS_TOP if played and kind in _NEED_THE_TUTORS_TOP else _NEEDS[kind]
 
 
-async def _probe(client: Any, feature: Feature) -> bool:
+async def _probe(client: SamplingClient, feature: Feature) -> bool:
     """Whether the server answers a small request with what the feature gives."""
     try:
         response = await _ask(client, feature)
@@ -145,7 +148,7 @@ def _is_refusal(error: Exception, feature: Feature) -> bool:
     return status in _REFUSALS or (status is None and feature in str(error))
 
 
-async def _ask(client: Any, feature: Feature) -> Any:
+async def _ask(client: SamplingClient, feature: Feature) -> "SampleResponse":
     from tinker import ModelInput, SamplingParams, TensorData
 
     asked: int | TensorData = 1
