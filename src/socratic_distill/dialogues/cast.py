@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -163,7 +163,7 @@ class Speaker:
         now = asyncio.get_running_loop().time
         began = now()
         # A server that lacks the feature may refuse its very name.
-        features = {"topk_sample_logprobs": self.top} if self.top else {}
+        features: dict[str, Any] = {"topk_sample_logprobs": self.top} if self.top else {}
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
         sampled, span = sum(len(one.tokens) for one in response.sequences), (began, now())
         use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)

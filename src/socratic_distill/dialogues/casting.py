@@ -47,7 +47,7 @@ class Stage:
     @property
     def client(self) -> SamplingClient:
         """A sampling client on the run's service."""
-        assert self._student.client is not None
+        assert self._student.client is not None, "the stage opened the student"
         return self._student.client
 
     def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:

@@ -31,6 +31,7 @@ from socratic_distill.distillation.soft_targets import Soft, soften, weights
 
 if TYPE_CHECKING:
     import tinker
+    from tinker.types import LossFnType
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class TrainingExample:
     """
 
     datum: "tinker.Datum"
-    loss_fn: str
+    loss_fn: "LossFnType"
     mask: Mask
     sampled: npt.NDArray[np.float32] | None
     soft: tuple[Soft, ...] = field(default=())
@@ -175,7 +176,7 @@ def _divergence_advantages(
 
 
 def _policy(
-    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: str
+    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: "LossFnType"
 ) -> TrainingExample:
     sampled = np.where(mask, spread(sequence, logprobs), 0.0)
     inputs, targets, (kept, before, values) = shift_targets(

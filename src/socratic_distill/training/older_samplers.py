@@ -92,6 +92,8 @@ async def _stay(client: ServiceClient, model: str, rank: int) -> bool:
     sampler = await client.create_sampling_client(model_path=older)
     prompt, one_token = ModelInput.from_ints(list(_TOKENS)), SamplingParams(max_tokens=1, seed=0)
     answer = await sampler.sample(prompt, 1, one_token, include_prompt_logprobs=True)
+    if answer.prompt_logprobs is None:
+        raise ValueError("the server answered without the prompt's log-probabilities")
     scores = np.asarray(answer.prompt_logprobs[-len(first) :], np.float64)
     return _is_nearer(scores, first, stepped) and _is_nearer(await _pass(training.forward), stepped, first)
 

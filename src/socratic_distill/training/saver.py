@@ -286,6 +286,7 @@ class Saver:
         if self._rest is None:
             return
         for record in old:
+            assert record.state_path is not None, "a rolling record is of a state"
             try:
                 await self._rest.delete_checkpoint_from_tinker_path(record.state_path)
             except Exception as error:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from socratic_distill.config.objectives import Feature, divergences
 from socratic_distill.errors import StorageError, UnsupportedFeature
@@ -151,15 +151,15 @@ def _is_refusal(error: Exception, feature: Feature) -> bool:
 async def _ask(client: SamplingClient, feature: Feature) -> "SampleResponse":
     from tinker import ModelInput, SamplingParams, TensorData
 
-    asked: int | TensorData = 1
+    asked: dict[str, Any] = {feature: 1}
     if feature == "target_prompt_logprobs":  # of the last token alone, in the layout that training sends
-        asked = TensorData([_PROMPT[-1]], "int64", [len(_PROMPT) - 1, 1], [0, 0, 1], [0])
+        asked[feature] = TensorData([_PROMPT[-1]], "int64", [len(_PROMPT) - 1, 1], [0, 0, 1], [0])
     return await client.sample(
         ModelInput.from_ints(list(_PROMPT)),
         1,
         SamplingParams(max_tokens=1, seed=0),
         include_prompt_logprobs=feature != "topk_sample_logprobs",
-        **{feature: asked},
+        **asked,
     )
 
 
