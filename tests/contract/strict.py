@@ -9,10 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from tests.partial import Partial
 from tinker import APIFuture, RestClient, SamplingClient, ServiceClient, TrainingClient
 
 
-class _Strict:
+class _Strict(Partial):
     sdk: type
 
     def __init__(self, inner: Any) -> None:

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from tests.partial import Partial
+
 from socratic_distill.testing import FakeServiceClient
 
 Spoil = Callable[[Any], Any]
 
 
-class SpoilingService:
+class SpoilingService(Partial):
     """A service client whose answers to one call go through a function, from the `nth` such answer on, `times` times.
 
     Calls: "sample" (of any model, without scores of a prompt), "score" (with them), "forward", "forward_backward",

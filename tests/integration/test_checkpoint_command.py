@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -211,7 +212,7 @@ def train(server, config, steps=None, rest=False):
     faults = [] if steps is None else [Fault("optim_step", nth=steps + 1, error="submission")]
     service = FakeServiceClient(server, faults=faults)
     # Without a REST client a run leaves its old rolling states where they are.
-    clients = dict(service_client=service, rest_client=FakeRestClient(service) if rest else None)
+    clients: dict[str, Any] = dict(service_client=service, rest_client=FakeRestClient(service) if rest else None)
     if steps is None:
         assert train_run(config, **clients).status == "completed"
     else:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.contract.strict import StrictRestClient, StrictServiceClient
+from tests.partial import Partial
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
 from socratic_distill import (
@@ -47,7 +48,7 @@ def clients(server: FakeServiceClient) -> dict[str, Any]:
     }
 
 
-class Lists:
+class Lists(Partial):
     """A REST client whose service lists these models; all else is the fake's."""
 
     def __init__(self, server: FakeServiceClient, *models: SupportedModel) -> None:

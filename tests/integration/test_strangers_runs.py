@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tinker
 
 from socratic_distill import ServiceError, open_service, train
 from socratic_distill.cli import main
@@ -248,7 +249,9 @@ def test_redirect_carries_neither_key_nor_texts_elsewhere(stranger, servers, mov
     named.elsewhere, named.moves_all = other.url, moves_all
     config = load_config(stranger(base_url=named.url), base_url=named.url)
     with pytest.raises(ServiceError) as refused:
-        _ = open_service(config).client.holder
+        client = open_service(config).client
+        assert isinstance(client, tinker.ServiceClient)
+        _ = client.holder
     assert named.has_key != moves_all and not other.seen
     assert "redirects to" in str(refused.value) if moves_all else "307" in str(refused.value)
 

@@ -34,7 +34,9 @@ from socratic_distill.dialogues.rollout import play_batch
 from socratic_distill.distillation import objective, scorer as scoring
 from socratic_distill.distillation.objective import make_examples
 from socratic_distill.distillation.scoring import score_batch
+from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.tiny import HELDOUT_SEEDS, MODEL_DIR, TRAIN_SEEDS
+from socratic_distill.local.training_client import LocalTrainingClient
 from socratic_distill.service.connect import Service
 
 
@@ -133,6 +135,7 @@ async def measure_signal(config):
     opened = open_service(config)
     service = Service(opened.client, opened.rest)
     training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
+    assert isinstance(training, LocalTrainingClient)
     seeds = load_seeds(TRAIN_SEEDS, 8)
     stage = await open_stage(config, Briefing.read(config, seeds), service, training)
     cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
@@ -222,6 +225,7 @@ def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_onc
     after = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
     again = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
     assert len(after.dialogues) == 4 and after.measures == again.measures
+    assert isinstance(service.client, LocalServiceClient)
     assert list(service.client.models) == ["tiny"]
 
 

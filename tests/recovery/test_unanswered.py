@@ -109,7 +109,7 @@ def test_the_sdks_own_words_count_as_a_pause_and_a_lost_heartbeat_does_not():
         watch = Watch(limit=100.0, say=said.append)
         client = watch.watched(Silent())
         logger = logging.getLogger("tinker.lib.internal_client_holder")
-        request = client.ask()
+        request: Any = client.ask()
         for _ in range(5):
             await asyncio.sleep(60)
             logger.warning("The job is paused due to billing status. Error: 402")

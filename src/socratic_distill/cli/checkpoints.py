@@ -11,6 +11,7 @@ from socratic_distill.text import show
 
 if TYPE_CHECKING:
     from socratic_distill.cli.options import Commands
+    from socratic_distill.service.interface import RestClient
 
 
 def add_parser(commands: "Commands") -> None:
@@ -121,11 +122,13 @@ def _claim(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _open_rest(parsed: argparse.Namespace) -> object:
+def _open_rest(parsed: argparse.Namespace) -> "RestClient":
     from socratic_distill.run.directory import config_of
     from socratic_distill.service.connect import open_service
 
-    return open_service(config_of(parsed.log_path, **allowed(parsed))).rest
+    rest = open_service(config_of(parsed.log_path, **allowed(parsed))).rest
+    assert rest is not None, "only a service that a caller gave may lack one"
+    return rest
 
 
 def _agreed(question: str) -> bool:

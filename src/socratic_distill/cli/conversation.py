@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Unpack
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
@@ -21,6 +21,7 @@ from socratic_distill.run.checkpoints import load_checkpoints
 from socratic_distill.run.directory import config_of
 from socratic_distill.service.connect import connect, get_tokenizer, open_sampling_client
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import ServiceClient
 from socratic_distill.text import show, shown
 
 
@@ -28,7 +29,7 @@ def chat(
     log_path: str | os.PathLike[str],
     question: str | None = None,
     *,
-    service_client: Any = None,
+    service_client: ServiceClient | None = None,
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = show,
     **allowed: Unpack[Allowed],
@@ -73,7 +74,7 @@ def chat(
         turn += 1
 
 
-async def _open_tutor(service: Any, config: SocraticConfig, sampler_path: str) -> Speaker:
+async def _open_tutor(service: ServiceClient, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
     codec = Codec(await get_tokenizer(client))
     renderer = Renderer(codec, config.tutor_model_name, config.tutor_enable_thinking, config.system_role)

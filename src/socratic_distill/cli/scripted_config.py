@@ -13,6 +13,7 @@ from socratic_distill.config.grant import Allowed
 from socratic_distill.errors import ConfigError
 from socratic_distill.run.directory import config_in
 from socratic_distill.run.layout import config_file
+from socratic_distill.service.interface import RestClient, ServiceClient
 
 # What a script may do with a config that costs something.
 _STOPS = ("train", "train_async", "evaluate", "evaluate_async", "compare", "compare_async")
@@ -29,8 +30,8 @@ class Found:
     """
 
     config: SocraticConfig
-    service_client: Any = None
-    rest_client: Any = None
+    service_client: ServiceClient | None = None
+    rest_client: RestClient | None = None
 
 
 class _Stop(BaseException):

@@ -23,6 +23,7 @@ from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import RolloutError, TeacherError
+from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Member:
 
     name: str
     renderer: Renderer
-    client: Any | None
+    client: SamplingClient | None
     lag_steps: int | None = None
     weight: float = 1.0
 
@@ -64,13 +65,13 @@ class Panel:
     routes: Mapping[str, tuple[str, ...]]
     how: Literal["log_mean", "mixture"] | None = None
     max_staleness: int = 0
-    tutors: dict[int, Any] = field(default_factory=dict)
+    tutors: dict[int, SamplingClient] = field(default_factory=dict)
 
     def of(self, seed: Seed) -> list[Member]:
         """The teachers of a seed."""
         return [self.members[name] for name in self.routes[seed.id]]
 
-    def client(self, member: Member, step: int) -> Any:
+    def client(self, member: Member, step: int) -> SamplingClient:
         """The sampling client that a teacher scores a batch with.
 
         Where the save of the tutor's weights that a lagged one is to have failed for good, the ones before stand in.
@@ -78,8 +79,9 @@ class Panel:
         Raises:
             TeacherError: there are none.
         """
-        if member.lag_steps is None:
+        if member.client is not None:
             return member.client
+        assert member.lag_steps is not None, "a teacher has a client of its own or lags behind the tutor"
         wanted = lag_batch(step, member.lag_steps, self.max_staleness)
         found = self._newest_kept(wanted)
         if found is None:
@@ -96,7 +98,7 @@ class Panel:
             earlier for lag in self._lags for earlier in range(lag_batch(batch, lag, self.max_staleness), batch, lag)
         }
 
-    def keep_tutor(self, batch: int, client: Any, oldest: int) -> None:
+    def keep_tutor(self, batch: int, client: SamplingClient, oldest: int) -> None:
         """Keeps the tutor's weights before a batch where a lagged teacher may need them.
 
         Args:
@@ -129,7 +131,7 @@ class Speaker:
 
     Attributes:
         role: which side.
-        client: a Tinker sampling client.
+        client: a Tinker sampling client; None: this side is never asked to speak.
         renderer: messages to tokens for the client's model.
         max_tokens: longest turn, in tokens.
         temperature: sampling temperature.
@@ -139,7 +141,7 @@ class Speaker:
     """
 
     role: Role
-    client: Any
+    client: SamplingClient | None
     renderer: Renderer
     max_tokens: int
     temperature: float
@@ -151,6 +153,7 @@ class Speaker:
         """Samples `count` turns on one prompt."""
         from tinker import ModelInput, SamplingParams
 
+        assert self.client is not None, f"the {self.role} was opened without a client"
         params = SamplingParams(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -160,7 +163,7 @@ class Speaker:
         now = asyncio.get_running_loop().time
         began = now()
         # A server that lacks the feature may refuse its very name.
-        features = {"topk_sample_logprobs": self.top} if self.top else {}
+        features: dict[str, Any] = {"topk_sample_logprobs": self.top} if self.top else {}
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
         sampled, span = sum(len(one.tokens) for one in response.sequences), (began, now())
         use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)

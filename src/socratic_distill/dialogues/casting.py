@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Supervised, Wanted
@@ -16,6 +15,7 @@ from socratic_distill.dialogues.compatibility import check_same_replies, check_s
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
+from socratic_distill.service.interface import SamplingClient, TrainingClient
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,16 @@ class Stage:
         return self._tutor_renderer.codec.pieces(tokens)
 
     @property
-    def client(self) -> Any:
+    def client(self) -> SamplingClient:
         """A sampling client on the run's service."""
+        assert self._student.client is not None, "the stage opened the student"
         return self._student.client
 
-    def cast(self, tutor_client: Any, version: int, wanted: Wanted | None = None) -> Cast:
+    def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:
         """The cast of a batch, with the tutor that this sampling client samples from.
 
         Args:
-            tutor_client: its client.
+            tutor_client: its client; None where the tutor is not asked to speak.
             version: optimizer steps behind its weights.
             wanted: what is to be known of the tokens that it samples. None: what the objective wants.
         """
@@ -81,7 +82,9 @@ class Stage:
         )
 
 
-async def open_stage(config: SocraticConfig, briefing: Briefing, service: Service, tutor_client: Any) -> Stage:
+async def open_stage(
+    config: SocraticConfig, briefing: Briefing, service: Service, tutor_client: TrainingClient | SamplingClient
+) -> Stage:
     """Opens student and teachers, and refuses models and prompts that cannot work together.
 
     Args:
@@ -116,7 +119,9 @@ async def open_stage(config: SocraticConfig, briefing: Briefing, service: Servic
     return Stage(config, panel, speaker, tutor_renderer, briefing.prompts, max_context)
 
 
-async def _open_teacher(plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: Any) -> Member:
+async def _open_teacher(
+    plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
+) -> Member:
     """A teacher, with a client of its own unless it scores with the tutor's weights."""
     client, model = None, {"base_model": plan.model_name}
     if plan.checkpoint_path is not None:
@@ -136,7 +141,9 @@ class _Codecs:
         self._memory = 3 * config.max_concurrent_dialogues * (config.max_turns + 1)
         self._codecs: dict[int, Codec] = {}
 
-    async def renderer(self, client: Any, model_name: str, enable_thinking: bool) -> Renderer:
+    async def renderer(
+        self, client: TrainingClient | SamplingClient, model_name: str, enable_thinking: bool
+    ) -> Renderer:
         tokenizer = await get_tokenizer(client)
         codec = self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
         return Renderer(codec, model_name, enable_thinking, self._config.system_role)

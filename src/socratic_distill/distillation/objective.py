@@ -30,6 +30,7 @@ from socratic_distill.distillation.soft_targets import Soft, soften, weights
 
 if TYPE_CHECKING:
     import tinker
+    from tinker.types import LossFnType
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class TrainingExample:
     """
 
     datum: "tinker.Datum"
-    loss_fn: str
+    loss_fn: "LossFnType"
     mask: Mask
     sampled: npt.NDArray[np.float32] | None
     soft: tuple[Soft, ...] = field(default=())
@@ -162,7 +163,7 @@ def _divergence_advantages(
 
 
 def _policy(
-    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: str
+    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: "LossFnType"
 ) -> TrainingExample:
     sampled = np.where(mask, spread(sequence, logprobs), 0.0)
     inputs, targets, (kept, before, values) = shift_targets(

@@ -12,11 +12,12 @@ from socratic_distill.dialogues.dialogue import NOTHING_SENT, PromptUse
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence
 from socratic_distill.errors import TeacherError
 from socratic_distill.service.connect import COMPLETE
+from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.text import get_logger
 
 if TYPE_CHECKING:
-    from tinker import TensorData
+    from tinker import SampleResponse, TensorData
 
 _log = get_logger(__name__)
 
@@ -100,7 +101,7 @@ class Scorer:
         """A scorer that trusts the hosted service and the local engine, and tries any other server."""
         return cls(True if base_url in COMPLETE else None)
 
-    async def score(self, client: Any, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:
+    async def score(self, client: SamplingClient, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:
         """What a client's model says of the tokens in a sequence's spans.
 
         Raises:
@@ -119,13 +120,13 @@ class Scorer:
             ),
         )
 
-    async def _answer(self, client: Any, sequence: TokenSequence, ask: Ask) -> Any:
+    async def _answer(self, client: SamplingClient, sequence: TokenSequence, ask: Ask) -> "SampleResponse":
         async with self._first:
             if self._takes_last_n is None:
                 return await self._ask(client, sequence, ask)
         return await self._ask(client, sequence, ask)
 
-    async def _ask(self, client: Any, sequence: TokenSequence, ask: Ask) -> Any:
+    async def _ask(self, client: SamplingClient, sequence: TokenSequence, ask: Ask) -> "SampleResponse":
         """The answer, to a second request where the server does not honour the first."""
         if self._takes_last_n is not False:
             try:
@@ -142,7 +143,9 @@ class Scorer:
         return await _request(client, sequence, ask, None)
 
 
-def _request(client: Any, sequence: TokenSequence, ask: Ask, last_n: int | None) -> Awaitable[Any]:
+def _request(
+    client: SamplingClient, sequence: TokenSequence, ask: Ask, last_n: int | None
+) -> Awaitable["SampleResponse"]:
     """What `compute_logprobs` asks for too, but the answer tells what was cached."""
     from tinker import ModelInput, SamplingParams
 
@@ -196,7 +199,7 @@ def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, 
     return scores
 
 
-def _top(sequence: TokenSequence, response: Any, count: int, whose: str) -> list[Named]:
+def _top(sequence: TokenSequence, response: "SampleResponse", count: int, whose: str) -> list[Named]:
     """The likeliest tokens at the spans' places; fewer than asked for only where the vocabulary has no more."""
     rows = response.topk_prompt_logprobs
     if rows is None:
@@ -218,7 +221,7 @@ def _top(sequence: TokenSequence, response: Any, count: int, whose: str) -> list
     return found
 
 
-def _draws(sequence: TokenSequence, response: Any, whose: str) -> list[Named]:
+def _draws(sequence: TokenSequence, response: "SampleResponse", whose: str) -> list[Named]:
     drawn = response.prompt_alt_tokens
     if drawn is None:
         raise TeacherError(f"{whose}: no drawn tokens; the server may not support prompt_alt_tokens_k")
@@ -260,7 +263,7 @@ def _wanted(sequence: TokenSequence, targets: Sequence[Ids]) -> "TensorData":
     )
 
 
-def _targets(sequence: TokenSequence, response: Any, targets: Sequence[Ids], whose: str) -> list[Floats]:
+def _targets(sequence: TokenSequence, response: "SampleResponse", targets: Sequence[Ids], whose: str) -> list[Floats]:
     answer = response.target_prompt_logprobs
     if answer is None:
         raise TeacherError(f"{whose}: no scores of named tokens; the server may not support target_prompt_logprobs")

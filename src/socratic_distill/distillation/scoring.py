@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, mer
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
 from socratic_distill.errors import TrainingError
 from socratic_distill.service.failures import describe
+from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.waiting import gather_all
 
 
@@ -183,6 +183,7 @@ async def _ask_tutor(
         return Scores()
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")
     ask = Ask(top=top, draws=wanted.draws, seed=seed)
+    assert cast.tutor.client is not None, "a tutor that spoke has a client"
     found = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
     return found if is_tempered else replace(found, own=[])
 
@@ -194,7 +195,9 @@ async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: S
     return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
 
 
-async def _ask(client: Any, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask) -> Scores:
+async def _ask(
+    client: SamplingClient, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask
+) -> Scores:
     """The scores of some sequences, one request each, as one."""
     found = Scores()
     for one in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):

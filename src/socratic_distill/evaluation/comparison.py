@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name
@@ -19,6 +18,7 @@ from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluat
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.offer import settle_models
 from socratic_distill.service.waiting import run_blocking
 
@@ -29,8 +29,8 @@ def evaluate(
     sampler_path: str | None = None,
     model: str | None = None,
     seeds: Sequence[Seed] | None = None,
-    service_client: Any = None,
-    rest_client: Any = None,
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> Evaluation:
     """Plays dialogues on each seed with a tutor that is not trained, and measures it.
 
@@ -62,8 +62,8 @@ async def evaluate_async(
     sampler_path: str | None = None,
     model: str | None = None,
     seeds: Sequence[Seed] | None = None,
-    service_client: Any = None,
-    rest_client: Any = None,
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> Evaluation:
     """The same as `evaluate`, on the asyncio loop that it is awaited on."""
     if sampler_path is not None and model is not None:
@@ -79,8 +79,8 @@ def compare(
     tutors: Sequence[str],
     *,
     seeds: Sequence[Seed] | None = None,
-    service_client: Any = None,
-    rest_client: Any = None,
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
     """Measures several tutors on the same seeds, with the same student; `comparison_table` shows them side by side.
 
@@ -113,8 +113,8 @@ async def compare_async(
     tutors: Sequence[str],
     *,
     seeds: Sequence[Seed] | None = None,
-    service_client: Any = None,
-    rest_client: Any = None,
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
     """The same as `compare`, on the asyncio loop that it is awaited on."""
     if not tutors or isinstance(tutors, str) or len(set(tutors)) < len(tutors):

@@ -26,6 +26,7 @@ from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_me
 from socratic_distill.evaluation.measures import measure
 from socratic_distill.evaluation.solving import solve_measures, solve_rates
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
+from socratic_distill.service.interface import SamplingClient
 
 # Training steps count from 0; dialogues of an evaluation draw from a step of their own, the same for every tutor.
 _STEP = -1
@@ -95,7 +96,7 @@ class Candidate:
 
     name: str
     tutor: str
-    client: Any
+    client: SamplingClient | None
     teacher: str | None = None
 
 
@@ -119,7 +120,7 @@ class Evaluator:
 
     @classmethod
     async def open(
-        cls, config: SocraticConfig, briefing: Briefing, service: Service, tutor: Any, seeds: Sequence[Seed]
+        cls, config: SocraticConfig, briefing: Briefing, service: Service, tutor: SamplingClient, seeds: Sequence[Seed]
     ) -> "Evaluator":
         """Opens everyone but the tutor.
 
@@ -172,14 +173,15 @@ class Evaluator:
         )
 
     def _cast(self, candidate: Candidate) -> Cast:
-        if candidate.teacher is None:
+        if candidate.client is not None:
             return self._stage.cast(candidate.client, version=0, wanted=Wanted())
+        assert candidate.teacher is not None, "a candidate has a client of its own or is a teacher"
         member = self._stage.panel.members[candidate.teacher]
         cast = self._stage.cast(self._stage.panel.client(member, _STEP), version=0, wanted=Wanted())
         return replace(cast, tutor=replace(cast.tutor, renderer=member.renderer), tutor_as=member.name)
 
 
-async def open_base(config: SocraticConfig, service: Service, model: str | None = None) -> Any:
+async def open_base(config: SocraticConfig, service: Service, model: str | None = None) -> SamplingClient:
     """A sampling client on a base model, the tutor's unless another is named.
 
     Raises:

@@ -66,7 +66,7 @@ class Engine:
         """
         return self._scheduler.submit(Job(work=request))
 
-    def drop_with(self, client: Any, base: BaseModel, adapter: str) -> None:
+    def drop_with(self, client: object, base: BaseModel, adapter: str) -> None:
         """Frees an adapter on the worker once its client is gone.
 
         Args:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.journal import Journal
@@ -11,6 +10,7 @@ from socratic_distill.run.layout import JOURNAL, journal_file
 from socratic_distill.run.lock import RunLock
 from socratic_distill.run.orphans import rebuild_journal
 from socratic_distill.run.record import CheckpointRecord
+from socratic_distill.service.interface import RestClient
 from socratic_distill.service.waiting import run_blocking
 
 
@@ -40,7 +40,7 @@ class CheckpointManager(JournalWriter):
     directory's lock.
     """
 
-    def rebuild(self, rest_client: Any, server_runs: Sequence[str] | None = None) -> int:
+    def rebuild(self, rest_client: RestClient, server_runs: Sequence[str] | None = None) -> int:
         """Adds what the service holds of this run and the journal lacks; restores a journal that was lost.
 
         Blocks, and takes the run directory's lock.

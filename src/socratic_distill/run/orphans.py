@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from socratic_distill.errors import StartError
 from socratic_distill.files.rows import read_rows, whole
@@ -19,8 +19,12 @@ from socratic_distill.run.layout import METRICS, SERVER_RUNS
 from socratic_distill.run.record import CheckpointRecord, Kind
 from socratic_distill.run.rollback import next_step
 from socratic_distill.service.failures import failure, is_missing
+from socratic_distill.service.interface import RestClient
 from socratic_distill.service.paths import spellings
 from socratic_distill.text import get_logger
+
+if TYPE_CHECKING:
+    from tinker import Checkpoint
 
 _log = get_logger(__name__)
 
@@ -85,7 +89,7 @@ def in_lineage(began: Mapping[str, int]) -> list[ServerRun]:
     return runs[::-1]
 
 
-async def adopt_orphans(journal: JournalWriter, rest: Any, ids: Set[str]) -> list[CheckpointRecord]:
+async def adopt_orphans(journal: JournalWriter, rest: RestClient, ids: Set[str]) -> list[CheckpointRecord]:
     """Records the states that the service lists for the run's server runs and the journal lacks.
 
     Args:
@@ -103,7 +107,7 @@ async def adopt_orphans(journal: JournalWriter, rest: Any, ids: Set[str]) -> lis
     return _record_missing(journal, states, runs, next_step(directory / METRICS) or 0)
 
 
-async def rebuild_journal(journal: JournalWriter, rest: Any, server_runs: Sequence[str] | None) -> int:
+async def rebuild_journal(journal: JournalWriter, rest: RestClient, server_runs: Sequence[str] | None) -> int:
     """Records states and sampler weights that the service holds and the journal lacks; how many.
 
     Raises:
@@ -171,7 +175,7 @@ def _spellings(found: Found) -> set[str]:
     return {way for path in found.record.paths for way in spellings(path)}
 
 
-async def _list(rest: Any, server_run: str, ids: Set[str] | None) -> list[Found]:
+async def _list(rest: RestClient, server_run: str, ids: Set[str] | None) -> list[Found]:
     """The saves of a server run that are, or may be, of some runs; none where the service no longer knows it."""
     try:
         listed = await rest.list_checkpoints(server_run)
@@ -183,7 +187,7 @@ async def _list(rest: Any, server_run: str, ids: Set[str] | None) -> list[Found]
     return [one for one in found if one is not None and (ids is None or _run_id_of(one) in {None, *ids})]
 
 
-async def _page(rest: Any, ids: Set[str]) -> list[Found]:
+async def _page(rest: RestClient, ids: Set[str]) -> list[Found]:
     """All saves of the user that carry one of some runs' ids, the oldest first."""
     saved, offset = [], 0
     while True:
@@ -200,7 +204,7 @@ async def _page(rest: Any, ids: Set[str]) -> list[Found]:
     return [one for one in found if one is not None and _run_id_of(one) in ids]
 
 
-def _found(checkpoint: Any) -> Found | None:
+def _found(checkpoint: "Checkpoint") -> Found | None:
     """A listed checkpoint as a record; None where it does not tell its batch."""
     facts = checkpoint.user_metadata or {}
     name = Path(checkpoint.tinker_path).name

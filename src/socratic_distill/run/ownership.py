@@ -1,12 +1,12 @@
 """Which saves a run directory made itself. Nothing else is ever deleted."""
 
 from pathlib import Path
-from typing import Any
 
 from socratic_distill.errors import DamagedWeights
 from socratic_distill.local.saved_paths import STORE, own_weights, read_facts
 from socratic_distill.run.identity import Identity
 from socratic_distill.service.failures import failure, is_missing
+from socratic_distill.service.interface import RestClient
 from socratic_distill.service.paths import spellings
 
 
@@ -16,7 +16,7 @@ class Ownership:
     A journal proves nothing: it may be copied, or written by anybody.
     """
 
-    def __init__(self, directory: Path, identity: Identity, rest: Any) -> None:
+    def __init__(self, directory: Path, identity: Identity, rest: RestClient) -> None:
         """Asks nothing yet.
 
         Args:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter
@@ -13,6 +12,7 @@ from socratic_distill.run.record import CheckpointRecord, deletion
 from socratic_distill.run.start import why_unusable
 from socratic_distill.service.connect import GONE, is_gone
 from socratic_distill.service.failures import failure, is_missing
+from socratic_distill.service.interface import RestClient
 from socratic_distill.service.paths import full_path
 
 _KEPT = ("periodic", "final", None)  # None: other tools keep what they record
@@ -33,7 +33,7 @@ class Surplus:
     reason: str
 
 
-async def find_surplus(journal: Journal, rest: Any, spoilt_step: int | None = None) -> list[Surplus]:
+async def find_surplus(journal: Journal, rest: RestClient, spoilt_step: int | None = None) -> list[Surplus]:
     """What can be deleted: checkpoints of superseded batches, and those that only served until a newer one was there.
 
     Never among them: the newest state that the service still has, kept states, the final checkpoints, the newest
@@ -89,7 +89,7 @@ def select_surplus(journal: Journal, newest: CheckpointRecord, now: datetime) ->
 
 
 async def sort_by_owner(
-    surplus: Sequence[Surplus], ownership: Ownership, rest: Any
+    surplus: Sequence[Surplus], ownership: Ownership, rest: RestClient
 ) -> tuple[list[Surplus], list[Surplus]]:
     """The checkpoints that the run directory saved itself or that are gone, and those that it may not delete.
 
@@ -103,12 +103,12 @@ async def sort_by_owner(
     return own, others
 
 
-async def _is_nowhere(rest: Any, path: str) -> bool:
+async def _is_nowhere(rest: RestClient, path: str) -> bool:
     """Whether there is nothing to delete at a path; of another run's directory the local engine says nothing."""
     return await is_gone(rest, full_path(path)) if "://" in path else not os.path.lexists(path)
 
 
-async def delete(journal: JournalWriter, rest: Any, surplus: Sequence[Surplus]) -> None:
+async def delete(journal: JournalWriter, rest: RestClient, surplus: Sequence[Surplus]) -> None:
     """Deletes a run's own checkpoints and records each deletion; one that the service lacks already counts as deleted.
 
     Raises:

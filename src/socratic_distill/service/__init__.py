@@ -5,6 +5,7 @@ clients of the SDK's interface and never asks which of the three it has.
 
 | module | does |
 |---|---|
+| `interface` | the clients that every service has, as protocols |
 | `connect` | opens a service, its clients and tokenizers |
 | `keys` | the API key, checked before it is sent |
 | `redirects` | no key follows a redirect |

@@ -14,6 +14,7 @@ from socratic_distill.errors import ConfigError, ServiceUnreachable, SocraticErr
 from socratic_distill.local.model_files import model_paths
 from socratic_distill.local.saved_paths import STORE
 from socratic_distill.service.failures import describe, failure, is_missing
+from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient, TrainingClient
 from socratic_distill.service.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
 from socratic_distill.service.redirects import refuse_redirects
 from socratic_distill.service.waiting import DAEMON_THREADS, in_thread
@@ -36,8 +37,8 @@ class Service:
             left out.
     """
 
-    client: Any
-    rest: Any | None
+    client: ServiceClient
+    rest: RestClient | None
 
 
 def open_service(config: SocraticConfig) -> Service:
@@ -70,7 +71,10 @@ def open_service(config: SocraticConfig) -> Service:
 
 
 async def connect(
-    config: SocraticConfig, service_client: Any | None, rest_client: Any | None, watch: Watch | None = None
+    config: SocraticConfig,
+    service_client: ServiceClient | None,
+    rest_client: RestClient | None,
+    watch: Watch | None = None,
 ) -> Service:
     """The given clients, or, without a service client, those of the service that the config names; all watched.
 
@@ -98,7 +102,7 @@ async def connect(
     return Service(watch.watched(service.client), None if service.rest is None else watch.watched(service.rest))
 
 
-def _begin_session(client: Any, config: SocraticConfig) -> None:
+def _begin_session(client: ServiceClient, config: SocraticConfig) -> None:
     """Has a client of the SDK open its session now; it would in the first call that needs one, and block in it.
 
     Raises:
@@ -160,7 +164,7 @@ def _open_local(config: SocraticConfig) -> Service:
     return Service(client, LocalRestClient(client))
 
 
-async def open_sampling_client(client: Any, what: str, **model: str) -> Any:
+async def open_sampling_client(client: ServiceClient, what: str, **model: str) -> SamplingClient:
     """A sampling client on `model_path` or `base_model`.
 
     Args:
@@ -177,7 +181,7 @@ async def open_sampling_client(client: Any, what: str, **model: str) -> Any:
         raise failure(f"opening {what}", error) from error
 
 
-async def open_tutor(service: Service, sampler_path: str) -> Any:
+async def open_tutor(service: Service, sampler_path: str) -> SamplingClient:
     """A sampling client on some of the tutor's weights.
 
     Raises:
@@ -186,7 +190,7 @@ async def open_tutor(service: Service, sampler_path: str) -> Any:
     return await open_sampling_client(service.client, f"the tutor's weights {sampler_path}", model_path=sampler_path)
 
 
-async def is_gone(rest: Any | None, path: str) -> bool:
+async def is_gone(rest: RestClient | None, path: str) -> bool:
     """Whether the service says that it lacks a checkpoint, in one cheap call; False where nobody can be asked.
 
     Raises:
@@ -203,7 +207,7 @@ async def is_gone(rest: Any | None, path: str) -> bool:
     return False
 
 
-async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
+async def smallest_context(rest: RestClient | None, names: set[str]) -> int | None:
     """The smallest context of the named models, in tokens, as far as the service tells; None if it doesn't.
 
     Raises:
@@ -225,7 +229,7 @@ async def smallest_context(rest: Any | None, names: set[str]) -> int | None:
     return min(known, default=None)
 
 
-async def get_tokenizer(client: Any) -> Any:
+async def get_tokenizer(client: TrainingClient | SamplingClient) -> Any:
     """A client's tokenizer; off the event loop, since the SDK may load it from a hub."""
     try:
         return await in_thread(client.get_tokenizer)

@@ -5,10 +5,13 @@ A request's header takes visible ASCII alone. The SDK would try for five minutes
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import get_logger, remember
+
+if TYPE_CHECKING:
+    import tinker
 
 _log = get_logger(__name__)
 
@@ -45,11 +48,11 @@ def check_key() -> None:
     _check_stored(stored)
 
 
-def check_key_of(client: Any) -> None:
+def check_key_of(client: "tinker.ServiceClient") -> None:
     """Returns if a key that a client of the SDK was made with can be sent; without one, as `check_key`.
 
     Args:
-        client: a `tinker.ServiceClient`.
+        client: the client.
 
     Raises:
         ConfigError: it holds a character that no key has, or white space around it.

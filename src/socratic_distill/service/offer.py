@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import nearest, resolve_name
@@ -11,6 +10,7 @@ from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ModelMismatch, ModelNotOffered, SocraticError
 from socratic_distill.service.connect import GONE, Service
 from socratic_distill.service.failures import failure, is_missing, status_of
+from socratic_distill.service.interface import RestClient
 from socratic_distill.service.watched import unwatched
 
 # How servers refuse a model that they do not know.
@@ -54,7 +54,7 @@ class Offer:
         return next((one for one in self.models if one.name == name), None)
 
 
-async def read_offer(rest: Any | None) -> Offer | None:
+async def read_offer(rest: RestClient | None) -> Offer | None:
     """What the service says that it offers; None where nobody can be asked, or it says nothing.
 
     Args:
@@ -196,7 +196,7 @@ async def settle_models(
     return config, [*problems, *check_offer(config, offer, is_trained=is_trained)]
 
 
-async def check_teachers(teachers: Iterable[TeacherPlan], rest: Any | None) -> list[SocraticError]:
+async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:
     """What is wrong with the checkpoints that teachers score with.
 
     Raises:
@@ -206,7 +206,7 @@ async def check_teachers(teachers: Iterable[TeacherPlan], rest: Any | None) -> l
     return [one for one in found if one is not None]
 
 
-async def _check_teacher(plan: TeacherPlan, rest: Any | None) -> SocraticError | None:
+async def _check_teacher(plan: TeacherPlan, rest: RestClient | None) -> SocraticError | None:
     path = plan.checkpoint_path
     if path is None or not path.startswith("tinker://"):
         return None

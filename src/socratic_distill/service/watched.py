@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from math import inf
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from socratic_distill.errors import TrainingError
 from socratic_distill.service.pauses import count_pauses, pauses_heard
@@ -31,6 +31,7 @@ TOLD_SECONDS = 120.0
 _TOLD_AGAIN_SECONDS = 300.0
 _STANDSTILL_SECONDS = 60.0
 _ROUNDING = 1e-3  # a loop's timer may go off as much early, in seconds
+C = TypeVar("C")  # a client
 _Wrap = Callable[[Any], Any]
 
 
@@ -119,13 +120,13 @@ class Watch:
             request.answer.cancel()
         self._open.clear()
 
-    def watched(self, client: Any) -> Any:
+    def watched(self, client: C) -> C:
         """A service client or REST client whose requests, and those of the clients that it makes, are watched.
 
         Args:
             client: as of the SDK. Its methods that give an awaitable make requests.
         """
-        return _Watched(client, self, _Kind(_Queue()))
+        return cast(C, _Watched(client, self, _Kind(_Queue())))
 
     def submitted(self, request: Awaitable[Any], what: str, kind: _Kind, wrap: _Wrap) -> "asyncio.Future[Any]":
         """What a request will be answered, or the error that ends the wait for it.
@@ -230,7 +231,7 @@ class Watch:
 class _Watched:
     """A client whose requests are watched."""
 
-    def __init__(self, client: Any, watch: Watch, kind: _Kind) -> None:
+    def __init__(self, client: object, watch: Watch, kind: _Kind) -> None:
         self._client, self._watch, self._kind = client, watch, kind
 
     def __getattr__(self, name: str) -> Any:
@@ -264,9 +265,9 @@ class _Watched:
         return answer
 
 
-def unwatched(client: Any) -> Any:
+def unwatched(client: C) -> C:
     """The client itself, where its requests are watched."""
-    return client._client if isinstance(client, _Watched) else client
+    return cast(C, client._client) if isinstance(client, _Watched) else client
 
 
 def _future_of(request: Awaitable[Any]) -> "Future[Any] | asyncio.Future[Any]":

@@ -7,16 +7,20 @@ pass first. It is submitted with the rest of the batch, so that it costs the ste
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from socratic_distill.distillation.objective import TrainingExample
 from socratic_distill.errors import InvalidAnswer
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import PassCall, TrainingClient
 from socratic_distill.service.numbers import explain_bad, first_bad, not_finite
 from socratic_distill.service.waiting import silence
 from socratic_distill.training.saver import PendingSave, Saver
+
+if TYPE_CHECKING:
+    from tinker import ForwardBackwardOutput, OptimStepResponse
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Pass:
     """Some examples, and the service's answer to them, once it is there."""
 
     examples: list[TrainingExample]
-    answer: "asyncio.Future[Any]"
+    answer: "asyncio.Future[ForwardBackwardOutput]"
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Update:
     forward_tokens: int = 0
     _forward: list[Pass] = field(default_factory=list)
     _passes: list[Pass] = field(default_factory=list)
-    _steps: list[Awaitable[Any]] = field(default_factory=list)
+    _steps: "list[Awaitable[OptimStepResponse]]" = field(default_factory=list)
     _stepped: int = 0  # passes that an optimizer step has used
 
     @property
@@ -103,7 +107,9 @@ class Update:
 class Learner:
     """Trains the tutor through one training client."""
 
-    def __init__(self, client: Any, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int) -> None:
+    def __init__(
+        self, client: TrainingClient, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int
+    ) -> None:
         """Takes a client that has had no request yet.
 
         Args:
@@ -116,7 +122,7 @@ class Learner:
         self._saver = saver
         self._adam = adam
         self.version = version
-        self._unanswered: set[asyncio.Future[Any]] = set()
+        self._unanswered: set[asyncio.Future[ForwardBackwardOutput]] = set()
 
     def begin(self, batch: int) -> Update:
         """Starts an update without examples."""
@@ -191,7 +197,7 @@ class Learner:
     def _train(self, update: Update, examples: list[TrainingExample]) -> None:
         update._passes.append(self._submit(update, examples, self._client.forward_backward))
 
-    def _submit(self, update: Update, examples: list[TrainingExample], call: Callable[..., Any]) -> Pass:
+    def _submit(self, update: Update, examples: list[TrainingExample], call: PassCall) -> Pass:
         try:
             request = call([example.datum for example in examples], examples[0].loss_fn)
         except Exception as error:
@@ -203,7 +209,7 @@ class Learner:
         return Pass(examples, answer)
 
 
-def _logprobs(output: Any, examples: Sequence[TrainingExample], what: str) -> list[np.ndarray]:
+def _logprobs(output: "ForwardBackwardOutput", examples: Sequence[TrainingExample], what: str) -> list[np.ndarray]:
     """The log-probabilities in a pass's answer, of the shape of each example's targets."""
     outputs = output.loss_fn_outputs or []
     if len(outputs) != len(examples):
@@ -225,7 +231,7 @@ def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) 
     return values
 
 
-def _check_step(response: Any, what: str) -> None:
+def _check_step(response: "OptimStepResponse", what: str) -> None:
     """Refuses an optimizer step whose own figures, such as the gradient's norm, are not finite."""
     _check_finite(getattr(response, "metrics", None) or {}, f"{what}: the optimizer's figure")
 

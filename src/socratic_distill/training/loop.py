@@ -263,7 +263,7 @@ class Loop:
     def _keep_playing(self, batch: int) -> None:
         """The current cast plays from a batch on; its tutor is kept for lagged teachers, and evaluated if due."""
         session, cast = self._session, self._state.cast
-        assert cast is not None, "no step ends before the first cast"
+        assert cast is not None and cast.tutor.client is not None, "no step ends before the first cast"
         session.evaluations.begin(session.service, batch, self._state.sampler_path)
         session.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self._state.batch)
         self._stream.renew(cast, batch)

@@ -15,6 +15,7 @@ from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.service.connect import COMPLETE
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import PassCall, ServiceClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.server_features import REMEMBERED, recall, remember
 
@@ -31,7 +32,7 @@ _LEARNING_RATE = 0.01
 _TTL_SECONDS = 3600
 
 
-async def check_older_samplers(config: "SocraticConfig", client: Any, directory: Path) -> bool:
+async def check_older_samplers(config: "SocraticConfig", client: ServiceClient, directory: Path) -> bool:
     """Whether evaluations may sample from weights older than the tutor's present ones.
 
     Sends nothing where the run never samples from such weights or the server is a known one, and else, unless
@@ -77,7 +78,7 @@ def _reasons(config: "SocraticConfig") -> list[str]:
     return ahead + ([f"a teacher that lags {lag} steps"] if lag > 1 else [])
 
 
-async def _stay(client: Any, model: str, rank: int) -> bool:
+async def _stay(client: ServiceClient, model: str, rank: int) -> bool:
     """Whether who samples from what a training client was a step ago gets just that, and leaves the client alone."""
     from tinker import AdamParams, ModelInput, SamplingParams
 
@@ -90,6 +91,8 @@ async def _stay(client: Any, model: str, rank: int) -> bool:
     sampler = await client.create_sampling_client(model_path=older)
     prompt, one_token = ModelInput.from_ints(list(_TOKENS)), SamplingParams(max_tokens=1, seed=0)
     answer = await sampler.sample(prompt, 1, one_token, include_prompt_logprobs=True)
+    if answer.prompt_logprobs is None:
+        raise ValueError("the server answered without the prompt's log-probabilities")
     scores = np.asarray(answer.prompt_logprobs[-len(first) :], np.float64)
     return _is_nearer(scores, first, stepped) and _is_nearer(await _pass(training.forward), stepped, first)
 
@@ -99,7 +102,7 @@ def _is_nearer(answer: Any, expected: Any, other: Any) -> bool:
     return bool(np.abs(answer - expected).max() <= np.abs(answer - other).max())
 
 
-async def _pass(call: Any) -> Any:
+async def _pass(call: PassCall) -> Any:
     """The log-probabilities of the tokens after the first, nats, `[3]`."""
     from tinker import Datum, ModelInput, TensorData
 

@@ -1,7 +1,6 @@
 """Opens the training client on what the run begins from: the newest state that the service still has."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.trust import check_files
@@ -21,9 +20,10 @@ from socratic_distill.run.plan import Plan, decide
 from socratic_distill.run.start import FreshStart, LoadCheckpoint, Resume, Start, read_history, resolve
 from socratic_distill.service.connect import GONE, Service, is_gone, open_tutor
 from socratic_distill.service.failures import describe, failure, is_missing, status_of
+from socratic_distill.service.interface import RestClient, TrainingClient
 
 
-async def open_training_client(plan: Plan, run: RunDirectory, service: Service) -> tuple[Start, Any]:
+async def open_training_client(plan: Plan, run: RunDirectory, service: Service) -> tuple[Start, TrainingClient]:
     """What the run begins from, and a training client on it, checked to be of the config's model and rank.
 
     The newest state that the service still has is taken; those that it lacks are passed over.
@@ -61,7 +61,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
 
 
 async def check_start(
-    config: SocraticConfig, run: RunDirectory, rest: Any | None, drift: Sequence[Change] = ()
+    config: SocraticConfig, run: RunDirectory, rest: RestClient | None, drift: Sequence[Change] = ()
 ) -> Start:
     """What the run would start from, without opening it.
 
@@ -93,7 +93,7 @@ async def check_start(
         return start
 
 
-async def _exists(rest: Any | None, path: str) -> bool:
+async def _exists(rest: RestClient | None, path: str) -> bool:
     """Whether the service certainly holds a checkpoint; False if there is no one to ask.
 
     Not every server answers for the path of sampler weights, but all of them list them.
@@ -107,7 +107,9 @@ async def _exists(rest: Any | None, path: str) -> bool:
     return any(checkpoint.tinker_path == path for checkpoint in listed.checkpoints)
 
 
-async def _model_of(training: Any, state_path: str, rest: Any | None) -> tuple[str | None, int | None]:
+async def _model_of(
+    training: TrainingClient, state_path: str, rest: RestClient | None
+) -> tuple[str | None, int | None]:
     """Base model and LoRA rank of a client on a state. Some servers only give the rank for the state itself."""
     info = training.get_info()
     name, rank = info.model_data.model_name or info.model_name, info.lora_rank
@@ -129,7 +131,7 @@ def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: 
         )
 
 
-async def _explain(rest: Any | None, start: Start, error: Exception) -> SocraticError:
+async def _explain(rest: RestClient | None, start: Start, error: Exception) -> SocraticError:
     """The error that says why no training client could be opened."""
     if isinstance(start, LoadCheckpoint) and status_of(error) in (400, 404):
         message = f"the state {start.state_path} cannot be loaded: {describe(error)}."

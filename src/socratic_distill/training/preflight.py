@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 from socratic_distill.config.config import SocraticConfig
@@ -46,6 +46,7 @@ from socratic_distill.run.room import check_storage
 from socratic_distill.run.start import Start
 from socratic_distill.service.connect import Service, connect, get_tokenizer, open_sampling_client
 from socratic_distill.service.failures import status_of
+from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
 from socratic_distill.service.offer import check_teachers, settle_models
 from socratic_distill.service.waiting import in_thread, run_blocking
 from socratic_distill.service.watched import Watch
@@ -93,7 +94,9 @@ class Preflight:
         raise_all(self.problems)
 
 
-def preflight(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> Preflight:
+def preflight(
+    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+) -> Preflight:
     """Finds every problem that would stop a run's start, without playing, training or saving anything.
 
     An unknown server is asked for the features that the objective needs, by a request of four tokens each;
@@ -112,7 +115,9 @@ def preflight(config: SocraticConfig, *, service_client: Any = None, rest_client
     )
 
 
-async def preflight_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> Preflight:
+async def preflight_async(
+    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+) -> Preflight:
     """The same as `preflight`, on the asyncio loop that it is awaited on."""
     return await _Look(config).everywhere(lambda: connect(config, service_client, rest_client))
 
@@ -123,7 +128,9 @@ class AllProblems:
     Problems on this machine are reported before the service is contacted.
     """
 
-    def __init__(self, config: SocraticConfig, service_client: Any, rest_client: Any) -> None:
+    def __init__(
+        self, config: SocraticConfig, service_client: ServiceClient | None, rest_client: RestClient | None
+    ) -> None:
         """Checks nothing yet.
 
         Args:
@@ -243,7 +250,7 @@ class _Look:
         """Opens the models, and checks that they, the prompts and the objective fit each other."""
         names = dict.fromkeys(named_models(config).values())
         refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
-        clients: dict[str, Any] = {}
+        clients: dict[str, SamplingClient] = {}
         for name in names:
             if name not in refused and not self._is_silent:
                 with self._gathered():
@@ -261,7 +268,7 @@ class _Look:
         if clients and not self._is_silent:
             await self._features(config, next(iter(clients.values())))
 
-    async def _features(self, config: SocraticConfig, client: Any) -> None:
+    async def _features(self, config: SocraticConfig, client: SamplingClient) -> None:
         with TemporaryDirectory() as elsewhere, self._gathered():
             is_elsewhere = self._has(StorageError) or self._has(ForeignDirectory)
             await check_features(config, client, Path(elsewhere) if is_elsewhere else self._run.path)

@@ -9,15 +9,19 @@ from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from socratic_distill.errors import InvalidAnswer, SaveError
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.run.record import CheckpointRecord, Kind, What, deletion
 from socratic_distill.service.failures import failure, is_answer
+from socratic_distill.service.interface import RestClient, TrainingClient
 from socratic_distill.service.waiting import fail_with, silence
 from socratic_distill.text import get_logger
 from socratic_distill.training.save_plan import SavePlan
+
+if TYPE_CHECKING:
+    from tinker.types import SaveWeightsForSamplerResponse, SaveWeightsResponse
 
 _log = get_logger(__name__)
 
@@ -34,7 +38,7 @@ class PendingSave:
 
     record: CheckpointRecord
     key: What
-    request: Awaitable[Any]
+    request: "Awaitable[SaveWeightsResponse | SaveWeightsForSamplerResponse]"
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ class Saver:
 
     def __init__(
         self,
-        client: Any,
+        client: TrainingClient,
         journal: JournalWriter,
-        rest: Any | None,
+        rest: RestClient | None,
         plan: SavePlan,
         facts: SaveFacts,
         max_failed: int,
@@ -283,6 +287,7 @@ class Saver:
         if self._rest is None:
             return
         for record in old:
+            assert record.state_path is not None, "a rolling record is of a state"
             try:
                 await self._rest.delete_checkpoint_from_tinker_path(record.state_path)
             except Exception as error:

@@ -11,9 +11,12 @@ from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import read_object
 from socratic_distill.service.connect import COMPLETE
 from socratic_distill.service.failures import failure
+from socratic_distill.service.interface import SamplingClient
 from socratic_distill.text import get_logger
 
 if TYPE_CHECKING:
+    from tinker import SampleResponse
+
     from socratic_distill.config.config import SocraticConfig
 
 _log = get_logger(__name__)
@@ -66,7 +69,7 @@ def needed_features(config: "SocraticConfig") -> frozenset[Feature]:
     return frozenset(feature for needs in _needs(config).values() for feature in needs)
 
 
-async def check_features(config: "SocraticConfig", client: Any, directory: Path) -> None:
+async def check_features(config: "SocraticConfig", client: SamplingClient, directory: Path) -> None:
     """Returns if the server has what the objectives need.
 
     Sends nothing where they need nothing or the server is a known one, and else one request for each feature that
@@ -108,7 +111,7 @@ def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
     return needs
 
 
-async def _probe(client: Any, feature: Feature) -> bool:
+async def _probe(client: SamplingClient, feature: Feature) -> bool:
     """Whether the server answers a small request with what the feature gives."""
     try:
         response = await _ask(client, feature)
@@ -129,18 +132,18 @@ def _is_refusal(error: Exception, feature: Feature) -> bool:
     return status in _REFUSALS or (status is None and feature in str(error))
 
 
-async def _ask(client: Any, feature: Feature) -> Any:
+async def _ask(client: SamplingClient, feature: Feature) -> "SampleResponse":
     from tinker import ModelInput, SamplingParams, TensorData
 
-    asked: int | TensorData = 1
+    asked: dict[str, Any] = {feature: 1}
     if feature == "target_prompt_logprobs":  # of the last token alone, in the layout that training sends
-        asked = TensorData([_PROMPT[-1]], "int64", [len(_PROMPT) - 1, 1], [0, 0, 1], [0])
+        asked[feature] = TensorData([_PROMPT[-1]], "int64", [len(_PROMPT) - 1, 1], [0, 0, 1], [0])
     return await client.sample(
         ModelInput.from_ints(list(_PROMPT)),
         1,
         SamplingParams(max_tokens=1, seed=0),
         include_prompt_logprobs=feature != "topk_sample_logprobs",
-        **{feature: asked},
+        **asked,
     )
 
 

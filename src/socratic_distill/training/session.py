@@ -20,6 +20,7 @@ from socratic_distill.run.plan import Plan, final_paths
 from socratic_distill.run.record import CheckpointRecord, What
 from socratic_distill.run.start import LoadCheckpoint, Resume, Start
 from socratic_distill.service.connect import Service
+from socratic_distill.service.interface import RestClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.evaluations import Evaluations
 from socratic_distill.training.learner import Learner
@@ -167,7 +168,7 @@ async def open_session(
     return Session(start, service, learner, saver, stage, evaluations, keeps_apart)
 
 
-async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: Any | None) -> bool:
+async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: RestClient | None) -> bool:
     """Whether the rolling state that the run resumes from is its own, to be deleted once a newer one is recorded."""
     if record is None or record.state_path is None or record.kind != "rolling" or rest is None:
         return False

@@ -26,6 +26,7 @@ from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
 from socratic_distill.service.connect import Service
 from socratic_distill.service.failures import describe
+from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
@@ -72,7 +73,9 @@ def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) 
         audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * estimate.steps)} more steps")
 
 
-def train(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
+def train(
+    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+) -> TrainResult:
     """Trains the tutor, or resumes a run, until its last step.
 
     In the main thread, the first SIGINT or SIGTERM lets the training step under way end, drops unfinished dialogues and
@@ -94,7 +97,9 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
     )
 
 
-async def train_async(config: SocraticConfig, *, service_client: Any = None, rest_client: Any = None) -> TrainResult:
+async def train_async(
+    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+) -> TrainResult:
     """The same as `train`, on the asyncio loop that it is awaited on.
 
     It installs no signal handlers. A cancellation does what the first signal does in `train`, and is then raised

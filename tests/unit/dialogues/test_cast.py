@@ -22,8 +22,13 @@ from socratic_distill.dialogues.rendering import Renderer
 UNUSED = cast(Renderer, None)
 
 
+def client(name: object) -> Any:
+    """Stands for a sampling client; a panel hands those on too."""
+    return name
+
+
 def member(name: str, lag: int | None = None, weight: float = 1.0) -> Member:
-    return Member(name, UNUSED, None if lag else f"{name}'s client", lag, weight)
+    return Member(name, UNUSED, None if lag else client(f"{name}'s client"), lag, weight)
 
 
 def panel(*members: Member, **rest: Any) -> Panel:
@@ -70,10 +75,10 @@ def played(lags: dict[str, int], staleness: int, steps: int, began: int = 0) -> 
     """The batches whose weights the teachers score the last of `steps` batches with; checks what is kept for it."""
     members = [member(name, lag) for name, lag in lags.items()]
     found = panel(*members, how="mixture", max_staleness=staleness)
-    found.tutors |= {batch: batch for batch in found.tutors_before(began)}
+    found.tutors |= {batch: client(batch) for batch in found.tutors_before(began)}
     for batch in range(began, steps):
-        found.keep_tutor(batch, batch, oldest=batch)
-    scoring = [found.client(one, steps - 1) for one in members]
+        found.keep_tutor(batch, client(batch), oldest=batch)
+    scoring = [cast(int, found.client(one, steps - 1)) for one in members]
     assert min(found.tutors) == min(scoring), f"weights of {sorted(found.tutors)} are kept for those of {scoring}"
     return scoring
 
@@ -99,11 +104,11 @@ def test_resumed_run_has_the_teachers_of_one_never_interrupted(lags, staleness, 
 def test_weights_between_two_periods_are_not_kept():
     found = panel(member("lagged", 3), max_staleness=0)
     for batch in range(3):
-        found.keep_tutor(batch, f"before {batch}", oldest=batch)
+        found.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
     assert found.tutors == {0: "before 0"}
-    found.keep_tutor(3, "before 3", oldest=2)
+    found.keep_tutor(3, client("before 3"), oldest=2)
     assert found.tutors == {0: "before 0", 3: "before 3"}, "batch 2 is still to be scored with those before 0"
-    found.keep_tutor(4, "before 4", oldest=4)
+    found.keep_tutor(4, client("before 4"), oldest=4)
     assert found.tutors == {3: "before 3"}
 
 
@@ -113,7 +118,7 @@ def test_weights_that_could_not_be_saved_are_stood_in_for_by_those_before():
     with pytest.raises(TeacherError, match="teacher 'lagged': the tutor's weights before batch 0 could not be saved"):
         found.client(lagged, 0)
     for batch in (0, 1, 3, 5):  # those before batches 2 and 4 never come
-        found.keep_tutor(batch, f"before {batch}", oldest=batch)
+        found.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
         assert found.client(lagged, batch) == "before 0"
-    found.keep_tutor(6, "before 6", oldest=6)
+    found.keep_tutor(6, client("before 6"), oldest=6)
     assert found.client(lagged, 6) == "before 6" and found.tutors == {6: "before 6"}

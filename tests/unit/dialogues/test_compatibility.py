@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from tests.partial import Partial
 from tests.unit.dialogues.chat_templates import (
     FORCED,
     LAST_ONLY,
@@ -55,7 +56,7 @@ class Renumbered(CharacterTokenizer):
         return {mark: 6 - i for i, mark in enumerate(SPECIAL)}
 
 
-class Talker:
+class Talker(Partial):
     """Samples replies of full length, each of one letter."""
 
     async def sample(self, prompt, num_samples, sampling_params):

@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from tests.partial import Partial
 from tests.unit.dialogues.chat_templates import ids, make
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import TopkLogprobs
@@ -11,7 +12,7 @@ from tinker.types.topk_logprobs import TopkLogprobs
 from socratic_distill.dialogues.cast import Speaker
 
 
-class Voice:
+class Voice(Partial):
     """Samples one reply, and keeps what it was asked with."""
 
     def __init__(self, reply, stop_reason):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.partial import Partial
 from tinker.lib.public_interfaces import sampling_client
 from tinker.types import SampledSequence, SampleResponse
 
@@ -31,7 +32,7 @@ ROLES = ("tutor", "student", "teacher")
 (OTHER,) = merge_turns([([1, 2, 3, 4, 5, 6, 7], [8, 9])])
 
 
-class Server:
+class Server(Partial):
     """Scores prompts, by position; answers requests with `prompt_logprobs_last_n` in its own way.
 
     Attributes:

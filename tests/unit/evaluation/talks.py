@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tests.partial import Partial
 from tests.unit.dialogues.chat_templates import PLAIN, CharacterTokenizer, ids
 from tinker.types import SampledSequence, SampleResponse
 
@@ -30,7 +31,7 @@ def scored(dialogue: Dialogue, gap: float = 0.5) -> ScoredDialogue:
     return ScoredDialogue(dialogue, tutor=own, teacher=tuple(one - gap for one in own))
 
 
-class Voice:
+class Voice(Partial):
     """A sampling client whose replies are a function of the prompt's text and the request's seed.
 
     A reply ends its turn unless it ends in "…", where it is cut. Prompts and seeds are kept.

@@ -28,6 +28,11 @@ def speaker(reply, **model):
     return Speaker("tutor", Voice(reply), make(**model), max_tokens=64, temperature=0.0)
 
 
+def asked_of(judge):
+    assert isinstance(judge.client, Voice)
+    return judge.client.asked
+
+
 def test_doctests_of_judge_hold():
     assert doctest.testmod(module).failed == 0
 
@@ -104,7 +109,7 @@ async def test_every_dialogue_with_a_tutor_turn_is_judged_in_order():
     judge = speaker(lambda prompt, seed: "I looked.\n" + (YES if 'tutor: "It is 12."' in prompt else NO))
     found = await judge_dialogues(dialogues, judge, 0, 2, PROMPT)
     assert [one and one.leaks for one in found] == [False, None, True, None]
-    assert found[1] is None and found[3] is None and len(judge.client.asked) == 2
+    assert found[1] is None and found[3] is None and len(asked_of(judge)) == 2
 
 
 async def test_judge_draws_for_each_dialogue_anew_and_alike_in_each_run():
@@ -112,7 +117,7 @@ async def test_judge_draws_for_each_dialogue_anew_and_alike_in_each_run():
     for _ in range(2):
         judge = speaker(lambda prompt, seed: NO)
         await judge_dialogues([ASKED, TOLD], judge, 7, 1, PROMPT)
-        runs.append([seed for _, seed, _ in judge.client.asked])
+        runs.append([seed for _, seed, _ in asked_of(judge)])
     assert runs[0] == runs[1] and len(set(runs[0])) == 2
 
 
@@ -158,7 +163,7 @@ async def test_own_prompt_is_what_the_judge_reads(tmp_path):
     path.write_text(f"Strictly!\n{{dialogue}}\n{YES} / {NO}\n")
     judge = speaker(lambda prompt, seed: NO)
     await judge_dialogues([TOLD], judge, 0, 1, load_judge_prompt(str(path)))
-    assert judge.client.asked[0][0].startswith('<user>Strictly!\nstudent: "It is 11."')
+    assert asked_of(judge)[0][0].startswith('<user>Strictly!\nstudent: "It is 11."')
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.partial import Partial
 from tests.unit.local.test_saved_paths import NAME, save
 
 from socratic_distill import ServiceError
@@ -27,7 +28,7 @@ SAVED = {
 }
 
 
-class Rest:
+class Rest(Partial):
     """Lists what is saved, and counts how often it is asked."""
 
     def __init__(self, status: int | None = None) -> None:

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tests.partial import Partial
 from tinker.lib.public_interfaces import sampling_client
 
 from socratic_distill.errors import ServiceError, StorageError, TrainingError, UnsupportedFeature
@@ -42,7 +43,7 @@ def probes(service):
     return [record.arguments["features"] for record in service.calls if record.call == "sample"]
 
 
-class Refusing:
+class Refusing(Partial):
     """A sampling client that answers every request with an error."""
 
     def __init__(self, error):
@@ -52,7 +53,7 @@ class Refusing:
         raise self._error
 
 
-class Ignoring:
+class Ignoring(Partial):
     """The SDK's client of a server that ignores what it does not know; the SDK itself misses drawn tokens."""
 
     async def sample(self, prompt, num_samples, sampling_params, prompt_alt_tokens_k=0, **options):

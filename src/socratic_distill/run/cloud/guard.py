@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from socratic_distill.run.cloud.mirror import Mirror
+from socratic_distill.service.interface import RestClient
 
 
 class CarefulRestClient:
@@ -12,7 +13,7 @@ class CarefulRestClient:
     Else a machine that is lost between the two would leave a journal whose newest state is gone.
     """
 
-    def __init__(self, rest: Any, mirror: Mirror) -> None:
+    def __init__(self, rest: RestClient, mirror: Mirror) -> None:
         """Takes the client that carries the calls out."""
         self._rest = rest
         self._mirror = mirror
@@ -21,7 +22,7 @@ class CarefulRestClient:
         """Every other call."""
         return getattr(self._rest, name)
 
-    async def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Any:
+    async def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> object:
         """Deletes a checkpoint.
 
         Args:

@@ -3,6 +3,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.conftest import PATIENCE
@@ -346,7 +347,8 @@ async def test_nothing_is_deleted_before_what_replaces_it_is_durable():
     async def delete(path):
         deleted.append((path, store.objects.get("checkpoints.jsonl")))
 
-    rest = CarefulRestClient(SimpleNamespace(delete_checkpoint_from_tinker_path=delete, other=7), mirror)
+    given: Any = SimpleNamespace(delete_checkpoint_from_tinker_path=delete, other=7)
+    rest = CarefulRestClient(given, mirror)
     committing, up = threading.Event(), threading.Event()
 
     def hold(call, name):
