@@ -455,8 +455,8 @@ def test_models_of_other_kinds_are_refused(tmp_path):
     sizes: dict[str, Any] = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
     for config, problem in (
-        (MistralConfig(**sizes, sliding_window=8), "other kinds than full attention"),
-        (Gemma2Config(**sizes), "other kinds than full attention|behind the output layer"),
+        (MistralConfig(**sizes, sliding_window=8), "layers without full attention"),
+        (Gemma2Config(**sizes), "layers without full attention|after the output layer"),
     ):
         path = tmp_path / config.model_type
         AutoModelForCausalLM.from_config(config).save_pretrained(path)
