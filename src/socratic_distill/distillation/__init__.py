@@ -1,7 +1,7 @@
-"""From dialogues to training data. Pure but for `scorer` and `scoring`, which ask the teachers.
+"""Turns dialogues into training data. Only `scorer` and `scoring` make requests; the other modules are pure.
 
-A dialogue is scored by its teachers, the objective gives each sampled token an advantage or soft targets, and the
-result is one datum for each sequence of tokens. Arrays are float64 and in nats until they become a datum.
+The teachers score a dialogue. The objective gives each sampled token an advantage or soft targets. The result is one
+datum for each sequence of tokens. Arrays are float64 and in nats until they become a datum.
 
 | module | does |
 |---|---|
@@ -10,7 +10,7 @@ result is one datum for each sequence of tokens. Arrays are float64 and in nats 
 | `divergences` | slopes of the divergences |
 | `soft_targets` | targets and weights for objectives on several tokens a position |
 | `advantages` | the advantage of every sampled token |
-| `datums` | where replies stand in a sequence; the shift by one |
-| `objective` | scored dialogues to training examples |
+| `datums` | the positions of replies in a sequence; the shift by one |
+| `objective` | turns scored dialogues into training examples |
 | `rows` | the row of `dialogues.jsonl` |
 """

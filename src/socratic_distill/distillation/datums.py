@@ -1,4 +1,4 @@
-"""The data of a training step: where the tutor's replies stand in a sequence, and targets shifted by one. Pure."""
+"""The data of a training step: positions of the tutor's replies in a sequence, and targets shifted by one. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One tutor turn inside a sequence: tokens `[start, stop)` are the turn's own, unchanged."""
+    """The position of one tutor turn in a sequence: tokens `[start, stop)` are exactly those that were sampled."""
 
     turn: int
     start: int
@@ -27,17 +27,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
-    """Tokens `[N]` and where in them the tutor's turns stand; all else is context, of weight 0."""
+    """Tokens `[N]` and the spans of the tutor's turns in them; all other tokens are context, with weight 0."""
 
     tokens: tuple[int, ...]
     spans: tuple[Span, ...]
 
 
 def merge_turns(turns: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[TokenSequence]:
-    """Joins the (prompt, reply) of a dialogue's tutor turns into as few sequences as they allow.
+    """Joins the (prompt, reply) pairs of a dialogue's tutor turns into as few sequences as possible.
 
-    A turn whose prompt begins with all of the sequence so far continues it; another one, as after a
-    template that drops reasoning from earlier turns, begins a sequence of its own.
+    A turn continues the current sequence if its prompt begins with all tokens of it. Otherwise it begins a new
+    sequence, for example because the template drops reasoning from earlier turns.
 
     >>> [s.tokens for s in merge_turns([([1, 2], [3]), ([1, 2, 3, 4], [5]), ([1, 4], [6])])]
     [(1, 2, 3, 4, 5), (1, 4, 6)]
@@ -47,6 +47,7 @@ def merge_turns(turns: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[To
         prompt, reply = tuple(prompt), tuple(reply)
         span = Span(turn, len(prompt), len(prompt) + len(reply))
         so_far = sequences[-1] if sequences else None
+        # Compares ids, not text: the same text in other ids would train on tokens that were never sampled.
         if so_far is not None and prompt[: len(so_far.tokens)] == so_far.tokens:
             sequences[-1] = TokenSequence(prompt + reply, (*so_far.spans, span))
         else:
@@ -74,14 +75,15 @@ def shift_targets(tokens: Sequence[int], at_token: npt.NDArray) -> tuple[list[in
     >>> inputs, targets, values.tolist()
     ([7, 8, 9], [8, 9, 4], [[0.0, 0.5, -1.0]])
     """
+    # Token 0 is never a target, since nothing comes before it.
     return list(tokens[:-1]), list(tokens[1:]), at_token[:, 1:]
 
 
 def spread(sequence: TokenSequence, by_turn: Sequence[npt.NDArray]) -> Floats:
-    """Values of the turns' tokens where they stand in a sequence, 0 elsewhere, `[N]`."""
+    """Writes the values of the turns' tokens at the turns' positions in a sequence; 0 elsewhere, `[N]`."""
     whole = np.zeros(len(sequence.tokens))
     for span in sequence.spans:
-        whole[span.start : span.stop] = by_turn[span.turn]
+        whole[span.start : span.stop] = by_turn[span.turn]  # by_turn[turn]: [T]
     return whole
 
 
@@ -89,11 +91,11 @@ def make_datum(inputs: Sequence[int], targets: Ids, **floats: npt.NDArray[np.flo
     """A datum of N - 1 positions.
 
     Args:
-        inputs: tokens, `[N - 1]`.
+        inputs: token ids, `[N - 1]`.
         targets: token ids, `[N - 1]` or `[N - 1, K]`.
-        **floats: the loss's other inputs, of the targets' shape.
+        **floats: the other inputs of the loss, of the targets' shape.
     """
-    from tinker import Datum, ModelInput, TensorData
+    from tinker import Datum, ModelInput, TensorData  # here, since importing the package must not import tinker
 
     arrays: dict[str, npt.NDArray] = {"target_tokens": np.ascontiguousarray(targets), **floats}
     return Datum(
@@ -103,6 +105,6 @@ def make_datum(inputs: Sequence[int], targets: Ids, **floats: npt.NDArray[np.flo
 
 
 def with_weights(datum: "tinker.Datum", weights: Floats) -> "tinker.Datum":
-    """A datum of cross_entropy with other weights, of its targets' shape."""
+    """A copy of a cross_entropy datum with the given weights, which have its targets' shape."""
     targets = datum.loss_fn_inputs["target_tokens"].to_numpy()
     return make_datum(datum.model_input.to_ints(), targets, weights=weights.astype(np.float32))

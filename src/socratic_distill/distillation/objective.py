@@ -1,9 +1,9 @@
-"""Scores to training data: which datum, with which loss and values.
+"""Turns scored dialogues into training data: which datum, with which loss and values.
 
-What the tutor sampled is trained by a policy loss on advantages (`advantages.py`). Divergences over named tokens
-(`divergences.py`) are trained by cross_entropy on `[N, K]` targets: column 0 is the token that stands there, of weight
-0, and the others are the named ones. Where their weights depend on what the tutor says now, the example comes without
-them, and `reweighed` puts them in once a pass forward has told.
+Tokens that the tutor sampled are trained by a policy loss on advantages (`advantages.py`). Divergences over named
+tokens (`divergences.py`) are trained by cross_entropy on `[N, 1 + K]` targets. Column 0 is the sequence's own token,
+with weight 0; the other columns are the named tokens. If the weights depend on the tutor's current log-probabilities,
+the example comes without them, and `reweighed` adds them after a forward pass.
 """
 
 from collections.abc import Sequence
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """One datum and what belongs to it.
+    """One datum, its loss, and what is needed to weigh it and to measure drift on it.
 
     Attributes:
         datum: for the service, N - 1 positions.
-        loss_fn: the service's loss on it.
-        mask: True where the target is a tutor's token that is trained on, `[N - 1]`.
+        loss_fn: name of the service's loss for this datum.
+        mask: True where the target is a tutor token that is trained on, `[N - 1]`.
         sampled: the sampler's log-probability of each target, nats, 0 outside the mask, `[N - 1]`; None for text that
-            nobody sampled.
-        soft: what the weights follow from, once a pass forward has told what the tutor says now; empty where the datum
-            has its weights.
+            was not sampled, such as a recording.
+        soft: the divergences from which `reweighed` computes the weights after a forward pass; empty if the datum
+            already has its weights.
     """
 
     datum: "tinker.Datum"
@@ -55,62 +55,67 @@ class TrainingExample:
 
     @property
     def needed(self) -> Mask:
-        """True where the tutor's log-probability is looked at, of the shape of the targets: `[N - 1]` or `[N - 1, K]`.
+        """True where the tutor's log-probability is used, of the shape of the targets: `[N - 1]` or `[N - 1, 1 + K]`.
 
-        A service need not tell what is true elsewhere.
+        Elsewhere the service may answer with any number.
         """
         if self.soft:
-            named = np.concatenate([one.ids >= 0 for one in self.soft], axis=1)
+            named = np.concatenate([divergence.ids >= 0 for divergence in self.soft], axis=1)  # [N - 1, K]
+            # Column 0, the sequence's own token, has weight 0 and is not used.
             return np.pad(named & self.mask[:, None], ((0, 0), (1, 0)))
         weights = self.datum.loss_fn_inputs.get("weights")
         values = None if weights is None else weights.to_numpy()
         return self.mask if values is None or values.ndim == 1 else values != 0
 
     def reweighed(self, now: npt.NDArray[np.floating]) -> "TrainingExample":
-        """The example with its weights.
+        """A copy of the example with its weights.
 
         Args:
-            now: the tutor's log-probabilities of the targets, nats, `[N - 1, 1 + K]`.
+            now: the tutor's current log-probabilities of the targets, nats, `[N - 1, 1 + K]`.
         """
-        found = weights(self.soft, self.mask, now.astype(np.float64)[:, 1:])
-        # A service need not tell of a place where no weight is what the tutor says there.
-        looked_at = found.astype(np.float32).any(axis=1)
-        return replace(self, datum=with_weights(self.datum, found), mask=self.mask & looked_at, soft=())
+        new_weights = weights(self.soft, self.mask, now.astype(np.float64)[:, 1:])  # [N - 1, 1 + K]
+        # A service may give no log-probability for a position whose weights are all 0, so drift is not measured there.
+        # Tested in float32, as the service sees them: tiny float64 weights round to 0.
+        is_weighted = new_weights.astype(np.float32).any(axis=1)  # [N - 1]
+        return replace(self, datum=with_weights(self.datum, new_weights), mask=self.mask & is_weighted, soft=())
 
 
 def make_examples(
     groups: Sequence[Sequence[ScoredDialogue]], config: SocraticConfig, step: int
 ) -> list[TrainingExample]:
-    """The training examples of whole groups, in their order.
+    """The training examples of whole groups, in the order of the groups.
 
     Args:
-        groups: scored dialogues; those that failed, or have no tutor turn, give none.
+        groups: scored dialogues; failed ones and those without a tutor turn give no example.
         config: objective, rewards and masks.
-        step: the batch, for what changes over the run.
+        step: number of the batch, for settings that change over the run.
     """
     return [example for group in groups for example in _of_group(group, config, step)]
 
 
 def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int) -> list[TrainingExample]:
-    masks = [[trained(turn, config) for turn in one.dialogue.tutor_turns] if one.sequences else [] for one in group]
+    masks = [
+        [trained(turn, config) for turn in scored.dialogue.tutor_turns] if scored.sequences else [] for scored in group
+    ]
     policy = _policy_advantages(group, masks, config, step)
-    found = []
-    for one, mask, advantages in zip(group, masks, policy, strict=True):
-        objective = _objective(one, config)
-        for sequence in one.sequences:
-            whole = spread(sequence, mask).astype(bool)
+    examples = []
+    for scored, mask, advantages in zip(group, masks, policy, strict=True):
+        objective = _objective(scored, config)
+        for sequence in scored.sequences:
+            whole = spread(sequence, mask).astype(bool)  # [N]
             if not whole.any():
                 continue
             if not objective.asks_teacher:
-                found.append(_supervised(sequence, whole))
+                examples.append(_supervised(sequence, whole))
                 continue
             if advantages is not None:
-                found.append(_policy(sequence, whole, one.tutor, advantages, config.loss_fn))
-            factors = [(each, weight * config.kl_penalty_coef) for each, weight in objective.weighted(step)]
-            soft = [soften(each, sequence, one, coef) for each, coef in factors]
-            if any(soft):
-                found.append(_softened(sequence, whole, one.tutor, tuple(each for each in soft if each is not None)))
-    return found
+                examples.append(_policy(sequence, whole, scored.tutor, advantages, config.loss_fn))
+            factors = [(part, weight * config.kl_penalty_coef) for part, weight in objective.weighted(step)]
+            parts = [soften(part, sequence, scored, coef) for part, coef in factors]
+            # A policy loss takes `[N]` targets and soft targets are `[N, K]`, so a mixed objective makes two data.
+            if soft := tuple(part for part in parts if part is not None):
+                examples.append(_softened(sequence, whole, scored.tutor, soft))
+    return examples
 
 
 def _objective(scored: ScoredDialogue, config: SocraticConfig) -> Objective | Supervised:
@@ -120,52 +125,52 @@ def _objective(scored: ScoredDialogue, config: SocraticConfig) -> Objective | Su
     return config.recordings.objective
 
 
-# The tokens that were sampled
-
-
 def _policy_advantages(
     group: Sequence[ScoredDialogue], masks: Sequence[list[Mask]], config: SocraticConfig, step: int
 ) -> list[list[Floats] | None]:
-    """The advantages of each dialogue's tokens, one array `[T]` a turn; None where no loss looks at them."""
+    """The advantages of each dialogue's sampled tokens, one array `[T]` a turn; None if no policy loss uses them."""
     of_divergence = _divergence_advantages(group, masks, config, step)
-    rewards = group_advantages([one.reward for one in group])
-    found: list[list[Floats] | None] = []
-    for one, mask, advantages, reward in zip(group, masks, of_divergence, rewards, strict=True):
-        penalties = [penalty(turn, config) for turn in one.dialogue.tutor_turns]
-        is_played = one.dialogue.recording is None and bool(one.tutor)
+    rewards = group_advantages([scored.reward for scored in group])
+    by_dialogue: list[list[Floats] | None] = []
+    for scored, mask, advantages, reward in zip(group, masks, of_divergence, rewards, strict=True):
+        penalties = [penalty(turn, config) for turn in scored.dialogue.tutor_turns]
+        # Recorded text was not sampled by the tutor: a reward or penalty on it has no policy gradient.
+        is_played = scored.dialogue.recording is None and bool(scored.tutor)
         if advantages is None and not (is_played and (reward or any(penalties))):
-            found.append(None)
+            by_dialogue.append(None)
             continue
-        before = [np.zeros(len(each)) for each in mask] if advantages is None else advantages
-        extra = [config.reward_coef * reward - loss if is_played else 0.0 for loss in penalties]
-        found.append([np.where(m, a + more, 0.0) for m, a, more in zip(mask, before, extra, strict=True)])
-    return found
+        before = [np.zeros(len(turn)) for turn in mask] if advantages is None else advantages
+        extra = [config.reward_coef * reward - loss if is_played else 0.0 for loss in penalties]  # one a turn
+        by_dialogue.append([np.where(m, a + more, 0.0) for m, a, more in zip(mask, before, extra, strict=True)])
+    return by_dialogue
 
 
 def _divergence_advantages(
     group: Sequence[ScoredDialogue], masks: Sequence[list[Mask]], config: SocraticConfig, step: int
 ) -> list[list[Floats] | None]:
-    """Those of the sampled-token divergence, which compares the dialogues of a group."""
+    """The advantages of the sampled-token divergence alone; its baseline may compare the dialogues of a group."""
+    # All dialogues of a group are of one kind, played or recorded, so the first one decides the objective.
     sampled = _objective(group[0], config).sampled(step)
     if sampled is None:
         return [None] * len(group)
     settings, weight = sampled
     coef, clip = weight * config.kl_penalty_coef, settings.advantage_clip
-    there = [i for i, one in enumerate(group) if one.tutor]
-    flat = [signals(group[i].tutor, group[i].teacher, masks[i], coef, clip) for i in there]
-    joined = [np.concatenate(masks[i]) for i in there]
-    found: list[list[Floats] | None] = [None] * len(group)
+    indices = [i for i, scored in enumerate(group) if scored.tutor]
+    flat = [signals(group[i].tutor, group[i].teacher, masks[i], coef, clip) for i in indices]  # [sum of T] each
+    joined = [np.concatenate(masks[i]) for i in indices]
+    by_dialogue: list[list[Floats] | None] = [None] * len(group)
     for i, advantages in zip(
-        there, reverse_kl_advantages(settings, flat, joined, config.kl_discount_factor), strict=True
+        indices, reverse_kl_advantages(settings, flat, joined, config.kl_discount_factor), strict=True
     ):
-        found[i] = np.split(advantages, np.cumsum([len(mask) for mask in masks[i]])[:-1])
-    return found
+        by_dialogue[i] = np.split(advantages, np.cumsum([len(mask) for mask in masks[i]])[:-1])  # back to turns
+    return by_dialogue
 
 
 def _policy(
     sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: "LossFnType"
 ) -> TrainingExample:
     sampled = np.where(mask, spread(sequence, logprobs), 0.0)
+    # The mask is stacked with the values so that all three shift together; each comes back as [N - 1].
     inputs, targets, (kept, before, values) = shift_targets(
         sequence.tokens, np.stack([mask, sampled, spread(sequence, advantages)])
     )
@@ -184,12 +189,15 @@ def _supervised(sequence: TokenSequence, mask: Mask) -> TrainingExample:
 def _softened(
     sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], soft: tuple[Soft, ...]
 ) -> TrainingExample:
-    """An example of cross_entropy on named tokens, with its weights if they are known by now."""
+    """An example of cross_entropy on named tokens; with its weights unless they need a forward pass."""
     sampled = np.where(mask, spread(sequence, logprobs), 0.0) if logprobs else np.zeros(len(mask))
     inputs, own, (kept, before) = shift_targets(sequence.tokens, np.stack([mask, sampled]))
-    # A token must stand in every slot; those that name none have weight 0.
-    targets = np.concatenate([np.asarray(own)[:, None], *(np.maximum(one.ids, 0) for one in soft)], axis=1)
+    # The service accepts only valid ids: empty slots (-1) become token 0, with weight 0.
+    named = [np.maximum(divergence.ids, 0) for divergence in soft]
+    targets = np.concatenate([np.asarray(own)[:, None], *named], axis=1)  # [N - 1, 1 + K]
     datum = make_datum(inputs, targets, weights=np.zeros(targets.shape, np.float32))
     drift = before.astype(np.float32) if logprobs else None
     example = TrainingExample(datum, "cross_entropy", kept.astype(bool), drift, soft)
-    return example if any(one.needs_tutor for one in soft) else example.reweighed(np.zeros(targets.shape))
+    if any(divergence.needs_tutor for divergence in soft):
+        return example
+    return example.reweighed(np.zeros(targets.shape))  # these slopes ignore the tutor's log-probabilities

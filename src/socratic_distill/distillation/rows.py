@@ -1,4 +1,4 @@
-"""The row of `dialogues.jsonl`, and what a dialogue's requests used. Pure."""
+"""The row of `dialogues.jsonl`, and the tokens that a dialogue's requests used. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,21 +13,24 @@ Decode = Callable[[Sequence[int]], str]
 
 
 def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse]:
-    """What the requests of some dialogues cost, by whose model they went to."""
+    """The token use of some dialogues' requests, by the role of the model that answered them."""
+    dialogues = [member.dialogue for member in scored]
+    # The student opens: its turns have even indices, the tutor's odd ones.
     uses: dict[ModelRole, list[PromptUse]] = {
-        "tutor": [turn.use for one in scored for turn in one.dialogue.turns[1::2]] + [one.tutor_use for one in scored],
-        "student": [turn.use for one in scored for turn in one.dialogue.turns[::2]],
-        "teacher": [one.use for one in scored],
+        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.turns[1::2]]
+        + [member.tutor_use for member in scored],
+        "student": [turn.use for dialogue in dialogues for turn in dialogue.turns[::2]],
+        "teacher": [member.use for member in scored],
     }
-    return {role: sum(each, NOTHING_SENT) for role, each in uses.items()}
+    return {role: sum(of_role, NOTHING_SENT) for role, of_role in uses.items()}
 
 
 def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]) -> dict[str, Any]:
-    """A dialogue as `dialogues.jsonl` keeps it, with per-token log-probabilities of tutor and teacher.
+    """A dialogue's row of `dialogues.jsonl`, with per-token log-probabilities of tutor and teacher.
 
     Args:
         scored: the dialogue.
-        pieces: gives each of a tutor turn's tokens its own text.
+        pieces: turns the tokens of a tutor turn into one text for each token.
     """
     dialogue = scored.dialogue
     return {
@@ -48,10 +51,11 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
 
 
 def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarray:
-    """True for the tokens that spell the answer, `[T]`; found by where their characters stand."""
+    """True for the tokens that spell the answer, `[T]`; a token counts if its characters overlap the answer's."""
     mask = np.zeros(len(tokens), dtype=bool)
     spans = answer_spans(decode(tokens), answer)
     if spans:
+        # Prefixes are decoded, not single tokens: a token alone may be half a character or lose its leading space.
         ends = [len(decode(tokens[: i + 1])) for i in range(len(tokens))]
         for i, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             mask[i] = any(start < span_stop and span_start < stop for span_start, span_stop in spans)
@@ -59,7 +63,7 @@ def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarra
 
 
 def _request_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
-    """Tokens of the requests of a batch, by whose model read or sampled them, and those that the service had cached."""
+    """Metrics of a batch: tokens sent, cached by the service and sampled, by the role of the model."""
     totals = dialogue_uses(scored)
     return (
         {f"prompt_tokens/{role}": use.sent for role, use in totals.items()}
@@ -69,14 +73,14 @@ def _request_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
 
 
 def _turn_row(
-    turn: Turn, place: int, scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
+    turn: Turn, index: int, scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if turn.role == "tutor":
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}
-        if scored.tutor:
-            row["tutor_logprobs"] = scored.tutor[place // 2].tolist()
+        if scored.tutor:  # at temperature 1; differs from the sampler's own if the tutor sampled at another
+            row["tutor_logprobs"] = scored.tutor[index // 2].tolist()  # turn i is tutor turn i // 2
         if scored.teacher:
-            row["teacher_logprobs"] = scored.teacher[place // 2].tolist()
+            row["teacher_logprobs"] = scored.teacher[index // 2].tolist()
     return row

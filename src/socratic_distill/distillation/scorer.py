@@ -1,4 +1,4 @@
-"""Scoring requests: log-probabilities of tokens in a sequence, and of others that are named beside them."""
+"""Scoring requests: log-probabilities of a sequence's own tokens, and of other tokens named at the same positions."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -24,11 +24,11 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """Tokens named at each of a turn's T tokens, beside the one that stands there.
+    """K named tokens at each of a turn's T positions, in addition to the turn's own token.
 
     Attributes:
-        ids: `[T, K]`.
-        logprobs: log-probability of each, given what is before its place, nats, `[T, K]`.
+        ids: token ids, `[T, K]`.
+        logprobs: log-probability of each token, given all tokens before its position, nats, `[T, K]`.
     """
 
     ids: Ids
@@ -37,13 +37,13 @@ class Named:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a scoring request asks for, beside the log-probabilities of the tokens themselves.
+    """What a scoring request asks for, in addition to the log-probabilities of the sequence's own tokens.
 
     Attributes:
-        top: number of likeliest tokens at each place.
-        draws: number of tokens to draw at each place, by `seed`, at temperature 1.
+        top: number of likeliest tokens at each position.
+        draws: number of tokens to draw at each position, with `seed`, at temperature 1.
         seed: of the draws.
-        targets: ids to score at each place, `[T, K]` a turn of the whole dialogue, None for none.
+        targets: ids to score at each position, one array `[T, K]` for each tutor turn of the dialogue; None for none.
     """
 
     top: int = 0
@@ -54,14 +54,14 @@ class Ask:
 
 @dataclass(eq=False)
 class Scores:
-    """What came back for a dialogue's tutor turns, in order of turn; empty lists where nothing was asked for.
+    """The answers for a dialogue's tutor turns, in order of turn; lists of what was not asked for are empty.
 
     Attributes:
         own: log-probabilities of the turns' own tokens, nats, `[T]` each.
         top: the likeliest tokens, the likeliest first.
         draws: the drawn tokens.
-        targets: log-probabilities of the asked targets, nats, `[T, K]` each.
-        use: what it cost.
+        targets: log-probabilities of the requested targets, nats, `[T, K]` each.
+        use: tokens that the requests used.
     """
 
     own: list[Floats] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Scores:
     use: PromptUse = NOTHING_SENT
 
     def add(self, other: "Scores") -> None:
-        """Appends those of the turns that follow."""
+        """Appends the scores of later turns."""
         self.own += other.own
         self.top += other.top
         self.draws += other.draws
@@ -80,18 +80,18 @@ class Scores:
 
 
 class Scorer:
-    """Scores tokens, as few positions of a prompt as the server can.
+    """Scores as few positions of a prompt as the server allows.
 
-    The prompt before the tutor's first token has no score that anybody wants; a server that honours
-    `prompt_logprobs_last_n` takes it from its cache. One that does not is noticed at the first answer.
+    The tokens before the tutor's first one need no score. A server that honours `prompt_logprobs_last_n` can take them
+    from its cache. A server that does not is recognised by its error.
     """
 
     def __init__(self, takes_last_n: bool | None = True) -> None:
-        """Begins with trust in the server, or with none.
+        """Sets what is known about the server.
 
         Args:
-            takes_last_n: whether the server honours `prompt_logprobs_last_n`; None: that is found out by the first
-                request, and others wait for it.
+            takes_last_n: whether the server honours `prompt_logprobs_last_n`. None: the first request finds out, and
+                the others wait for it.
         """
         self._takes_last_n = takes_last_n
         self._first = asyncio.Lock()
@@ -102,7 +102,13 @@ class Scorer:
         return cls(True if base_url in COMPLETE else None)
 
     async def score(self, client: SamplingClient, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:
-        """What a client's model says of the tokens in a sequence's spans.
+        """The scores that a client's model gives the tokens in a sequence's spans.
+
+        Args:
+            client: a sampling client of the model.
+            sequence: the tokens and the spans of the tutor's turns.
+            whose: who is asked and about what, for error messages.
+            ask: what to score in addition.
 
         Raises:
             TeacherError: scores are missing or do not fit the tokens.
@@ -116,26 +122,28 @@ class Scorer:
             use=PromptUse(
                 len(sequence.tokens),
                 response.prompt_cache_hit_tokens,
-                sum(len(one.tokens) for one in response.sequences),
+                sum(len(reply.tokens) for reply in response.sequences),
             ),
         )
 
     async def _answer(self, client: SamplingClient, sequence: TokenSequence, ask: Ask) -> "SampleResponse":
+        # While nothing is known, the first request holds the lock until its answer has decided. Else a refusing server
+        # would refuse every request of the first batch.
         async with self._first:
             if self._takes_last_n is None:
                 return await self._ask(client, sequence, ask)
         return await self._ask(client, sequence, ask)
 
     async def _ask(self, client: SamplingClient, sequence: TokenSequence, ask: Ask) -> "SampleResponse":
-        """The answer, to a second request where the server does not honour the first."""
+        """The answer; sends a second request for the whole prompt if the server refuses the first."""
         if self._takes_last_n is not False:
             try:
                 response = await _request(client, sequence, ask, len(sequence.tokens) - sequence.spans[0].start)
             except Exception as error:
                 if "prompt_logprobs_last_n" not in str(error):
                     raise
-                if self._takes_last_n is not False:
-                    _log.info("the server does not honour prompt_logprobs_last_n: whole prompts are scored (%s)", error)
+                if self._takes_last_n is not False:  # a concurrent request may have logged it already
+                    _log.info("the server does not honour prompt_logprobs_last_n; whole prompts are scored (%s)", error)
                 self._takes_last_n = False
             else:
                 self._takes_last_n = True if self._takes_last_n is None else self._takes_last_n
@@ -146,10 +154,10 @@ class Scorer:
 def _request(
     client: SamplingClient, sequence: TokenSequence, ask: Ask, last_n: int | None
 ) -> Awaitable["SampleResponse"]:
-    """What `compute_logprobs` asks for too, but the answer tells what was cached."""
+    """Sends one scoring request. Unlike that of `compute_logprobs`, its answer says how many tokens were cached."""
     from tinker import ModelInput, SamplingParams
 
-    # A server that lacks a feature may refuse its very name.
+    # A server that lacks a feature may refuse the argument's name, so only what is needed is passed.
     features: dict[str, Any] = {}
     if ask.top:
         features["topk_prompt_logprobs"] = ask.top
@@ -160,6 +168,7 @@ def _request(
     return client.sample(
         ModelInput.from_ints(list(sequence.tokens)),
         1,
+        # One token is sampled and ignored: the SDK has no request that only scores and reports its cache use.
         SamplingParams(max_tokens=1, seed=ask.seed) if ask.draws else SamplingParams(max_tokens=1),
         include_prompt_logprobs=True,
         prompt_logprobs_last_n=last_n,
@@ -176,8 +185,11 @@ def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, 
             first, as the SDK defines it, or `[N - 1]` without it, as some servers answer; None for no answer.
         whose: whose scores they are, for error messages.
 
+    Returns:
+        One array `[T]` for each span.
+
     Raises:
-        TeacherError: another number of values, or one inside a span that is no log-probability.
+        TeacherError: the number of values is wrong, or a value inside a span is not a log-probability.
     """
     expected = len(sequence.tokens)
     if values is None:
@@ -200,32 +212,32 @@ def span_scores(sequence: TokenSequence, values: Sequence[float | None] | None, 
 
 
 def _top(sequence: TokenSequence, response: "SampleResponse", count: int, whose: str) -> list[Named]:
-    """The likeliest tokens at the spans' places; fewer than asked for only where the vocabulary has no more."""
+    """The likeliest tokens at the spans' positions, `[T, K]` each; K is below `count` only for a small vocabulary."""
     rows = response.topk_prompt_logprobs
     if rows is None:
         raise TeacherError(f"{whose}: no likeliest tokens; the server may not support topk_prompt_logprobs")
-    if len(rows) == len(sequence.tokens) - 1:
+    if len(rows) == len(sequence.tokens) - 1:  # some servers leave out the first token, which has no score
         rows = [None, *rows]
-    found = []
+    by_span = []
     for span in sequence.spans:
         cut = [row or [] for row in rows[span.start : span.stop]]
         widths = {len(row) for row in cut}
         if len(cut) != span.stop - span.start or len(widths) != 1 or not 0 < (width := widths.pop()) <= count:
             raise TeacherError(
                 f"{whose}: the likeliest tokens of tutor turn {span.turn} came in rows of {sorted(map(len, cut))} "
-                f"for {span.stop - span.start} tokens; asked for were {count} at each"
+                f"for {span.stop - span.start} tokens; expected {count} in each row"
             )
-        pairs = np.asarray(cut, dtype=np.float64).reshape(len(cut), width, 2)
+        pairs = np.asarray(cut, dtype=np.float64).reshape(len(cut), width, 2)  # (id, logprob)
         what = f"{whose}: the likeliest tokens of tutor turn {span.turn}"
-        found.append(_named(pairs[..., 0], pairs[..., 1], what))
-    return found
+        by_span.append(_named(pairs[..., 0], pairs[..., 1], what))
+    return by_span
 
 
 def _draws(sequence: TokenSequence, response: "SampleResponse", whose: str) -> list[Named]:
     drawn = response.prompt_alt_tokens
     if drawn is None:
         raise TeacherError(f"{whose}: no drawn tokens; the server may not support prompt_alt_tokens_k")
-    ids, logprobs = drawn.tokens.to_numpy(), drawn.logprobs.to_numpy()  # row i is about token i + 1
+    ids, logprobs = drawn.tokens.to_numpy(), drawn.logprobs.to_numpy()  # [N - 1, K]; row i is about token i + 1
     return [
         _named(
             ids[span.start - 1 : span.stop - 1],
@@ -237,23 +249,24 @@ def _draws(sequence: TokenSequence, response: "SampleResponse", whose: str) -> l
 
 
 def _named(ids: npt.NDArray, logprobs: Floats, what: str) -> Named:
-    """Tokens and their log-probabilities, checked, `[T, K]`."""
+    """Checks tokens `[T, K]` and their log-probabilities, and puts them together."""
+    # The likeliest ids come as floats, among pairs with their log-probabilities.
     if not ((ids >= 0) & (ids == np.floor(ids)) & (ids < 2**31)).all():
-        raise TeacherError(f"{what} hold something that is no token id")
+        raise TeacherError(f"{what} hold a value that is not a token id")
     if (bad := first_bad(logprobs)) is not None:
         raise TeacherError(f"{what} hold the log-probability {explain_bad(logprobs[bad])}")
     return Named(ids.astype(np.int64), logprobs)
 
 
 def _wanted(sequence: TokenSequence, targets: Sequence[Ids]) -> "TensorData":
-    """Targets as `target_prompt_logprobs`, `[N - 1, K]`, sparse: row i is about token i + 1."""
+    """Targets as sparse `target_prompt_logprobs`, `[N - 1, K]`; row i is about token i + 1, context rows are empty."""
     from tinker import TensorData
 
     width = targets[0].shape[1]
-    counts = np.zeros(len(sequence.tokens), np.int64)  # [N]: none before the first row
+    counts = np.zeros(len(sequence.tokens), np.int64)  # [N]; its cumulative sum is the CSR row pointer of N - 1 rows
     for span in sequence.spans:
         counts[span.start : span.stop] = width
-    ids = np.concatenate([targets[span.turn] for span in sequence.spans])
+    ids = np.concatenate([targets[span.turn] for span in sequence.spans])  # [sum of T, K]
     return TensorData(
         data=ids.ravel(),
         dtype="int64",
@@ -271,7 +284,7 @@ def _targets(sequence: TokenSequence, response: "SampleResponse", targets: Seque
     if answer.sparse_crow_indices is None:
         dense = answer.to_numpy().reshape(len(sequence.tokens) - 1, width)
         values = np.concatenate([dense[span.start - 1 : span.stop - 1] for span in sequence.spans])
-    else:  # in the layout of the question; to_numpy() would need torch
+    else:  # only the rows that were asked for; to_numpy() would need torch
         values = np.asarray(answer.data).reshape(-1, width)
     if len(values) != sum(sizes):
         raise TeacherError(f"{whose}: {len(values)} rows of scores for {sum(sizes)} tokens")

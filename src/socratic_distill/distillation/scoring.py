@@ -1,4 +1,4 @@
-"""The teachers' view of a dialogue, and their scores of the tutor's tokens."""
+"""Scores of the tutor's tokens by the teachers of a dialogue, each in its own view of the dialogue."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from socratic_distill.service.waiting import gather_all
 
 
 def joined(scores: Sequence[Sequence[Floats]], members: Sequence[Member], how: Average | None) -> tuple[Floats, ...]:
-    """The scores of several teachers as one, turn by turn.
+    """Joins the scores of several teachers into one, turn by turn.
 
     Args:
-        scores: of each member, one array a turn.
-        members: whose they are.
-        how: how several scores of a seed become one.
+        scores: for each member, one array a turn.
+        members: the teachers, in the same order.
+        how: how several scores are averaged; not used with one teacher.
     """
     if len(members) == 1:
         return tuple(scores[0])
@@ -40,46 +40,49 @@ def average(scores: Sequence[Floats], weights: Sequence[float], how: Average) ->
     With weights `w_i`, normalised to add up to 1, and teachers `p_i`:
 
     - `log_mean`: `sum_i w_i log p_i`. The tutor's divergence from it is the weighted mean of its divergences from the
-      teachers. It is no distribution: over the vocabulary its probabilities add up to at most 1.
-    - `mixture`: `log sum_i w_i p_i`, worked out among logarithms, so that nothing underflows. The tutor is compared
-      with a teacher who follows teacher `i` with probability `w_i` at each token.
+      teachers. It is not a distribution: over the vocabulary its probabilities add up to at most 1.
+    - `mixture`: `log sum_i w_i p_i`, computed in log space, so that nothing underflows. This compares the tutor with a
+      teacher who follows teacher `i` with probability `w_i` at each token.
 
     Args:
         scores: log-probabilities of the same tokens under each teacher, nats, arrays of one shape, such as `[T]`.
-        weights: one weight for each, above 0.
-        how: which of the two.
+        weights: one weight for each teacher, above 0.
+        how: which of the two averages.
 
     Returns:
-        The averaged log-probabilities, nats, of that shape. A single teacher's are returned as they are.
+        The averaged log-probabilities, nats, of that shape. A single teacher's are returned unchanged.
     """
     assert scores and len(scores) == len(weights), f"{len(scores)} scores, {len(weights)} weights"
     if len(scores) == 1:
         return scores[0]
+    # Divided by the largest first, since a sum of very large weights would overflow.
     shares = np.asarray(weights, dtype=np.float64) / max(weights)
-    shares = (shares / shares.sum()).reshape(-1, *[1] * scores[0].ndim)
-    stacked = np.stack(scores)
+    shares = (shares / shares.sum()).reshape(-1, *[1] * scores[0].ndim)  # [teachers, 1, …]
+    stacked = np.stack(scores)  # [teachers, T] or [teachers, T, K]
     if how == "log_mean":
         return (shares * stacked).sum(axis=0)
     return np.logaddexp.reduce(stacked + np.log(shares), axis=0)
 
 
-@dataclass(frozen=True, eq=False)  # arrays do not compare as one truth
+@dataclass(frozen=True, eq=False)  # == on arrays gives an array, not a bool
 class ScoredDialogue:
     """A dialogue with the log-probabilities of the tutor's tokens, at temperature 1.
 
     Attributes:
-        dialogue: the dialogue; where scoring failed, its ending is "failed".
-        sequences: the tutor's turns as they are trained on.
-        tutor: the tutor's own log-probabilities, nats, one array `[T]` a tutor turn; none for recorded text, which the
+        dialogue: the dialogue; if scoring failed, its ending is "failed".
+        sequences: the token sequences that are trained on.
+        tutor: the tutor's own log-probabilities, nats, one array `[T]` a tutor turn; empty for recorded text, which the
             tutor did not sample.
-        teacher: the teacher's log-probabilities of the same tokens, likewise; none where it was not asked.
-        teachers: names of the teachers whose scores these are.
-        top_of_tutor: the tutor's likeliest tokens at each place of each turn, with the teacher's log-probabilities.
-        top_of_teacher: the teacher's, with its log-probabilities.
-        draws: tokens drawn from the tutor, with its log-probabilities, and `of_draws` the teacher's, `[T, K]` a turn.
-        reward: what the dialogue is worth; None without rewards, or where it failed.
-        use: what the teachers' prompts cost, and `tutor_use` what scoring under the tutor did.
-        span: when the scores were asked for and there, seconds on the loop's clock.
+        teacher: the teacher's log-probabilities of the same tokens, likewise; empty if no teacher was asked.
+        teachers: names of the teachers that gave the scores.
+        top_of_tutor: the tutor's likeliest tokens at each position of each turn, with the teacher's log-probabilities.
+        top_of_teacher: the teacher's likeliest tokens, with its log-probabilities.
+        draws: tokens drawn from the tutor, with the tutor's log-probabilities.
+        of_draws: the teacher's log-probabilities of `draws`, nats, `[T, K]` a turn.
+        reward: the dialogue's reward; None without rewards, or if the dialogue failed.
+        use: tokens that the requests to the teachers used.
+        tutor_use: tokens that scoring under the tutor used.
+        span: when scoring began and ended, seconds on the loop's clock.
     """
 
     dialogue: Dialogue
@@ -100,40 +103,40 @@ class ScoredDialogue:
 async def score_batch(
     dialogues: Sequence[Dialogue], cast: Cast, scorer: Scorer, concurrency: int
 ) -> list[ScoredDialogue]:
-    """Scores every dialogue that holds a tutor turn; failed ones and those without pass through unscored.
+    """Scores every dialogue that has a tutor turn; failed dialogues and those without one pass through unscored.
 
     Args:
         dialogues: as played.
-        cast: who played them.
+        cast: the models that played them, and the teachers.
         scorer: sends the requests.
         concurrency: most dialogues scored at once.
     """
-    places = asyncio.Semaphore(concurrency)
+    semaphore = asyncio.Semaphore(concurrency)
 
     async def score_next(dialogue: Dialogue) -> ScoredDialogue:
-        async with places:
+        async with semaphore:
             return await score_or_fail(dialogue, cast, scorer)
 
     return await gather_all(map(score_next, dialogues))
 
 
 async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
-    """Scores a dialogue if there is something to score; where that fails, so does the dialogue."""
+    """Scores a dialogue if there is something to score; if scoring fails, the dialogue's ending becomes "failed"."""
     if dialogue.ending == "failed" or not dialogue.tutor_turns:
         return ScoredDialogue(dialogue)
     try:
         return await score(dialogue, cast, scorer)
-    except TrainingError:  # not this dialogue alone is lost
+    except TrainingError:  # concerns the run, not this dialogue alone
         raise
     except Exception as error:
         return ScoredDialogue(dialogue.end("failed", error=describe(error)))
 
 
 async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
-    """Scores the tutor's tokens of one dialogue, and those that the objective wants named beside them.
+    """Scores the tutor's tokens of one dialogue, and the named tokens that the objective needs.
 
-    The tutor's own log-probabilities are the sampler's; away from temperature 1 they are scored again,
-    since tempered ones do not compare with the teacher's.
+    The tutor's own log-probabilities come from sampling. If it sampled at another temperature than 1, they are scored
+    again, since tempered log-probabilities are not comparable with the teacher's.
 
     Raises:
         TeacherError: scores are missing or do not fit the tokens.
@@ -145,28 +148,30 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     now = asyncio.get_running_loop().time
     began = now()
     of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
-    top = [one.ids for one in of_tutor.top] or [
+    # Played turns came with their likeliest tokens; for recorded ones the tutor was asked just now.
+    top = [named.ids for named in of_tutor.top] or [
         np.asarray(turn.likeliest, np.int64) for turn in turns if turn.likeliest
     ]
-    draws = [one.ids for one in of_tutor.draws]
+    draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
+    # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
     members = cast.panel.of(dialogue.seed)
-    answers = await gather_all(_ask_teacher(one, dialogue, cast, scorer, ask) for one in members)
+    answers = await gather_all(_ask_teacher(member, dialogue, cast, scorer, ask) for member in members)
     width = top[0].shape[1] if top else 0
-    targets = joined([one.targets for one in answers], members, cast.panel.how)
+    targets = joined([scores.targets for scores in answers], members, cast.panel.how)
     sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
     return ScoredDialogue(
         dialogue,
         sequences,
         tutor=tuple(of_tutor.own) or sampled,
-        teacher=joined([one.own for one in answers], members, cast.panel.how),
-        teachers=tuple(one.name for one in members),
-        top_of_tutor=tuple(Named(ids, one[:, :width]) for ids, one in zip(top, targets, strict=True)) if top else (),
-        # Averaged teachers have no likeliest tokens of their own; the config refuses objectives that want them.
+        teacher=joined([scores.own for scores in answers], members, cast.panel.how),
+        teachers=tuple(member.name for member in members),
+        top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
+        # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
         top_of_teacher=tuple(answers[0].top),
         draws=tuple(of_tutor.draws),
-        of_draws=tuple(one[:, width:] for one in targets) if draws else (),
-        use=sum((one.use for one in answers), NOTHING_SENT),
+        of_draws=tuple(both[:, width:] for both in targets) if draws else (),
+        use=sum((scores.use for scores in answers), NOTHING_SENT),
         tutor_use=of_tutor.use,
         span=(began, now()),
     )
@@ -175,21 +180,23 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
 async def _ask_tutor(
     dialogue: Dialogue, sequences: Sequence[TokenSequence], cast: Cast, scorer: Scorer, wanted: Wanted
 ) -> Scores:
-    """What is asked of the tutor's own model: nothing as a rule."""
+    """Scores under the tutor's own model. By default nothing is requested, since sampling gave all that is needed."""
     is_recorded = dialogue.recording is not None
     is_tempered = cast.tutor.temperature != 1.0 and not is_recorded
-    top = wanted.tutor_top if is_recorded else 0  # what the tutor sampled came with its likeliest tokens
+    top = wanted.tutor_top if is_recorded else 0  # played turns came with their likeliest tokens
     if not (is_tempered or top or wanted.draws):
         return Scores()
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")
     ask = Ask(top=top, draws=wanted.draws, seed=seed)
     assert cast.tutor.client is not None, "a tutor that spoke has a client"
-    found = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
-    return found if is_tempered else replace(found, own=[])
+    scores = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
+    # Untempered, the sampler's own log-probabilities are used; recorded text, never sampled, must have none.
+    return scores if is_tempered else replace(scores, own=[])
 
 
 async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask) -> Scores:
     prompts = teacher_prompts(dialogue, cast, member)
+    # The teacher's prompts differ from the tutor's, so its turns may merge into other sequences.
     sequences = merge_turns(zip(prompts, (turn.tokens for turn in dialogue.tutor_turns), strict=True))
     client = cast.panel.client(member, dialogue.step)
     return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
@@ -198,21 +205,21 @@ async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: S
 async def _ask(
     client: SamplingClient, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask
 ) -> Scores:
-    """The scores of some sequences, one request each, as one."""
-    found = Scores()
-    for one in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):
-        found.add(one)
-    return found
+    """Scores a dialogue's sequences, one request each, and joins the answers."""
+    joint = Scores()
+    for scores in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):
+        joint.add(scores)
+    return joint
 
 
 def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> list[tuple[int, ...]]:
     """A teacher's context before each tutor turn, `[P]` each."""
-    openings = range(1, len(dialogue.turns), 2)
-    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i]), member) for i in openings]
+    tutor_turns = range(1, len(dialogue.turns), 2)  # the student opens
+    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i]), member) for i in tutor_turns]
 
 
 def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:
-    """The ids that a teacher is to score at each place, `[T, K]` a turn; None for none."""
+    """The ids that a teacher scores at each position, `[T, K]` a turn; None for none."""
     if top and draws:
         return [np.concatenate(both, axis=1) for both in zip(top, draws, strict=True)]
     return list(top or draws) or None

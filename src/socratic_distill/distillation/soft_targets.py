@@ -1,4 +1,4 @@
-"""Divergences over named tokens, as weights of cross_entropy on `[N, K]` targets."""
+"""Turns divergences over named tokens into weights of cross_entropy on `[N, K]` targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenSequenc
 from socratic_distill.distillation.scorer import Named
 from socratic_distill.distillation.scoring import ScoredDialogue
 
-# From log-probabilities of named tokens, the tutor's now, the teacher's and the tutor's at the draw, to dL/dlog q.
+# Takes log-probabilities of named tokens, `[M, K]` each: the tutor's current ones, the teacher's, and the tutor's when
+# they were drawn. Gives dL/dlog q, `[M, K]`.
 Slope = Callable[[Floats, Floats, Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class Soft:
-    """A divergence over named tokens of a sequence.
+    """A divergence over the named tokens of a sequence.
 
     Attributes:
-        ids: the tokens at the place of each target, -1 for none, `[N - 1, K]`.
-        teacher: the teacher's log-probabilities of them, nats, -inf for none, `[N - 1, K]`.
-        drawn: the tutor's when they were drawn; like `teacher` where they were not.
-        slope: which way is up.
-        needs_tutor: whether `slope` looks at what the tutor says now.
-        coef: factor.
+        ids: the named tokens at the position of each target, -1 for an empty slot, `[N - 1, K]`.
+        teacher: the teacher's log-probabilities of them, nats, -inf for an empty slot, `[N - 1, K]`.
+        drawn: the tutor's log-probabilities when they were drawn, `[N - 1, K]`; the same as `teacher` if they were not.
+        slope: the gradient dL/dlog q of the divergence.
+        needs_tutor: whether `slope` uses the tutor's current log-probabilities.
+        coef: factor of the slope.
     """
 
     ids: Ids
@@ -38,7 +39,7 @@ class Soft:
 
 
 def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coef: float) -> Soft | None:
-    """A divergence over a sequence's named tokens; None for the one that looks at sampled tokens alone."""
+    """A divergence over a sequence's named tokens; None for the divergence over sampled tokens, which has none."""
     if objective.trains_sampled_tokens:
         return None
     slope = SLOPES[objective.kind](objective)
@@ -49,6 +50,7 @@ def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogu
         return Soft(ids, teacher, drawn, slope, objective.needs_forward, coef)
     top = objective.teacher_top
     if objective.tutor_top:
+        # The top k of both: a token that only one of them finds likely can make most of the divergence.
         named = [_union(*both, top) for both in zip(scored.top_of_tutor, scored.top_of_teacher, strict=True)]
     else:
         named = [Named(turn.ids[:, :top], turn.logprobs[:, :top]) for turn in scored.top_of_teacher]
@@ -89,40 +91,43 @@ def weights(soft: Sequence[Soft], mask: Mask, now: Floats) -> Floats:
     """Weights of cross_entropy, -dL/dlog q, `[N - 1, 1 + K]`; 0 outside the mask and in empty slots.
 
     Args:
-        soft: the divergences, side by side.
-        mask: rows that are trained on.
-        now: the tutor's log-probabilities of their tokens, nats, `[N - 1, K]`.
+        soft: the divergences; K counts the columns of all of them.
+        mask: True for rows that are trained on, `[N - 1]`.
+        now: the tutor's current log-probabilities of their tokens, nats, `[N - 1, K]`.
     """
-    columns: list[Floats] = [np.zeros((len(mask), 1))]
+    columns: list[Floats] = [np.zeros((len(mask), 1))]  # the sequence's own token
     first = 0
-    for one in soft:
-        stop = first + one.ids.shape[1]
-        named = one.ids[mask] >= 0
+    for divergence in soft:
+        stop = first + divergence.ids.shape[1]
+        named = divergence.ids[mask] >= 0  # [M, k], M trained rows
+        # Empty slots were scored as token 0 (`_softened`); -inf takes that score out again.
         tutor = np.where(named, now[mask, first:stop], -np.inf)
-        slope = one.slope(tutor, one.teacher[mask], one.drawn[mask])
-        whole = np.zeros(one.ids.shape)
-        whole[mask] = np.where(named, -one.coef * slope, 0.0)
+        slope = divergence.slope(tutor, divergence.teacher[mask], divergence.drawn[mask])  # [M, k]
+        whole = np.zeros(divergence.ids.shape)
+        whole[mask] = np.where(named, -divergence.coef * slope, 0.0)
         columns.append(whole)
         first = stop
     return np.concatenate(columns, axis=1)
 
 
 def _union(tutor: Named, teacher: Named, k: int) -> Named:
-    """The first k of both at every place; a token of the teacher that is the tutor's too leaves an empty slot."""
+    """The first k of both at every position; a teacher's token that is among the tutor's becomes an empty slot."""
     ours, theirs = tutor.ids[:, :k], teacher.ids[:, :k]
-    repeated = (theirs[:, :, None] == ours[:, None, :]).any(axis=2)
-    ids = np.concatenate([ours, np.where(repeated, -1, theirs)], axis=1)
+    # Counted twice, a token would take its probability from the rest of the distribution twice.
+    repeated = (theirs[:, :, None] == ours[:, None, :]).any(axis=2)  # [T, k]
+    ids = np.concatenate([ours, np.where(repeated, -1, theirs)], axis=1)  # [T, 2k]
     scores = np.where(repeated, -np.inf, teacher.logprobs[:, :k])
     return Named(ids, np.concatenate([tutor.logprobs[:, :k], scores], axis=1))
 
 
 def _lay_out(sequence: TokenSequence, named: Sequence[Named]) -> tuple[Ids, Floats]:
-    """Named tokens of the turns where the turns' own are targets: ids, -1 elsewhere, and logprobs, `[N - 1, K]`."""
-    width = max(one.ids.shape[1] for one in named)
+    """Ids and logprobs of the named tokens in the rows of the targets, `[N - 1, K]`; -1 and -inf elsewhere."""
+    width = max(turn.ids.shape[1] for turn in named)
     ids = np.full((len(sequence.tokens), width), -1, np.int64)
     logprobs = np.full(ids.shape, -np.inf)
     for span in sequence.spans:
-        one = named[span.turn]
-        ids[span.start : span.stop, : one.ids.shape[1]] = one.ids
-        logprobs[span.start : span.stop, : one.ids.shape[1]] = one.logprobs
+        turn = named[span.turn]
+        ids[span.start : span.stop, : turn.ids.shape[1]] = turn.ids
+        logprobs[span.start : span.stop, : turn.ids.shape[1]] = turn.logprobs
+    # Transposed, since shift_targets shifts the last axis.
     return shift_targets(sequence.tokens, ids.T)[2].T, shift_targets(sequence.tokens, logprobs.T)[2].T

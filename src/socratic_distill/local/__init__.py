@@ -1,23 +1,23 @@
 """The Tinker client interface on torch, transformers and peft, in this process.
 
-`base_url="local"` chooses it. One base model serves every role; the tutor's weights are LoRA adapters on it.
-Importing this package needs no torch; using a client does.
+`base_url="local"` selects it. One base model serves every role; the tutor's weights are LoRA adapters on it.
+Importing this package does not import torch; using a client does.
 
 | module | does |
 |---|---|
 | `service` | the service client |
 | `training_client`, `sampling_client`, `rest` | the other clients |
-| `engine` | the worker behind the clients: models, queue, saved weights |
-| `scheduler`, `batches` | the queue of calls, and which share a batch |
+| `engine` | the worker that serves the clients: models, queue, saved weights |
+| `scheduler`, `batches` | the queue of calls, and which of them share a batch |
 | `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
 | `machine` | device and precision |
 | `targets`, `adapters`, `layers`, `saved_adapters` | LoRA adapters on a base model |
-| `proof` | shows that an adapter trains and leaves other models alone |
+| `proof` | tests that an adapter trains and changes no other weights |
 | `sampling`, `draws`, `prefill`, `prefixes`, `slots`, `attention`, `probe` | continuous batching |
 | `scoring` | log-probabilities of prompts |
 | `training`, `losses`, `shared`, `custom` | passes, gradients, AdamW |
 | `store`, `saved_paths`, `merging` | saved weights on disk |
-| `failures` | torch's errors as ours |
+| `failures` | turns torch's errors into ours |
 | `tiny` | the packaged model and its problems |
 """
 
@@ -42,7 +42,7 @@ def check_installed() -> None:
     """Returns if the packages of the local engine are installed.
 
     Raises:
-        LocalExtraMissing: they are not; the message says how to install them.
+        LocalExtraMissing: a package is missing; the message says how to install it.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise LocalExtraMissing(

@@ -24,7 +24,7 @@ LORA_ALPHA = 32
 
 @dataclass(frozen=True)
 class LoraShape:
-    """Size and place of an adapter: its rank, and which modules carry it."""
+    """Shape of an adapter: its rank, and which parts of the model carry it."""
 
     rank: int
     train_mlp: bool = True
@@ -33,29 +33,29 @@ class LoraShape:
 
     @property
     def parts(self) -> frozenset[Part]:
-        """What it is to train."""
+        """The parts of the model that the adapter trains."""
         wanted: dict[Part, bool] = {"attn": self.train_attn, "mlp": self.train_mlp, "unembed": self.train_unembed}
         return frozenset(part for part, on in wanted.items() if on)
 
 
 @contextmanager
 def peft_quiet() -> Iterator[None]:
-    """While peft does what it warns of for no reason."""
+    """Silences warnings of peft that do not apply here."""
     with warnings.catch_warnings():
         # Unmerged, an adapter on a tied output layer leaves the embedding alone; for merging, the layer is untied.
         warnings.filterwarnings("ignore", message=".*tie.*")
         # peft asks transformers for an attribute that transformers is about to rename.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        # A saved adapter on both Linear and Conv1D layers: peft sets the flag for each layer as it must be.
+        # For a saved adapter on both Linear and Conv1D layers: peft corrects the flag for each layer itself.
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         yield
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The same modules without the model's own class and config, as peft is to see them.
+    """The same modules in a plain module for peft, without the model's class and config.
 
-    Of mixture-of-experts models that it knows by their config, peft takes a layer called gate_proj for a fused
-    parameter of experts, and adapts that: it is no layer of `AdapterLinear`, and would be on at all times.
+    peft knows some mixture-of-experts models by their config. In these it takes a layer called gate_proj for a fused
+    parameter of experts, and adapts the parameter. That is not an `AdapterLinear`, so it could not be switched off.
     """
     modules = nn.Module()
     modules._modules = model._modules  # shared: what peft replaces here is replaced in the model
@@ -63,10 +63,10 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 class Adapters:
-    """The adapters of one model, by names that are never used twice at a time."""
+    """The adapters of one model, by name; names are never reused."""
 
     def __init__(self, model: Any, model_name: str) -> None:
-        """Finds the layers that adapters go on.
+        """Finds the layers that adapters can go on.
 
         Args:
             model: frozen, without adapters.
@@ -78,16 +78,16 @@ class Adapters:
         self._peft: PeftModel | None = None
         self._layers: list[AdapterLinear] = []
         self._numbers = itertools.count(1)
-        # A dropped adapter, kept for the next copy: making one takes peft half a second on 210 layers.
+        # The adapter dropped last, reused by the next copy: peft takes half a second to make one on 210 layers.
         self._spare: str | None = None
-        self._told: set[str] = set()  # warnings given
+        self._warned: set[str] = set()  # texts of the warnings given
 
     def __len__(self) -> int:
         """Number of adapters."""
         return 0 if self._peft is None else len(self._peft.peft_config)
 
     def add(self, shape: LoraShape, seed: int | None) -> str:
-        """Adds an adapter that changes nothing yet (its B is zero); gives its name."""
+        """Adds an adapter that changes nothing yet, since its B is zero; returns its name."""
         config = LoraConfig(
             r=shape.rank,
             lora_alpha=LORA_ALPHA,
@@ -99,22 +99,22 @@ class Adapters:
         return self._add(config, seed)
 
     def coverage(self, shape: LoraShape) -> tuple[float, str]:
-        """The share of the linear weights asked for that an adapter reaches, in [0, 1], and that in words."""
+        """The share of the requested linear weights that an adapter reaches, in [0, 1], and a sentence that says so."""
         share, left_out = self.targets.share(shape.parts), self.targets.left_out(shape.parts)
         text = f"LoRA reaches {_percent(share)} of the linear weights of model {self._model_name!r}"
         if left_out:
-            text += f"; without it stay {', '.join(left_out)}"
+            text += f"; not reached: {', '.join(left_out)}"
         return share, text
 
     def tell_share(self, shape: LoraShape) -> None:
-        """Warns, once for each model, where an adapter reaches less than was asked for."""
+        """Warns, once for each model, if an adapter reaches fewer linear weights than requested."""
         share, text = self.coverage(shape)
-        if share < 1 and text not in self._told:
-            self._told.add(text)
+        if share < 1 and text not in self._warned:
+            self._warned.add(text)
             _log.warning("%s", text)
 
     def load(self, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> str:
-        """Adds an adapter with saved weights; gives its name.
+        """Adds an adapter with saved weights; returns its name.
 
         Raises:
             DamagedWeights: they do not fit the model.
@@ -122,9 +122,9 @@ class Adapters:
         if config.target_parameters:
             raise DamagedWeights(
                 f"the saved adapter changes fused experts of model {self._model_name!r}, which the local engine does "
-                "not train; load weights that were saved without them, or begin anew"
+                "not train; load weights that were saved without them, or start from the base model"
             )
-        config.inference_mode = False
+        config.inference_mode = False  # else peft would freeze the adapter
         name = self._add(config, seed=0)
         assert self._peft is not None
         own = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
@@ -135,7 +135,7 @@ class Adapters:
         return name
 
     def copy(self, adapter: str) -> str:
-        """Adds an adapter with another one's weights as they are now; gives its name."""
+        """Adds a copy of an adapter, with its weights as they are now; returns the copy's name."""
         theirs, name = self.parameters(adapter), self._spare
         if name is not None and {k: p.shape for k, p in self.parameters(name).items()} == {
             k: p.shape for k, p in theirs.items()
@@ -151,23 +151,23 @@ class Adapters:
         return name
 
     def drop(self, adapter: str) -> None:
-        """Frees an adapter, or the one that was dropped before it: the newest is kept for the next copy."""
+        """Marks an adapter as spare for the next copy, and frees the previous spare."""
         assert self._peft is not None
         if self._spare is not None:
-            self._peft.set_adapter(adapter)  # peft would go on to name a deleted adapter as the active one
+            self._peft.set_adapter(adapter)  # else peft may keep a deleted adapter as the active one
             self._peft.delete_adapter(self._spare)
         self._spare = adapter
 
     def remove(self, adapters: Iterable[str]) -> None:
-        """Frees adapters at once, without keeping one for the next copy."""
+        """Frees adapters at once, without keeping a spare."""
         for adapter in adapters:
             assert self._peft is not None
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # peft warns where the last adapter goes
+                warnings.simplefilter("ignore")  # peft warns when the last adapter is deleted
                 self._peft.delete_adapter(adapter)
 
     def switch(self, adapter: str | None) -> None:
-        """Puts one adapter on, or none."""
+        """Switches one adapter on and all others off; None switches all off."""
         for layer in self._layers:
             layer.active = adapter
 
@@ -183,7 +183,7 @@ class Adapters:
         return self._peft.peft_config[adapter]
 
     def parameters(self, adapter: str) -> dict[str, torch.nn.Parameter]:
-        """An adapter's parameters by name, the adapter's own name left out of it, in a fixed order."""
+        """An adapter's parameters, sorted by name; the names leave out the adapter's own, so that adapters compare."""
         mark = f".{adapter}."
         return {
             name.replace(mark, "."): parameter
@@ -192,14 +192,15 @@ class Adapters:
         }
 
     def train_only(self, adapter: str) -> None:
-        """Lets gradients flow to one adapter's parameters, and to no others."""
+        """Makes one adapter's parameters trainable, and freezes all others."""
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(f".{adapter}." in name)
 
     def _add(self, config: LoraConfig, seed: int | None) -> str:
         adapter = f"adapter{next(self._numbers)}"
-        config.base_model_name_or_path = None  # peft fills in where this base was loaded from
+        config.base_model_name_or_path = None  # peft fills in the path that the base model was loaded from
         config._register_custom_module({nn.Linear: AdapterLinear, Conv1D: AdapterLinear})
+        # peft draws A from torch's global generator: seeded here, and restored for whoever else uses it.
         with torch.random.fork_rng(devices=[]), peft_quiet():
             torch.manual_seed(0 if seed is None else seed)
             if self._peft is None:
@@ -210,7 +211,7 @@ class Adapters:
         return adapter
 
     def _targets(self, shape: LoraShape) -> list[str]:
-        """Names of the linear layers that carry the adapter."""
+        """Names of the linear layers that carry the adapter, in the form that peft takes."""
         names = self.targets.spelled(shape.parts)
         if not names:
             raise LocalEngineError(f"model {self._model_name!r} has no linear layer in any of {sorted(shape.parts)}")
@@ -218,5 +219,5 @@ class Adapters:
 
 
 def _percent(share: float) -> str:
-    """A share below 1 is never shown as 100 %."""
+    """A share in percent; a share below 1 is never shown as 100 %."""
     return f"{100 if share == 1 else min(99.9, 100 * share):.3g} %"

@@ -1,4 +1,4 @@
-"""A base model, and passes over it with one adapter on, or with none."""
+"""A base model, and forward passes through it with one adapter or none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _LOGITS_BUDGET = 2**22
 
 
 class BaseModel:
-    """One base model; its weights are held once, whoever uses it.
+    """One base model, whose weights are held in memory once for all its users.
 
     Only the scheduler's worker thread may call the methods that switch or run adapters.
     """
@@ -33,10 +33,10 @@ class BaseModel:
         Args:
             name: as the user wrote it.
             trust_remote_code: whether code among the model's files may run.
-            machine: where and how precisely to compute.
+            machine: device and precision.
 
         Raises:
-            LocalEngineError: the model cannot be had, or is of a kind that the engine does not run.
+            LocalEngineError: the model cannot be loaded, or the engine does not run its architecture.
         """
         self.name = name
         self.machine = machine
@@ -44,7 +44,7 @@ class BaseModel:
         self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.shape = cache_shape(self.model, name)
         self.prefixes = PrefixMemory()
-        self.block_rows: dict[bool, int] = {}
+        self.block_rows: dict[bool, int] = {}  # by whether no adapter is on
         quicken(self.model)
         quicken_attention(self.model, machine)
         self._layers: list[torch.nn.Module] = []
@@ -65,14 +65,14 @@ class BaseModel:
 
     @property
     def known_tokens(self) -> int:
-        """Ids below this may be sampled and named: further rows of the embeddings are padding, without a text."""
+        """Ids below this may be sampled; further rows of the embeddings are padding, without a text."""
         return min(self._tokens, self.vocabulary)
 
     @contextmanager
     def recomputing(self) -> Iterator[None]:
-        """While gradients are taken: with gradient checkpointing, activations are computed again, not kept.
+        """Turns gradient checkpointing on, if chosen: activations are recomputed in the backward pass, not kept.
 
-        Of transformers' training mode this takes that part alone; dropout stays off.
+        transformers checkpoints only layers in training mode. Only the layers' own flags are set, so dropout stays off.
         """
         for layer in self._layers:
             layer.training = True
@@ -84,7 +84,7 @@ class BaseModel:
 
     @contextmanager
     def few_layers(self) -> Iterator[None]:
-        """While only a model's first layers are run, where it says which they are: enough to try something."""
+        """Runs only the model's first two layers, if it has a list of them: enough for a quick trial."""
         decoder = self.model.get_decoder()
         layers = getattr(decoder, "layers", None)
         if not isinstance(layers, torch.nn.ModuleList):
@@ -97,30 +97,30 @@ class BaseModel:
             decoder.layers = layers
 
     def room(self, width: int, limit: int) -> int:
-        """Sequences of `width` positions whose keys and values fit `limit` bytes; one always does."""
+        """Number of sequences of `width` positions whose keys and values fit in `limit` bytes, at least 1."""
         return max(1, limit // (self.shape.position_bytes * width))
 
     def drop_adapter(self, adapter: str) -> None:
-        """Frees an adapter, and what was remembered of prompts read with it."""
+        """Frees an adapter, and forgets the prompts that were read with it."""
         self.prefixes.forget(adapter)
         self.adapters.drop(adapter)
 
     def using(self, adapter: str | None) -> "Weights":
-        """The model with one adapter on, or with none, until the next call of this."""
+        """The model with one adapter on, or with none; valid until the next call of this method."""
         self.adapters.switch(adapter)
         return Weights(self, adapter)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A base model with one adapter on, or with none, while `BaseModel.using` says so."""
+    """A base model with one adapter on, or with none; valid until the next `BaseModel.using`."""
 
     base: BaseModel
     adapter: str | None
 
     @property
     def block_rows(self) -> int:
-        """Most blocks of prompts that are read together; found by trying, once with an adapter and once without."""
+        """Most blocks of prompts to read together; measured once with an adapter and once without."""
         known, plain = self.base.block_rows, self.adapter is None
         if plain not in known:
             with self.base.few_layers():
@@ -129,11 +129,11 @@ class Weights:
 
     @property
     def chunk(self) -> int:
-        """Positions whose logits are held at a time."""
+        """Number of positions whose logits are computed at a time."""
         return max(1, _LOGITS_BUDGET // self.base.vocabulary)
 
     def read(self, tokens: torch.Tensor, here: Pass) -> torch.Tensor:
-        """Reads tokens `[B, n]` into the slots of a pass; gives the last layer's outputs, `[B, n, H]`."""
+        """Reads tokens `[B, n]` into the slots of a pass; returns the last layer's outputs, `[B, n, H]`."""
         return self.outputs(tokens, here.mask(), here.positions, here)
 
     def outputs(
@@ -143,7 +143,8 @@ class Weights:
         positions: torch.Tensor | None = None,
         cache: Any = None,
     ) -> torch.Tensor:
-        """The last layer's outputs `[B, n, H]` of tokens `[B, n]`; without a mask, causal."""
+        """The last layer's outputs `[B, n, H]` for tokens `[B, n]`; causal if no mask is given."""
+        # The decoder alone: the whole model would compute logits of all positions, and most are not needed.
         answer = self.base.model.get_decoder()(
             input_ids=tokens.to(self.base.machine.device),
             attention_mask=mask,
@@ -156,4 +157,5 @@ class Weights:
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """Logits of outputs `[N, H]`, in fp32 or wider, `[N, V]`."""
         logits = self.base.model.get_output_embeddings()(outputs)
+        # In bf16, log-probabilities near 0 would keep two or three digits; sampler and trainer would disagree.
         return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,4 +1,4 @@
-"""Sampling and scoring requests: what one holds, and how a batch of them is carried out and answered."""
+"""Sampling and scoring requests: their checks, how a batch of them runs, and their answers."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ class Request:
 
     Attributes:
         base: the model.
-        adapter: the adapter to switch on; None for the base alone.
+        adapter: the adapter to switch on; None for the base model.
         prompt: tokens, `[P]`.
         question: what is asked about the prompt.
-        count: replies wanted.
-        params: how they are sampled; None asks for the prompt's log-probabilities alone.
+        count: number of replies.
+        params: how to sample them; None asks only for the prompt's log-probabilities.
         seed: seed of the replies.
         top: number of likeliest tokens wanted at each position of a reply.
-        targets: the targets as they came, for their layout.
-        owner: the client that asked, kept alive until the answer.
+        targets: the targets as the caller gave them; the answer gets the same layout.
+        owner: the client that asked; held so that its adapter lives until the answer.
     """
 
     base: BaseModel
@@ -48,7 +48,7 @@ class Request:
     owner: Any = None
 
     def work(self) -> Work:
-        """What there is to do."""
+        """The work of this request for a batch."""
         return Work(self.prompt, [self._row(index) for index in range(self.count)], self.question)
 
     def _row(self, index: int) -> Row:
@@ -70,16 +70,16 @@ class Request:
 
 
 def check_request(request: Request) -> None:
-    """Refuses what the model cannot answer.
+    """Refuses requests that the model cannot answer.
 
     Raises:
-        tinker.BadRequestError: an empty prompt, ids outside the vocabulary, no room for prompt and reply, parameters
-            that nobody can sample with, or a question that does not fit the prompt.
+        tinker.BadRequestError: the prompt is empty or has ids outside the vocabulary, prompt and reply do not fit the
+            context, a sampling parameter is invalid, or the question does not fit the prompt.
     """
     size, limit, vocabulary = len(request.prompt), request.base.max_context, request.base.vocabulary
     wanted = (request.params.max_tokens if request.params else 0) or 0
     if not size:
-        raise status_error(400, "the prompt is empty")
+        raise status_error(400, "the prompt is empty; give at least one token")
     if size + wanted > limit:
         raise status_error(
             400, f"a prompt of {size} tokens and a reply of {wanted} do not fit a context of {limit} tokens"
@@ -93,7 +93,7 @@ def check_request(request: Request) -> None:
 
 
 def run_batch(jobs: Sequence[Job]) -> None:
-    """Carries out a batch, one lane and adapter after another in a fixed order, and completes its futures."""
+    """Runs a batch, one lane and adapter after another in a fixed order, and completes its futures."""
     by_weights: dict[tuple[Lane, str, int], list[Job]] = defaultdict(list)
     for job in jobs:
         request: Request = job.work
@@ -101,7 +101,7 @@ def run_batch(jobs: Sequence[Job]) -> None:
     for key in sorted(by_weights):
         try:
             _run_on_one(by_weights[key])
-        except Exception as error:  # of these weights alone; the others' requests go on
+        except Exception as error:  # fails only the requests on these weights
             failure = explain(error, _describe(by_weights[key]))
             if failure is not error:
                 failure.__cause__ = error
@@ -151,22 +151,23 @@ def _sequence(request: Request, row: Row) -> types.SampledSequence:
 
 
 def _single(values: np.ndarray) -> np.ndarray:
-    """In the precision of the SDK's answers."""
+    """Values in single precision, as in the SDK's answers."""
     return values.astype(np.float32)
 
 
-def _like(asked: tinker.TensorData, found: np.ndarray) -> tinker.TensorData:
-    """Log-probabilities `[P - 1, K]` in the layout that their targets came in."""
-    if asked.sparse_crow_indices is None:
-        return tinker.TensorData.from_numpy(found)
-    assert asked.sparse_col_indices is not None
-    rows = np.repeat(np.arange(len(found)), np.diff(asked.sparse_crow_indices))
+def _like(targets: tinker.TensorData, logprobs: np.ndarray) -> tinker.TensorData:
+    """Log-probabilities `[P - 1, K]` in the layout of their targets, dense or sparse (CSR)."""
+    if targets.sparse_crow_indices is None:
+        return tinker.TensorData.from_numpy(logprobs)
+    assert targets.sparse_col_indices is not None
+    # The differences of a CSR row pointer are the numbers of entries in the rows.
+    rows = np.repeat(np.arange(len(logprobs)), np.diff(targets.sparse_crow_indices))
     return tinker.TensorData(
-        data=found[rows, np.asarray(asked.sparse_col_indices)],
+        data=logprobs[rows, np.asarray(targets.sparse_col_indices)],
         dtype="float32",
-        shape=list(found.shape),
-        sparse_crow_indices=asked.sparse_crow_indices,
-        sparse_col_indices=asked.sparse_col_indices,
+        shape=list(logprobs.shape),
+        sparse_crow_indices=targets.sparse_crow_indices,
+        sparse_col_indices=targets.sparse_col_indices,
     )
 
 
@@ -180,6 +181,7 @@ def _stops(stop: Any, tokenizer: Any) -> tuple[frozenset[int], tuple[str, ...]]:
 
 
 def _number(adapter: str | None) -> int:
+    # Sorted as numbers: the order of names would change between adapter9 and adapter10.
     return 0 if adapter is None else int(adapter.removeprefix("adapter"))
 
 

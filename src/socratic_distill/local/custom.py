@@ -1,7 +1,7 @@
 """Losses that the caller writes: any differentiable function of the targets' log-probabilities, in torch.
 
-As the SDK does it: a forward pass, the caller's function on its log-probabilities, and a backward pass of
-cross_entropy with weights -dL/dlogprob, whose gradient is that of the function.
+This works as in the SDK. A forward pass gives the log-probabilities, the caller's function is applied to them, and a
+backward pass of cross_entropy with weights -dL/dlogprob has the same gradient as the function.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,30 +13,31 @@ import torch
 
 from socratic_distill.local.training import AdapterTrainer
 
-# Takes the data and the log-probabilities of their targets, `[N]` or `[N, K]` each, nats; gives the loss and metrics.
+# Takes the data and the log-probabilities of their targets, `[N]` or `[N, K]` each, nats; returns the loss and metrics.
 CustomLoss = Callable[[list[tinker.Datum], list[Any]], tuple[Any, dict[str, float]]]
 
 
 def run_custom(
     trainer: AdapterTrainer, data: Sequence[tinker.Datum], loss_fn: CustomLoss
 ) -> tinker.ForwardBackwardOutput:
-    """Adds the gradient of the caller's loss to what is there.
+    """Computes the caller's loss, and adds its gradient to the adapter's gradients.
 
     Raises:
         ValueError: the loss does not depend on the log-probabilities of every datum.
-        tinker.BadRequestError: data that cross_entropy does not take.
+        tinker.BadRequestError: the data do not fit cross_entropy or the model.
     """
     forward = trainer.run([_with_weights(datum, None) for datum in data], "cross_entropy", {}, False)
-    found = [torch.from_numpy(one["logprobs"].to_numpy().copy()) for one in forward.loss_fn_outputs]
-    logprobs = [one.requires_grad_() for one in found]
+    # Copies: the caller may change them in place, and the answer below must keep the model's own numbers.
+    values = [torch.from_numpy(output["logprobs"].to_numpy().copy()) for output in forward.loss_fn_outputs]
+    logprobs = [datum_logprobs.requires_grad_() for datum_logprobs in values]  # leaves, [N] or [N, K] each
     with torch.enable_grad():
         loss, metrics = loss_fn(list(data), list(logprobs))
         loss.backward()
     weights = []
-    for place, one in enumerate(logprobs):
-        if one.grad is None:
-            raise ValueError(f"the loss does not depend on the log-probabilities of datum {place}")
-        weights.append(-one.grad.numpy())
+    for index, datum_logprobs in enumerate(logprobs):
+        if datum_logprobs.grad is None:
+            raise ValueError(f"the loss does not depend on the log-probabilities of datum {index}")
+        weights.append(-datum_logprobs.grad.numpy())
     passed = [_with_weights(datum, weight) for datum, weight in zip(data, weights, strict=True)]
     backward = trainer.run(passed, "cross_entropy", {}, True)
     surrogate = {"loss:sum": float(loss.detach().sum()), "surrogate_loss:sum": backward.metrics["loss:sum"]}
@@ -48,12 +49,12 @@ def run_custom(
 
 
 def _with_weights(datum: tinker.Datum, weights: np.ndarray | None) -> tinker.Datum:
-    """The datum for cross_entropy; other inputs are the caller's own. Without weights, with the caller's, or 0."""
+    """The datum for cross_entropy, without the caller's other inputs; weights None keeps the caller's, or gives 0."""
     targets = datum.loss_fn_inputs["target_tokens"]
     if weights is not None:
-        kept = tinker.TensorData.from_numpy(weights)
+        values = tinker.TensorData.from_numpy(weights)
     else:
-        kept = datum.loss_fn_inputs.get("weights")
-        kept = kept or tinker.TensorData.from_numpy(np.zeros(targets.to_numpy().shape, np.float32))
-    inputs = {"target_tokens": targets, "weights": kept}
+        values = datum.loss_fn_inputs.get("weights")
+        values = values or tinker.TensorData.from_numpy(np.zeros(targets.to_numpy().shape, np.float32))
+    inputs = {"target_tokens": targets, "weights": values}
     return tinker.Datum(model_input=datum.model_input, loss_fn_inputs=inputs)

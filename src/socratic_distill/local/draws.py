@@ -1,4 +1,4 @@
-"""Replies in the making, and the draws that they are made of."""
+"""Replies while they are sampled, and the random draws of their tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,28 +7,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-# Streams of one seed that must not touch: a reply's tokens, and alternatives to a prompt's.
+# Purposes have separate random streams under one seed: tokens of a reply, and alternatives to a prompt's tokens.
 Purpose = Literal["reply", "alternatives"]
 
 
 @dataclass
 class Row:
-    """One reply in the making.
+    """One reply while it is sampled.
 
     Attributes:
-        max_tokens: longest reply, in tokens.
+        max_tokens: most tokens of the reply.
         temperature: 0 takes the likeliest token.
         top_p: nucleus; 1 keeps all.
-        top_k: likeliest tokens kept; -1 keeps all.
-        stop_tokens: tokens that end the reply, and belong to it.
-        stop_texts: texts that end the reply when it holds one.
-        seed: with `index`, decides every draw.
-        index: which of a request's replies.
-        top: number of likeliest tokens kept for each position.
+        top_k: number of likeliest tokens to draw from; -1 is all.
+        stop_tokens: tokens that end the reply, and are part of it.
+        stop_texts: texts that end the reply when it contains one.
+        seed: decides every draw, together with `index`.
+        index: number of the reply within its request.
+        top: number of likeliest tokens recorded for each position.
         tokens: the reply so far.
         logprobs: log-probabilities of its tokens at temperature 1, nats.
-        likeliest: for each token, ids and log-probabilities of the `top` likeliest there.
-        stopped: whether it reached its end.
+        likeliest: for each position, ids and log-probabilities of the `top` likeliest tokens.
+        stopped: whether a stop token or text has ended it.
     """
 
     max_tokens: int
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """Sorts rows by what they are, so that batches do not depend on who asked first."""
+        """Sort key of the content alone, so that batches do not depend on the order of requests."""
         sampling = (self.temperature, self.top_p, self.top_k, sorted(self.stop_tokens), self.stop_texts, self.top)
         return (self.max_tokens, self.seed, self.index, *sampling)
 
@@ -61,44 +61,46 @@ class Row:
         return self.stopped or len(self.tokens) >= self.max_tokens
 
     def take(self, token: int, logprob: float, tokenizer: Any) -> None:
-        """Appends a token, and notices the end."""
+        """Appends a token, and checks whether it ends the reply."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.stopped = token in self.stop_tokens or self._holds_stop_text(tokenizer)
 
     def next_draw(self) -> float:
-        """The next number of its own stream, in [0, 1): what else is in the batch does not reach it."""
+        """The next number of the row's own stream, in [0, 1), independent of the other rows of the batch."""
         return self._stream.random()
 
     def _holds_stop_text(self, tokenizer: Any) -> bool:
         if not self.stop_texts:
             return False
-        # A token holds at least a byte of text, so a text just completed lies within as many tokens as it has bytes;
-        # three more, since a character's bytes may be tokens of their own.
+        # A token holds at least one byte, so a stop text just completed lies in as many tokens as it has bytes. Three
+        # more, so that the window does not begin within a character: each of its bytes may be a token.
         reach = max(len(text.encode()) for text in self.stop_texts) + 3
-        said = tokenizer.decode(self.tokens[-reach:], skip_special_tokens=False)
-        return any(text in said for text in self.stop_texts)
+        ending = tokenizer.decode(self.tokens[-reach:], skip_special_tokens=False)
+        return any(text in ending for text in self.stop_texts)
 
 
 def stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:
-    """A stream of random numbers that depends on nothing else."""
+    """A stream of random numbers that depends on the arguments alone."""
+    # Philox takes the pair as its key, so that different pairs give different streams by construction.
     key = [seed % 2**64, index + (2**63 if purpose == "alternatives" else 0)]
     return np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
 
 
 def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any, known: int) -> list[int]:
-    """The next token of every row; each row takes its own.
+    """Draws the next token of every row, and appends it to the row.
 
     Args:
-        logits: of all rows of the embeddings, `[B, V]`; log-probabilities are normalised over all.
-        rows: the replies.
+        logits: over all V rows of the embeddings, `[B, V]`.
+        rows: the B replies.
         tokenizer: the model's.
-        known: ids below this are drawn and named; the others are padding.
+        known: only ids below this are drawn; the others are padding of the embeddings.
     """
-    logprobs = torch.log_softmax(logits, dim=-1)
+    # Normalised over all V ids, as training does, and cut only then: else the two would differ by the padding's mass.
+    logprobs = torch.log_softmax(logits, dim=-1)  # [B, V]
     logits, logprobs = logits[:, :known], logprobs[:, :known]
     numbers = torch.tensor([row.next_draw() for row in rows], dtype=torch.float64, device=logits.device)
-    chosen = choose(distribution(logits, logprobs, rows), numbers[:, None])[:, 0]
+    chosen = choose(distribution(logits, logprobs, rows), numbers[:, None])[:, 0]  # [B]
     picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
     for i, row in enumerate(rows):
         if row.top:
@@ -111,7 +113,7 @@ def draw(logits: torch.Tensor, rows: Sequence[Row], tokenizer: Any, known: int) 
 
 
 def distribution(logits: torch.Tensor, logprobs: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-    """What the rows draw from, up to a factor for each, `[B, V]`."""
+    """The unnormalised distributions that the rows draw from, `[B, V]`."""
     heats = [row.temperature or 1.0 for row in rows]
     if all(heat == 1.0 for heat in heats):
         weights = logprobs.exp()
@@ -120,26 +122,26 @@ def distribution(logits: torch.Tensor, logprobs: torch.Tensor, rows: Sequence[Ro
         weights = torch.softmax(logits / heat[:, None], dim=-1)
     for i, row in enumerate(rows):
         if row.temperature == 0:
-            weights[i] = torch.nn.functional.one_hot(logits[i].argmax(), logits.shape[1])
+            weights[i] = torch.nn.functional.one_hot(logits[i].argmax(), logits.shape[1])  # greedy
         elif row.top_k > 0 or row.top_p < 1:
             weights[i] *= _kept(weights[i], row.top_k, row.top_p)
     return weights
 
 
 def choose(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Tokens by the inverse of the cumulative distribution, added up in float64.
+    """Draws tokens by inverting the cumulative distribution, which is summed in float64.
 
     Args:
-        weights: of the tokens, at least 0, `[B, V]`.
-        numbers: draws in [0, 1), `[B, K]`.
+        weights: of the tokens, at least 0, unnormalised, `[B, V]`.
+        numbers: uniform random numbers in [0, 1), `[B, K]`.
 
     Returns:
         Token ids, `[B, K]`.
     """
-    reached = weights.cumsum(-1, dtype=torch.float64)
-    total = reached[:, -1:].contiguous()
+    reached = weights.cumsum(-1, dtype=torch.float64)  # [B, V]
+    total = reached[:, -1:].contiguous()  # [B, 1]
     chosen = torch.searchsorted(reached, numbers * total, right=True)
-    # Rounding may put a threshold on the total; the last token with any weight is meant then.
+    # Rounding may raise a threshold to the total, beyond every token; then the last token with any weight is taken.
     last = torch.searchsorted(reached, total)
     return torch.minimum(chosen, last)
 
@@ -152,8 +154,9 @@ def likeliest(logprobs: torch.Tensor, count: int) -> tuple[np.ndarray, np.ndarra
 
 def _kept(weights: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
     """Mask of the tokens that top-k and nucleus sampling (Holtzman et al., 2020) keep, `[V]`."""
-    ordered, places = weights.sort(descending=True, stable=True)
+    ordered, ids = weights.sort(descending=True, stable=True)  # stable: ties go to the lower id on every machine
+    # The sum before a token decides, so that the token that crosses top_p is kept, and always at least one.
     keep = ordered.cumsum(0, dtype=torch.float64) - ordered < top_p
     if top_k > 0:
         keep[top_k:] = False
-    return torch.zeros_like(keep).scatter(0, places, keep)
+    return torch.zeros_like(keep).scatter(0, ids, keep)

@@ -1,4 +1,4 @@
-"""The worker behind the local clients: base models, the queue of calls, and where weights are saved."""
+"""The worker that serves the local clients: base models, the queue of calls, and the store of saved weights."""
 
 import itertools
 import weakref
@@ -22,11 +22,11 @@ from socratic_distill.local.store import Saved, Store
 class Engine:
     """Loads each base model once and carries out all calls on it, on one thread.
 
-    `LocalServiceClient` is one; the clients that it opens submit their calls to it.
+    `LocalServiceClient` is an engine; the clients that it opens submit their calls to it.
 
     Attributes:
-        store: where weights are saved.
-        models: the base models that are loaded, by name.
+        store: the store of saved weights.
+        models: the loaded base models, by name.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Engine:
         self._unseeded = itertools.count()
 
     def run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
-        """Carries a call out on the worker, in order of submission.
+        """Runs a call on the worker thread, in order of submission.
 
         Args:
-            call: may touch torch; its result is the future's.
+            call: may use torch; its result becomes the future's.
         """
         return self._scheduler.submit(Job(run=call))
 
@@ -62,7 +62,7 @@ class Engine:
         """Queues a sampling or scoring request for the next batch.
 
         Args:
-            request: what to sample or score, and its place in the batch.
+            request: what to sample or score.
         """
         return self._scheduler.submit(Job(work=request))
 
@@ -70,35 +70,36 @@ class Engine:
         """Frees an adapter on the worker once its client is gone.
 
         Args:
-            client: whose adapter it is; held weakly.
+            client: the client that uses the adapter; held weakly.
             base: the model that the adapter is on.
             adapter: its name.
         """
+        # At exit the process frees everything anyway, and the worker thread is gone: no call then.
         weakref.finalize(client, self.run, lambda: base.drop_adapter(adapter)).atexit = False
 
     def next_seed(self) -> int:
-        """A seed for a request that brings none."""
+        """A seed for a request without one."""
         return next(self._unseeded)
 
     def base_name(self, facts: Mapping[str, Any]) -> str:
-        """The base model of saved weights, by the name that it has here.
+        """The name of the base model of saved weights, as this engine knows it.
 
         Args:
-            facts: what is known of the weights.
+            facts: the contents of the weights' `state.json`.
         """
         name = facts["base_model"]
         return name if name in self.models else base_of(facts, self._paths, self._may_load)
 
     def base_facts(self, name: str) -> dict[str, Any]:
-        """What saved weights say of their base model: its name, where it lies, and what its files hold.
+        """The facts about a base model that are saved with weights: its name, its path, and digests of its files.
 
         Args:
-            name: as the service was given it.
+            name: as given to the service.
         """
-        if name not in self._base_facts:
-            place = model_place(self._place(name))
-            path = None if place is None or name == TINY else str(place.absolute())
-            content = describe_model(self._place(name))
+        if name not in self._base_facts:  # digests read the files, so once for each model
+            files = model_place(self._path(name))
+            path = None if files is None or name == TINY else str(files.absolute())
+            content = describe_model(self._path(name))
             self._base_facts[name] = {"base_model": name, "base_path": path, "base_content": content}
         return self._base_facts[name]
 
@@ -108,11 +109,11 @@ class Engine:
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:
-            place = self._place(name)
+            path = self._path(name)
             if self._grant is not None:
-                self._grant.check_model(GivenPath(name, place))
-            base = BaseModel(place, self._trust_remote_code, self._machine)
-            base.name = name
+                self._grant.check_model(GivenPath(name, path))
+            base = BaseModel(path, self._trust_remote_code, self._machine)
+            base.name = name  # the name given, not the resolved path
             check_reading(base)
             self.models[name] = base
         return self.models[name]
@@ -120,5 +121,5 @@ class Engine:
     def _may_load(self, path: str) -> bool:
         return self._grant is None or self._grant.may_load(path)
 
-    def _place(self, name: str) -> str:
+    def _path(self, name: str) -> str:
         return self._paths.get(name, resolved(name))

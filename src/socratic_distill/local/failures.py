@@ -1,4 +1,4 @@
-"""What a user is told when torch fails."""
+"""Turns errors of torch into errors that say what to do."""
 
 import torch
 
@@ -6,15 +6,16 @@ from socratic_distill.errors import LocalEngineError
 
 
 def explain(error: Exception, what: str) -> Exception:
-    """The error that a user meets: for want of memory, the batch that caused it and what to lower.
+    """The error to raise in place of torch's; if memory is short, it names the batch and the settings to lower.
 
     Args:
-        error: as it came; one that is not torch's stays as it is.
-        what: the batch.
+        error: the original error; returned unchanged if it is not torch's.
+        what: describes the batch.
     """
+    # On a CPU torch raises a plain RuntimeError for missing memory; only its text says so.
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
         return LocalEngineError(
-            f"out of memory on {what}; lower groups_per_batch, num_envs or max_tokens, or give "
-            "LocalServiceClient(…, gradient_checkpointing=True) where training needs it"
+            f"out of memory on {what}; lower groups_per_batch, num_envs or max_tokens. If training needs the memory, "
+            "use LocalServiceClient(…, gradient_checkpointing=True)"
         )
     return LocalEngineError(f"torch failed on {what}: {error}") if isinstance(error, RuntimeError) else error

@@ -1,4 +1,4 @@
-"""Linear layers that are quick on few rows, alone and with an adapter."""
+"""Linear layers that are fast on few rows, with and without an adapter."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-# Up to so many rows on a CPU, W xᵀ is faster than x Wᵀ. Blocks of prompts must be above it: they are to have the
-# same bits alone and beside others, and the two ways round differently.
+# Up to this many rows on a CPU, W xᵀ is faster than x Wᵀ. The two round differently. A block of a prompt must give the
+# same bits read alone and together with others, so blocks must have more rows than this.
 FEW_ROWS = 32
 
 
@@ -27,16 +27,16 @@ class BaseLinear(nn.Linear):
 
 
 class AdapterLinear(LoraLinear):
-    """The same under LoRA, x Wᵀ + s x Aᵀ Bᵀ, added up in place: peft's own makes four temporary copies.
+    """A linear layer with LoRA, x Wᵀ + s x Aᵀ Bᵀ, added up in place; peft's own layer makes four temporary copies.
 
-    A and B are kept in fp32 or wider; the products round them to the base's precision, as under autocast.
+    A and B are kept in fp32 or wider. The products use them rounded to the base's precision, as under autocast.
 
     Attributes:
-        active: the adapter that is on, if any.
+        active: name of the adapter that is on; None for none.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes what peft's own layer takes."""
+        """Takes the arguments of peft's own layer."""
         super().__init__(*args, **kwargs)
         self.active: str | None = None
         self._rounded: tuple[Any, torch.Tensor, torch.Tensor] | None = None
@@ -45,33 +45,34 @@ class AdapterLinear(LoraLinear):
         """`[..., out]` of `[..., in]`."""
         base: Any = self.base_layer
         name = self.active
-        if name is None or name not in self.lora_A:  # an adapter may be on some of the layers alone
+        if name is None or name not in self.lora_A:  # an adapter may cover only some of the layers
             return base(x)
-        rows, scaling = x.reshape(-1, x.shape[-1]), self.scaling[name]
+        rows, scaling = x.reshape(-1, x.shape[-1]), self.scaling[name]  # [N, in]
         factors: list[Any] = [module[name].weight for module in (self.lora_A, self.lora_B)]
-        down, up = factors
-        if not isinstance(base, BaseLinear):  # of another class, whose own forward may do more
+        down, up = factors  # A [r, in], B [out, r]
+        if not isinstance(base, BaseLinear):  # such as Conv1D, or a class whose forward does more
             inner = x @ down.to(x.dtype).T
             return base(x) + (inner @ up.to(x.dtype).T) * scaling
         if torch.is_grad_enabled():
-            result: Any = _Adapted.apply(rows, base.weight, base.bias, down, up, scaling)
+            result: Any = _Adapted.apply(rows, base.weight, base.bias, down, up, scaling)  # [N, out]
             return result.reshape(*x.shape[:-1], -1)
+        # torch counts in-place changes in _version, so an optimizer step makes the rounded copies stale.
         key = (name, x.dtype, down._version, up._version)
-        if self._rounded is None or self._rounded[0] != key:  # once for many passes
+        if self._rounded is None or self._rounded[0] != key:
             self._rounded = (key, down.to(x.dtype), up.to(x.dtype))
         down, up = self._rounded[1:]
         if _has_few_rows(x):
-            columns = base.columns(rows).addmm_(up, down @ rows.T, alpha=scaling)
+            columns = base.columns(rows).addmm_(up, down @ rows.T, alpha=scaling)  # [out, N]
             return columns.T.reshape(*x.shape[:-1], -1)
         return base(rows).addmm_(rows @ down.T, up.T, alpha=scaling).reshape(*x.shape[:-1], -1)
 
 
 class _Adapted(torch.autograd.Function):
-    """The product with its gradient in one node: autograd's own would be eight, with a copy at each."""
+    """The adapted product as one autograd node; from torch's own operations it would be eight, with a copy at each."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, down: Any, up: Any, scaling: float) -> torch.Tensor:
-        inner = x @ down.to(x.dtype).T
+        inner = x @ down.to(x.dtype).T  # [N, r]
         ctx.save_for_backward(x, inner, weight, down, up)
         ctx.scaling = scaling
         return nn.functional.linear(x, weight, bias).addmm_(inner, up.to(x.dtype).T, alpha=scaling)
@@ -79,17 +80,18 @@ class _Adapted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (gradient,), (x, inner, weight, down, up) = gradients, ctx.saved_tensors
-        of_inner = (gradient @ up.to(x.dtype)).mul_(ctx.scaling)
-        of_up = (gradient.T @ inner).to(up.dtype).mul_(ctx.scaling)
-        of_down = (of_inner.T @ x).to(down.dtype)
+        of_inner = (gradient @ up.to(x.dtype)).mul_(ctx.scaling)  # [N, r]
+        of_up = (gradient.T @ inner).to(up.dtype).mul_(ctx.scaling)  # [out, r]
+        of_down = (of_inner.T @ x).to(down.dtype)  # [r, in]
+        # The first adapted layer's input needs no gradient: below it nothing is trained.
         of_x = (gradient @ weight).addmm_(of_inner, down.to(x.dtype)) if ctx.needs_input_grad[0] else None
         return of_x, None, None, of_down, of_up, None
 
 
 def quicken(model: nn.Module) -> None:
-    """Makes a frozen model's linear layers quick on few rows."""
+    """Makes a frozen model's linear layers fast on few rows."""
     for module in model.modules():
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear:  # not a subclass, whose forward may do more
             module.__class__ = BaseLinear
 
 

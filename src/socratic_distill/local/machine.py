@@ -1,4 +1,4 @@
-"""Where and how precisely the engine computes."""
+"""The device and the precision that the engine computes with."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,16 +12,16 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torc
 
 @dataclass(frozen=True)
 class Machine:
-    """The device, and what suits it.
+    """A device, with the settings that suit it.
 
     Attributes:
-        device: where the model lives.
-        dtype: of the base weights and of the activations, None where the model's own decides; adapters and moments
-            are fp32 or wider.
-        fast_bf16: whether it multiplies bf16 natively.
-        gradient_checkpointing: whether training computes activations twice instead of keeping them.
-        pass_tokens: padded tokens of one pass; more would not be faster, and need more memory.
-        pass_cost: what a pass of its own costs, in tokens: padding up to that is cheaper.
+        device: where the model is.
+        dtype: of the base weights and the activations; None to derive it from the model's stored precision. Adapters
+            and moments are fp32 or wider.
+        fast_bf16: whether the device multiplies bf16 natively.
+        gradient_checkpointing: whether training recomputes activations instead of keeping them.
+        pass_tokens: most padded tokens of one pass; more need more memory and are not faster.
+        pass_cost: fixed cost of a pass, in tokens; padding up to this is cheaper than another pass.
     """
 
     device: torch.device
@@ -38,10 +38,10 @@ class Machine:
         dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto",
         gradient_checkpointing: bool = False,
     ) -> "Machine":
-        """Takes the GPU where there is one.
+        """Chooses the device and its settings; "auto" takes a GPU if there is one.
 
         Raises:
-            LocalEngineError: the device or the dtype is unknown, or is not there.
+            LocalEngineError: the device or the dtype is unknown, or the device is not available.
         """
         cuda = torch.cuda.is_available()
         try:
@@ -63,10 +63,10 @@ class Machine:
         )
 
     def precision(self, stored: torch.dtype | None) -> torch.dtype:
-        """What a model is computed in whose weights are stored so: bf16 where that is fast and loses little.
+        """The precision to compute a model in: bf16 if that is fast and the weights are stored in 16 bits, else fp32.
 
         Args:
-            stored: None is unknown, and taken for fp32.
+            stored: the precision of the stored weights; None is unknown, and counts as fp32.
         """
         if self.dtype is not None:
             return self.dtype
@@ -75,5 +75,6 @@ class Machine:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    # Other CPUs run bf16 too, but convert every product to fp32 and back: slower than fp32 itself.
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

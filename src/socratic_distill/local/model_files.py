@@ -1,7 +1,7 @@
-"""What a local model's files hold, as short digests: a run compares them at each start.
+"""Short digests of a local model's files, which a run compares at each start.
 
-Cheap for models of any size: of a file beyond 64 MiB its header, its size and 64 blocks of it count. Such a file whose
-change touches single weights alone may go unnoticed; another model, or one that was trained on, does not.
+They are cheap for models of any size: of a file above 64 MiB, only its size, its header and 64 blocks are read. A
+change of single weights in such a file may go unnoticed. A different model, or one that was trained further, does not.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
               "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # fmt: skip
 _CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
-# They say who wrote a config, and from where it was loaded.
+# Fields that differ between copies of the same model.
 _NO_CONTENT = ("transformers_version", "_name_or_path")
 
 
 def model_place(name: str) -> Path | None:
-    """The directory or GGUF file of a local model; None for a name on a model hub."""
+    """The path of a local model's directory or GGUF file; None for a name on a model hub."""
     if name == TINY:
         from socratic_distill.local.tiny import MODEL_DIR
 
@@ -41,31 +41,31 @@ def model_place(name: str) -> Path | None:
 
 
 def model_paths(config: "SocraticConfig") -> dict[str, str]:
-    """Where the models of a config lie whose names are paths, by name."""
+    """The resolved paths of a config's models whose names are paths, by name."""
     names: list[str | None] = [config.tutor_model_name, config.student_model_name, config.teacher_model_name]
-    names += [one.model_name for one in (*config.teachers, config.judge) if one is not None]
+    names += [user.model_name for user in (*config.teachers, config.judge) if user is not None]
     return {str(name): name.resolved for name in names if isinstance(name, GivenPath)}
 
 
 def describe_model(name: str) -> str | None:
-    """What a local model's files hold; None for a name on a model hub, and where they cannot be read.
+    """Digests of a local model's files; None for a name on a model hub, or if they cannot be read.
 
-    Neither path nor times count, so that a copy of the files is the same model.
+    Paths and times are not included, so a copy of the files counts as the same model.
 
     Args:
         name: "tiny", a directory, a GGUF file, or a hub's name.
     """
     try:
-        place = model_place(name)
-        if place is None:
+        path = model_place(name)
+        if path is None:
             return None
-        return _describe_directory(place) if place.is_dir() else f"GGUF {_digest([_digest_of(place)])}"
+        return _describe_directory(path) if path.is_dir() else f"GGUF {_digest([_digest_of(path)])}"
     except (OSError, ValueError):
         return None
 
 
 def describe_weights(path: str) -> str | None:
-    """What saved weights of the local engine hold, wherever they lie; None where they cannot be read."""
+    """Digest of weights that the local engine saved, independent of their path; None if they cannot be read."""
     directory = Path(resolved(path))
     try:
         return _digest(_digest_of(directory / name) for name in ("adapter_config.json", "adapter_model.safetensors"))
@@ -74,28 +74,30 @@ def describe_weights(path: str) -> str | None:
 
 
 def base_of(facts: Mapping[str, Any], known: Mapping[str, str], may_load: Callable[[str], bool]) -> str:
-    """The base model of weights that the local engine saved: a run may have been moved with its models, or alone.
+    """Finds the base model of weights that the local engine saved; run and models may have been moved since.
 
     Args:
-        facts: what is known of the weights.
-        known: models of this run, by name where they lie; they are tried first.
-        may_load: whether a model at a path may be looked at.
+        facts: the contents of the weights' `state.json`.
+        known: paths of this run's models, by name; they are tried first.
+        may_load: whether the model at a path may be read.
 
     Returns:
-        The first name or path whose files are those that the weights were trained on; without one the name of then.
+        The first name or path whose files are those that the weights were trained on; if none is, the original name.
     """
     name, content = facts["base_model"], facts.get("base_content")
-    if content is None:  # a hub's, or saved by an older version
+    if content is None:  # a model of a hub, or saved by an older version
         return name
     path = facts.get("base_path")
-    places = {**known, name: known.get(name, name)} | ({path: path} if isinstance(path, str) else {})
-    return next((here for here, place in places.items() if may_load(place) and describe_model(place) == content), name)
+    # The models of this run first, then the name, then the path at the time of saving.
+    paths = {**known, name: known.get(name, name)} | ({path: path} if isinstance(path, str) else {})
+    return next((key for key, path in paths.items() if may_load(path) and describe_model(path) == content), name)
 
 
 def _describe_directory(directory: Path) -> str:
     files = sorted(path for path in directory.iterdir() if path.is_file())
     config = [[path.name, _of_config(path)] for path in files if path.name in _CONFIGS]
     has_code = any("auto_map" in str(text) for _, text in config)
+    # With auto_map the model's own Python code runs, so it counts as part of the config.
     code = [[path.name, _digest_of(path)] for path in files if has_code and path.suffix == ".py"]
     templates = [path for path in files if path.name in _TEMPLATES]
     templates += sorted((directory / "additional_chat_templates").glob("*.jinja"))
@@ -107,11 +109,11 @@ def _describe_directory(directory: Path) -> str:
         "template": [[path.name, _digest_of(path)] for path in templates],
         "config": [*config, *code],
     }
-    return ", ".join(f"{part} {_digest(held)}" for part, held in parts.items())
+    return ", ".join(f"{part} {_digest(digests)}" for part, digests in parts.items())
 
 
 def _of_config(path: Path) -> Any:
-    """A JSON object by its values, whatever their order; another file by its text."""
+    """The values of a JSON object, without fields that are no content; the digest of any other file."""
     if path.suffix != ".json" or path.stat().st_size > _WHOLE_BYTES:
         return _digest_of(path)
     try:
@@ -122,30 +124,31 @@ def _of_config(path: Path) -> Any:
 
 
 def _digest_of(path: Path) -> str:
-    """Digest of a file: of all of it, or of its size, its beginning and blocks that lie evenly in it."""
+    """Digest of a whole file; of a large one, of its size, its header and evenly spaced blocks."""
     with open_regular(path, root=_root(path)) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size <= _WHOLE_BYTES:
             return hashlib.sha256(file.read()).hexdigest()
-        found = hashlib.sha256(str(size).encode())
-        found.update(file.read(_header_bytes(file.read(8), size)))
+        digest = hashlib.sha256(str(size).encode())
+        digest.update(file.read(_header_bytes(file.read(8), size)))
         for block in range(_BLOCKS):
             file.seek(block * (size - _BLOCK_BYTES) // (_BLOCKS - 1))
-            found.update(file.read(_BLOCK_BYTES))
-        return found.hexdigest()
+            digest.update(file.read(_BLOCK_BYTES))
+        return digest.hexdigest()
 
 
 def _header_bytes(start: bytes, size: int) -> int:
-    """Length of what a safetensors file begins with: its tensors' names and shapes. Of others, 16 MiB."""
+    """Length of a safetensors file's header, which names its tensors and their shapes; 16 MiB for other files."""
+    # safetensors begins with the length of its header, 8 bytes, little-endian.
     length = int.from_bytes(start, "little")
     return length if 0 < length <= min(size, _WHOLE_BYTES) else 1 << 24
 
 
 def _root(path: Path) -> Path:
-    """Models on this machine may be links into a cache: any file may be read."""
+    """The root of the file system: model files may be links into a cache elsewhere, so any file may be read."""
     return Path(path.anchor or ".")
 
 
-def _digest(held: Iterable[Any]) -> str:
-    return hashlib.sha256(json.dumps(list(held), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(parts: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps(list(parts), sort_keys=True).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.tiny import MODEL_DIR
 
-# What GGUF files hold is coarser than this.
+# GGUF files are quantised more coarsely than this, so nothing is lost.
 _OF_GGUF = torch.bfloat16
 
 
@@ -20,8 +20,11 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
 
     Args:
         name: "tiny", a directory, a `.gguf` file, or a name on the model hub.
-        trust_remote_code: whether Python code that the model's files bring along may run.
-        machine: where it goes, and in which precision.
+        trust_remote_code: whether Python code among the model's files may run.
+        machine: device and precision.
+
+    Returns:
+        The model and its tokenizer, which has an additional attribute `end_token_ids`.
 
     Raises:
         LocalEngineError: there is no such model, or it cannot be loaded.
@@ -33,10 +36,10 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     file = Path(source) / options["gguf_file"] if "gguf_file" in options else None
     dtype = machine.precision(_OF_GGUF)
     is_gguf = file is not None
-    if file is not None and (kept := gguf_files.cached_directory(file, dtype)):
-        source, options, file = str(kept), {}, None
+    if file is not None and (cached := gguf_files.cached_directory(file, dtype)):
+        source, options, file = str(cached), {}, None
     options["trust_remote_code"] = trust_remote_code
-    logging.disable_progress_bar()  # a bar for each model would tear the run's own display
+    logging.disable_progress_bar()  # transformers' bar would break the run's own display
     try:
         if not is_gguf:
             dtype = machine.precision(_dtype(source, options))
@@ -44,7 +47,7 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
         if file is not None:
             gguf_files.split_as_trained(tokenizer, file)
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
-    except Exception as error:  # transformers raises many kinds, for one cause: the model cannot be had
+    except Exception as error:  # transformers raises many kinds of errors
         raise LocalEngineError(
             f"model {name!r} cannot be loaded as {_describe(source, options)}: {error}. Give 'tiny', a directory "
             "with a transformers model, a .gguf file, or a name on the model hub"
@@ -53,50 +56,50 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
         logging.enable_progress_bar()
     _check_vocabulary(name, model, tokenizer)
     _check_template(name, model, tokenizer)
-    tokenizer.end_token_ids = _end_tokens(model, tokenizer)  # for who renders dialogues, and for requests without stops
+    tokenizer.end_token_ids = _end_tokens(model, tokenizer)  # for rendering, and for requests without stop tokens
     if file is not None:
         gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
 
 
 def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
-    """Refuses a tokenizer that spells texts with ids that the model has no weights for.
+    """Refuses a tokenizer that encodes text with ids that the model has no embeddings for.
 
-    A model may have more rows than its tokenizer has tokens; padding or other marks that are in no text may lie
-    beyond its rows.
+    A model may have more rows than its tokenizer has tokens. Special tokens, which no text contains, may have ids
+    beyond the rows.
     """
     rows = model.get_input_embeddings().num_embeddings
-    marks = set(tokenizer.all_special_tokens)
-    beyond = [token for token, number in tokenizer.get_vocab().items() if number >= rows and token not in marks]
+    special = set(tokenizer.all_special_tokens)
+    beyond = [token for token, number in tokenizer.get_vocab().items() if number >= rows and token not in special]
     if beyond:
         raise LocalEngineError(
             f"the tokenizer of model {name!r} does not belong to its weights: {len(beyond)} of its tokens, such as "
             f"{min(beyond)!r}, have ids of {rows} or more, and the model knows {rows}. Put the model's own tokenizer "
-            "beside it"
+            "into its directory"
         )
 
 
 def _check_template(name: str, model: Any, tokenizer: Any) -> None:
-    """Refuses a chat template that writes tokens which the model has no weights for, such as its end of a turn."""
+    """Refuses a chat template that writes tokens without embeddings in the model, such as an end-of-turn token."""
     rows = model.get_input_embeddings().num_embeddings
-    said = [{"role": role, "content": "?"} for role in ("system", "user", "assistant", "user")]
-    for talk in (said, said[1:]):
+    messages = [{"role": role, "content": "?"} for role in ("system", "user", "assistant", "user")]
+    for dialogue in (messages, messages[1:]):  # some templates refuse a system message
         try:
-            tokens = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
-        except Exception:  # no template, or one that refuses: who renders dialogues tells of it
+            tokens = tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, return_dict=False)
+        except Exception:  # no template, or one that refuses: rendering the run's dialogues reports it
             continue
         if beyond := sorted({token for token in tokens if token >= rows}):
             raise LocalEngineError(
                 f"the chat template of model {name!r} writes {tokenizer.convert_ids_to_tokens(beyond[0])!r}, token "
-                f"{beyond[0]}, but the model has weights for {rows} tokens alone. Put the model's own tokenizer and "
-                "chat template beside it, or resize its embeddings and train the new tokens first"
+                f"{beyond[0]}, but the model has weights for only {rows} tokens. Put the model's own tokenizer and "
+                "chat template into its directory, or resize its embeddings and train the new tokens first"
             )
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends a text of the model: the tokenizer's, and those of generation_config, which may be several.
+    """All end tokens of the model: the tokenizer's, and those of its generation_config, which may be several.
 
-    Without a file of that name transformers makes one up, with the default of the model's class, which means nothing.
+    If the model has no such file, transformers creates one with the default of the model's class. That is ignored.
     """
     named = model.generation_config.eos_token_id
     if named == getattr(type(model.config), "eos_token_id", None):
@@ -106,7 +109,7 @@ def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
 
 
 def stored_precision(name: str, trust_remote_code: bool) -> torch.dtype:
-    """What a model's weights are stored in, as far as torch has it; fp32 where its files do not say."""
+    """The precision of a model's stored weights; fp32 if its files do not state it, bf16 for GGUF files."""
     source, options = _source(name)
     if "gguf_file" in options:
         return _OF_GGUF
@@ -126,7 +129,7 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(resolved(name))
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise LocalEngineError(f"model {name!r}: there is no such file")
+            raise LocalEngineError(f"model {name!r}: there is no such file; give the path of a .gguf file")
         return str(path.parent), {"gguf_file": path.name}
     return str(path) if path.exists() else name, {}
 

@@ -1,4 +1,4 @@
-"""Reads prompts into slots: what is remembered is copied, whole blocks are read in one fixed way, the rest together."""
+"""Reads prompts into slots: remembered blocks are copied, other blocks are read in a fixed way, the rest together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from socratic_distill.local.slots import Pass, Slots
 
 @dataclass(frozen=True)
 class Prompt:
-    """Tokens to read.
+    """A prompt to read.
 
     Attributes:
         tokens: `[P]`.
-        first: the first position whose output is wanted.
+        first: the first position whose output is needed.
     """
 
     tokens: tuple[int, ...]
@@ -24,7 +24,7 @@ class Prompt:
 
     @property
     def shared(self) -> int:
-        """Positions in whole blocks before the first wanted output: they can come from memory."""
+        """Positions in whole blocks before the first needed output; memory keeps keys and values, but no outputs."""
         return self.first // BLOCK * BLOCK
 
     @property
@@ -37,14 +37,15 @@ def prefill(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt])
     """Reads prompts into the slots from `low` on.
 
     Yields:
-        For each prompt, in no order: its place among the prompts, and the outputs from `first` on, `[P - first, H]`.
+        For each prompt, in any order: its index among the prompts, and the outputs from `first` on, `[P - first, H]`.
     """
     _fill_blocks(weights, slots, low, prompts)
     machine = weights.base.machine
-    for start in sorted({prompt.shared for prompt in prompts}):  # of one start, no padding goes beyond the slots
-        places = [i for i, prompt in enumerate(prompts) if prompt.shared == start]
-        for part in alike([prompts[i].own for i in places], machine.pass_tokens, machine.pass_cost):
-            chosen = [places[k] for k in part]
+    # Passes of one start only: with different ones, the padding of a prompt could reach beyond the end of its slot.
+    for start in sorted({prompt.shared for prompt in prompts}):
+        indices = [i for i, prompt in enumerate(prompts) if prompt.shared == start]
+        for part in alike([prompts[i].own for i in indices], machine.pass_tokens, machine.pass_cost):
+            chosen = [indices[k] for k in part]
             outputs = _read_rest(weights, slots, start, [low + i for i in chosen], [prompts[i] for i in chosen])
             for i, own in zip(chosen, outputs, strict=True):
                 yield i, own[prompts[i].first - start :]
@@ -53,7 +54,7 @@ def prefill(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt])
 def _read_rest(
     weights: Weights, slots: Slots, start: int, rows: Sequence[int], prompts: Sequence[Prompt]
 ) -> list[torch.Tensor]:
-    """Outputs of what follows the blocks, `[own, H]` each; a long rest is read piece by piece."""
+    """Reads what follows the blocks; gives its outputs, `[own, H]` each. A long rest is read piece by piece."""
     width, limit = max(prompt.own for prompt in prompts), weights.base.machine.pass_tokens
     tokens = torch.zeros((len(prompts), width), dtype=torch.long)
     for i, prompt in enumerate(prompts):
@@ -63,12 +64,12 @@ def _read_rest(
         piece = tokens[:, offset : offset + limit]
         here = Pass(slots, rows, [start + offset] * len(rows), piece.shape[1])
         pieces.append(weights.read(piece, here))
-    outputs = torch.cat(pieces, dim=1)
+    outputs = torch.cat(pieces, dim=1)  # [B, width, H]
     return [outputs[i, : prompt.own] for i, prompt in enumerate(prompts)]
 
 
 def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Prompt]) -> None:
-    """Fills the whole blocks, those of one place in their prompts together; what several share is read once."""
+    """Fills the whole blocks, all prompts' first blocks first; a block that several prompts share is read once."""
     memory, before = weights.base.prefixes, [START] * len(prompts)
     for number in range(max(prompt.shared for prompt in prompts) // BLOCK):
         start = number * BLOCK
@@ -78,6 +79,7 @@ def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Pro
                 key = (weights.adapter, before[i], prompt.tokens[start : start + BLOCK])
                 wanted.setdefault(key, []).append(i)
         blocks = {key: memory.find(key) for key in wanted}
+        # Read in the slot of the first prompt that wants it, then copied into those of the others.
         missing = [key for key, block in blocks.items() if block is None]
         for part in _in_powers(missing, weights.block_rows):
             _read_blocks(weights, slots, [low + wanted[key][0] for key in part], start, part)
@@ -91,37 +93,38 @@ def _fill_blocks(weights: Weights, slots: Slots, low: int, prompts: Sequence[Pro
 
 
 def _read_blocks(weights: Weights, slots: Slots, rows: Sequence[int], start: int, keys: Sequence[Key]) -> None:
-    tokens = torch.tensor([key[2] for key in keys])
+    tokens = torch.tensor([key[2] for key in keys])  # [B, BLOCK]
     weights.read(tokens, Pass(slots, rows, [start] * len(rows), BLOCK))
 
 
 def _in_powers(keys: Sequence[Key], most: int) -> Iterator[Sequence[Key]]:
-    """Keys in groups of so many, or half, a quarter, …: as they were tried."""
-    at = 0
-    while at < len(keys):
-        while most > len(keys) - at:
+    """Groups of `most` keys, then of half, a quarter, …: only these sizes were tested by `alike_rows`."""
+    start = 0
+    while start < len(keys):
+        while most > len(keys) - start:
             most //= 2
-        yield keys[at : at + most]
-        at += most
+        yield keys[start : start + most]
+        start += most
 
 
 def alike(lengths: Sequence[int], budget: int, cost: int) -> Iterator[list[int]]:
-    """Groups sequences for padded passes: the same lengths together, others where padding is cheaper than a pass.
+    """Groups sequences for padded passes: equal lengths together, others if padding is cheaper than another pass.
 
     Args:
         lengths: of the sequences, tokens.
-        budget: most tokens of a pass, padding included; a longer sequence stands alone.
-        cost: what a pass of its own costs, in tokens.
+        budget: most tokens of a pass, padding included; a longer sequence gets its own pass.
+        cost: fixed cost of a pass, in tokens.
 
     Yields:
-        Places in `lengths`.
+        Indices into `lengths`.
     """
     part: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        padding = len(part) * (lengths[place] - lengths[part[-1]]) if part else 0
-        if part and (padding > cost or (len(part) + 1) * lengths[place] > budget):
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        # Sorted by length, so a new member makes all earlier ones longer by this difference.
+        padding = len(part) * (lengths[index] - lengths[part[-1]]) if part else 0
+        if part and (padding > cost or (len(part) + 1) * lengths[index] > budget):
             yield part
             part = []
-        part.append(place)
+        part.append(index)
     if part:
         yield part

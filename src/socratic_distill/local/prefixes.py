@@ -1,7 +1,7 @@
-"""Beginnings of prompts that were read before: a teacher's prompt, a group's opening, a dialogue's earlier turns.
+"""Remembers beginnings of prompts: a teacher's prompt, a group's first turn, a dialogue's earlier turns.
 
-They are remembered in blocks of 64 positions. A block is always computed in the same way, so that it does not
-matter for a single bit of an answer whether it was remembered or read again; a run that resumes begins with none.
+They are remembered in blocks of 64 positions. A block is always computed in the same way, so an answer has the same
+bits whether a block was remembered or read again. This matters for resuming, since a new process remembers none.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from socratic_distill.local.slots import Stretch
 
-BLOCK = 64
+BLOCK = 64  # above layers.FEW_ROWS, so that a block alone takes the same kernel as several together
 _LIMIT = 256 * 2**20
 
 
@@ -19,7 +19,7 @@ class Block:
     """One remembered block.
 
     Attributes:
-        number: its own; what follows it is found by it.
+        number: identifies the block; the key of the next block contains it.
         stretch: its keys and values.
     """
 
@@ -27,18 +27,19 @@ class Block:
     stretch: Stretch
 
 
+# Adapter, number of the block before, and the block's own tokens: equal keys mean equal prompts up to here.
 Key = tuple[str | None, int, tuple[int, ...]]
-START = 0  # what the first block of a prompt follows
+START = 0  # in place of the block before a prompt's first
 
 
 class PrefixMemory:
-    """Blocks by the adapter they were read with, the block before, and their tokens; the least used go first."""
+    """Blocks by adapter, the block before, and tokens; the least recently used are dropped first."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
         """Begins empty.
 
         Args:
-            limit: bytes of keys and values kept.
+            limit: bytes of keys and values to keep at most.
         """
         self._limit = limit
         self._blocks: OrderedDict[Key, Block] = OrderedDict()

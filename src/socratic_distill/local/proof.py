@@ -1,7 +1,7 @@
-"""Proof, before anything is trained, that a LoRA on a model does what the engine takes for granted.
+"""Proves, before any training, that a LoRA on a model does what the engine relies on.
 
-A fresh adapter proves nothing, since its B is zero and it changes nothing wherever it is. So adapters are filled from
-fixed seeds, tried on a short prompt, and removed again.
+A fresh adapter cannot be tested: its B is zero, so it changes nothing, on whatever layers it is. So adapters are filled
+from fixed seeds, tested on a short prompt, and removed again.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ from socratic_distill.local.store import Store
 from socratic_distill.local.training import AdapterTrainer
 
 _PROMPT, _REPLY, _RANK = 12, 4, 2
-# A filled adapter adds to a layer's outputs about as much as its inputs are large, so that log-probabilities change
-# by far more than the mean difference that sampling and training may have: they round differently.
+# Size of a filled adapter's addition to a layer's outputs, relative to its inputs. It changes log-probabilities by far
+# more than the mean difference that sampling and training may have by rounding.
 _STRENGTH = 0.3
-# What was found of a model, by its content: None where all holds, else what does not.
+# Result of the test by content of the model: None if it passed, else the problem.
 _verdicts: dict[str, str | None] = {}
 
 
 def check_reading(base: BaseModel) -> None:
-    """Returns if the engine reads and samples on a model as its own forward pass does.
+    """Returns if the engine's log-probabilities agree with the model's own forward pass.
 
     Args:
         base: the model, without an adapter on.
 
     Raises:
-        UnsupportedModel: it does not.
+        UnsupportedModel: they do not agree, or the model cannot be run.
     """
     tokens = _tokens(base)
     row, work = _work(tokens)
@@ -48,30 +48,30 @@ def check_reading(base: BaseModel) -> None:
         carry_out(base, None, [work])
         sampled, whole = _sampled(row, work), [*tokens, *row.tokens]
         with torch.inference_mode():
-            inputs = torch.tensor([whole], device=base.machine.device)
-            # Without the mask transformers warns where the prompt happens to hold the token for padding.
+            inputs = torch.tensor([whole], device=base.machine.device)  # [1, N]
+            # Without a mask transformers warns if the prompt happens to contain the padding token.
             everything = torch.ones_like(inputs)
             logits = base.model(input_ids=inputs, attention_mask=everything, use_cache=False).logits[0, :-1]
         logprobs = torch.log_softmax(logits.double(), -1).cpu().numpy()
     except Exception as error:
         raise _refusal(base, "run", f"reading a short prompt failed with {_named(error)}") from error
     difference = float(np.abs(logprobs[np.arange(len(whole) - 1), whole[1:]] - sampled).mean())
-    if not difference <= _bound(base):
+    if not difference <= _bound(base):  # not `>`: a NaN must fail too
         raise _refusal(
             base, "run", f"its log-probabilities in the engine and in its own forward differ by {difference:.2g} nats"
         )
 
 
 def prove(base: BaseModel, shape: LoraShape) -> None:
-    """Returns if an adapter of this shape, rank apart, works on the model; finds it out once for each model.
+    """Returns if an adapter of this shape, of any rank, works on the model; tests each model once.
 
     Args:
-        base: the model; it is left as it was.
+        base: the model; it is left unchanged.
         shape: of the adapter to train.
 
     Raises:
-        UnsupportedModel: something that training relies on does not hold.
-        LocalEngineError: memory does not suffice, or there is no layer to train.
+        UnsupportedModel: the model fails a test that training relies on.
+        LocalEngineError: there is not enough memory, or no layer to train.
     """
     key = _content(base, shape)
     if key not in _verdicts:
@@ -93,31 +93,31 @@ def _named(error: Exception) -> str:
 
 
 def _bound(base: BaseModel) -> float:
-    """Most by which log-probabilities may differ in the mean, nats, where two ways round differently."""
-    return 0.2 if base.model.dtype.itemsize < 4 else 1e-3
+    """Largest mean difference of log-probabilities that rounding may explain, nats."""
+    return 0.2 if base.model.dtype.itemsize < 4 else 1e-3  # bf16 has 8 bits of precision, fp32 has 24
 
 
 def _tokens(base: BaseModel) -> tuple[int, ...]:
-    """A short prompt, always the same."""
+    """A short prompt of fixed random tokens."""
     random_numbers = np.random.Generator(np.random.Philox(key=1))
     size = max(2, min(_PROMPT, base.max_context - _REPLY))
     return tuple(random_numbers.integers(base.known_tokens, size=size).tolist())
 
 
 def _work(tokens: tuple[int, ...]) -> tuple[Row, Work]:
-    """A reply to sample, and log-probabilities of the prompt to find."""
+    """Work with one reply to sample, and the log-probabilities of the prompt."""
     row = Row(_REPLY, 1.0, 1.0, -1, frozenset(), (), seed=0, index=0)
     return row, Work(tokens, [row], Question(size=len(tokens), logprobs=True))
 
 
 def _sampled(row: Row, work: Work) -> np.ndarray:
-    """Log-probabilities of a work's prompt, but for its first token, and of its reply."""
+    """Log-probabilities of a work's prompt without its first token, and of its reply, `[N - 1]`."""
     assert work.scores is not None
     return np.concatenate([work.scores.logprobs[1:], row.logprobs])
 
 
 def _try(base: BaseModel, shape: LoraShape) -> str | None:
-    """What does not hold; None if all does."""
+    """The first problem found; None if all tests pass."""
     proof = _Proof(base, LoraShape(_RANK, shape.train_mlp, shape.train_attn, shape.train_unembed))
     try:
         proof.run()
@@ -127,6 +127,7 @@ def _try(base: BaseModel, shape: LoraShape) -> str | None:
         raise
     except Exception as error:
         failure = explain(error, "a prompt of a few tokens")
+        # Missing memory says nothing about the model: no verdict is kept.
         if isinstance(failure, LocalEngineError) and "out of memory" in str(failure):
             raise failure from error
         return f"the trial with a LoRA on it failed with {_named(error)}"
@@ -136,11 +137,11 @@ def _try(base: BaseModel, shape: LoraShape) -> str | None:
 
 
 class _Disproof(Exception):
-    """Something that training relies on does not hold."""
+    """The model fails a test that training relies on."""
 
 
 class _Proof:
-    """The trial: adapters `first` and `second`, and the first one saved and read again."""
+    """The tests: on adapters `first` and `second`, and on the first one saved and loaded again."""
 
     def __init__(self, base: BaseModel, shape: LoraShape) -> None:
         self._base = base
@@ -149,7 +150,7 @@ class _Proof:
         self._tokens = _tokens(base)
 
     def run(self) -> None:
-        """Raises _Disproof, or whatever torch and the model raise."""
+        """Runs all tests; raises _Disproof, or any error of torch and the model."""
         before = self._scores(None)
         first = self._filled(seed=1)
         self._same(before, None, "with the adapter off, the base model's log-probabilities change by up to {}")
@@ -158,6 +159,7 @@ class _Proof:
         second = self._filled(seed=2)
         self._same(with_first, first, "a second adapter changes the log-probabilities of the first by up to {}")
         self._change(self._scores(second), with_first, "two different adapters give the same log-probabilities")
+        # A quarter of the adapter's effect: a trainer without the adapter on must not pass by a wide bound.
         self._trains_as_it_samples(first, min(_bound(self._base), change / 4))
         self._same(with_first, self._reopened(first), "saved and opened again, an adapter's differ by up to {}")
         self._same(before, None, "after a gradient, the base model's log-probabilities differ by up to {}")
@@ -176,13 +178,14 @@ class _Proof:
         with torch.no_grad():
             for name, parameter in self._base.adapters.parameters(adapter).items():
                 values = torch.randn(parameter.shape, generator=generator)
-                is_down = "lora_A" in name
+                is_down = "lora_A" in name  # A [r, in], B [out, r]
+                # Divided by roots of the summed dimensions, so that neither width nor rank changes the strength.
                 size = parameter.shape[1] ** 0.5 if is_down else scaling * _RANK**0.5 / _STRENGTH
                 parameter.copy_(values / size)
         return adapter
 
     def _scores(self, adapter: str | None) -> np.ndarray:
-        """Log-probabilities of the prompt's tokens but the first, as the sampler gives them."""
+        """The sampler's log-probabilities of the prompt without its first token, `[P - 1]`."""
         work = Work(self._tokens, [], Question(size=len(self._tokens), logprobs=True))
         carry_out(self._base, adapter, [work])
         assert work.scores is not None
@@ -191,18 +194,18 @@ class _Proof:
         return work.scores.logprobs[1:]
 
     def _same(self, expected: np.ndarray, adapter: str | None, problem: str) -> None:
-        found = self._scores(adapter)
-        if not np.array_equal(found, expected):
-            raise _Disproof(problem.format(f"{np.abs(found - expected).max():.2g} nats"))
+        scores = self._scores(adapter)
+        if not np.array_equal(scores, expected):  # exact: the same computation must give the same bits
+            raise _Disproof(problem.format(f"{np.abs(scores - expected).max():.2g} nats"))
 
-    def _change(self, found: np.ndarray, before: np.ndarray, problem: str) -> float:
-        change = float(np.abs(found - before).mean())
+    def _change(self, scores: np.ndarray, before: np.ndarray, problem: str) -> float:
+        change = float(np.abs(scores - before).mean())
         if not change:
             raise _Disproof(problem)
         return change
 
     def _trains_as_it_samples(self, adapter: str, bound: float) -> None:
-        """Compares the log-probabilities of prompt and reply with those that training gives, and takes a gradient."""
+        """Compares the sampler's log-probabilities of prompt and reply with the trainer's, and checks the gradient."""
         row, work = _work(self._tokens)
         carry_out(self._base, adapter, [work])
         sampled = _sampled(row, work)
@@ -233,17 +236,18 @@ class _Proof:
         adapters = self._base.adapters
         with TemporaryDirectory() as directory:
             store = Store(Path(directory))
-            kept = (adapters.tensors(adapter), adapters.config(adapter))
+            lora = (adapters.tensors(adapter), adapters.config(adapter))
             facts = {"base_model": self._base.name, **asdict(self._shape), "steps": 0}
-            path = store.save("proof", "sampler_weights", "first", facts, *kept, {}, ttl_seconds=None, overwrite=False)
+            path = store.save("proof", "sampler_weights", "first", facts, *lora, {}, ttl_seconds=None, overwrite=False)
             saved, config = store.load(str(path), "sampler_weights"), read_adapter_config(path)
         self._adapters.append(adapters.load(config, saved.adapter))
         return self._adapters[-1]
 
 
 def _content(base: BaseModel, shape: LoraShape) -> str:
-    """What a verdict depends on: the model's class, config and weights, of which a few stand for all, and the way."""
+    """Key of a verdict: digest of the model's class, config, a sample of its weights, the machine and the parts."""
     own = [parameter for name, parameter in base.model.named_parameters() if ".lora_" not in name]
+    # The first 8 values of each parameter tell models apart, without reading all weights.
     few = torch.cat([parameter.detach().flatten()[:8].double() for parameter in own]).cpu()
     facts = [
         type(base.model).__module__,

@@ -1,4 +1,4 @@
-"""The REST client's view of the local engine: what is offered, and what is saved."""
+"""The REST client of the local engine: available models and saved weights."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,15 +16,15 @@ class LocalRestClient:
     """A Tinker REST client over a local service's models and store."""
 
     def __init__(self, service: LocalServiceClient) -> None:
-        """Looks at what a service has.
+        """Reads a service's models and store.
 
         Args:
-            service: the service whose models and saved weights are asked about.
+            service: the service to ask about.
         """
         self._service = service
 
     def get_server_capabilities(self) -> ServiceFuture[types.GetServerCapabilitiesResponse]:
-        """The models loaded so far and their contexts; others load by name."""
+        """The models loaded so far and their contexts; other models load when they are first used."""
         models = [
             types.SupportedModel(model_name=name, max_context_length=base.max_context, trainable=True, sampleable=True)
             for name, base in self._service.models.items()
@@ -32,7 +32,7 @@ class LocalRestClient:
         return ServiceFuture.of(types.GetServerCapabilitiesResponse(supported_models=models))
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> ServiceFuture[types.WeightsInfoResponse]:
-        """Base model and LoRA of saved weights; tinker.NotFoundError where there are none."""
+        """Base model and LoRA shape of saved weights; tinker.NotFoundError if there are none at the path."""
 
         def look() -> types.WeightsInfoResponse:
             facts = self._service.store.facts(self._service.store.find(tinker_path))
@@ -50,21 +50,21 @@ class LocalRestClient:
     def get_training_run_by_tinker_path(
         self, tinker_path: str, access_scope: str = "owned"
     ) -> ServiceFuture[types.TrainingRun]:
-        """The server run of saved weights, and the newest that it saved."""
+        """The server run of saved weights, and its newest saves of both kinds."""
 
         def look() -> types.TrainingRun:
             store = self._service.store
             directory = store.find(tinker_path)
             facts, server_run = store.facts(directory), directory.parent.parent.name
-            saved = [self._describe(one) for one in store.directories(server_run)]
-            newest = {one.checkpoint_type: one for one in saved}
+            saved = [self._describe(checkpoint) for checkpoint in store.directories(server_run)]
+            newest = {checkpoint.checkpoint_type: checkpoint for checkpoint in saved}  # sorted: the newest wins
             return types.TrainingRun(
                 training_run_id=server_run,
                 base_model=self._service.base_name(facts),
                 model_owner="local",
                 is_lora=True,
                 lora_rank=facts["rank"],
-                last_request_time=max(one.time for one in saved),
+                last_request_time=max(checkpoint.time for checkpoint in saved),
                 last_checkpoint=newest.get("training"),
                 last_sampler_checkpoint=newest.get("sampler"),
             )
@@ -72,11 +72,11 @@ class LocalRestClient:
         return _answer(look)
 
     def list_checkpoints(self, training_run_id: str) -> ServiceFuture[types.CheckpointsListResponse]:
-        """What a server run has saved, the oldest first."""
+        """The saves of a server run, the oldest first."""
         return _answer(lambda: self._list(self._service.store.directories(training_run_id)))
 
     def list_user_checkpoints(self, limit: int = 100, offset: int = 0) -> ServiceFuture[types.CheckpointsListResponse]:
-        """What all server runs of the store have saved, the oldest first."""
+        """The saves of all server runs in the store, the oldest first."""
         return _answer(lambda: self._list(self._service.store.directories()[offset : offset + limit]))
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> ServiceFuture[None]:
@@ -84,11 +84,11 @@ class LocalRestClient:
         return _answer(lambda: self._service.store.delete(tinker_path))
 
     def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> ServiceFuture[None]:
-        """Lets saved weights expire `ttl_seconds` from now; None never."""
+        """Makes saved weights expire in `ttl_seconds`; None: never."""
         return _answer(lambda: self._service.store.set_expiry(tinker_path, ttl_seconds))
 
     def _list(self, directories: list[Path]) -> types.CheckpointsListResponse:
-        return types.CheckpointsListResponse(checkpoints=[self._describe(one) for one in directories])
+        return types.CheckpointsListResponse(checkpoints=[self._describe(directory) for directory in directories])
 
     def _describe(self, directory: Path) -> types.Checkpoint:
         facts = self._service.store.facts(directory)

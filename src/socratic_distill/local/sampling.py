@@ -1,4 +1,4 @@
-"""Continuous batching: prompts are read into slots, all replies go on together, and who ends makes room."""
+"""Continuous batching: prompts are read into slots, replies advance together, finished ones free their slots."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,19 +14,18 @@ from socratic_distill.local.scoring import Question, Scores, answer
 from socratic_distill.local.slots import Pass, Slots
 
 _MAX_ROWS = 128
-# Keys and values of what is read together.
-_SLOT_BYTES = 2**30
+_SLOT_BYTES = 2**30  # limit for the keys and values of one batch
 
 
 @dataclass(eq=False)
 class Work:
-    """One prompt, and what is wanted of it.
+    """One prompt, with the replies to sample and the question to answer on it.
 
     Attributes:
         tokens: the prompt, `[P]`.
-        rows: replies to sample; they share the prompt's slot until they part.
+        rows: replies to sample; the prompt is read once for all of them.
         question: what is asked about the prompt's own tokens.
-        scores: the answer to it, once there.
+        scores: the answer to the question; None before it is there.
     """
 
     tokens: tuple[int, ...]
@@ -36,17 +35,17 @@ class Work:
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """Sorts works by what they are."""
+        """Sort key of the content alone."""
         return (len(self.tokens), self.tokens, self.question.first, [row.order for row in self.rows])
 
     @property
     def prompt(self) -> Prompt:
-        """The tokens to read, from the first output wanted on."""
+        """The tokens to read, and the first position whose output is needed."""
         return Prompt(self.tokens, self.question.first)
 
     @property
     def width(self) -> int:
-        """Positions that the prompt and its longest reply take; the last token of a reply is never read."""
+        """Positions needed for the prompt and its longest reply; the last token of a reply is never read."""
         longest = max((row.max_tokens for row in self.rows), default=1)
         return len(self.tokens) + max(longest - 1, 0)
 
@@ -54,12 +53,12 @@ class Work:
 def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> None:
     """Answers all questions and samples all replies to their ends, in place.
 
-    Works are ordered by what they are, so that neither batches nor bits depend on who came first.
+    Works are sorted by content, so that neither batches nor bits depend on the order of requests.
     """
     weights = base.using(adapter)
     with torch.inference_mode():
         ordered = sorted(works, key=lambda work: work.order)
-        # A prompt that is only scored, or answered with one token, keeps no slot.
+        # A prompt that is only scored, or answered with one token, needs its slot only while it is read.
         brief = [work for work in ordered if all(row.max_tokens <= 1 for row in work.rows)]
         for part in _runs(brief, base):
             _begin(weights, Slots(base.shape, len(part), max(len(work.tokens) for work in part)), 0, part)
@@ -69,9 +68,9 @@ def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> No
 
 
 def _runs(works: Sequence[Work], base: BaseModel) -> list[list[Work]]:
-    """Runs of works whose prompts have room in slots of one width."""
+    """Divides works into runs whose prompts fit slots of one width together."""
     runs: list[list[Work]] = []
-    for work in works:  # shorter before longer: the newest is the widest
+    for work in works:  # sorted by length: the newest is the widest of its run
         room = base.room(len(work.tokens), _SLOT_BYTES)
         if not runs or len(runs[-1]) >= min(room, _MAX_ROWS):
             runs.append([])
@@ -80,23 +79,23 @@ def _runs(works: Sequence[Work], base: BaseModel) -> list[list[Work]]:
 
 
 def _begin(weights: Weights, slots: Slots, low: int, works: Sequence[Work]) -> None:
-    """Reads prompts into the slots from `low` on, answers their questions, draws the first tokens."""
-    lasts: dict[int, torch.Tensor] = {}
+    """Reads prompts into the slots from `low` on, answers their questions, draws the replies' first tokens."""
+    lasts: dict[int, torch.Tensor] = {}  # [H] of each prompt's last position
     for i, outputs in prefill(weights, slots, low, [work.prompt for work in works]):
         work = works[i]
         lasts[i] = outputs[-1]
         if work.question.is_asking:
             work.scores = answer(weights, work.tokens, work.question, outputs)
     rows = [row for work in works for row in work.rows]
-    states = [lasts[i] for i, work in enumerate(works) for _ in work.rows]
+    states = [lasts[i] for i, work in enumerate(works) for _ in work.rows]  # [H] a reply
     base = weights.base
-    for start in range(0, len(rows), weights.chunk):
+    for start in range(0, len(rows), weights.chunk):  # bounds the memory of the logits, [chunk, V]
         stop = start + weights.chunk
         draw(weights.logits(torch.stack(states[start:stop])), rows[start:stop], base.tokenizer, base.known_tokens)
 
 
 class _Batch:
-    """Replies that go on together, row i in slot i; `works` come in as room is made."""
+    """Replies that advance together, row i in slot i; waiting works enter as slots become free."""
 
     def __init__(self, weights: Weights, works: deque[Work]) -> None:
         self._weights = weights
@@ -110,10 +109,10 @@ class _Batch:
         self._lengths: list[int] = []  # positions read of each row
 
     def run(self) -> None:
-        """Samples until all are done."""
+        """Samples until all replies are done."""
         while self._waiting or self._rows:
             free = self._room - len(self._rows)
-            # Prompts are cheaper to read several at a time: they wait until a quarter of the room is free.
+            # Several prompts are cheaper to read in one pass: they wait until a quarter of the slots is free.
             if self._waiting and (not self._rows or 4 * free >= self._room):
                 self._admit(free)
             if self._rows:
@@ -128,30 +127,31 @@ class _Batch:
             return
         _begin(self._weights, self._slots, low, works)
         heads = {id(work): low + i for i, work in enumerate(works)}
-        # Prompts lie side by side; each row gets its own copy, from the last on, so that none is written over.
-        places = [(work, row) for work in works for row in work.rows]
-        for at in reversed(range(len(places))):
-            work, _ = places[at]
-            if heads[id(work)] != low + at:
-                self._slots.move(heads[id(work)], low + at, len(work.tokens))
-        self._rows += [row for _, row in places]
-        self._lengths += [len(work.tokens) for work, _ in places]
+        # Prompts were read into neighbouring slots, one each; now each reply gets its own copy. Copying starts at the
+        # last reply: a target lies at or after its source, so no prompt is overwritten before it was copied.
+        replies = [(work, row) for work in works for row in work.rows]
+        for i in reversed(range(len(replies))):
+            work, _ = replies[i]
+            if heads[id(work)] != low + i:
+                self._slots.move(heads[id(work)], low + i, len(work.tokens))
+        self._rows += [row for _, row in replies]
+        self._lengths += [len(work.tokens) for work, _ in replies]
         self._sweep()
 
     def _step(self) -> None:
-        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows])
+        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows])  # [B, 1]
         here = Pass(self._slots, range(len(self._rows)), self._lengths, 1)
-        outputs = self._weights.read(tokens, here)
+        outputs = self._weights.read(tokens, here)  # [B, 1, H]
         base = self._weights.base
         draw(self._weights.logits(outputs[:, 0]), self._rows, base.tokenizer, base.known_tokens)
         self._lengths = [length + 1 for length in self._lengths]
         self._sweep()
 
     def _sweep(self) -> None:
-        """Rows that are done leave; the last row takes a free slot, so that slots stay side by side."""
-        for at in reversed(range(len(self._rows))):
-            if self._rows[at].done:
+        """Removes rows that are done; the last row moves into the free slot, so that slots stay contiguous."""
+        for i in reversed(range(len(self._rows))):  # backwards: a row that is moved has been checked already
+            if self._rows[i].done:
                 row, length = self._rows.pop(), self._lengths.pop()
-                if at < len(self._rows):
-                    self._slots.move(len(self._rows), at, length)
-                    self._rows[at], self._lengths[at] = row, length
+                if i < len(self._rows):
+                    self._slots.move(len(self._rows), i, length)
+                    self._rows[i], self._lengths[i] = row, length

@@ -1,4 +1,4 @@
-"""The sampling client: requests to sample and to score, on fixed weights."""
+"""The sampling client: sampling and scoring requests on fixed weights."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from socratic_distill.local.scoring import Question
 
 
 class LocalSamplingClient:
-    """A Tinker sampling client on the weights that it was made from."""
+    """A Tinker sampling client on weights that do not change."""
 
     def __init__(self, service: Engine, base: BaseModel, adapter: str | None) -> None:
-        """Holds on to the adapter for as long as the client lives."""
+        """Takes an adapter, which is freed when the client is garbage-collected; None is the base model."""
         self._service = service
         self._base = base
         self._adapter = adapter
@@ -34,11 +34,12 @@ class LocalSamplingClient:
         prompt_alt_tokens_k: int = 0,
         prompt_logprobs_last_n: int | None = None,
     ) -> ServiceFuture[tinker.SampleResponse]:
-        """Samples replies; the same request on the same weights gives the same ones.
+        """Samples replies; the same request on the same weights gives the same replies.
 
-        Without a seed in sampling_params, requests draw one after another from a fixed row of seeds.
-        Raises tinker.BadRequestError, through the future, for a prompt that leaves no room for a reply, and for
-        questions that do not fit the prompt.
+        Without a seed in sampling_params, requests get the seeds 0, 1, 2, … in order of submission.
+
+        Raises, through the future:
+            tinker.BadRequestError: the prompt leaves no room for a reply, or a question does not fit the prompt.
         """
         tokens = tuple(prompt.to_ints())
         seed = self._service.next_seed() if sampling_params.seed is None else sampling_params.seed
@@ -69,7 +70,7 @@ class LocalSamplingClient:
     def compute_logprobs(
         self, prompt: tinker.ModelInput, prompt_logprobs_last_n: int | None = None
     ) -> ServiceFuture[list[float | None]]:
-        """Log-probability of each prompt token after those before it, nats, `[P]`; the first is None."""
+        """Log-probability of each prompt token given those before it, nats, `[P]`; the first is None."""
         tokens = tuple(prompt.to_ints())
         question = Question(size=len(tokens), logprobs=True, last_n=prompt_logprobs_last_n)
         return self._submit(Request(self._base, self._adapter, tokens, question))
@@ -86,7 +87,7 @@ class LocalSamplingClient:
         try:
             check_request(request)
         except tinker.TinkerError as error:
-            return ServiceFuture.failed(error)
+            return ServiceFuture.failed(error)  # as on Tinker, where errors come with the answer
         # The request keeps this client, and so its adapter, until it is answered.
         request.owner = self
         return self._service.batch(request)

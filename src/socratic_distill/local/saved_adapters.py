@@ -1,7 +1,7 @@
-"""What is read of a saved `adapter_config.json`: size and place of the adapter.
+"""Reads a saved `adapter_config.json`: only the adapter's rank, scaling and layers.
 
 peft would obey far more of that file: modules to import (`megatron_core`), patterns to match, weights to decompose. The
-local engine writes none of it, and saved weights come from strangers too.
+local engine writes none of these, and saved weights may come from strangers, so they are ignored.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_adapter_config(directory: Path) -> LoraConfig:
         directory: of the weights.
 
     Raises:
-        DamagedWeights: the file cannot be read, or is of no LoRA that the local engine saves.
+        DamagedWeights: the file cannot be read, or does not describe a LoRA that the local engine saves.
     """
     path = directory / FILE
     stored = read_object(path, DamagedWeights, "it says which layers the weights are for; load another state")
@@ -30,14 +30,15 @@ def read_adapter_config(directory: Path) -> LoraConfig:
     modules, experts = ((stored or {}).get(name) for name in ("target_modules", "target_parameters"))
     if rank is None or alpha is None or not _names(modules) or not (experts in (None, []) or _names(experts)):
         raise DamagedWeights(
-            f"{path} is of no LoRA that the local engine saves; expected r, lora_alpha and target_modules, a list of "
-            "names. Load another state"
+            f"{path} does not describe a LoRA that the local engine saves; expected r, lora_alpha and target_modules, "
+            "a list of names. Load another state"
         )
     fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, target_parameters=experts or None, **fixed)
 
 
 def _number(value: object) -> int | None:
+    # A bool is an int in Python. The bound keeps a stranger's file from asking for all memory.
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**16 else None
 
 

@@ -1,4 +1,4 @@
-"""The local engine's saved weights, by path, in run directories that were moved or copied."""
+"""Finds the local engine's saved weights by path, also in run directories that were moved or copied."""
 
 import os
 from collections.abc import Callable
@@ -16,14 +16,14 @@ _PARTS = 3  # server run, kind, name
 
 
 def own_weights(root: Path, path: str) -> Path | None:
-    """The directory of saved weights in a store that a path means; None where it means none of this store.
+    """The directory in a store of the saved weights at a path; None if the path does not belong to this store.
 
-    A journal names the weights where they were saved. In a store that was moved or copied they are those of the same
-    server run, kind and name, unless the ones at the path are there, too, and are other ones.
+    A journal holds the path at which weights were saved. In a moved or copied store they are those of the same server
+    run, kind and name, unless different weights still exist at the path.
 
     Args:
         root: the store.
-        path: as a journal names it.
+        path: from a journal.
     """
     given, root = Path(path), root.resolve()
     parts = given.parts[-_PARTS:]
@@ -31,6 +31,7 @@ def own_weights(root: Path, path: str) -> Path | None:
         return None
     if _is_within(given, root):
         return given
+    # The store may have moved: the last three parts of the path stay the same.
     twin = root.joinpath(*parts)
     if _is_within(twin, root) and (not holds_weights(given) or _is_same_save(given, twin)):
         return twin
@@ -38,49 +39,49 @@ def own_weights(root: Path, path: str) -> Path | None:
 
 
 def where_it_lies(directory: Path, path: str) -> str:
-    """A path that a run's journal names, as it is now: in the run directory, if it means weights there."""
+    """The present path of weights in a run's journal: in the run directory if they belong to it, else unchanged."""
     own = own_weights(directory / STORE, path)
     return path if own is None else str(own)
 
 
 def holds_weights(directory: Path) -> bool:
-    """Whether a directory holds saved weights, whatever state they are in."""
+    """Whether a directory holds saved weights, damaged or not."""
     return all(os.path.isfile(directory / name) for name in (FACTS, "adapter_config.json"))
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
-    """What is known of saved weights: base_model, rank, …, created_at, expires_at, user_metadata.
+    """The contents of `state.json`: base_model, rank, …, created_at, expires_at, user_metadata.
 
     Raises:
-        DamagedWeights: `state.json` is not there, cannot be read, or says something else.
+        DamagedWeights: `state.json` is missing, cannot be read, or has an invalid field.
     """
     facts = read_object(directory / FACTS, DamagedWeights, "load another state")
     if facts is None:
         raise DamagedWeights(f"the weights in {directory} lack {FACTS}; load another state")
-    if strange := [key for key, is_fit in _FITTING.items() if not is_fit(facts.get(key))]:
-        raise DamagedWeights(f"{directory / FACTS} has no valid {', '.join(strange)}; load another state")
+    if invalid := [key for key, is_valid in _VALID.items() if not is_valid(facts.get(key))]:
+        raise DamagedWeights(f"{directory / FACTS} has no valid {', '.join(invalid)}; load another state")
     return facts
 
 
 def _is_within(directory: Path, root: Path) -> bool:
-    """Whether a directory of weights lies in a store, links followed."""
+    """Whether a directory holds weights and lies in a store after links are resolved."""
     return holds_weights(directory) and directory.resolve().is_relative_to(root)
 
 
-def _is_same_save(one: Path, other: Path) -> bool:
-    """Whether two directories hold one save, the second as a copy: an expiry may have been set since."""
+def _is_same_save(original: Path, copy: Path) -> bool:
+    """Whether two directories hold the same save; their expiry may differ, since it can be set later."""
     try:
-        first, second = read_facts(one), read_facts(other)
+        first, second = read_facts(original), read_facts(copy)
     except DamagedWeights:
         return False
     return first | {"expires_at": None} == second | {"expires_at": None}
 
 
 def _is_time(value: object) -> bool:
-    return (found := number(value)) is not None and 0 <= found < _END_OF_TIME
+    return (seconds := number(value)) is not None and 0 <= seconds < _END_OF_TIME
 
 
-_FITTING: dict[str, Callable[[object], bool]] = {
+_VALID: dict[str, Callable[[object], bool]] = {
     "base_model": lambda value: isinstance(value, str),
     "rank": lambda value: (whole(value) or 0) > 0,
     "train_mlp": lambda value: isinstance(value, bool),

@@ -1,4 +1,4 @@
-"""What is asked about a prompt's own tokens, and the answers, from the model's outputs there."""
+"""Questions about a prompt's own tokens, and their answers, computed from the model's outputs."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from socratic_distill.local.draws import choose, likeliest, stream
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked about the tokens of a prompt of P tokens; of the first nothing can be.
+    """What is asked about the tokens of a prompt of P tokens. The first token has no score.
 
     Attributes:
         size: P.
         logprobs: whether the log-probability of each token is wanted.
-        top: number of likeliest tokens wanted at each.
-        last_n: `logprobs` and `top` at the last n alone; None for all.
-        targets: ids whose log-probabilities are wanted, -1 where none is, `[P - 1, K]`.
-        alternatives: number of tokens to draw at each.
+        top: number of likeliest tokens wanted at each position.
+        last_n: `logprobs` and `top` only for the last n tokens; None for all.
+        targets: ids whose log-probabilities are wanted, -1 for none, `[P - 1, K]`.
+        alternatives: number of tokens to draw at each position.
         temperature: of those draws.
         seed: of those draws.
     """
@@ -41,12 +41,12 @@ class Question:
 
     @property
     def first_scored(self) -> int:
-        """The first token with `logprobs` and `top`."""
+        """Position of the first token that gets `logprobs` and `top`."""
         return 1 if self.last_n is None else self.size - self.last_n
 
     @property
     def first(self) -> int:
-        """The first position whose output is needed: it foretells the first token asked about, or what follows."""
+        """The first position whose output is needed: the output at i predicts token i + 1, the last one the reply."""
         needed = [self.size]
         if self.logprobs or self.top:
             needed.append(self.first_scored)
@@ -54,19 +54,19 @@ class Question:
             needed.append(1)
         if self.targets is not None:
             named = np.flatnonzero((self.targets >= 0).any(axis=1))
-            needed += [int(named[0]) + 1] if len(named) else []
+            needed += [int(named[0]) + 1] if len(named) else []  # row i is about token i + 1
         return min(needed) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The answers; what was not asked for has width 0.
+    """The answers; arrays of what was not asked for have width 0.
 
     Attributes:
         logprobs: nats, NaN where not scored, `[P]`.
         top_ids: `[P, top]`, 0 where not scored.
         top_logprobs: `[P, top]`, -99999 where not scored.
-        targets: log-probabilities of the targets, 0 where there is none, `[P - 1, K]`.
+        targets: log-probabilities of the targets, 0 for an empty slot, `[P - 1, K]`.
         drawn: alternative tokens, `[P - 1, alternatives]`.
         drawn_logprobs: their log-probabilities at temperature 1, `[P - 1, alternatives]`.
     """
@@ -80,7 +80,7 @@ class Scores:
 
     @classmethod
     def blank(cls, question: Question) -> "Scores":
-        """No answer yet."""
+        """Scores of the right shapes, without any answer."""
         size, rows, top = question.size, question.size - 1, question.top
         return cls(
             np.full(size, np.nan),
@@ -96,31 +96,32 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
     """Answers a question, a bounded number of positions at a time.
 
     Args:
-        weights: what read the prompt.
+        weights: the model that read the prompt.
         tokens: the prompt, `[P]`.
         question: what is asked.
-        outputs: outputs from `question.first` on, `[P - first, H]`; the last foretells no token of the prompt.
+        outputs: outputs from `question.first` on, `[P - first, H]`; the last one predicts no token of the prompt.
     """
     scores, known = Scores.blank(question), weights.base.known_tokens
     numbers = None
     if question.alternatives:
+        # All numbers at once, so that a position's draws do not depend on the size of the chunks.
         drawn = stream(question.seed, 0, "alternatives").random((question.size - 1, question.alternatives))
         numbers = torch.from_numpy(drawn).to(outputs.device)
     for start in range(question.first, question.size - 1, weights.chunk):
         stop = min(start + weights.chunk, question.size - 1)
-        logits = weights.logits(outputs[start - question.first : stop - question.first])
-        logprobs = torch.log_softmax(logits, dim=-1)  # row i foretells token i + 1
+        logits = weights.logits(outputs[start - question.first : stop - question.first])  # [n, V]
+        logprobs = torch.log_softmax(logits, dim=-1)  # row i predicts token start + i + 1
         _score(question, tokens, scores, start, logprobs, known)
         if question.targets is not None:
             wanted = torch.from_numpy(question.targets[start:stop]).to(logprobs.device)
-            found = logprobs.gather(1, wanted.clamp(min=0)).masked_fill(wanted < 0, 0.0)
-            scores.targets[start:stop] = found.cpu().numpy()
+            values = logprobs.gather(1, wanted.clamp(min=0)).masked_fill(wanted < 0, 0.0)  # [n, K]
+            scores.targets[start:stop] = values.cpu().numpy()
         if numbers is not None:
             logits = logits[:, :known]
             if question.temperature == 0:
                 chosen = logits.argmax(-1, keepdim=True).expand(-1, question.alternatives)
             else:
-                chosen = choose(torch.softmax(logits / question.temperature, -1), numbers[start:stop])
+                chosen = choose(torch.softmax(logits / question.temperature, -1), numbers[start:stop])  # [n, K]
             scores.drawn[start:stop] = chosen.cpu().numpy()
             scores.drawn_logprobs[start:stop] = logprobs.gather(1, chosen).cpu().numpy()
     return scores
@@ -129,15 +130,16 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
 def _score(
     question: Question, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor, known: int
 ) -> None:
-    """Fills in log-probabilities and likeliest tokens, ids below `known` alone, from the first scored one on."""
+    """Fills in log-probabilities, and the likeliest tokens among ids below `known`, from the first scored token on."""
+    # Targets or alternatives may need outputs from before the first scored token; those rows are skipped here.
     skipped = max(0, question.first_scored - 1 - start)
     if skipped >= len(logprobs) or not (question.logprobs or question.top):
         return
     logprobs, begin = logprobs[skipped:], start + skipped + 1
     end = begin + len(logprobs)
-    own = torch.tensor(tokens[begin:end], device=logprobs.device)
+    own = torch.tensor(tokens[begin:end], device=logprobs.device)  # [n]
     scores.logprobs[begin:end] = logprobs.gather(1, own[:, None])[:, 0].cpu().numpy()
     if question.top:
-        ids, values = likeliest(logprobs[:, :known], question.top)
+        ids, values = likeliest(logprobs[:, :known], question.top)  # narrower than `top` in a small vocabulary
         scores.top_ids[begin:end, : ids.shape[1]] = ids
         scores.top_logprobs[begin:end, : ids.shape[1]] = values

@@ -1,4 +1,4 @@
-"""The service client: the Tinker SDK's methods, carried out in this process."""
+"""The service client: the Tinker SDK's methods, run in this process."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +20,7 @@ class LocalServiceClient(Engine):
     """A Tinker service client whose service is this process.
 
     Attributes:
-        is_in_process: that it is one; no request to it can be lost.
+        is_in_process: always True; no request to it can be lost.
     """
 
     is_in_process = True
@@ -38,19 +38,19 @@ class LocalServiceClient(Engine):
         """Chooses the machine; models are loaded when they are first asked for.
 
         Args:
-            store: directory that states and sampler weights are kept in.
-            trust_remote_code: whether Python code that a model's files bring along may run.
-            device: "cpu", "cuda", or "auto": the GPU where there is one.
-            dtype: of the base weights, "float32", "bfloat16" or "float64"; "auto" is bf16 for models that are stored in
+            store: directory for states and sampler weights.
+            trust_remote_code: whether Python code among a model's files may run.
+            device: "cpu", "cuda", or "auto", which takes a GPU if there is one.
+            dtype: of the base weights, "float32", "bfloat16" or "float64". "auto" is bf16 for models that are stored in
                 16 bits or fewer, on a GPU or CPU that multiplies it natively, else fp32. Adapters and moments are fp32
-                at least.
-            gradient_checkpointing: computes activations twice when training instead of keeping them: less memory,
+                or wider.
+            gradient_checkpointing: whether training recomputes activations instead of keeping them: less memory, but
                 slower.
-            grant: of a config that was read from a file: which models and weights may be loaded. None: any.
-            paths: where models lie whose name is a path of another working directory, by name. None: at their names.
+            grant: which models and weights a config that was read from a file may load. None: any.
+            paths: paths of models whose name is a path in another working directory, by name. None: names are paths.
 
         Raises:
-            LocalEngineError: the device or the dtype is unknown, or is not there.
+            LocalEngineError: the device or the dtype is unknown, or the device is not available.
         """
         super().__init__(store, trust_remote_code, device, dtype, gradient_checkpointing, grant, paths)
 
@@ -65,7 +65,7 @@ class LocalServiceClient(Engine):
         user_metadata: dict[str, str] | None = None,
         optimizer: Any = None,
     ) -> ServiceFuture[LocalTrainingClient]:
-        """A fresh LoRA on a base model, equal to it until trained. `seed` decides its A; None is 0."""
+        """A fresh LoRA on a base model, which changes nothing until trained. `seed` decides its A; None is 0."""
 
         def create() -> LocalTrainingClient:
             base = self._base(base_model)
@@ -95,7 +95,7 @@ class LocalServiceClient(Engine):
         user_metadata: dict[str, str] | None = None,
         weights_access_token: str | None = None,
     ) -> ServiceFuture[LocalTrainingClient]:
-        """A new server run with a state's weights and optimizer: its next step is the state's next step."""
+        """A new server run with a state's weights and optimizer: it continues exactly where the state was saved."""
         return self.run(lambda: self._training_client(self.store.load(path, "weights"), with_optimizer=True))
 
     def create_sampling_client(
@@ -119,7 +119,7 @@ class LocalServiceClient(Engine):
         return self.run(create)
 
     def check_training(self, base_model: str) -> ServiceFuture[str]:
-        """Says which share of a model's linear weights a LoRA reaches, after the proof that one works on it.
+        """Tests that a LoRA works on a model, and says which share of its linear weights it reaches.
 
         Args:
             base_model: the model.

@@ -1,8 +1,8 @@
-"""Saved weights on disk: PEFT directories, and beside a state its optimizer. No pickle anywhere.
+"""Saves weights to disk as PEFT directories; a state also has its optimizer. No file is a pickle.
 
-`<store>/<server run>/weights|sampler_weights/<name>/` holds `adapter_model.safetensors` and
-`adapter_config.json`, as `PeftModel.from_pretrained` opens them, and `state.json`; under `weights` also
-`optimizer.safetensors`. A directory appears whole or not at all.
+`<store>/<server run>/weights|sampler_weights/<name>/` holds `adapter_model.safetensors` and `adapter_config.json`,
+which `PeftModel.from_pretrained` opens, and `state.json`. Under `weights` it also holds `optimizer.safetensors`. A
+directory appears complete or not at all.
 """
 
 import json
@@ -35,11 +35,11 @@ _HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
 
 @dataclass(frozen=True)
 class Saved:
-    """One saved directory, read.
+    """The contents of one saved directory.
 
     Attributes:
         path: the directory.
-        facts: what `state.json` says: base_model, rank, train_mlp, train_attn, train_unembed, steps,
+        facts: the contents of `state.json`: base_model, rank, train_mlp, train_attn, train_unembed, steps,
             created_at, expires_at, user_metadata.
         adapter: the adapter's tensors under PEFT's names.
         optimizer: the optimizer's tensors; empty under `sampler_weights`.
@@ -55,24 +55,24 @@ class Store:
     """The directory that keeps a service's server runs."""
 
     def __init__(self, root: Path, grant: Grant | None = None) -> None:
-        """Names the directory; nothing is made yet.
+        """Names the directory, without creating it.
 
         Args:
-            root: the directory; made with the first server run.
-            grant: of a config that was read from a file: which weights may be read. None: any.
+            root: the directory; the first server run creates it.
+            grant: which weights a config that was read from a file may read. None: any.
         """
         self.root = root.resolve()
         self._grant = grant
 
     def new_server_run(self) -> str:
-        """Makes the directory of a new server run; gives its id."""
+        """Creates the directory of a new server run; returns its id."""
         self.root.mkdir(parents=True, exist_ok=True)
         names = (path.name.removeprefix("local-") for path in self.root.glob("local-[0-9]*"))
         following = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
         while True:
             try:
                 (self.root / f"local-{following:04d}").mkdir()
-            except FileExistsError:  # another process was quicker
+            except FileExistsError:  # another process was faster
                 following += 1
             else:
                 return f"local-{following:04d}"
@@ -89,17 +89,19 @@ class Store:
         ttl_seconds: int | None,
         overwrite: bool,
     ) -> Path:
-        """Writes one directory, atomically.
+        """Writes one directory atomically; returns its path.
 
         Raises:
-            tinker.BadRequestError: a name that is no plain file name, or a TTL outside the range.
-            tinker.ConflictError: the name is taken and `overwrite` is not set.
+            tinker.BadRequestError: the name is not a plain file name, or the TTL is out of range.
+            tinker.ConflictError: the name exists and `overwrite` is False.
         """
         if not _NAME.fullmatch(name):
-            raise status_error(400, f"name {name!r}: letters, digits, '.', '_' and '-' only, no leading '.' or '-'")
+            raise status_error(
+                400, f"name {name!r} is invalid; use letters, digits, '.', '_' and '-', and no leading '.' or '-'"
+            )
         target = self.root / server_run / kind / name
         if target.exists() and not overwrite:
-            raise status_error(409, f"{target} exists already")
+            raise status_error(409, f"{target} exists already; give another name or overwrite=True")
         created = time.time()
         facts = {**facts, "created_at": created, "expires_at": _expiry(created, ttl_seconds)}
         partial = target.with_name(f".{name}.partial")
@@ -110,10 +112,10 @@ class Store:
         if kind == "weights":
             save_file(optimizer, partial / "optimizer.safetensors")
         (partial / "state.json").write_text(json.dumps(facts, indent=2))
-        _sync_tree(partial)
+        _sync_tree(partial)  # the rename may reach the disk before the files' contents do
         replaced = target.with_name(f".{name}.replaced")
         shutil.rmtree(replaced, ignore_errors=True)
-        if target.exists():  # moved aside, not removed: between these two renames nothing is lost
+        if target.exists():  # moved, not removed: a crash between the two renames loses nothing
             os.rename(target, replaced)
         os.rename(partial, target)
         for parent in (target.parent, target.parent.parent, self.root):
@@ -125,30 +127,30 @@ class Store:
         """Reads one directory.
 
         Raises:
-            tinker.NotFoundError: there is none, or it has expired.
+            tinker.NotFoundError: it does not exist, or has expired.
             tinker.BadRequestError: it is of the other kind.
-            DamagedWeights: files are missing, or hold something else.
-            LocalEngineError: they cannot be read now.
+            DamagedWeights: a file is missing or damaged.
+            LocalEngineError: a file cannot be read at the moment.
         """
         directory = self.find(path)
-        found = kind_of(directory)
-        if found != kind:
+        actual = kind_of(directory)
+        if actual != kind:
             use = "trained" if kind == "weights" else "sampled"
-            raise status_error(400, f"{path} holds {found} and cannot be {use} from")
+            raise status_error(400, f"{path} holds {actual}, which cannot be {use} from; give a path to {kind}")
         try:
             optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
             adapter = load_file(directory / "adapter_model.safetensors")
         except (FileNotFoundError, SafetensorError) as error:
             raise DamagedWeights(f"the weights in {directory} are damaged: {error}; load another state") from error
         except OSError as error:
-            raise LocalEngineError(f"the weights in {directory} cannot be read now: {error}") from error
+            raise LocalEngineError(f"the weights in {directory} cannot be read at the moment: {error}") from error
         return Saved(directory, self.facts(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:
-        """The directory that a path means: this store's own, if there is one, also if it was moved or copied.
+        """The directory of the weights at a path; this store's own is preferred, also if the store was moved or copied.
 
         Raises:
-            tinker.NotFoundError: there is none, or it has expired.
+            tinker.NotFoundError: it does not exist, or has expired.
         """
         for directory in (self._own(path), Path(path)):
             if (
@@ -161,68 +163,68 @@ class Store:
         raise status_error(404, f"there are no saved weights at {path}")
 
     def find_own(self, path: str) -> Path:
-        """As `find`, in this store alone, for what changes or deletes: other stores are only read.
+        """As `find`, but only in this store: for changing and deleting, since other stores are only read.
 
         Raises:
-            tinker.NotFoundError: there is none, or it has expired.
-            tinker.PermissionDeniedError: it is another store's.
+            tinker.NotFoundError: it does not exist, or has expired.
+            tinker.PermissionDeniedError: it belongs to another store.
         """
         own = self._own(path)
         if own is None and holds_weights(Path(path)):
-            raise status_error(403, f"{path} is not in {self.root}, the store of this run, and is left as it is")
+            raise status_error(403, f"{path} is not in {self.root}, the store of this run, so it was not changed")
         if own is None or not self._may_read(own) or self._is_expired(own):
             raise status_error(404, f"there are no saved weights at {path}")
         return own
 
     def _own(self, path: str) -> Path | None:
-        given = Path(path)
-        if not self._may_read(given):  # then it is not even compared with what is here
-            given = self.root.joinpath(*given.parts[-3:])
-        return own_weights(self.root, str(given))
+        weights = Path(path)
+        if not self._may_read(weights):  # then not even its facts are read, to compare them with those in this store
+            weights = self.root.joinpath(*weights.parts[-3:])
+        return own_weights(self.root, str(weights))
 
     def _may_read(self, directory: Path) -> bool:
         return self._grant is None or self._grant.may_load(str(directory))
 
     def facts(self, directory: Path) -> dict[str, Any]:
-        """What `state.json` says.
+        """The contents of `state.json`.
 
         Raises:
-            DamagedWeights: it cannot be read, or says something else.
+            DamagedWeights: it cannot be read, or has an invalid field.
         """
         return read_facts(directory)
 
     def set_expiry(self, path: str, ttl_seconds: int | None) -> None:
-        """Lets a directory expire `ttl_seconds` from now; None never."""
+        """Makes a directory expire in `ttl_seconds`; None: never."""
         directory = self.find_own(path)
         facts = {**self.facts(directory), "expires_at": _expiry(time.time(), ttl_seconds)}
         write_atomically(directory / "state.json", json.dumps(facts, indent=2))
 
     def delete(self, path: str) -> None:
-        """Removes a directory; at once or, after a crash, not at all."""
+        """Removes a directory; after a crash it is there completely or not at all."""
         directory = self.find_own(path)
         doomed = directory.with_name(f".{directory.name}.deleted")
         shutil.rmtree(doomed, ignore_errors=True)
-        os.rename(directory, doomed)
+        os.rename(directory, doomed)  # names with a leading "." are not listed, so this alone deletes it
         shutil.rmtree(doomed)
 
     def directories(self, server_run: str | None = None) -> list[Path]:
-        """All saved directories that have not expired, of one server run or of all, the oldest first.
+        """The saved directories of one server run or of all that have not expired, the oldest first.
 
-        Damaged ones are left out with a warning.
+        Damaged ones are skipped with a warning.
         """
         if server_run is not None and not _NAME.fullmatch(server_run):
             return []
-        found: list[tuple[float, str, Path]] = []
+        saved: list[tuple[float, str, Path]] = []
         for path in self.root.glob(f"{server_run or '*'}/*/*/state.json"):
             directory = path.parent
             if directory.name.startswith("."):
                 continue
             try:
                 if not self._is_expired(directory):
-                    found.append((self.facts(directory)["created_at"], str(directory), directory))
+                    saved.append((self.facts(directory)["created_at"], str(directory), directory))
             except DamagedWeights as error:
-                _log.warning("left out: %s", error)
-        return [directory for _, _, directory in sorted(found)]
+                _log.warning("skipped: %s", error)
+        return [directory for _, _, directory in sorted(saved)]
 
     def _is_expired(self, directory: Path) -> bool:
         expires = self.facts(directory)["expires_at"]
@@ -230,7 +232,7 @@ class Store:
 
 
 def kind_of(directory: Path) -> Kind:
-    """What a directory holds, by its files: a copy of it may stand anywhere."""
+    """The kind of a directory, by its files and not its path, since a copy may be anywhere."""
     return "weights" if (directory / "optimizer.safetensors").is_file() else "sampler_weights"
 
 
@@ -238,7 +240,7 @@ def _expiry(now: float, ttl_seconds: int | None) -> float | None:
     if ttl_seconds is None:
         return None
     if not _HOUR <= ttl_seconds <= _TEN_YEARS:
-        raise status_error(400, f"ttl_seconds={ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
+        raise status_error(400, f"ttl_seconds={ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None to keep it")
     return now + ttl_seconds
 
 

@@ -1,9 +1,9 @@
-"""Which layers of a model carry a LoRA: its linear layers by class and by place, whatever they are called.
+"""Finds the layers of a model that carry a LoRA: its linear layers, by class and position, for any naming scheme.
 
-A linear layer below a decoder block belongs to attention (or what stands in for it: convolution, state space) or to
-the MLP; the output layer is the model's own `get_output_embeddings()`. Routers carry none: which expert a token goes
-to would then differ between two passes over the same tokens. Experts that are fused into one parameter are no layers;
-they are counted, and left out.
+A linear layer below a decoder block belongs to attention (or its replacement: convolution, state space) or to the MLP.
+The output layer is the model's own `get_output_embeddings()`. Routers carry no LoRA: otherwise a token could go to
+different experts in two passes over the same tokens. Experts that are fused into one parameter are not layers. They
+carry none either, but count in the share that is reported.
 """
 
 import re
@@ -15,12 +15,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 Part = Literal["attn", "mlp", "unembed"]
-# Of a class name the last match counts: Glm4MoeAttention is attention. Of a path the innermost module counts.
+# In a class name the last match counts: Glm4MoeAttention is attention. In a path the innermost module counts.
 _PARTS: dict[Part, re.Pattern[str]] = {
     "attn": re.compile(r"attn|attention|mixer|mamba|ssm|conv|recurrent|temporal|lstm|deltanet|mla$|retention", re.I),
     "mlp": re.compile(r"mlp|feed_?forward|ffn|moe|expert|dense_relu", re.I),
 }
-# Children of a module that is attention, whatever it is called.
+# A module with such a child is attention, even if its name does not say so.
 _QUERIES = frozenset({"q", "q_proj", "q_a_proj", "qkv", "qkv_proj", "query", "query_key_value", "query_proj"})
 _ROUTERS = re.compile(r"router|gating|topk_?gate", re.I)
 _GATES = re.compile(r"(^|_)(gate|wg|switch|classifier)$", re.I)
@@ -28,11 +28,11 @@ _GATES = re.compile(r"(^|_)(gate|wg|switch|classifier)$", re.I)
 
 @dataclass(frozen=True)
 class Target:
-    """Linear weights at one place.
+    """One linear layer, or one parameter with linear weights.
 
     Attributes:
-        path: of the layer, or of the parameter.
-        part: what they belong to.
+        path: of the layer or the parameter.
+        part: the part of the model that it belongs to.
         size: number of weights.
         is_layer: whether it is a layer that can carry a LoRA.
     """
@@ -45,12 +45,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """The linear weights of a model, routers left out.
+    """The linear weights of a model, without routers.
 
     Attributes:
-        all: in the order of the model.
+        all: the linear weights, in the order of the model.
         names: paths of all modules of the model.
-        output: path of the output layer; None if it is no linear layer.
+        output: path of the output layer; None if it is not a linear layer.
     """
 
     all: tuple[Target, ...]
@@ -67,13 +67,13 @@ class Targets:
         return sum(target.size for target in wanted if target.is_layer) / max(1, sum(t.size for t in wanted))
 
     def left_out(self, parts: frozenset[Part]) -> list[str]:
-        """What of these parts carries no adapter, numbers of blocks left out of the paths."""
+        """Paths in these parts that carry no adapter, with * for the numbers of blocks."""
         paths = [target.path for target in self.all if target.part in parts and not target.is_layer]
         return sorted({re.sub(r"\.\d+\.", ".*.", path) for path in paths})
 
     def spelled(self, parts: frozenset[Part]) -> list[str]:
-        """The layers as peft takes them: by their last names where those mean them alone, else by their paths."""
-        paths = self.layers(parts)
+        """The layers in peft's form: last names if no other module has the same one, else full paths."""
+        paths = self.layers(parts)  # peft adapts every module whose path ends in a given name
         names = {path.rpartition(".")[2] for path in paths}
         meant = {name for name in self.names if name.rpartition(".")[2] in names}
         return sorted(names if meant == set(paths) else paths)
@@ -86,40 +86,42 @@ def find_targets(model: Any) -> Targets:
     output = next((path for path, module in modules.items() if module is head), None)
     output = output if _is_linear(head) else None
     below = next((path for path, module in modules.items() if module is decoder), "")
-    found = [] if output is None else [Target(output, "unembed", head.weight.numel())]
+    targets = [] if output is None else [Target(output, "unembed", head.weight.numel())]
     reader = _Reader(model, modules, _expert_counts(model.config))
     for path, module in modules.items():
+        # Only below the decoder: a model may also hold an encoder of images, which text does not reach.
         if path != output and path.startswith(f"{below}." if below else ""):
-            found += reader.targets(path, module)
-    return Targets(tuple(found), tuple(modules), output)
+            targets += reader.targets(path, module)
+    return Targets(tuple(targets), tuple(modules), output)
 
 
 class _Reader:
-    """Tells of a module what it is."""
+    """Classifies the modules of one model."""
 
     def __init__(self, model: Any, modules: dict[str, nn.Module], expert_counts: frozenset[int]) -> None:
         self._modules = modules
         self._expert_counts = expert_counts
-        # Of Glm4MoeAttention this leaves Attention.
+        # Taken off class names: Glm4MoeAttention becomes Attention, and its Moe is not taken for an MLP.
         self._family = type(model.config).__name__.removesuffix("Config").removesuffix("Text")
 
     def targets(self, path: str, module: nn.Module) -> Iterator[Target]:
-        """The linear weights that a module holds itself."""
+        """The linear weights that a module holds itself, not those of its children."""
         line = self._line(path)
         if _is_linear(module):
             if not self._is_router(path, module, line):
-                # A layer outside of the blocks, such as one that widens embeddings, carries none.
+                # A layer outside of the blocks, such as one that projects the embeddings, carries no LoRA.
                 weight: Any = module.weight
                 yield Target(path, self._part(line[:-1]), weight.numel(), is_layer=bool(line))
         elif line and not isinstance(module, nn.Embedding | nn.modules.conv._ConvNd):
             for name, parameter in module.named_parameters(recurse=False):
-                if parameter.ndim >= 3 and parameter.numel() > max(parameter.shape):  # [1, 1, H] is a vector
+                # Fused experts are [experts, in, out]; [1, 1, H] is only a vector.
+                if parameter.ndim >= 3 and parameter.numel() > max(parameter.shape):
                     yield Target(f"{path}.{name}", self._part(line), parameter.numel(), is_layer=False)
 
     def _line(self, path: str) -> list[tuple[str, nn.Module]]:
-        """Modules from a block down to this one, each with its own name; empty outside of blocks."""
+        """Modules from the block down to this one, each with its own name; empty outside of blocks."""
         names = path.split(".")
-        for end in range(1, len(names)):
+        for end in range(1, len(names)):  # the outermost ModuleList holds the blocks
             if isinstance(self._modules[".".join(names[:end])], nn.ModuleList):
                 return [(names[i], self._modules[".".join(names[: i + 1])]) for i in range(end, len(names))]
         return []
@@ -141,8 +143,9 @@ class _Reader:
         if any(_ROUTERS.search(text) for text in texts):
             return True
         parent = self._modules[path.rpartition(".")[0]]
-        counts = {1, *self._expert_counts, *_counts_beside(parent)}
-        has_experts = bool(_counts_beside(parent))
+        # A router has one output for each expert, or a single one: the gate of a shared expert.
+        counts = {1, *self._expert_counts, *_sibling_counts(parent)}
+        has_experts = bool(_sibling_counts(parent))
         return _width(module) in counts and (has_experts or _GATES.search(path.rpartition(".")[2]) is not None)
 
 
@@ -155,7 +158,7 @@ def _width(module: Any) -> int:
 
 
 def _expert_counts(config: Any) -> frozenset[int]:
-    """Numbers of experts that a config names."""
+    """Numbers of experts in a config."""
     named = config.get_text_config().to_dict()
     wanted = {name for name in named if "expert" in name and "per_tok" not in name and "shared" not in name}
     return frozenset(
@@ -163,8 +166,8 @@ def _expert_counts(config: Any) -> frozenset[int]:
     )
 
 
-def _counts_beside(parent: nn.Module) -> set[int]:
-    """Numbers of experts in the modules called so below a parent."""
+def _sibling_counts(parent: nn.Module) -> set[int]:
+    """Numbers of experts in a module's children that are called experts."""
     counts = set()
     for name, child in parent.named_children():
         if "expert" in name and "shared" not in name:

@@ -15,10 +15,10 @@ from socratic_distill.local.shared import parts, read_sequences
 
 
 class AdapterTrainer:
-    """Trains one adapter. Only the scheduler's worker thread may call it."""
+    """Trains one adapter. Only the scheduler's worker thread may call its methods."""
 
     def __init__(self, base: BaseModel, adapter: str) -> None:
-        """Begins with moments of zero.
+        """Begins with zero moments.
 
         Args:
             base: the model that the adapter is on.
@@ -33,13 +33,14 @@ class AdapterTrainer:
     def run(
         self, data: Sequence[tinker.Datum], loss_fn: str, options: Mapping[str, Any], backward: bool
     ) -> tinker.ForwardBackwardOutput:
-        """The loss of the data, and, with `backward`, its gradient added to what is there.
+        """Computes the loss of the data; with `backward`, adds its gradient to the adapter's gradients.
 
         Raises:
-            tinker.BadRequestError: data that the loss does not take.
-            LocalEngineError: torch failed; the gradients are as they were before.
+            tinker.BadRequestError: the data do not fit the loss or the model.
+            LocalEngineError: torch failed; the gradients are restored to what they were.
         """
         check_request(data, loss_fn, options, self.base.max_context, self.base.vocabulary)
+        # A pass may fail after some data have added their gradients: a retry would count those twice.
         before = {p: None if p.grad is None else p.grad.clone() for p in self._parameters.values()}
         try:
             return self._run(data, loss_fn, options, backward)
@@ -59,25 +60,26 @@ class AdapterTrainer:
         weights = self.base.using(self.adapter)
         self.base.adapters.train_only(self.adapter)
         with self.base.recomputing(), torch.set_grad_enabled(backward):
-            for places in parts(sequences, self.base.machine):
-                losses = [_Loss.of(data[i], loss_fn, options, everywhere=not backward) for i in places]
-                total += _pass(weights, [sequences[i] for i in places], losses, backward)
-                for i, loss in zip(places, losses, strict=True):
+            for indices in parts(sequences, self.base.machine):
+                # Without a gradient, callers read the log-probabilities to compute weights: they need all positions.
+                losses = [_Loss.of(data[i], loss_fn, options, everywhere=not backward) for i in indices]
+                total += _pass(weights, [sequences[i] for i in indices], losses, backward)
+                for i, loss in zip(indices, losses, strict=True):
                     outputs[i] = loss.logprobs()
         return tinker.ForwardBackwardOutput(
             loss_fn_output_type="ArrayRecord",
-            loss_fn_outputs=[{"logprobs": tinker.TensorData.from_numpy(one)} for one in outputs],
+            loss_fn_outputs=[{"logprobs": tinker.TensorData.from_numpy(logprobs)} for logprobs in outputs],
             metrics={"loss:sum": total},
         )
 
     def step(self, params: tinker.AdamParams) -> None:
-        """One AdamW step along the gradients so far, which are then cleared; without any, along zero."""
+        """One AdamW step with the accumulated gradients, which are then cleared; without any, with gradient 0."""
         for parameter in self._parameters.values():
-            if parameter.grad is None:
+            if parameter.grad is None:  # AdamW would skip it, moments, step count and weight decay included
                 parameter.grad = torch.zeros_like(parameter)
         if params.grad_clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self._parameters.values(), params.grad_clip_norm)
-        (group,) = self._optimizer.param_groups
+        (group,) = self._optimizer.param_groups  # set anew at each step, since each request brings its own
         group["lr"], group["betas"] = params.learning_rate, (params.beta1, params.beta2)
         group["eps"], group["weight_decay"] = params.eps, params.weight_decay
         self._optimizer.step()
@@ -85,7 +87,7 @@ class AdapterTrainer:
         self.steps += 1
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        """Adam's moments and step counts, `<parameter>.<name>` each."""
+        """Adam's moments and step counts, by `<parameter>|<name>`; detached copies."""
         return {
             f"{name}|{key}": value.detach().clone().contiguous()
             for name, parameter in self._parameters.items()
@@ -93,90 +95,93 @@ class AdapterTrainer:
         }
 
     def restore(self, tensors: Mapping[str, torch.Tensor], steps: int) -> None:
-        """Takes moments and step counts back."""
+        """Restores moments and step counts from `optimizer_tensors`."""
         for joined, value in tensors.items():
             name, _, key = joined.partition("|")
             parameter = self._parameters[name]
             # torch keeps the count of steps on the CPU, wherever the parameter is.
-            place = value.device if key == "step" else parameter.device
-            self._optimizer.state[parameter][key] = value.to(place, copy=True)
+            device = value.device if key == "step" else parameter.device
+            self._optimizer.state[parameter][key] = value.to(device, copy=True)
         self.steps = steps
 
 
 @dataclass(eq=False)
 class _Loss:
-    """The loss of one datum, at the positions that it looks at.
+    """The loss of one datum, restricted to the M positions at which it depends on the model.
 
     Attributes:
         name: of the loss.
-        options: its own settings.
-        shape: of the targets, `[N]` or `[N, K]`.
-        places: M positions of the datum.
-        targets: `[M]` or `[M, K]`.
-        inputs: the other inputs there, likewise.
-        found: log-probabilities of the targets, likewise, once there.
+        options: settings of the loss.
+        shape: of all targets, `[N]` or `[N, K]`.
+        positions: indices of the M positions, `[M]`.
+        targets: token ids at the positions, `[M]` or `[M, K]`.
+        inputs: the other inputs at the positions, of the shape of `targets`.
+        computed: log-probabilities of the targets so far, in pieces that add up to the shape of `targets`.
     """
 
     name: str
     options: Mapping[str, Any]
     shape: tuple[int, ...]
-    places: torch.Tensor
+    positions: torch.Tensor
     targets: torch.Tensor
     inputs: dict[str, torch.Tensor]
-    found: list[torch.Tensor] = field(default_factory=list)
+    computed: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
     def of(cls, datum: tinker.Datum, name: str, options: Mapping[str, Any], everywhere: bool) -> "_Loss":
-        """The loss of a datum; `everywhere` looks at all positions, whatever their weights."""
+        """The loss of a datum; with `everywhere`, at all positions, including those of weight 0."""
         inputs = {key: torch.from_numpy(value.to_numpy()) for key, value in datum.loss_fn_inputs.items()}
         targets = inputs.pop("target_tokens")
         size = len(targets)
-        places = torch.arange(size) if everywhere else looked_at(name, inputs).nonzero()[:, 0]
-        kept = {key: value[places] for key, value in inputs.items()}
-        return cls(name, options, tuple(targets.shape), places, targets[places], kept)
+        positions = torch.arange(size) if everywhere else looked_at(name, inputs).nonzero()[:, 0]  # [M]
+        selected = {key: value[positions] for key, value in inputs.items()}
+        return cls(name, options, tuple(targets.shape), positions, targets[positions], selected)
 
     def add(self, start: int, logprobs: torch.Tensor) -> torch.Tensor:
-        """The loss at some of the positions, from log-probabilities of the targets there, `[n, K or more]`."""
+        """The loss at n positions from `start` on, given log-probabilities of their targets, `[n, K or more]`."""
         stop, device = start + len(logprobs), logprobs.device
-        found = logprobs[:, : self.shape[1]] if len(self.shape) == 2 else logprobs[:, 0]
-        self.found.append(found.detach().float().cpu())
+        # Other data of the pass may have more targets a position; the columns beyond this datum's own are padding.
+        own = logprobs[:, : self.shape[1]] if len(self.shape) == 2 else logprobs[:, 0]  # [n, K] or [n]
+        self.computed.append(own.detach().float().cpu())
         inputs = {key: value[start:stop].to(device) for key, value in self.inputs.items()}
-        return loss_sum(self.name, found, inputs, self.options)
+        return loss_sum(self.name, own, inputs, self.options)
 
     def logprobs(self) -> np.ndarray:
-        """Log-probabilities of all targets, nats, 0 where the loss does not look; of the targets' shape."""
+        """Log-probabilities of all targets, nats, 0 at the other positions; `[N]` or `[N, K]`."""
         whole = torch.zeros(self.shape, dtype=torch.float32)
-        if self.found:
-            whole[self.places] = torch.cat(self.found)
+        if self.computed:
+            whole[self.positions] = torch.cat(self.computed)
         return whole.numpy()
 
 
 def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Loss], backward: bool) -> float:
-    """The summed loss of some data, and its gradient.
+    """The summed loss of some data; with `backward`, also adds its gradient to the adapter's.
 
-    The output layer sees only the positions that the losses look at, a bounded number at a time, forwards and at once
-    backwards; then the gradient goes through the layers below in one piece.
+    The output layer gets only the positions that the losses need, a bounded number at a time. Each chunk goes forwards
+    and at once backwards, so that only one chunk's logits are in memory. Then the gradient goes through the other
+    layers in one piece.
     """
-    outputs = read_sequences(weights, sequences)
-    picked = torch.cat([one[loss.places.to(one.device)] for one, loss in zip(outputs, losses, strict=True)])
-    below = picked.detach().requires_grad_(backward)
-    targets = _side_by_side([loss.targets for loss in losses]).to(below.device)
-    owners = [(loss, i) for loss in losses for i in range(len(loss.places))]
+    outputs = read_sequences(weights, sequences)  # [N, H] each
+    picked = torch.cat([row[loss.positions.to(row.device)] for row, loss in zip(outputs, losses, strict=True)])
+    # Cut from the graph here: the chunks' gradients add up in below.grad, and the layers run backwards only once.
+    below = picked.detach().requires_grad_(backward)  # [sum of M, H]
+    targets = _side_by_side([loss.targets for loss in losses]).to(below.device)  # [sum of M, widest K]
+    owners = [(loss, i) for loss in losses for i in range(len(loss.positions))]
     total = 0.0
     for start in range(0, len(owners), weights.chunk):
         part = owners[start : start + weights.chunk]
         stop = start + len(part)
-        logprobs: Any = _LogProbs.apply(weights.logits(below[start:stop]), targets[start:stop])
-        pieces, at = [], 0
-        while at < len(part):
-            loss, first = part[at]
-            count = min(len(loss.places) - first, len(part) - at)
-            pieces.append(loss.add(first, logprobs[at : at + count]))
-            at += count
-        loss_here = torch.stack(pieces).sum()
+        logprobs: Any = _LogProbs.apply(weights.logits(below[start:stop]), targets[start:stop])  # [chunk, widest K]
+        pieces, row = [], 0
+        while row < len(part):  # a chunk may hold several data, and a datum several chunks
+            loss, first = part[row]
+            count = min(len(loss.positions) - first, len(part) - row)
+            pieces.append(loss.add(first, logprobs[row : row + count]))
+            row += count
+        chunk_loss = torch.stack(pieces).sum()
         if backward:
-            loss_here.backward()
-        total += loss_here.item()
+            chunk_loss.backward()
+        total += chunk_loss.item()
     if backward and below.grad is not None and picked.requires_grad:
         picked.backward(below.grad)
     return total
@@ -185,27 +190,29 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
 class _LogProbs(torch.autograd.Function):
     """Log-probabilities `[n, K]` of targets `[n, K]`, from logits `[n, V]`.
 
-    The gradient is written over what was kept for it: of the widest tensors of all there is one, not four.
+    The gradient overwrites the log-probabilities saved for it, so one `[n, V]` tensor is enough; autograd needs four.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        everyone = torch.log_softmax(logits, dim=-1)
-        ctx.save_for_backward(everyone, targets)
-        return everyone.gather(1, targets)
+        all_logprobs = torch.log_softmax(logits, dim=-1)  # [n, V]
+        ctx.save_for_backward(all_logprobs, targets)
+        return all_logprobs.gather(1, targets)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (gradient,), (everyone, targets) = gradients, ctx.saved_tensors
-        whole = everyone.exp_().mul_(-gradient.sum(dim=1, keepdim=True))
+        (gradient,), (all_logprobs, targets) = gradients, ctx.saved_tensors
+        # d log p_j / d logit_v = [j = v] - p_v. Over K targets: -p_v times the sum of the gradients, plus each gradient
+        # at its own target.
+        whole = all_logprobs.exp_().mul_(-gradient.sum(dim=1, keepdim=True))
         return whole.scatter_add_(1, targets, gradient), None
 
 
 def _side_by_side(targets: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Targets of all data, `[N, widest K]`; narrower ones are filled up with token 0, which nobody looks at."""
-    wide = [one if one.ndim == 2 else one[:, None] for one in targets]
-    width = max(one.shape[1] for one in wide)
-    return torch.cat([torch.nn.functional.pad(one, (0, width - one.shape[1])) for one in wide])
+    """Targets of all data, `[N, widest K]`; narrower ones are padded with token 0, whose scores `_Loss.add` drops."""
+    wide = [ids if ids.ndim == 2 else ids[:, None] for ids in targets]  # [M, K] each
+    width = max(ids.shape[1] for ids in wide)
+    return torch.cat([torch.nn.functional.pad(ids, (0, width - ids.shape[1])) for ids in wide])
 
 
 def _lengths(data: Sequence[tinker.Datum]) -> list[int]:

@@ -18,14 +18,14 @@ from socratic_distill.local.training import AdapterTrainer
 
 
 class LocalTrainingClient:
-    """A Tinker training client on one adapter. Calls take effect in the order of their submission.
+    """A Tinker training client on one adapter. Calls take effect in order of submission.
 
     Attributes:
         model_id: id of the server run.
     """
 
     def __init__(self, service: Engine, trainer: AdapterTrainer, shape: LoraShape, model_id: str) -> None:
-        """Holds on to the trained adapter for as long as the client lives."""
+        """Takes an adapter, which is freed when the client is garbage-collected."""
         self.model_id = model_id
         self._service = service
         self._trainer = trainer
@@ -54,17 +54,17 @@ class LocalTrainingClient:
     def forward_backward_custom(
         self, data: Sequence[tinker.Datum], loss_fn: CustomLoss, *, loss_type_input: Any = None
     ) -> ServiceFuture[tinker.ForwardBackwardOutput]:
-        """As `forward_backward`, with a loss of the caller's: `loss_fn(data, logprobs)` gives a loss and metrics.
+        """As `forward_backward`, with the caller's own loss: `loss_fn(data, logprobs)` returns a loss and metrics.
 
-        It runs on the engine's own thread. As with the SDK, a client refuses all further calls once it has failed.
+        The loss runs on the engine's thread. As in the SDK, a client refuses all further calls after the loss failed.
         """
-        kept = _kept(data)
-        if any("target_tokens" not in datum.loss_fn_inputs for datum in kept):
+        snapshot = _snapshot(data)
+        if any("target_tokens" not in datum.loss_fn_inputs for datum in snapshot):
             raise ValueError("every datum needs target_tokens among its loss_fn_inputs")
 
         def run() -> tinker.ForwardBackwardOutput:
             try:
-                return run_custom(self._trainer, kept, loss_fn)
+                return run_custom(self._trainer, snapshot, loss_fn)
             except BaseException as error:
                 self._failure = error
                 raise
@@ -74,7 +74,7 @@ class LocalTrainingClient:
     def optim_step(
         self, optim_params: Any = None, *, adam_params: tinker.AdamParams | None = None
     ) -> ServiceFuture[tinker.types.OptimStepResponse]:
-        """One AdamW step; without gradients, one with gradient zero."""
+        """One AdamW step; without gradients, a step with gradient 0."""
         params = optim_params or adam_params or tinker.AdamParams()
 
         def step() -> types.OptimStepResponse:
@@ -90,7 +90,7 @@ class LocalTrainingClient:
         overwrite: bool = False,
         user_metadata: dict[str, str] | None = None,
     ) -> ServiceFuture[types.SaveWeightsResponse]:
-        """Saves weights and optimizer; `.path` is their directory."""
+        """Saves weights and optimizer; the answer's `.path` is their directory."""
 
         def save() -> types.SaveWeightsResponse:
             tensors = self._trainer.optimizer_tensors()
@@ -102,7 +102,7 @@ class LocalTrainingClient:
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None, user_metadata: dict[str, str] | None = None
     ) -> ServiceFuture[types.SaveWeightsForSamplerResponse]:
-        """Saves weights to sample from; `.path` is their directory."""
+        """Saves weights to sample from; the answer's `.path` is their directory."""
 
         def save() -> types.SaveWeightsForSamplerResponse:
             path = self._save("sampler_weights", name, {}, ttl_seconds, False, user_metadata)
@@ -117,11 +117,11 @@ class LocalTrainingClient:
         record_stability_info: bool = False,
         kind: str = "snapshot",
     ) -> ServiceFuture[LocalSamplingClient]:
-        """A sampling client on the weights as they are now, without a file."""
+        """A sampling client on a copy of the current weights; nothing is written to disk."""
 
         def snapshot() -> LocalSamplingClient:
             if kind != "snapshot":
-                raise LocalEngineError(f"kind={kind!r}; the local engine samples from snapshots only")
+                raise LocalEngineError(f"kind={kind!r}; the local engine takes only kind='snapshot'")
             base = self._trainer.base
             return LocalSamplingClient(self._service, base, base.adapters.copy(self._trainer.adapter))
 
@@ -148,16 +148,16 @@ class LocalTrainingClient:
         return self._trainer.base.model.config.model_type
 
     def _pass(self, data: Any, loss_fn: str, options: Any, backward: bool) -> ServiceFuture[Any]:
-        kept = _kept(data)
-        return self._run(lambda: self._trainer.run(kept, loss_fn, options or {}, backward))
+        snapshot = _snapshot(data)
+        return self._run(lambda: self._trainer.run(snapshot, loss_fn, options or {}, backward))
 
     def _run(self, call: Callable[[], Any]) -> ServiceFuture[Any]:
-        """Carries a call out on the worker, unless the client is lost by then."""
+        """Runs a call on the worker, unless a custom loss has failed by then."""
 
         def run() -> Any:
             if self._failure is not None:
                 raise RuntimeError(
-                    "a custom loss of this training client failed, and it takes no further calls; open a new client "
+                    "a custom loss of this training client failed, so it takes no further calls; open a new client "
                     "from the last state"
                 ) from self._failure
             return call()
@@ -190,8 +190,8 @@ class LocalTrainingClient:
         )
 
 
-def _kept(data: Sequence[tinker.Datum]) -> list[tinker.Datum]:
-    """The data as they are now, whatever the caller does with the list."""
+def _snapshot(data: Sequence[tinker.Datum]) -> list[tinker.Datum]:
+    """A copy of the list: the pass runs later, and the caller may have changed the list by then."""
     if not data:
         raise ValueError("data is empty; give at least one datum")
     return list(data)

@@ -111,20 +111,20 @@ def test_advantages_of_one_turn_are_the_cookbooks_at_any_discount(batch, result,
 
 
 @results("several_turns", discounts=(1.0,))
-def test_advantages_of_several_turns_in_one_datum_are_the_cookbooks_where_nothing_decays(batch, result, ours_of):
+def test_undiscounted_advantages_of_several_turns_are_the_cookbooks(batch, result, ours_of):
     for _, ours, theirs in pairs(batch, result, ours_of):
         assert_same(ours, theirs)
 
 
 @results("several_turns", discounts=(0.5,))
-def test_the_cookbooks_discount_decays_over_the_tokens_between_turns_and_ours_does_not(batch, result, ours_of):
+def test_only_the_cookbooks_discount_decays_over_tokens_between_turns(batch, result, ours_of):
     signals = [advantages(one).astype(float) for one in ours_of(batch, result["coef"], 0.0)]
     for signal, (mask, ours, theirs) in zip(signals, pairs(batch, result, ours_of), strict=True):
         assert_same(ours, discounted(signal[mask], result["discount"]))
         assert_same(theirs, discounted(signal, result["discount"])[mask])
         last = np.flatnonzero(np.diff(np.flatnonzero(mask)) > 1)[-1] + 1  # where the last turn begins
         assert_same(ours[last:], theirs[last:])
-        assert (np.abs(ours - theirs)[:last] > 1e-3).all()
+        assert (np.abs(ours - theirs)[:last] > 1e-3).all(), "the cookbook no longer decays between turns"
 
 
 @results("split", discounts=(0.5, 1.0))
@@ -137,11 +137,11 @@ def test_the_cookbooks_sum_ends_with_the_datum_and_ours_with_the_dialogue(batch,
 
 
 @results(*BATCHES)
-def test_context_has_no_advantage_with_us_and_a_discounted_one_in_the_cookbook(batch, result, ours_of):
+def test_only_in_the_cookbook_has_context_a_discounted_advantage(batch, result, ours_of):
     """Theirs reaches the places before a turn too, and the mask that says so is dropped before training."""
     examples = ours_of(batch, result["coef"], result["discount"])
     for one, theirs in zip(examples, result["advantages"], strict=True):
         # A prompt of one token is no target.
         context = np.asarray(theirs)[~one.mask]
-        assert not advantages(one)[~one.mask].any()
+        assert not advantages(one)[~one.mask].any(), "context has an advantage"
         assert (np.abs(context) > 1e-6).all() if result["discount"] else not context.any()

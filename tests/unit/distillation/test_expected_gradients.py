@@ -166,7 +166,7 @@ def test_a_mixture_is_the_sum_of_its_parts(make_config):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_discount_one_follows_the_divergence_of_whole_replies_and_discount_zero_of_tokens(make_config):
+def test_discount_one_follows_the_divergence_of_whole_replies(make_config):
     """At 1 the gradient is that of KL over whole replies, and with it of which states are visited."""
     world = World(5, k=5)
     replies = list(itertools.product(range(5), repeat=LENGTH))

@@ -42,12 +42,12 @@ def advantages_of(make_config):
     return find
 
 
-def test_advantage_is_the_teachers_log_probability_less_the_tutors_times_the_coefficient(advantages_of):
+def test_advantage_is_teacher_minus_tutor_times_the_coefficient(advantages_of):
     np.testing.assert_allclose(advantages_of(scored(TURNS), kl_penalty_coef=2.0), [-2.0, 2.0, 0.5])
 
 
 @pytest.mark.parametrize("turns", [TURNS, SPLIT], ids=["one datum", "two datums"])
-def test_discounted_advantage_sums_over_later_tokens_of_the_dialogue_across_datums(turns, advantages_of):
+def test_discounted_advantage_sums_over_later_tokens_across_datums(turns, advantages_of):
     found = advantages_of(scored(turns), kl_discount_factor=0.5)
     np.testing.assert_allclose(found, [-1.0 + 0.5 * (1.0 + 0.5 * 0.25), 1.0 + 0.5 * 0.25, 0.25])
 

@@ -81,13 +81,13 @@ async def test_scores_are_asked_for_from_the_first_tutor_token_on():
 
 
 @pytest.mark.parametrize("way", ["ignores", "refuses"])
-async def test_a_server_that_does_not_honour_it_is_noticed_once_and_never_asked_again(way):
+async def test_a_server_that_does_not_honour_it_is_asked_once(way):
     """Way "ignores" ends in the SDK's own RuntimeError, "refuses" in a 400 of the server."""
     server, honours = Server(way), Server()
     scorer = Scorer()
     for sequence in (SEQUENCE, OTHER, SEQUENCE):
         assert await scores_of(scorer, server, sequence) == await scores_of(Scorer(), honours, sequence)
-    assert server.asked == [4, None, None, None]
+    assert server.asked == [4, None, None, None], "it is asked again although it was noticed"
 
 
 async def test_requests_already_on_their_way_are_each_asked_once_more():
@@ -100,7 +100,7 @@ async def test_requests_already_on_their_way_are_each_asked_once_more():
     assert server.asked[10:] == [None]
 
 
-async def test_what_the_teachers_server_does_not_honour_the_tutor_is_not_asked_for():
+async def test_the_tutor_is_not_asked_for_what_the_server_refused_a_teacher():
     teacher, tutor = Server("ignores"), Server()
     scorer = Scorer()
     await scores_of(scorer, teacher)
@@ -333,7 +333,7 @@ def test_tokens_of_a_tempered_tutor_are_scored_from_the_first_one_on_too(run):
         assert any(prompt[-last_n:][: len(tokens)] == tokens for tokens in firsts)
 
 
-def test_a_server_that_refuses_costs_a_request_for_each_on_its_way_and_changes_no_dialogue(run, tmp_path):
+def test_a_server_that_refuses_costs_requests_but_changes_no_dialogue(run, tmp_path):
     def without_times(rows):
         return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
 

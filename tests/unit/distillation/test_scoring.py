@@ -39,11 +39,12 @@ def test_average_is_as_its_formulas_say(given_scores):
 
 
 @given(several(), st.floats(0.1, 10.0))
-def test_average_lies_between_the_scores_and_the_mean_of_logs_below_the_mixture(given_scores, factor):
+def test_averages_lie_between_the_scores(given_scores, factor):
     scores, weights = given_scores
     low, high = np.min(scores, axis=0) - 1e-9, np.max(scores, axis=0) + 1e-9
     log_mean, mixture = average(scores, weights, "log_mean"), average(scores, weights, "mixture")
-    assert np.all((low <= log_mean) & (log_mean <= mixture + 1e-9) & (mixture <= high))
+    assert np.all((low <= log_mean) & (mixture <= high)), "an average lies outside of the scores"
+    assert np.all(log_mean <= mixture + 1e-9), "the mean of logarithms lies above the mixture"
     scaled = [factor * weight for weight in weights]
     np.testing.assert_allclose(average(scores, scaled, "mixture"), mixture, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(average(scores, scaled, "log_mean"), log_mean, rtol=1e-9, atol=1e-9)
@@ -72,12 +73,12 @@ def member(name: str, weight: float = 1.0) -> Member:
     return Member(name, cast(Any, None), None, None, weight)
 
 
-def test_scores_of_one_teacher_pass_unchanged_and_several_are_joined_turn_by_turn():
+def test_scores_of_several_teachers_are_joined_turn_by_turn():
     one, two = member("one"), member("two", weight=3.0)
     first = [np.array([-1.0, -2.0]), np.array([-3.0])]
     second = [np.array([-2.0, -2.0]), np.array([-1.0])]
     (alone, other) = joined([first], [one], None)
-    assert alone is first[0] and other is first[1]
+    assert alone is first[0] and other is first[1], "the scores of a single teacher are changed"
     scores = joined([first, second], [one, two], "log_mean")
     np.testing.assert_allclose(np.concatenate(scores), [-1.75, -2.0, -1.5])
     assert [len(turn) for turn in scores] == [2, 1]

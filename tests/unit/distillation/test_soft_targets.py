@@ -48,9 +48,10 @@ def test_sampled_tokens_alone_name_no_others():
     assert soften(SampledReverseKL(), scored().sequences[0], scored(), 1.0) is None
 
 
-def test_named_tokens_stand_in_the_row_of_the_target_that_they_compete_with():
+def test_named_tokens_are_in_the_row_of_their_target():
     found = softened(ForwardKL(k=2))
-    assert found.ids.tolist() == [[-1, -1], [3, 7], [8, 4], [-1, -1], [9, 6]]
+    expected = [[-1, -1], [3, 7], [8, 4], [-1, -1], [9, 6]]
+    assert found.ids.tolist() == expected, "named tokens are not in the row of the target that they compete with"
     np.testing.assert_allclose(np.exp(found.teacher), [[0, 0], [0.6, 0.3], [0.5, 0.2], [0, 0], [0.7, 0.1]])
 
 
@@ -135,11 +136,12 @@ def test_draws_of_weights_that_moved_since_count_by_their_ratio():
     np.testing.assert_allclose(given, 2 * weights([found], TRAINED, found.drawn))
 
 
-def test_place_without_any_weight_is_left_out_of_what_is_compared_with_the_sampler(make_config):
-    # A service may answer nothing for it: the local engine looks at the model where a weight is.
+def test_drift_is_not_measured_where_all_weights_are_0(make_config):
+    # A service may return no log-probability there: the local engine computes them only where a weight is not 0.
     (example,) = make_examples([[scored()]], make_config(objective={"kind": "monte_carlo_kl", "k": 2}), step=0)
     assert example.mask.tolist() == TRAINED.tolist()
     drawn = np.log(np.full((5, 3), 0.5))
     drawn[[1, 2, 4], 1:] = np.concatenate([one.logprobs for one in DRAWS])
     ready = example.reweighed(drawn)
-    assert ready.mask.tolist() == [False, False, True, False, True]
+    expected = [False, False, True, False, True]
+    assert ready.mask.tolist() == expected, "a position without any weight is compared with the sampler"

@@ -87,7 +87,7 @@ def test_a_runs_newest_weights_are_exported_wherever_it_lies(service, tmp_path, 
     assert "sampler_weights/new" in capsys.readouterr().out
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16
     assert main(["export", str(tmp_path / "moved"), "--merge", str(tmp_path / "out")]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_path):

@@ -201,7 +201,7 @@ def test_answers_do_not_depend_on_who_asked_first(service):
     assert first == second
 
 
-def test_requests_of_an_evaluation_share_no_batch_with_those_of_the_training(service, monkeypatch):
+def test_evaluation_and_training_requests_share_no_batch(service, monkeypatch):
     client = service.create_sampling_client(base_model="tiny").result()
     carried_out = []
 

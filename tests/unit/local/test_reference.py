@@ -314,21 +314,21 @@ def redraw(plain, prompt, tokens, seed):
     return torch.searchsorted(reached, numbers)[:, 0].tolist(), (reached - numbers).abs().min(-1).values.numpy()
 
 
-def test_seeded_replies_are_the_same_in_every_batch_but_for_draws_at_a_boundary(model_path, tmp_path):
+def test_seeded_replies_are_the_same_in_every_batch(model_path, tmp_path):
     everyone = list(range(len(PROMPTS)))
     client, together = replies_of(model_path, tmp_path / "a", [everyone])
     _, alone = replies_of(model_path, tmp_path / "b", [[i] for i in reversed(everyone)])
     plain, parted, close, count = open_plain(model_path, client, "float32"), 0, 0, 0
-    for (i, seed), one in together.items():
-        again, gaps = redraw(plain, PROMPTS[i], one.tokens, seed)
+    for (i, seed), reply in together.items():
+        again, gaps = redraw(plain, PROMPTS[i], reply.tokens, seed)
         close, count = close + (gaps <= 1e-4).sum(), count + len(gaps)
-        assert all(a == b or gap <= 1e-4 for a, b, gap in zip(one.tokens, again, gaps, strict=True))
+        assert all(a == b or gap <= 1e-4 for a, b, gap in zip(reply.tokens, again, gaps, strict=True))
         other = alone[i, seed]
-        differing = [place for place, (a, b) in enumerate(zip(one.tokens, other.tokens, strict=True)) if a != b]
-        alike = min(differing, default=len(one.tokens))
+        differing = [at for at, (a, b) in enumerate(zip(reply.tokens, other.tokens, strict=True)) if a != b]
+        alike = min(differing, default=len(reply.tokens))
         parted += bool(differing)
-        assert not differing or gaps[alike] <= 1e-4
-        np.testing.assert_allclose(one.logprobs[:alike], other.logprobs[:alike], atol=5e-5)
+        assert not differing or gaps[alike] <= 1e-4, "replies differ at a draw that is not at a boundary of two tokens"
+        np.testing.assert_allclose(reply.logprobs[:alike], other.logprobs[:alike], atol=5e-5)
     print(f"{parted} of {len(together)} replies parted; {close} of {count} draws lie within 1e-4 of a boundary")
     # Of evenly spread draws, 2e-4 of the way between 320 tokens is that close; far more would make the bound an excuse.
     assert count == 40 * len(together) and close <= 3 * 2e-4 * VOCABULARY * count
@@ -455,8 +455,8 @@ def test_models_of_other_kinds_are_refused(tmp_path):
     sizes: dict[str, Any] = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
     for config, problem in (
-        (MistralConfig(**sizes, sliding_window=8), "other kinds than full attention"),
-        (Gemma2Config(**sizes), "other kinds than full attention|behind the output layer"),
+        (MistralConfig(**sizes, sliding_window=8), "layers without full attention"),
+        (Gemma2Config(**sizes), "layers without full attention|after the output layer"),
     ):
         path = tmp_path / config.model_type
         AutoModelForCausalLM.from_config(config).save_pretrained(path)

@@ -171,5 +171,5 @@ def test_of_a_saved_adapter_size_and_place_are_read_alone(run):
 def test_adapter_that_the_engine_would_not_save_is_damaged(run, change):
     path = weights(run) / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DamagedWeights, match="is of no LoRA"):
+    with pytest.raises(DamagedWeights, match="does not describe a LoRA"):
         open_weights(engine(run), weights(run))

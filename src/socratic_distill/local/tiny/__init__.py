@@ -1,7 +1,7 @@
 """The tiny chat model that comes with the package, and its problems.
 
-Just under a million parameters, trained from scratch by `scripts/train_tiny.py`. As a model name it is "tiny",
-on the local engine. It knows the words of its problems and of the packaged prompts, and no others.
+It has just under a million parameters, and was trained from scratch by `scripts/train_tiny.py`. Its model name on the
+local engine is "tiny". It knows only the words of its problems and of the packaged prompts.
 """
 
 from pathlib import Path
@@ -13,4 +13,4 @@ TRAIN_SEEDS = MODEL_DIR / "train_seeds.jsonl"
 """Seeds to train on."""
 
 HELDOUT_SEEDS = MODEL_DIR / "heldout_seeds.jsonl"
-"""Seeds that neither the model nor a run that trains on `TRAIN_SEEDS` has seen."""
+"""Seeds that neither the model nor a run on `TRAIN_SEEDS` has seen."""
