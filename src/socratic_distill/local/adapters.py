@@ -182,6 +182,28 @@ class Adapters:
         assert self._peft is not None
         return self._peft.peft_config[adapter]
 
+    def kind(self, adapter: str) -> tuple[int, frozenset[str]]:
+        """An adapter's rank, and the layers that carry it: what its products' shapes depend on."""
+        config = self.config(adapter)
+        return config.r, frozenset(config.target_modules)
+
+    @contextmanager
+    def stirred(self, adapter: str) -> Iterator[None]:
+        """While an adapter holds fixed random weights; a fresh one adds exact zeros, which hides how sums round."""
+        parameters = list(self.parameters(adapter).values())
+        generator = torch.Generator().manual_seed(0)
+        # Written outside inference mode: layers notice a change by the parameter's version, which is not counted in it.
+        with torch.inference_mode(False), torch.no_grad():
+            before = [parameter.clone() for parameter in parameters]
+            for parameter in parameters:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        try:
+            yield
+        finally:
+            with torch.inference_mode(False), torch.no_grad():
+                for parameter, values in zip(parameters, before, strict=True):
+                    parameter.copy_(values)
+
     def parameters(self, adapter: str) -> dict[str, torch.nn.Parameter]:
         """An adapter's parameters, sorted by name; the names leave out the adapter's own, so that adapters compare."""
         mark = f".{adapter}."

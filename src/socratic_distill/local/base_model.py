@@ -1,7 +1,7 @@
 """A base model, and forward passes through it with one adapter or none."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ class BaseModel:
         self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.shape = cache_shape(self.model, name)
         self.prefixes = PrefixMemory()
-        self.block_rows: dict[bool, int] = {}  # by whether no adapter is on
+        self.block_rows: dict[Any, int] = {}  # by kind of adapter; None without one
         quicken(self.model)
         quicken_attention(self.model, machine)
         self._layers: list[torch.nn.Module] = []
@@ -120,12 +120,15 @@ class Weights:
 
     @property
     def block_rows(self) -> int:
-        """Most blocks of prompts to read together; measured once with an adapter and once without."""
-        known, plain = self.base.block_rows, self.adapter is None
-        if plain not in known:
-            with self.base.few_layers():
-                known[plain] = alike_rows(self.read, self.base.shape, self.base.vocabulary)
-        return known[plain]
+        """Most blocks of prompts to read together; measured once without an adapter, and once for each kind of one."""
+        base, known = self.base, self.base.block_rows
+        kind = None if self.adapter is None else base.adapters.kind(self.adapter)
+        if kind not in known:
+            # Whatever the adapter holds now, the answer must be the same: a run that resumes, with trained weights,
+            # has to read blocks as the run did that began with fresh ones.
+            with base.few_layers(), nullcontext() if self.adapter is None else base.adapters.stirred(self.adapter):
+                known[kind] = alike_rows(self.read, base.shape, base.vocabulary)
+        return known[kind]
 
     @property
     def chunk(self) -> int:

@@ -27,9 +27,14 @@ from safetensors.torch import load_file
 
 from socratic_distill import LocalEngineError
 from socratic_distill.in_process import LANE
-from socratic_distill.local import LocalServiceClient, batches
+from socratic_distill.local import LocalServiceClient, base_model, batches
+from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.losses import loss_sum
+from socratic_distill.local.machine import Machine
+from socratic_distill.local.prefixes import BLOCK
 from socratic_distill.local.sampling import carry_out
+from socratic_distill.local.slots import Pass, Slots
 
 
 def test_batched_sampling_gives_the_log_probabilities_of_a_plain_forward(service):
@@ -315,3 +320,47 @@ def test_loss_of_an_equal_policy_is_minus_the_summed_advantages():
     inputs = {"logprobs": logprobs.detach(), "advantages": torch.tensor([0.5, -1.0])}
     for loss_fn in ("importance_sampling", "ppo"):
         assert loss_sum(loss_fn, logprobs, copy.copy(inputs), {}).item() == pytest.approx(0.5)
+
+
+def trained_base(steps: int, rank: int = 4):
+    """A model, and weights on it with one adapter: fresh, or moved from where its products are 0."""
+    base = BaseModel("tiny", False, Machine.choose("cpu"))
+    adapter = base.adapters.add(LoraShape(rank), seed=0)
+    with torch.no_grad():
+        for parameter in base.adapters.parameters(adapter).values():
+            parameter.add_(0.01 * steps)
+    return base.using(adapter)
+
+
+def test_blocks_are_tried_with_an_adapter_that_changes_something(monkeypatch):
+    """A fresh adapter adds exact zeros: what was tried with it would not hold for the trained one of a resumed run."""
+    tokens = torch.arange(BLOCK)[None]
+    tried = []
+
+    def spy(read, shape, words):
+        slots = Slots(shape, 1, BLOCK)
+        tried.append(read(tokens, Pass(slots, range(1), [0], BLOCK)).clone())
+        return 1
+
+    monkeypatch.setattr(base_model, "alike_rows", spy)
+    for steps in (0, 3):
+        weights = trained_base(steps)
+        before = {name: value.clone() for name, value in weights.base.adapters.parameters(weights.adapter).items()}
+        with torch.inference_mode():
+            assert weights.block_rows == 1
+            plain = weights.base.using(None)
+            assert plain.block_rows == 1
+            weights.base.using(weights.adapter)
+        after = weights.base.adapters.parameters(weights.adapter)
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+    fresh, without, moved, _ = tried
+    assert not torch.equal(fresh, without), "the adapter took no part"
+    assert torch.equal(fresh, moved), "what was tried depends on what the adapter holds now"
+
+
+def test_adapters_of_another_rank_are_tried_on_their_own(monkeypatch):
+    counts = iter((4, 8))
+    monkeypatch.setattr(base_model, "alike_rows", lambda read, shape, words: next(counts))
+    weights = trained_base(0, rank=4)
+    other = weights.base.using(weights.base.adapters.add(LoraShape(8), seed=0))
+    assert [other.block_rows, weights.base.using(weights.adapter).block_rows, other.block_rows] == [4, 8, 4]
