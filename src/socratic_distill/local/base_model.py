@@ -160,5 +160,5 @@ class Weights:
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
         """Logits of outputs `[N, H]`, in fp32 or wider, `[N, V]`."""
         logits = self.base.model.get_output_embeddings()(outputs)
-        # In bf16, log-probabilities near 0 would keep two or three digits; sampler and trainer would disagree.
+        # bf16 keeps fewer than three digits, too few for log-probabilities and their differences.
         return logits if logits.dtype == torch.float64 else logits.float()

@@ -76,5 +76,5 @@ class Machine:
 
 def _cpu_multiplies_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities()
-    # Other CPUs run bf16 too, but convert every product to fp32 and back: slower than fp32 itself.
+    # Other CPUs run bf16 too, but by converting to fp32 and back, which is slower than fp32 itself.
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -35,7 +35,7 @@ def cache_shape(model: Any, name: str) -> CacheShape:
             f"model {name!r} ({type(model).__name__}) does not state its context length: the local engine needs "
             "max_position_embeddings in its config.json. Use Tinker or a self-hosted server for it (base_url)"
         )
-    # transformers chooses the class by the config: sliding windows and linear attention have layers of their own.
+    # transformers chooses the class by the config: sliding windows and linear attention have other classes.
     kinds = {type(layer).__name__ for layer in cache.layers}
     if kinds != {"DynamicLayer"}:
         raise LocalEngineError(

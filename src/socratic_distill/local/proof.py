@@ -1,6 +1,6 @@
 """Proves, before any training, that a LoRA on a model does what the engine relies on.
 
-A fresh adapter cannot be tested: its B is zero, so it changes nothing, on whatever layers it is. So adapters are filled
+A fresh adapter cannot be tested: its B is zero, so it changes nothing, even on wrong layers. So adapters are filled
 from fixed seeds, tested on a short prompt, and removed again.
 """
 

@@ -22,7 +22,7 @@ def read_sequences(weights: Weights, sequences: Sequence[Tokens]) -> list[torch.
     rest = _padded([tokens[common:] for tokens in sequences])  # [B, n]
     count, device = rest.shape[1], first.device
     positions = torch.arange(common, common + count, device=device)
-    # transformers' own causal mask would assume that the rest begins at position 0.
+    # A position of the rest sees the whole beginning, and the rest up to itself.
     hidden = torch.arange(common + count, device=device) > positions[:, None]  # [n, common + n]
     mask = torch.zeros(hidden.shape, dtype=first.dtype, device=device).masked_fill_(hidden, float("-inf"))
     outputs = weights.outputs(rest, mask[None, None], positions[None], _Continued(beginning))  # [B, n, H]
@@ -72,7 +72,7 @@ def _shared(sequences: Sequence[Tokens], machine: Machine) -> int:
 
 
 def _padded(sequences: Sequence[Tokens]) -> torch.Tensor:
-    """Tokens `[B, longest]`, padded on the right, where no real token attends to under causal attention."""
+    """Tokens `[B, longest]`, padded on the right: under causal attention no real token sees the padding."""
     tokens = torch.zeros((len(sequences), max(map(len, sequences))), dtype=torch.long)
     for i, sequence in enumerate(sequences):
         tokens[i, : len(sequence)] = torch.tensor(sequence)
