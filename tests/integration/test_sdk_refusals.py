@@ -188,7 +188,7 @@ def test_server_that_wants_a_key_even_there_is_reachable(api):
 
 
 def test_server_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr("socratic_distill.service.connect._SECONDS", 0.2)
+    monkeypatch.setattr("socratic_distill.service.connect._HEALTH_SECONDS", 0.2)
     silent = ThreadingHTTPServer(("127.0.0.1", 0), Handler)  # listens, and nobody serves
     with pytest.raises(ServiceUnreachable, match=r"within 0 s"):
         check_health(f"http://127.0.0.1:{silent.server_port}")

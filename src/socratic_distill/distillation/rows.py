@@ -3,13 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from socratic_distill.dialogues.answers import answer_spans
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse, Turn
 from socratic_distill.distillation.scoring import ScoredDialogue
-
-Decode = Callable[[Sequence[int]], str]
 
 
 def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse]:
@@ -48,28 +43,6 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         "error": dialogue.error,
         "turns": [_turn_row(turn, i, scored, pieces) for i, turn in enumerate(dialogue.turns)],
     }
-
-
-def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarray:
-    """True for the tokens that spell the answer, `[T]`; a token counts if its characters overlap the answer's."""
-    mask = np.zeros(len(tokens), dtype=bool)
-    spans = answer_spans(decode(tokens), answer)
-    if spans:
-        # Prefixes are decoded, not single tokens: a token alone may be half a character or lose its leading space.
-        ends = [len(decode(tokens[: i + 1])) for i in range(len(tokens))]
-        for i, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            mask[i] = any(start < span_stop and span_start < stop for span_start, span_stop in spans)
-    return mask
-
-
-def _request_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
-    """Metrics of a batch: tokens sent, cached by the service and sampled, by the role of the model."""
-    totals = dialogue_uses(scored)
-    return (
-        {f"prompt_tokens/{role}": use.sent for role, use in totals.items()}
-        | {f"prompt_tokens/{role}_cached": use.cached for role, use in totals.items()}
-        | {f"sampled_tokens/{role}": use.sampled for role, use in totals.items()}
-    )
 
 
 def _turn_row(

@@ -24,7 +24,11 @@ from socratic_distill.text import clean_logs_of, get_logger, redacted, without_s
 T = TypeVar("T")
 _log = get_logger(__name__)
 _NOTICE_SECONDS = 10.0
+_HEALTH_SECONDS = 10.0
+_WANTS_A_KEY = (401, 403)  # a server that asks for a key answers
 GONE = "is gone from the service"
+# The values of base_url whose services lack nothing: Tinker's hosted service, and the engine in this process.
+COMPLETE = (None, "local")
 
 
 @dataclass(frozen=True)
@@ -240,10 +244,6 @@ async def get_tokenizer(client: TrainingClient | SamplingClient) -> Any:
         raise ConfigError(told) from without_secrets(error)
 
 
-_SECONDS = 10.0
-_WANTS_A_KEY = (401, 403)  # an answer all the same
-
-
 def check_health(base_url: str | None) -> None:
     """Returns if a server answers within 10 seconds.
 
@@ -260,12 +260,12 @@ def check_health(base_url: str | None) -> None:
     # Looking up a name has no limit of its own, so the request has a thread that can be left behind.
     asking = threading.Thread(target=_ask, args=(url, trouble), name="health request", daemon=True)
     asking.start()
-    asking.join(_SECONDS)
+    asking.join(_HEALTH_SECONDS)
     if trouble:
         given = "Tinker's hosted service" if base_url is None else f"base_url={base_url!r}"
         raise ServiceUnreachable(
-            f"no Tinker server answers at {given} within {_SECONDS:.0f} s ({url}: {redacted(trouble[0])}). Check the "
-            "network, the address and whether the server runs, then start the same script again"
+            f"no Tinker server answers at {given} within {_HEALTH_SECONDS:.0f} s ({url}: {redacted(trouble[0])}). Check "
+            "the network, the address and whether the server runs, then start the same script again"
         )
 
 
@@ -274,7 +274,7 @@ def _ask(url: str, trouble: list[str]) -> None:
     import httpx
 
     try:
-        answer = httpx.get(url, timeout=_SECONDS, follow_redirects=False)
+        answer = httpx.get(url, timeout=_HEALTH_SECONDS, follow_redirects=False)
         if answer.is_redirect:  # to follow it, the key and all texts would have to go where nobody said
             trouble[0] = f"it redirects to {answer.headers.get('location', '?')!r}, which is not followed; if that is "
             trouble[0] += "the server, name it instead"
@@ -284,7 +284,3 @@ def _ask(url: str, trouble: list[str]) -> None:
         trouble.clear()
     except Exception as error:  # httpx raises other kinds than its own for a URL that is none
         trouble[0] = f"{type(error).__name__}: {error}"
-
-
-# By base_url, those that lack nothing: Tinker's hosted service, and the engine in this process.
-COMPLETE = (None, "local")

@@ -4,17 +4,19 @@ Keys are fixed strings. Only `time/*` may differ between two runs of the same co
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
 
 from socratic_distill.config.teachers import SINGLE_TEACHER
-from socratic_distill.dialogues.answers import contains_answer
+from socratic_distill.dialogues.answers import answer_spans, contains_answer
 from socratic_distill.dialogues.dialogue import Ending
 from socratic_distill.distillation.objective import TrainingExample
-from socratic_distill.distillation.rows import Decode, _request_tokens, answer_mask
+from socratic_distill.distillation.rows import dialogue_uses
 from socratic_distill.distillation.scoring import ScoredDialogue
+
+Decode = Callable[[Sequence[int]], str]
 
 
 def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | int | None]:
@@ -89,6 +91,28 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
         "staleness/mean": sum(a * len(t.tokens) for a, t in zip(ages, turns, strict=True)) / tokens if tokens else None,
         "staleness/max": max(ages, default=None),
     }
+
+
+def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarray:
+    """True for the tokens that spell the answer, `[T]`; a token counts if its characters overlap the answer's."""
+    mask = np.zeros(len(tokens), dtype=bool)
+    spans = answer_spans(decode(tokens), answer)
+    if spans:
+        # Prefixes are decoded, not single tokens: a token alone may be half a character or lose its leading space.
+        ends = [len(decode(tokens[: i + 1])) for i in range(len(tokens))]
+        for i, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            mask[i] = any(start < span_stop and span_start < stop for span_start, span_stop in spans)
+    return mask
+
+
+def _request_tokens(scored: Sequence[ScoredDialogue]) -> dict[str, int]:
+    """Metrics of a batch: tokens sent, cached by the service and sampled, by the role of the model."""
+    totals = dialogue_uses(scored)
+    return (
+        {f"prompt_tokens/{role}": use.sent for role, use in totals.items()}
+        | {f"prompt_tokens/{role}_cached": use.cached for role, use in totals.items()}
+        | {f"sampled_tokens/{role}": use.sampled for role, use in totals.items()}
+    )
 
 
 def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, float | None]:

@@ -5,9 +5,9 @@ from socratic_distill import Seed
 from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.distillation.datums import merge_turns
 from socratic_distill.distillation.objective import make_examples
-from socratic_distill.distillation.rows import answer_mask, dialogue_row
+from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.distillation.scoring import ScoredDialogue
-from socratic_distill.training.metrics import dialogue_metrics, update_metrics
+from socratic_distill.training.metrics import answer_mask, dialogue_metrics, update_metrics
 
 
 def decode(tokens):
