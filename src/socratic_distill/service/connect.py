@@ -38,7 +38,7 @@ class Service:
     Attributes:
         client: a Tinker service client, or an object with its interface.
         rest: a Tinker REST client, or an object with its interface; None where checks that need one are
-            left out.
+            skipped.
     """
 
     client: ServiceClient
@@ -146,11 +146,11 @@ def _within_limit(call: Callable[[], T], config: SocraticConfig) -> T:
 
 
 def _refusal(what: str, error: Exception) -> SocraticError:
-    """What keeps the SDK's clients from being made."""
+    """The error that says why the SDK's clients could not be made."""
     import tinker
 
     if isinstance(error, AttributeError) and isinstance(error.__context__, tinker.APIStatusError):
-        error = error.__context__  # billing: the SDK stumbles where it would begin to pause
+        error = error.__context__  # billing: the SDK itself fails where it would start to pause
     if isinstance(error, tinker.TinkerError) and not isinstance(error, tinker.APIError):
         return ConfigError(f"{what} failed: {describe(error)}. {HOW_TO_GIVE_A_KEY}")
     return failure(what, error)
@@ -195,7 +195,7 @@ async def open_tutor(service: Service, sampler_path: str) -> SamplingClient:
 
 
 async def is_gone(rest: RestClient | None, path: str) -> bool:
-    """Whether the service says that it lacks a checkpoint, in one cheap call; False where nobody can be asked.
+    """Whether the service says that it lacks a checkpoint, in one cheap call; False without a REST client.
 
     Raises:
         ServiceError: the service failed the call.
@@ -212,7 +212,7 @@ async def is_gone(rest: RestClient | None, path: str) -> bool:
 
 
 async def smallest_context(rest: RestClient | None, names: set[str]) -> int | None:
-    """The smallest context of the named models, in tokens, as far as the service tells; None if it doesn't.
+    """The smallest context of the named models, in tokens; None if the service does not say.
 
     Raises:
         ServiceError: the service failed the call.
@@ -240,8 +240,8 @@ async def get_tokenizer(client: TrainingClient | SamplingClient) -> Any:
     except SocraticError:
         raise
     except Exception as error:
-        told = redacted(f"the tokenizer of a model cannot be loaded: {error}")
-        raise ConfigError(told) from without_secrets(error)
+        message = redacted(f"the tokenizer of a model cannot be loaded: {error}")
+        raise ConfigError(message) from without_secrets(error)
 
 
 def check_health(base_url: str | None) -> None:
@@ -257,30 +257,30 @@ def check_health(base_url: str | None) -> None:
 
     url = resolve_base_url(base_url) + "/api/v1/healthz"
     trouble = ["no answer"]
-    # Looking up a name has no limit of its own, so the request has a thread that can be left behind.
+    # httpx has no limit on looking up a host name, so the request runs in a thread that can be abandoned.
     asking = threading.Thread(target=_ask, args=(url, trouble), name="health request", daemon=True)
     asking.start()
     asking.join(_HEALTH_SECONDS)
     if trouble:
         given = "Tinker's hosted service" if base_url is None else f"base_url={base_url!r}"
         raise ServiceUnreachable(
-            f"no Tinker server answers at {given} within {_HEALTH_SECONDS:.0f} s ({url}: {redacted(trouble[0])}). Check "
-            "the network, the address and whether the server runs, then start the same script again"
+            f"no Tinker server answers at {given} within {_HEALTH_SECONDS:.0f} s ({url}: {redacted(trouble[0])}). "
+            "Check the network, the address and whether the server runs, then start the same script again"
         )
 
 
 def _ask(url: str, trouble: list[str]) -> None:
-    """Empties `trouble` where the server answers, or says what it is."""
+    """Empties `trouble` if the server answers; else replaces it by what went wrong."""
     import httpx
 
     try:
         answer = httpx.get(url, timeout=_HEALTH_SECONDS, follow_redirects=False)
-        if answer.is_redirect:  # to follow it, the key and all texts would have to go where nobody said
+        if answer.is_redirect:  # following it would send the key and all texts to a server that the user did not name
             trouble[0] = f"it redirects to {answer.headers.get('location', '?')!r}, which is not followed; if that is "
             trouble[0] += "the server, name it instead"
             return
         if answer.status_code not in _WANTS_A_KEY:
             answer.raise_for_status()
         trouble.clear()
-    except Exception as error:  # httpx raises other kinds than its own for a URL that is none
+    except Exception as error:  # for an invalid URL, httpx raises errors that are not its own
         trouble[0] = f"{type(error).__name__}: {error}"

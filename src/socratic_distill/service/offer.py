@@ -47,18 +47,18 @@ class Offer:
     @property
     def names(self) -> list[str]:
         """Full names."""
-        return [one.name for one in self.models]
+        return [model.name for model in self.models]
 
     def find(self, name: str) -> OfferedModel | None:
         """A model by its full name; None where the service does not name it."""
-        return next((one for one in self.models if one.name == name), None)
+        return next((model for model in self.models if model.name == name), None)
 
 
 async def read_offer(rest: RestClient | None) -> Offer | None:
-    """What the service says that it offers; None where nobody can be asked, or it says nothing.
+    """The models that the service says it offers; None without a REST client, or if it says nothing.
 
     Args:
-        rest: a Tinker REST client, or an object with its interface; None: nobody can be asked.
+        rest: a Tinker REST client, or an object with its interface; None: nothing is asked.
 
     Raises:
         ServiceError: the service failed the call.
@@ -72,15 +72,15 @@ async def read_offer(rest: RestClient | None) -> Offer | None:
             return None
         raise failure("asking for the service's models", error) from error
     models = tuple(
-        OfferedModel(one.model_name, one.max_context_length, one.trainable, one.sampleable)
-        for one in listed
-        if one.model_name
+        OfferedModel(model.model_name, model.max_context_length, model.trainable, model.sampleable)
+        for model in listed
+        if model.model_name
     )
     return Offer(models) if models else None
 
 
 async def served_unlisted(config: "SocraticConfig", offer: Offer | None, service: Service) -> set[str]:
-    """Names of a config that the service does not list and serves all the same, as the fake serves any name.
+    """Names of a config that the service serves without listing them, as the fake serves any name.
 
     The SDK's own list has every model that the caller may use; only others are asked, by opening a sampling client.
 
@@ -106,13 +106,13 @@ async def served_unlisted(config: "SocraticConfig", offer: Offer | None, service
 def settle_names(
     config: "SocraticConfig", offer: Offer | None, served: Collection[str] = (), recorded: Collection[str] = ()
 ) -> tuple["SocraticConfig", list[SocraticError]]:
-    """The config with the names of offered models, and what is wrong with names that mean none; those stay.
+    """The config with the names of offered models, and the problems of names that mean none; those stay as they are.
 
     Args:
         config: has known short names written out.
         offer: what the service offers; None leaves all names as they are.
         served: names that the service serves, though it does not list them.
-        recorded: names that the run has had so far: they mean no other model any more, but must be offered still.
+        recorded: names that the run has used so far. They keep their meaning, but must still be offered.
     """
     problems: list[SocraticError] = []
     if offer is None:
@@ -130,7 +130,7 @@ def settle_names(
 
 
 def check_offer(config: "SocraticConfig", offer: Offer | None, *, is_trained: bool = True) -> list[SocraticError]:
-    """What keeps the service's models from doing what a config asks of them.
+    """The problems of models that cannot do what a config asks of them.
 
     Args:
         config: names models in full.
@@ -146,9 +146,9 @@ def _misfits(config: "SocraticConfig", offer: Offer, is_trained: bool) -> Iterat
         if model is None:
             continue
         if is_trained and field == "tutor_model_name" and model.trainable is False:
-            yield _unable(field, name, "trained", [one.name for one in offer.models if one.trainable])
+            yield _unable(field, name, "trained", [able.name for able in offer.models if able.trainable])
         if model.sampleable is False:
-            yield _unable(field, name, "sampled from", [one.name for one in offer.models if one.sampleable])
+            yield _unable(field, name, "sampled from", [able.name for able in offer.models if able.sampleable])
         if model.context is not None and field != "judge.model_name":
             yield from _no_room(config, field, model, model.context)
 
@@ -175,9 +175,9 @@ def _no_room(config: "SocraticConfig", field: str, model: OfferedModel, context:
 async def settle_models(
     config: SocraticConfig, service: Service, recorded: list[str], *, is_trained: bool = True
 ) -> tuple[SocraticConfig, list[SocraticError]]:
-    """The config with the names of the service's models, and what is wrong with these.
+    """The config with the full names of the service's models, and their problems.
 
-    The local engine's names are paths or its own, and are left alone.
+    Names on the local engine are paths or its own, and stay as they are.
 
     Args:
         config: has known short names written out.
@@ -197,34 +197,34 @@ async def settle_models(
 
 
 async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:
-    """What is wrong with the checkpoints that teachers score with.
+    """The problems of the checkpoints that teachers score with.
 
     Raises:
         ServiceError: the service failed a call.
     """
-    found = [await _check_teacher(one, rest) for one in teachers]
-    return [one for one in found if one is not None]
+    problems = [await _check_teacher(teacher, rest) for teacher in teachers]
+    return [problem for problem in problems if problem is not None]
 
 
 async def _check_teacher(plan: TeacherPlan, rest: RestClient | None) -> SocraticError | None:
     path = plan.checkpoint_path
     if path is None or not path.startswith("tinker://"):
         return None
-    told = f"the teacher {plan.name!r} is to score with {path}, which"
+    subject = f"the teacher {plan.name!r} is to score with {path}, which"
     if "/weights/" in path:
         sampler = path.replace("/weights/", "/sampler_weights/")
-        return CheckpointNotFound(f"{told} is a training state and cannot be sampled from; expected {sampler}")
+        return CheckpointNotFound(f"{subject} is a training state and cannot be sampled from; expected {sampler}")
     if rest is None:
         return None
     try:
         info = await rest.get_weights_info_by_tinker_path(path)
     except Exception as error:
         if is_missing(error):
-            return CheckpointNotFound(f"{told} {GONE}; give sampler weights that exist, or leave the path out")
+            return CheckpointNotFound(f"{subject} {GONE}; give sampler weights that exist, or leave the path out")
         raise failure(f"asking for {path}", error) from error
     if info.base_model != plan.model_name:
         return ModelMismatch(
-            f"{told} is of base model {info.base_model!r}, but the teacher's model is {plan.model_name!r}; name the "
+            f"{subject} is of base model {info.base_model!r}, but the teacher's model is {plan.model_name!r}; name the "
             "checkpoint's, or give a checkpoint of the model's"
         )
     return None

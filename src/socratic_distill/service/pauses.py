@@ -1,4 +1,4 @@
-"""Pauses of the service that the SDK waits out by itself, told where people look.
+"""Pauses of the service that the SDK waits out by itself, reported where people look.
 
 The SDK says of them in its log alone: that billing is refused (for up to an hour), that capacity or a limit on
 samplers or training clients is reached, and that its session is not heard. It says so again and again while a pause
@@ -26,7 +26,7 @@ _REMIND_SECONDS = 300.0
 class _Pause:
     what: str
     began: float
-    told: float
+    reported: float
 
 
 class Pauses:
@@ -50,7 +50,7 @@ class Pauses:
         logging.getLogger(_LOGGER).addHandler(self._handler)
 
     def close(self) -> None:
-        """Listens no more; pauses that last are told as over."""
+        """Stops listening; pauses under way are reported as over."""
         logging.getLogger(_LOGGER).removeHandler(self._handler)
         self.over()
 
@@ -62,17 +62,17 @@ class Pauses:
             self._say(f"the service went on after {duration(self._clock() - pause.began)}: {pause.what}")
 
     def heard(self, message: str) -> bool:
-        """Takes a message of the SDK; gives whether it told of a pause."""
+        """Takes a message of the SDK; says whether it reports a pause."""
         if not _PAUSE.search(message):
             return False
         what = redacted(message)
         key, now = _NUMBERS.sub("#", what), self._clock()  # the same pause, whatever it counts
         with self._lock:
             is_new = key not in self._pauses
-            pause = self._pauses.setdefault(key, _Pause(what, began=now, told=now))
-            is_due = now - pause.told >= _REMIND_SECONDS
+            pause = self._pauses.setdefault(key, _Pause(what, began=now, reported=now))
+            is_due = now - pause.reported >= _REMIND_SECONDS
             if is_due:
-                pause.told = now
+                pause.reported = now
         if is_new:
             self._say(f"the service pauses, and the SDK waits until it goes on: {what}")
         elif is_due:

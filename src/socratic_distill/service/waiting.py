@@ -42,12 +42,12 @@ def run_blocking(call: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
 class _DaemonThreads(Executor):
     """Runs each call on a daemon thread of its own.
 
-    The process ends whatever such a call waits for. The threads of asyncio's own executor are joined, by the loop when
-    it closes and by the interpreter when it exits, so that Ctrl-C would wait for the network.
+    Such a call never keeps the process from ending. The threads of asyncio's own executor would: the loop joins them
+    when it closes, and the interpreter when it exits, so Ctrl-C would wait for the network.
     """
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Begins a call."""
+        """Starts a call."""
         future: Future[T] = Future()
         threading.Thread(target=_carry_out, args=(future, fn, args, kwargs), name="blocking call", daemon=True).start()
         return future
@@ -57,7 +57,7 @@ DAEMON_THREADS = _DaemonThreads()
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:
-    """Runs a call that may block for long, as for a network, on a daemon thread; a cancellation leaves it behind.
+    """Runs a call that may block for long, such as a network call, on a daemon thread. A cancellation abandons it.
 
     Args:
         call: what to run. It sees the caller's context variables.
@@ -85,11 +85,11 @@ class StoppedAtOnce(asyncio.CancelledError):
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Runs to its end what must not stop half-way: the first cancellation waits for it, a second one stops it.
+    """Runs work that must not stop half-way: the first cancellation waits for its end, a second one stops it.
 
     Raises:
-        CancelledError: the caller was cancelled. The work has ended then; an error of its own is logged,
-            since the cancellation is what the caller must act on.
+        CancelledError: the caller was cancelled, and the work has ended. An error of the work is logged, since the
+            caller must act on the cancellation.
         StoppedAtOnce: it was cancelled twice.
     """
     task = asyncio.ensure_future(work)
@@ -107,14 +107,14 @@ async def shielded(work: Awaitable[T]) -> T:
 
 
 async def fail_with(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T:
-    """Awaits some work, unless something else fails first: then its error is raised, and the work cancelled."""
+    """Awaits work. If one of the other futures fails first, cancels the work and raises that error."""
     task = asyncio.ensure_future(work)
-    watched = {one for one in others if one is not None}
+    watched = {other for other in others if other is not None}
     try:
         while not task.done():
             done, _ = await asyncio.wait({task, *watched}, return_when=asyncio.FIRST_COMPLETED)
-            for one in done - {task}:
-                one.result()
+            for other in done - {task}:
+                other.result()
             watched -= done
         return task.result()
     finally:
@@ -122,19 +122,19 @@ async def fail_with(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -
 
 
 def silence(future: "asyncio.Future[Any]") -> None:
-    """For a future whose error nobody may come to wait for: without it, asyncio would report the error."""
+    """Keeps asyncio from reporting the error of a future that no code may wait for."""
     if not future.cancelled():
         future.exception()
 
 
 def run_interruptible(call: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
-    """`run_blocking`, stopped in good order by SIGINT and SIGTERM where it runs in the main thread.
+    """`run_blocking` that SIGINT and SIGTERM stop cleanly, if it runs in the main thread.
 
     The first signal cancels the coroutine, which may use its time to save; a second one stops at once. Handlers
     are restored at the end. A signal that the process ignores stays ignored, as under `nohup`.
 
     Args:
-        call: makes the coroutine. The message of the `CancelledError` that it answers with becomes the error's.
+        call: makes the coroutine. The message of its `CancelledError` becomes that of the error.
         name: as for `run_blocking`.
 
     Raises:
@@ -154,7 +154,7 @@ def run_interruptible(call: Callable[[], Coroutine[Any, Any, T]], name: str) -> 
 
 
 class _Stop:
-    """What the signals asked for, and the task that they cancel."""
+    """The signal that came, and the task that it cancels."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -197,7 +197,7 @@ class _Stop:
 
 
 async def gather_all(parts: Iterable[Awaitable[T]]) -> list[T]:
-    """`asyncio.gather` that leaves nothing running behind when one part fails or all are cancelled."""
+    """`asyncio.gather` that cancels all other parts when one fails or the caller is cancelled."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         return await asyncio.gather(*tasks)

@@ -1,11 +1,11 @@
-"""Requests that the service does not answer: told, and given up after a limit.
+"""Reports requests that the service does not answer, and gives them up after a limit.
 
-The SDK waits for an answer for as long as it takes, so a request that the service lost would be waited for without end,
-and in silence. The clients of a run are wrapped here, and with them every request, whatever module makes it. Time is
-that of the asyncio loop; nothing here sleeps or needs a thread.
+The SDK waits for an answer without a limit and in silence, even if the service lost the request. This module wraps the
+clients of a run, and so every request, whichever module makes it. It goes by the time of the asyncio loop, and neither
+sleeps nor needs a thread.
 
-A request that is given up is left to itself: cancelling a training request leaves a hole in its client's sequence of
-requests, and after such a hole the service answers nothing.
+A request that is given up is not cancelled: cancelling a training request leaves a gap in its client's request
+sequence, and after such a gap the service answers nothing.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from socratic_distill.text import duration, get_logger, without_secrets
 _log = get_logger(__name__)
 
 
-TOLD_SECONDS = 120.0
-_TOLD_AGAIN_SECONDS = 300.0
+REPORT_SECONDS = 120.0
+_REPORT_AGAIN_SECONDS = 300.0
 _STANDSTILL_SECONDS = 60.0
 _ROUNDING = 1e-3  # a loop's timer may go off as much early, in seconds
 C = TypeVar("C")  # a client
@@ -37,15 +37,15 @@ _Wrap = Callable[[Any], Any]
 
 @dataclass(eq=False)
 class _Queue:
-    """Requests that one part of the service carries out: while it answers others, none of them is lost.
+    """Requests that one part of the service carries out. While it answers some of them, none counts as lost.
 
     Attributes:
         answered: when it last answered one, seconds on the loop's clock.
-        told: when it was last told that it does not answer; None: since then it has.
+        reported: when its silence was last reported; None if it has answered since.
     """
 
     answered: float = -inf
-    told: float | None = None
+    reported: float | None = None
 
 
 @dataclass(eq=False)
@@ -69,12 +69,12 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the requests of a client have in common.
+    """What all requests of a client share.
 
     Attributes:
         queue: who carries them out.
         label: what they are about, for messages.
-        may_cancel: whether a caller that is cancelled cancels its request. Not on a training client.
+        may_cancel: whether cancelling the caller cancels its request. Never on a training client.
     """
 
     queue: _Queue
@@ -89,8 +89,8 @@ class Watch:
     Attributes:
         limit: seconds without an answer after which a request is given up; None: never.
         say: takes a line for the reader.
-        pauses: number of the SDK's messages so far that say that it waits out a pause; while it grows, no request
-            counts as unanswered.
+        pauses: number of messages so far in which the SDK says that it waits for a pause of the service to end. While
+            it grows, no request counts as unanswered.
     """
 
     limit: float | None
@@ -101,7 +101,7 @@ class Watch:
         """Begins without requests."""
         count_pauses()
         self._heard = self.pauses()
-        self._paused = -inf  # when the last pause was heard of
+        self._paused = -inf  # when the last pause was reported
         self._sampling = _Queue()
         self._open: dict[_Request, None] = {}  # in order of submission
         self._left: set[_Request] = set()  # what was given up
@@ -114,7 +114,7 @@ class Watch:
         return self
 
     async def __aexit__(self, *reason: Any) -> None:
-        """Leaves what is not answered; the clients are not used any more."""
+        """Abandons unanswered requests; the clients are not used after this."""
         self._stop_timer()
         for request in (*self._left, *self._open):
             request.answer.cancel()
@@ -129,16 +129,16 @@ class Watch:
         return cast(C, _Watched(client, self, _Kind(_Queue())))
 
     def submitted(self, request: Awaitable[Any], what: str, kind: _Kind, wrap: _Wrap) -> "asyncio.Future[Any]":
-        """What a request will be answered, or the error that ends the wait for it.
+        """A future of the answer to a request, or of the error that ends the wait for it.
 
         Args:
             request: as the client gave it.
             what: the call, and what it is about.
             kind: of its client.
-            wrap: makes the answer one that is watched too.
+            wrap: wraps an answer that is a client, so that it is watched too.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # that of an earlier `asyncio.run` is closed, with all that waited there
+        if loop is not self._loop:  # the loop of an earlier `asyncio.run` is closed, and nothing waits there
             self._loop, self._timer = loop, None
             self._open.clear()
         outcome: asyncio.Future[Any] = loop.create_future()
@@ -149,7 +149,7 @@ class Watch:
             outcome.add_done_callback(lambda done: opened.answer.cancel() if done.cancelled() else None)
         opened.answer.add_done_callback(lambda answer: _soon(loop, self._answered, opened, wrap))
         if self._timer is None:
-            first = TOLD_SECONDS if self.limit is None else min(self.limit, TOLD_SECONDS)
+            first = REPORT_SECONDS if self.limit is None else min(self.limit, REPORT_SECONDS)
             self._look_later(loop.time() + first)
         return outcome
 
@@ -163,9 +163,9 @@ class Watch:
             outcome.cancel()
             return
         now = outcome.get_loop().time()
-        if queue.told is not None:
+        if queue.reported is not None:
             self.say(f"answered after {duration(now - request.submitted)}: {request.what}")
-        queue.answered, queue.told = now, None
+        queue.answered, queue.reported = now, None
         if outcome.done():  # cancelled, or given up
             return
         if (error := answer.exception()) is None:
@@ -174,17 +174,18 @@ class Watch:
             outcome.set_exception(without_secrets(error) if isinstance(error, Exception) else error)
 
     def _look(self) -> None:
-        """Tells of requests without an answer, gives up those beyond the limit, and comes back when it may be time."""
+        """Reports unanswered requests, gives up those beyond the limit, and sets the timer for the next look."""
         assert self._loop is not None
         now = self._loop.time()
         heard = self.pauses()
-        # A process that stood still for long could not hear an answer.
+        # A process that was suspended could not receive answers.
         if heard != self._heard or now - self._due > _STANDSTILL_SECONDS:
             self._heard, self._paused = heard, now
         waiting: dict[_Queue, list[_Request]] = {}
         for request in self._open:
             waiting.setdefault(request.queue, []).append(request)
-        self._timer, due = None, min((self._look_at(*one, now) for one in waiting.items()), default=inf)
+        dues = [self._look_at(queue, requests, now) for queue, requests in waiting.items()]
+        self._timer, due = None, min(dues, default=inf)
         if due < inf:
             self._look_later(due)
 
@@ -200,11 +201,11 @@ class Watch:
         if not requests:
             return inf
         since = self._silent_since(requests[0])
-        due = since + TOLD_SECONDS if queue.told is None else max(queue.told, since) + _TOLD_AGAIN_SECONDS
+        due = since + REPORT_SECONDS if queue.reported is None else max(queue.reported, since) + _REPORT_AGAIN_SECONDS
         if now >= due - _ROUNDING:
             more = f" (and {len(requests) - 1} more)" if len(requests) > 1 else ""
             self.say(f"no answer to {requests[0].what}{more} for {_ago(now - requests[0].submitted)}")
-            queue.told, due = now, now + _TOLD_AGAIN_SECONDS
+            queue.reported, due = now, now + _REPORT_AGAIN_SECONDS
         return min(due, since + limit)
 
     def _silent_since(self, request: _Request) -> float:
@@ -213,7 +214,7 @@ class Watch:
     def _give_up(self, request: _Request, now: float) -> None:
         del self._open[request]
         self._left.add(request)
-        request.queue.told = None
+        request.queue.reported = None
         if not request.outcome.done():
             request.outcome.set_exception(
                 TrainingError(
@@ -248,8 +249,9 @@ class _Watched:
                 raise cleaned from None
             if not inspect.isawaitable(given):
                 return given
-            about = "" if name.startswith("forward") else _about(arguments, options)  # there a text names the loss
-            parts = ", ".join(dict.fromkeys(one for one in (about, self._kind.label) if one))
+            # The text argument of a pass is the name of its loss.
+            about = "" if name.startswith("forward") else _about(arguments, options)
+            parts = ", ".join(dict.fromkeys(part for part in (about, self._kind.label) if part))
             wrap = partial(self._wrapped, name, about)
             return self._watch.submitted(given, f"{name} ({parts})" if parts else name, self._kind, wrap)
 
@@ -271,14 +273,14 @@ def unwatched(client: C) -> C:
 
 
 def _future_of(request: Awaitable[Any]) -> "Future[Any] | asyncio.Future[Any]":
-    """The future behind a request of the SDK; of any other awaitable one that waits for it."""
+    """The future of an SDK request; for any other awaitable, a new one that awaits it."""
     from tinker import APIFuture
 
     return request.future() if isinstance(request, APIFuture) else asyncio.ensure_future(request)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
-    """Calls in the loop's thread, from any; not where the loop is closed, as for an answer that nobody waits for."""
+    """Calls something in the loop's thread, from any thread. Does nothing if the loop is closed."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *arguments)
 
@@ -286,7 +288,7 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments
 def _about(arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
     """The name or path that a request is about; empty where it names none."""
     named = (options.get(name) for name in ("model_path", "base_model", "path"))
-    return next((one for one in (*named, *arguments) if isinstance(one, str)), "")
+    return next((value for value in (*named, *arguments) if isinstance(value, str)), "")
 
 
 def _ago(seconds: float) -> str:
