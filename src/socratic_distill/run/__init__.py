@@ -22,7 +22,7 @@ lock and writes everything. The journal is `checkpoints.jsonl`, one line a save.
 | `drift` | whether the config still means the same run |
 | `rollback` | removes the rows of steps that run again |
 | `orphans` | saves that the service has and the journal lacks |
-| `pruning` | deletes saves that nobody needs |
+| `pruning` | deletes saves that are no longer needed |
 | `room` | whether the disk has room |
 | `cloud` | a run directory in an object store |
 """

@@ -110,7 +110,7 @@ def _teachers(
     teachers = []
     for plan in briefing.teachers:
         prompt = _digest([briefing.prompts.teachers[plan.name]])
-        taught = [place for place, names in enumerate(takers) if plan.name in names]
+        taught = [i for i, names in enumerate(takers) if plan.name in names]
         model = _model(config, plan.model_name)
         own = {
             "model_name": None if model == meaning["teacher_model_name"] else model,

@@ -59,12 +59,12 @@ def without(data: bytes, bad: Iterable[Line]) -> bytes:
 
     Each record stands on a line of its own.
     """
-    parts, place = [], 0
+    parts, position = [], 0
     for line in bad:
-        parts += [data[place : line.offset], *(raw + b"\n" for raw, _ in line.good)]
+        parts += [data[position : line.offset], *(raw + b"\n" for raw, _ in line.good)]
         stop = data.find(b"\n", line.offset)
-        place = stop + 1 if stop >= 0 else len(data)
-    parts.append(data[place:])
+        position = stop + 1 if stop >= 0 else len(data)
+    parts.append(data[position:])
     whole = _BLANK_LINES.sub(b"", b"".join(parts))
     return whole + b"\n" if whole and not whole.endswith(b"\n") else whole
 

@@ -47,7 +47,7 @@ class JournalWriter:
 
         Args:
             log_path: a run directory, or a journal file. In a store it can be read alone.
-            on_record: is told of each record that was written.
+            on_record: is called with each record that was written.
             check: is called before each write; raises where this process may not write any more.
 
         Raises:
@@ -134,7 +134,7 @@ class JournalWriter:
 
 
 def _may_take_newest_away(record: CheckpointRecord, newest: CheckpointRecord | None) -> bool:
-    """Whether another state than the newest one may be the newest behind a record, without being its own."""
+    """Whether a state other than the newest one may be the newest after a record, without being its own."""
     if record.resumed_at is not None:
         return True
     candidates = (record.state_path, newest.state_path if newest is not None else None)

@@ -52,7 +52,7 @@ def is_foreign(data: bytes, has_run: bool) -> bool:
 
     Args:
         data: the text.
-        has_run: whether a `run.json` lies beside it: then a text that cannot be read counts as a damaged one of the
+        has_run: whether a `run.json` lies next to it: then a text that cannot be read counts as a damaged one of the
             run's.
     """
     try:

@@ -30,7 +30,7 @@ class RunLock:
     """A lock on a run directory, which is made if it is missing. A context manager.
 
     The operating system frees the lock with the process that holds it, so a dead one never blocks a run.
-    Who holds it, or died with it, is told by a file beside the lock. Directories that it made are removed on leaving
+    A file next to the lock says who holds it, or died with it. Directories that it made are removed on leaving
     if nothing was written there.
 
     Raises:
@@ -55,7 +55,7 @@ class RunLock:
             self._acquire()
         except Timeout:
             raise RunLocked(
-                f"{self._directory} is being written by {_told(self._holder())}. Wait for it to end, stop it, or "
+                f"{self._directory} is being written by {_shown(self._holder())}. Wait for it to end, stop it, or "
                 "take another log_path"
             ) from None
         except (OSError, NotImplementedError) as error:
@@ -64,7 +64,7 @@ class RunLock:
             ) from error
         try:
             if (dead := self._holder()) is not None:
-                _log.warning("%s: taking over from %s, which ended without finishing", self._directory, _told(dead))
+                _log.warning("%s: taking over from %s, which ended without finishing", self._directory, _shown(dead))
             now = datetime.now(UTC).replace(microsecond=0)
             holder = {"host": platform.node(), "pid": os.getpid(), "started": now.isoformat()}
             write_atomically(self._directory / HOLDER, json.dumps(holder) + "\n")
@@ -154,12 +154,12 @@ class RunLock:
             return {}
 
 
-def _told(holder: dict[str, Any] | None) -> str:
+def _shown(holder: dict[str, Any] | None) -> str:
     if not holder:
         return "another process"
     return f"process {holder.get('pid')} on {holder.get('host')}, started {holder.get('started')}"
 
 
 def _missing(directory: Path) -> list[Path]:
-    """The directory and its parents, the innermost first, as far as they do not exist."""
+    """The directory and its parents, the innermost first; only those that do not exist."""
     return list(takewhile(lambda path: not path.exists(), (directory, *directory.parents)))

@@ -56,7 +56,7 @@ class Found:
     Attributes:
         server_run: where it was saved.
         record: what the journal would say of it.
-        began: batch that its training client began at, as far as it tells.
+        began: the batch that its training client began at; None if it does not say.
     """
 
     server_run: str
@@ -102,8 +102,8 @@ async def adopt_orphans(journal: JournalWriter, rest: RestClient, ids: Set[str])
     """
     directory = journal.path.parent
     runs = [run for run in server_runs_of(directory) if run.until is None or run.until > run.began]
-    found = [one for run in runs for one in await _list(rest, run.id, ids)]
-    states = [one for one in found if one.record.state_path is not None]
+    saves = [save for run in runs for save in await _list(rest, run.id, ids)]
+    states = [save for save in saves if save.record.state_path is not None]
     return _record_missing(journal, states, runs, next_step(directory / METRICS) or 0)
 
 
@@ -119,9 +119,9 @@ async def rebuild_journal(journal: JournalWriter, rest: RestClient, server_runs:
     lineage = identity.lineage if identity is not None else None
     ids = list(dict.fromkeys(server_runs)) if server_runs is not None else [run.id for run in named]
     if ids:
-        found = [one for server_run in ids for one in await _list(rest, server_run, lineage)]
+        saves = [save for server_run in ids for save in await _list(rest, server_run, lineage)]
     elif identity is not None:
-        found = await _page(rest, identity.owned)
+        saves = await _page(rest, identity.owned)
     else:
         raise StartError(
             f"{directory} names neither server runs nor the run's id; pass the ids of its server runs, the first "
@@ -129,13 +129,13 @@ async def rebuild_journal(journal: JournalWriter, rest: RestClient, server_runs:
         )
     # The directory names its runs in order; those that it lost came before them, in the order of their first saves.
     known = {run.id: run.began for run in named}
-    others = {one.server_run: _began(one.server_run, found) for one in sorted(found, key=_saved_at)}
+    others = {save.server_run: _began(save.server_run, saves) for save in sorted(saves, key=_saved_at)}
     runs = in_lineage({run: batch for run, batch in others.items() if run not in known} | known)
-    return len(_record_missing(journal, found, runs, next_step(directory / METRICS)))
+    return len(_record_missing(journal, saves, runs, next_step(directory / METRICS)))
 
 
 def _record_missing(
-    journal: JournalWriter, found: Sequence[Found], runs: Sequence[ServerRun], done: int | None
+    journal: JournalWriter, saves: Sequence[Found], runs: Sequence[ServerRun], done: int | None
 ) -> list[CheckpointRecord]:
     """Records what the journal lacks and the run can use, in order of batch.
 
@@ -143,69 +143,69 @@ def _record_missing(
 
     Args:
         journal: gets the records.
-        found: what the service holds.
+        saves: what the service holds.
         runs: the server runs of the lineage.
-        done: the number of steps with rows; None where nothing tells.
+        done: the number of steps with rows; None if unknown.
     """
-    known = Journal.read(journal.path).known(way for one in found for way in _spellings(one))
-    known |= _known_elsewhere(journal, found)
+    known = Journal.read(journal.path).known(way for save in saves for way in _spellings(save))
+    known |= _known_elsewhere(journal, saves)
     until = {run.id: run.until for run in runs}
     missing = []
-    for one in found:
-        batch, limit = one.record.batch, until.get(one.server_run, 0)
+    for save in saves:
+        batch, limit = save.record.batch, until.get(save.server_run, 0)
         in_window = batch is not None and (limit is None or batch <= limit) and (done is None or batch <= done)
-        if in_window and not known.intersection(_spellings(one)):
-            missing.append(one.record)
+        if in_window and not known.intersection(_spellings(save)):
+            missing.append(save.record)
     for record in sorted(missing, key=lambda record: (record.batch or 0, str(record.created_at))):
         _log.warning("adopted %s, saved before batch %s: it had no record", *record.paths, record.batch)
         journal.append(record)
     return missing
 
 
-def _known_elsewhere(journal: JournalWriter, found: Sequence[Found]) -> set[str]:
-    """The local engine's saves that the journal names where they were before the directory was moved or copied."""
-    local = {path: Path(path).parts[-3:] for one in found for path in one.record.paths if "://" not in path}
+def _known_elsewhere(journal: JournalWriter, saves: Sequence[Found]) -> set[str]:
+    """Paths of the local engine's saves that the journal names as they were before the directory moved."""
+    local = {path: Path(path).parts[-3:] for save in saves for path in save.record.paths if "://" not in path}
     if not local:
         return set()
     named = {Path(path).parts[-3:] for record in journal.records for path in record.paths}
     return {path for path, parts in local.items() if parts in named}
 
 
-def _spellings(found: Found) -> set[str]:
-    return {way for path in found.record.paths for way in spellings(path)}
+def _spellings(save: Found) -> set[str]:
+    return {way for path in save.record.paths for way in spellings(path)}
 
 
 async def _list(rest: RestClient, server_run: str, ids: Set[str] | None) -> list[Found]:
-    """The saves of a server run that are, or may be, of some runs; none where the service no longer knows it."""
+    """The saves of a server run that are, or may be, of some runs; none if the service no longer knows it."""
     try:
         listed = await rest.list_checkpoints(server_run)
     except Exception as error:
         if is_missing(error):
             return []
         raise failure(f"listing the saves of {server_run}", error) from error
-    found = (_found(checkpoint) for checkpoint in listed.checkpoints)
-    return [one for one in found if one is not None and (ids is None or _run_id_of(one) in {None, *ids})]
+    saves = (_found(checkpoint) for checkpoint in listed.checkpoints)
+    return [save for save in saves if save is not None and (ids is None or _run_id_of(save) in {None, *ids})]
 
 
 async def _page(rest: RestClient, ids: Set[str]) -> list[Found]:
     """All saves of the user that carry one of some runs' ids, the oldest first."""
-    saved, offset = [], 0
+    checkpoints, offset = [], 0
     while True:
         try:
             page = await rest.list_user_checkpoints(limit=_PAGE, offset=offset)
         except Exception as error:
             raise failure("listing the user's saves", error) from error
-        saved += page.checkpoints
+        checkpoints += page.checkpoints
         offset += _PAGE
         total = page.cursor.total_count if page.cursor is not None else None
         if not page.checkpoints or (offset >= total if total is not None else len(page.checkpoints) < _PAGE):
             break
-    found = [_found(checkpoint) for checkpoint in sorted(saved, key=lambda checkpoint: checkpoint.time)]
-    return [one for one in found if one is not None and _run_id_of(one) in ids]
+    saves = [_found(checkpoint) for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.time)]
+    return [save for save in saves if save is not None and _run_id_of(save) in ids]
 
 
 def _found(checkpoint: "Checkpoint") -> Found | None:
-    """A listed checkpoint as a record; None where it does not tell its batch."""
+    """A listed checkpoint as a record; None if it does not say its batch."""
     facts = checkpoint.user_metadata or {}
     name = Path(checkpoint.tinker_path).name
     match = _NAME.fullmatch(name)
@@ -232,18 +232,18 @@ def _found(checkpoint: "Checkpoint") -> Found | None:
     return Found(_server_run(checkpoint.tinker_path), record, _int(facts.get("began")))
 
 
-def _saved_at(found: Found) -> str:
-    return str(found.record.created_at)
+def _saved_at(save: Found) -> str:
+    return str(save.record.created_at)
 
 
-def _began(server_run: str, found: Iterable[Found]) -> int:
-    """Batch that a server run began at: as its saves tell, or else that of the first, since a start saves at once."""
-    own = [one for one in found if one.server_run == server_run]
-    return next((one.began for one in own if one.began is not None), min(one.record.batch or 0 for one in own))
+def _began(server_run: str, saves: Iterable[Found]) -> int:
+    """The batch that a server run began at: as its saves say, else that of the first, since a start saves at once."""
+    own = [save for save in saves if save.server_run == server_run]
+    return next((save.began for save in own if save.began is not None), min(save.record.batch or 0 for save in own))
 
 
-def _run_id_of(found: Found) -> str | None:
-    return (found.record.model_extra or {}).get("run_id")
+def _run_id_of(save: Found) -> str | None:
+    return (save.record.model_extra or {}).get("run_id")
 
 
 def _server_run(path: str) -> str:

@@ -63,8 +63,8 @@ class Plan:
     def all_seeds(self) -> list[Seed]:
         """What a teacher is asked about, played or recorded; a seed that is both counts once."""
         is_asked = self.config.recordings is not None and self.config.recordings.objective.asks_teacher
-        recorded = [each.seed for each in self.recordings] if is_asked else []
-        return list({one.id: one for one in (*recorded, *self.played_seeds)}.values())
+        recorded = [recording.seed for recording in self.recordings] if is_asked else []
+        return list({seed.id: seed for seed in (*recorded, *self.played_seeds)}.values())
 
 
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
@@ -129,7 +129,7 @@ def finished(plan: Plan, run: RunDirectory, start: Start) -> tuple[str, str | No
 
 
 def final_paths(run: RunDirectory, start: Start) -> tuple[str | None, str | None]:
-    """The final state and sampler path at the batch that the run resumes from, as far as they are recorded.
+    """The final state and sampler path at the batch that the run resumes from; None for what is not recorded.
 
     Of the current lineage alone: another may have ended at the same batch, with other weights.
     """

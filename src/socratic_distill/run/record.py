@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, GetCoreSchemaHandler,
 from pydantic_core import CoreSchema, core_schema
 
 _DECODER = json.JSONDecoder()
-_BEFORE_A_VALUE, _BEHIND_A_VALUE = re.compile(r'["[{:]'), re.compile(r"\s*[,\]}]")
+_BEFORE_A_VALUE, _AFTER_A_VALUE = re.compile(r'["[{:]'), re.compile(r"\s*[,\]}]")
 _BEGINNING = re.compile(r'\{(?=\s*"[^"\\]{0,100}(?:\\|"\s*:))')
 # Nothing begins so that a record is: objects of objects of objects.
 _NESTED = re.compile(r'(?:\{\s*"[^"\\]{0,100}"\s*:\s*(?:\[\s*)?){8}')
@@ -42,7 +42,7 @@ class CheckpointRecord(BaseModel):
         sampler_path: weights to sample from; None for a save of a state alone.
         epoch: as tinker-cookbook writes it; None elsewhere.
         final: whether the run ended here.
-        version: optimizer steps behind the weights; None where another tool wrote the record.
+        version: optimizer steps that led to the weights; None if another tool wrote the record.
         kind: what the save is for: "sampler" (weights to sample the next batch with), "periodic", "rolling"
             (replaced by the next), "interrupted" (a signal, or an error of the dialogues) or "final".
         created_at: when it was asked for.
@@ -107,25 +107,25 @@ def parse_line(line: bytes) -> CheckpointRecord:
 def salvage(line: bytes) -> tuple[bytes, list[tuple[bytes, CheckpointRecord]]]:
     """What a line that is no record still holds: its bad bytes, and its whole records with their bytes.
 
-    A writer that does not end a line that a crash cut off puts its next record right behind it: a record is
-    looked for at every brace outside of those found before. A whole JSON value that is no record holds none.
-    Time is linear in the line's length: a line of nested objects is given up once it has been read several times over.
+    After a crash cut a line off, a writer may have put its next record right after it. So a record is looked for at
+    every brace outside of the records before. A whole JSON value that is no record holds none. The time is linear in
+    the line's length: a line of nested objects is given up once it has been read several times.
     """
     text, bad, good = line.decode("utf-8", "surrogateescape"), [], []
-    end = place = 0  # of the last record, and of what was looked at
+    end = position = 0  # the end of the last record, and of what was read
     try:
         json.loads(text)
-        place = len(text)
+        position = len(text)
     except (ValueError, RecursionError):
         pass
     budget = _Budget(_MOST_READINGS * len(text) + _LEAST_READ)
-    while budget.left > 0 and (brace := _BEGINNING.search(text, place)) is not None:
+    while budget.left > 0 and (brace := _BEGINNING.search(text, position)) is not None:
         start = brace.start()
-        place, record = _record_at(text, start, budget)
-        if record is not None and not _may_be_nested(text, end, start, place):
+        position, record = _record_at(text, start, budget)
+        if record is not None and not _may_be_nested(text, end, start, position):
             bad.append(text[end:start])
-            good.append((_bytes(text[start:place]), record))
-            end = place
+            good.append((_bytes(text[start:position]), record))
+            end = position
     rest = _bytes("".join([*bad, text[end:]]))
     return rest if rest.strip() else b"", good
 
@@ -138,7 +138,7 @@ class _Budget:
 
 
 def _record_at(text: str, start: int, budget: _Budget) -> tuple[int, CheckpointRecord | None]:
-    """The record that begins at a brace, if one does, and where to look on: behind the JSON object, or the brace."""
+    """The record that begins at a brace, if one does, and where to go on: after the JSON object, or after the brace."""
     budget.left -= _LEAST_COST
     if _NESTED.match(text, start):
         return start + 1, None
@@ -169,16 +169,16 @@ def _may_go_on(error: json.JSONDecodeError, part: str) -> bool:
     return error.msg.startswith("Unterminated string") or error.pos >= len(part) - _LONGEST_WORD
 
 
-def _may_be_nested(text: str, end: int, start: int, place: int) -> bool:
-    """Whether an object goes on as a value of a larger one would, which a crash tore.
+def _may_be_nested(text: str, end: int, start: int, stop: int) -> bool:
+    """Whether an object may be a value within a larger one that a crash tore.
 
     Args:
         text: the line.
-        end: of the record before it.
-        start: of the object.
-        place: behind the object.
+        end: end of the record before it.
+        start: start of the object.
+        stop: end of the object.
     """
-    return _BEFORE_A_VALUE.search(text, end, start) is not None and _BEHIND_A_VALUE.match(text, place) is not None
+    return _BEFORE_A_VALUE.search(text, end, start) is not None and _AFTER_A_VALUE.match(text, stop) is not None
 
 
 def _bytes(text: str) -> bytes:

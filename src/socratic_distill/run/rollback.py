@@ -68,7 +68,7 @@ def batch_files(directory: Path) -> list[Path]:
 
 
 def next_step(path: Path) -> int | None:
-    """The step behind the last row, the number of steps with rows; None where there is no file.
+    """The step after the last row, which is the number of steps with rows; None if there is no file.
 
     Raises:
         StorageError: the file cannot be read.

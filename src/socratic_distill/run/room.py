@@ -23,7 +23,7 @@ _STATE_COPIES = 3
 
 
 def check_storage(config: "SocraticConfig", total: int | None = None) -> None:
-    """Returns if the run can be written. Leaves nothing behind.
+    """Returns if the run can be written. Leaves no files.
 
     Args:
         config: its log_path; a URL is left to the store that it names.

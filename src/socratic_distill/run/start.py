@@ -68,7 +68,7 @@ Start = Resume | FreshStart | LoadCheckpoint
 
 @dataclass(frozen=True)
 class History:
-    """What a run directory says of its run, as far as the start depends on it.
+    """What a run directory says about its run that a start depends on.
 
     Attributes:
         journal: its records.

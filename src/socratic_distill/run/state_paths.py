@@ -66,24 +66,24 @@ def _resolve_tinker_path(given: str) -> str:
     raise CheckpointNotFound(f"load_checkpoint_path={given!r}: expected …/weights/…, not {match['kind']!r}")
 
 
-def _resolve_journal(path: Path, name: str | None, told: str | None = None) -> str:
-    told = told or str(path)
+def _resolve_journal(path: Path, name: str | None, shown: str | None = None) -> str:
+    shown = shown or str(path)
     if not path.is_file():
-        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {told}")
+        raise CheckpointNotFound(f"load_checkpoint_path: there is no file {shown}")
     journal = Journal.read(path)
     states = [record for record in journal.records() if record.state_path and record.state_path not in journal.deleted]
     if name is not None:
         states = [record for record in states if record.name == name]
     if not states:
         wanted = "no record with a state" if name is None else f"no state named {name!r}"
-        raise CheckpointNotFound(f"load_checkpoint_path: {told} holds {wanted}")
+        raise CheckpointNotFound(f"load_checkpoint_path: {shown} holds {wanted}")
     # Without a batch the order of the lines is all there is; a state can be built on without one.
     spoilt = first_spoilt_step(path.parent) if name is None else None  # a name is the user's own choice
-    newest = journal.newest_state(lambda one: _why_not(one, name, spoilt)) or states[-1]
+    newest = journal.newest_state(lambda record: _why_not(record, name, spoilt)) or states[-1]
     if spoilt is not None and (newest.batch or 0) > spoilt:
         raise CheckpointNotFound(
-            f"load_checkpoint_path: {told} holds only states whose weights may be damaged, since the figures of step "
-            f"{spoilt} are not finite. Name a state that is not, as in {told}#<name>"
+            f"load_checkpoint_path: {shown} holds only states whose weights may be damaged, since the figures of step "
+            f"{spoilt} are not finite. Name a state that is not, as in {shown}#<name>"
         )
     assert newest.state_path is not None
     return where_it_lies(path.parent, newest.state_path)

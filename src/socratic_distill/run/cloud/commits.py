@@ -40,7 +40,7 @@ class Commit:
         writer: an id that no other writer has.
         holder: host, pid and start of the writer, for people.
         lease_seconds: how long its heartbeat may stand still before it counts as dead.
-        released: whether it has ended, so that nobody needs to wait.
+        released: whether it has ended, so that no one has to wait for it.
         files: by path in the run directory, the pieces in order.
     """
 

@@ -85,14 +85,14 @@ def _outwait(store: ObjectStore, last: Commit, patience: Patience, stop: threadi
     _log.warning(
         "%s was not ended in good order by %s; it is taken over unless that shows life within %.0f s",
         store.url,
-        _told(last.holder),
+        _shown(last.holder),
         last.lease_seconds,
     )
     seen = _beat(store, last.fence, patience)
     since = time.monotonic()
     while time.monotonic() - since < last.lease_seconds:
         if stop.wait(last.lease_seconds / 20):
-            raise RunLocked(f"{store.url}: stopped while waiting for the lease of {_told(last.holder)} to end")
+            raise RunLocked(f"{store.url}: stopped while waiting for the lease of {_shown(last.holder)} to end")
         asked = time.monotonic()
         beat, later = _beat(store, last.fence, patience), read_commit(store, last.number + 1, patience)
         if later is not None and later.released:
@@ -100,7 +100,7 @@ def _outwait(store: ObjectStore, last: Commit, patience: Patience, stop: threadi
         if beat != seen or later is not None:
             holder = last.holder if later is None else later.holder
             raise RunLocked(
-                f"{store.url} is being written by {_told(holder)}. Wait for it to end, stop it, or take another "
+                f"{store.url} is being written by {_shown(holder)}. Wait for it to end, stop it, or take another "
                 "log_path"
             )
         if time.monotonic() - asked > last.lease_seconds / 4:
@@ -119,7 +119,7 @@ def _beat_name(fence: int) -> str:
     return f"{BEATS}/{fence:010d}.json"
 
 
-def _told(holder: Mapping[str, Any]) -> str:
+def _shown(holder: Mapping[str, Any]) -> str:
     return f"process {holder.get('pid')} on {holder.get('host')}, started {holder.get('started')}"
 
 

@@ -121,7 +121,7 @@ class Mirror:
             self._generation += 1
 
     def check(self) -> None:
-        """Raises what befell the uploads.
+        """Raises the error of the uploads, if any.
 
         Raises:
             LeaseLost: another process has taken the run over.
@@ -185,11 +185,9 @@ class Mirror:
                     self._done = ticket
                     self._changed.notify_all()
         except Exception as error:
-            told = (
-                error if isinstance(error, SocraticError) else StorageError(f"uploading {self.url} failed: {error!r}")
-            )
+            is_ours = isinstance(error, SocraticError)
             with self._changed:
-                self._trouble = told
+                self._trouble = error if is_ours else StorageError(f"uploading {self.url} failed: {error!r}")
                 self._changed.notify_all()
 
     def _next(self) -> tuple[dict[str, Seen], int, int] | None:

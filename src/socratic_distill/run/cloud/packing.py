@@ -13,7 +13,7 @@ from pathlib import Path
 from socratic_distill.run.cloud.commits import Piece
 
 GROWING = ".jsonl"
-# A piece that is smaller is uploaded again with what came behind it; none is larger than the other.
+# A smaller piece is uploaded again with what came after it; no piece exceeds the larger bound.
 _WHOLE_BYTES = 4 << 20
 _LARGEST_BYTES = 32 << 20
 # Locks, halves of files, what trackers keep for themselves, and weights, which a service keeps.

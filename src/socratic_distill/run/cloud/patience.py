@@ -56,16 +56,16 @@ class Patience:
             except Exception as error:
                 if isinstance(error, _ANSWERS):
                     raise StorageError(
-                        f"{what} was refused: {_told(error)}. Check the store's credentials and permissions"
+                        f"{what} was refused: {_shown(error)}. Check the store's credentials and permissions"
                     ) from error
                 if time.monotonic() + pause > until or self._stop.wait(pause):
                     raise StorageError(
-                        f"{what} failed for {self._seconds:.0f} s: {_told(error)}. Once the store answers again, "
+                        f"{what} failed for {self._seconds:.0f} s: {_shown(error)}. Once the store answers again, "
                         "start the same script again"
                     ) from error
-                _log.warning("%s failed and is tried again: %s", what, _told(error))
+                _log.warning("%s failed and is tried again: %s", what, _shown(error))
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _told(error: Exception) -> str:
+def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

@@ -122,7 +122,7 @@ def check_store(store: ObjectStore, patience: Patience) -> None:
         return _error_of(lambda: store.create(name, text))
 
     try:
-        # A plain write first: a store that cannot be written is told from one without conditions.
+        # A plain write first: it distinguishes a store that cannot be written from one without conditional writes.
         patience.call(f"writing to {store.url}", store.write, f"{name}-plain", b"")
     except FileNotFoundError as error:
         raise StorageError(
