@@ -280,7 +280,7 @@ def test_check_runs_a_script_up_to_its_training(script, tmp_path, capsys, source
         "student_model_name: lab/pupil",
         "teacher_model_name: small",
         "start: FreshStart",
-        f"{tmp_path / 'run'}: nothing keeps the run from starting",
+        f"{tmp_path / 'run'}: OK, ready to start",
     ]
     assert not (tmp_path / "run").exists()
 

@@ -53,4 +53,4 @@ def _show(log_path: str, seen: "Preflight") -> None:
     if seen.lora is not None:
         show(seen.lora)
     if not seen.problems:
-        show(f"{log_path}: nothing keeps the run from starting")
+        show(f"{log_path}: OK, ready to start")

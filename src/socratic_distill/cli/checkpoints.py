@@ -75,13 +75,13 @@ def _prune(parsed: argparse.Namespace) -> int:
     with RunDirectory(parsed.log_path) as run:
         journal = run.checkpoints
         spoilt = first_spoilt_step(run.path)
-        found = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest, spoilt), "find_surplus")
+        candidates = run_blocking(lambda: find_surplus(Journal.read(journal.path), rest, spoilt), "find_surplus")
         ownership = Ownership(run.path, run.identity, rest)
-        surplus, others = run_blocking(lambda: sort_by_owner(found, ownership, rest), "sort_by_owner")
-        for one in surplus:
-            show(f"{where_it_lies(run.path, one.path)}  (batch {one.record.batch}, {one.reason})")
-        for one in others:
-            show(f"{one.path}  (batch {one.record.batch}, not ours: this directory did not save it)")
+        surplus, others = run_blocking(lambda: sort_by_owner(candidates, ownership, rest), "sort_by_owner")
+        for save in surplus:
+            show(f"{where_it_lies(run.path, save.path)}  (batch {save.record.batch}, {save.reason})")
+        for save in others:
+            show(f"{save.path}  (batch {save.record.batch}, not ours: this directory did not save it)")
         if others:
             show(
                 f"{len(others)} are left alone; if the run that saved them is gone, `checkpoints RUN claim` takes them"
@@ -110,7 +110,7 @@ def _claim(parsed: argparse.Namespace) -> int:
     from socratic_distill.run.orphans import server_runs_of
 
     with RunDirectory(parsed.log_path) as run:
-        identity = claim(run.path, run.url, [one.id for one in server_runs_of(run.path)])
+        identity = claim(run.path, run.url, [server_run.id for server_run in server_runs_of(run.path)])
         show(f"{parsed.log_path} takes over the saves of {', '.join((identity.run_id, *identity.claimed))}.")
         show("From then on pruning and training here may delete them. Another directory that needs them would break.")
         if not parsed.yes and not _agreed("Are the directories that this one was copied from gone? [y/N] "):

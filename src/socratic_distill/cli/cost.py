@@ -36,29 +36,30 @@ def run(parsed: argparse.Namespace) -> int:
     from socratic_distill.run.directory import config_in
 
     config = config_in(parsed.run, **allowed(parsed))
-    found = estimate_cost(config, past=parsed.past, allow_files=bool(parsed.allow_files))
+    estimate = estimate_cost(config, past=parsed.past, allow_files=bool(parsed.allow_files))
     console = TextConsole()
-    console.print(_table(found))
+    console.print(_table(estimate))
     console.print(
-        f"{found.steps} steps and {found.evaluations} evaluations are left; averages: {found.basis}; "
-        f"prices: {found.prices}.",
+        f"{estimate.steps} steps and {estimate.evaluations} evaluations are left; averages: {estimate.basis}; "
+        f"prices: {estimate.prices}.",
     )
-    console.print(f"Spent {_usd(found.spent_usd)}, left {_usd(found.usd)}, together {_usd(found.total_usd)} USD.")
+    spent, left, total = _usd(estimate.spent_usd), _usd(estimate.usd), _usd(estimate.total_usd)
+    console.print(f"Spent {spent}, left {left}, together {total} USD.")
     return 0
 
 
-def _table(found: "CostEstimate") -> "Table":
+def _table(estimate: "CostEstimate") -> "Table":
     from rich.table import Table
 
     table = Table("part", "model", "tokens", header_style="none")
     for name in ("number", "USD"):
         table.add_column(name, justify="right")
     for part in _PARTS:
-        lines = [one for one in found.lines if one.part == part]
-        for one in lines:
-            table.add_row(part, one.role, one.phase.replace("_", " "), f"{one.tokens:,.0f}", _usd(one.usd))
+        lines = [line for line in estimate.lines if line.part == part]
+        for line in lines:
+            table.add_row(part, line.role, line.phase.replace("_", " "), f"{line.tokens:,.0f}", _usd(line.usd))
         if lines:
-            table.add_row(part, "all", "", "", _usd(found.part_usd(part)), end_section=True)
+            table.add_row(part, "all", "", "", _usd(estimate.part_usd(part)), end_section=True)
     return table
 
 

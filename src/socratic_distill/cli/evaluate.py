@@ -66,14 +66,15 @@ def run(parsed: argparse.Namespace) -> int:
         changes["judge"] = {"model_name": parsed.judge}
     config = type(config)(**(dict(config) | changes)).granted(_with_named(config.grant, parsed))
     seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
-    found = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
-    TextConsole().print(comparison_table({name: one.measures for name, one in found.items()}))
+    evaluations = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
+    TextConsole().print(comparison_table({name: evaluation.measures for name, evaluation in evaluations.items()}))
     if parsed.out is not None:
-        write_atomically(parsed.out, json.dumps({name: one.row() for name, one in found.items()}) + "\n")
+        rows = {name: evaluation.row() for name, evaluation in evaluations.items()}
+        write_atomically(parsed.out, json.dumps(rows) + "\n")
     return 0
 
 
 def _with_named(grant: "Grant | None", parsed: argparse.Namespace) -> "Grant | None":
     """What the run may do, and load what the command line names."""
-    named = {one for one in parsed.tutor or () if one not in _WORDS and not one.isdecimal()}
+    named = {name for name in parsed.tutor or () if name not in _WORDS and not name.isdecimal()}
     return None if grant is None else replace(grant, named=frozenset(named | ({parsed.judge} - {None})))

@@ -17,7 +17,7 @@ hosted service's time to answer, on the virtual clock of `run_virtual`.
 | module | does |
 |---|---|
 | `service`, `clients`, `rest` | the fake clients |
-| `ledger` | what stands behind them: models, planned faults, the record of calls |
+| `ledger` | what they share: models, planned faults, the record of calls |
 | `faults` | faults to plan |
 | `checkpoints`, `store` | saved weights, in memory or on disk |
 | `toy_model`, `tokenizer`, `weights`, `losses` | the toy models and their training |

@@ -54,10 +54,10 @@ class Fault:
             - "lost_answer": the call is carried out, then its future fails with `tinker.APIConnectionError`;
             - "slow": the call is carried out at once and answered `seconds` later;
             - "submission": the request of a training client never arrives. It fails with
-              `tinker.APIConnectionError`, `seconds` later, since the SDK tries again for a while; calls behind it
-              are not carried out and never answered, as behind a hole in the client's row of requests;
+              `tinker.APIConnectionError`, `seconds` later, since the SDK tries again for a while; calls after it
+              are not carried out and never answered, as after a gap in the client's request sequence;
             - "poisoned": `RuntimeError`, and so does every later call of the same training client;
-            - "never": no answer ever comes; of a training client's calls, neither to those behind it.
+            - "never": no answer ever comes; on a training client, neither to the calls after it.
 
             Except for "lost_answer" and "slow" the call is not carried out.
         times: how many calls in a row fail.
@@ -107,8 +107,8 @@ class Fault:
             category = RequestErrorCategory.Server
             return tinker.RequestFailedError(f"{planned} failed on the service", request_id="fake", category=category)
         what = {"lost_answer": "the answer was lost", "submission": "the request never arrived"}
-        told = what.get(str(self.error), "no connection")
-        return tinker.APIConnectionError(request=REQUEST, message=f"{planned}, {told}")
+        reason = what.get(str(self.error), "no connection")
+        return tinker.APIConnectionError(request=REQUEST, message=f"{planned}, {reason}")
 
 
 class FaultPlan:

@@ -40,8 +40,8 @@ class Latency:
             model of another name that of "tutor".
         spread: standard deviation of the logarithm of reply lengths, which are log-normal.
         cycle: seconds of a training cycle. All training calls wait for the beginning of one, at the multiples of
-            its length; passes and the optimizer step behind them share one.
-        sampler_save: seconds to save sampler weights, in order behind the training calls before it.
+            its length; passes and the optimizer step after them share one.
+        sampler_save: seconds to save sampler weights, in order, after the training calls before it.
         state_save: seconds to save a state, likewise.
         max_concurrent: sampling and scoring requests served at once; those above are answered with 429 and come
             again later, as the SDK sends them. None: no limit.

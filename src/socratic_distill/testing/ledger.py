@@ -1,4 +1,4 @@
-"""What stands behind the fake clients: models, checkpoints, planned faults and the record of all calls."""
+"""What the fake clients share: models, checkpoints, planned faults and the record of all calls."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -168,7 +168,7 @@ class Ledger:
         return CallRecord(call, server_run, arguments, "lost", str(error)), ServiceFuture.failed(error)
 
     def _strike(self, fault: Fault, server_run: str | None) -> None:
-        """What a fault does to the calls behind it."""
+        """What a fault does to the calls after it."""
         if server_run is not None and fault.error in ("submission", "never"):
             self._holes.add(server_run)
         elif server_run is not None and fault.error == "poisoned":

@@ -1,4 +1,4 @@
-"""What a sampling request asks beside its replies."""
+"""What a sampling request asks in addition to its replies."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from socratic_distill.in_process import check_question
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a request asks beside its replies; of a prompt's P tokens nothing can be asked about the first.
+    """What a request asks in addition to its replies. Nothing can be asked about the first of a prompt's P tokens.
 
     Attributes:
         logprobs: whether the log-probability of each prompt token is wanted.

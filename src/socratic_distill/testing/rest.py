@@ -52,7 +52,7 @@ class FakeRestClient:
         return self._submit("get_server_capabilities", answer)
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> ServiceFuture[WeightsInfoResponse]:
-        """Base model and LoRA settings behind a checkpoint."""
+        """Base model and LoRA settings of a checkpoint."""
 
         def answer() -> WeightsInfoResponse:
             info = self._checkpoints.find(tinker_path).info

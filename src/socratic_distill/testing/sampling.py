@@ -14,7 +14,7 @@ from socratic_distill.testing.questions import Question, cells
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import Floats, ToyModel, last_of, since
 
-# Tells the draws beside a prompt's tokens from those of the first reply.
+# Distinguishes the draws at a prompt's tokens from those of the first reply.
 _BESIDE_PROMPT = 1
 
 
@@ -47,15 +47,15 @@ class Sampler:
     def sample(
         self, prompt: Sequence[int], count: int, params: tinker.SamplingParams, question: Question, number: int
     ) -> SampleResponse:
-        """`count` replies to the prompt, and what is asked beside them.
+        """`count` replies to the prompt, and the answer to what else is asked.
 
-        Reply i, and what is drawn beside the prompt, depend on prompt, params and seed alone.
+        Reply i, and the draws at the prompt's tokens, depend on prompt, params and seed alone.
 
         Args:
             prompt: token ids, `[P]`.
             count: replies.
             params: how to sample.
-            question: what is asked beside the replies.
+            question: what is asked in addition to the replies.
             number: of the request; makes the sequence ids distinct, and is the seed where `params.seed` is None.
         """
         self._check(prompt, question)
@@ -240,10 +240,10 @@ def _random(seed: int, *which: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), *which]))
 
 
-def _in_layout(asked: tinker.TensorData, found: Floats) -> tinker.TensorData:
+def _in_layout(asked: tinker.TensorData, values: Floats) -> tinker.TensorData:
     """Values `[P - 1, K]` in the layout of the tensor that asked for them."""
     if asked.sparse_crow_indices is None:
-        return tinker.TensorData.from_numpy(found)
+        return tinker.TensorData.from_numpy(values)
     return tinker.TensorData(
-        found[cells(asked)], "float32", asked.shape, asked.sparse_crow_indices, asked.sparse_col_indices
+        values[cells(asked)], "float32", asked.shape, asked.sparse_crow_indices, asked.sparse_col_indices
     )

@@ -15,7 +15,7 @@ from socratic_distill.testing.weights import Weights
 
 
 class ScriptedSampler(Sampler):
-    """Replies of words in log-normal lengths, from the request's seed alone; no numbers, so nobody solves anything."""
+    """Replies of words in log-normal lengths, from the request's seed alone; no numbers, so nothing gets solved."""
 
     def __init__(
         self, model: ToyModel, tokenizer: ToyTokenizer, max_context_length: int, mean: float, spread: float

@@ -37,7 +37,7 @@ class SelfHostedServiceClient(FakeServiceClient):
     - Passes come without metrics.
     - Paths of sampler weights have two parts; `get_weights_info_by_tinker_path` refuses those with 400.
     - TTLs and `user_metadata` of saves are accepted and not kept; a save under a name that is taken is never answered.
-    - Sampling from weights that training has left behind puts them back into training.
+    - Sampling from older weights puts them back into training.
     """
 
     def __init__(self, model: str = "only", **options: Any) -> None:
@@ -96,7 +96,7 @@ class SelfHostedServiceClient(FakeServiceClient):
 
     def _is_taken(self, call: str, server_run: str, name: str) -> bool:
         kind: Kind = "weights" if call == "save_state" else "sampler_weights"
-        return any((one.kind, one.name) == (kind, name) for one in self.checkpoints.all(server_run))
+        return any((save.kind, save.name) == (kind, name) for save in self.checkpoints.all(server_run))
 
     def _put_back(self, path: str) -> None:
         """One copy of a LoRA, for training and sampling."""
@@ -114,7 +114,7 @@ class SelfHostedServiceClient(FakeServiceClient):
         if call == "save_weights_for_sampler":
             return SaveWeightsForSamplerResponse(path=value.path.replace("/sampler_weights/", "/"))
         if call == "get_server_capabilities":
-            names = [SupportedModel(model_name=one.model_name) for one in value.supported_models]
+            names = [SupportedModel(model_name=model.model_name) for model in value.supported_models]
             return GetServerCapabilitiesResponse(supported_models=names)
         if call == "sample":
             return _plain(value, read, arguments)
@@ -132,13 +132,13 @@ def _plain(response: SampleResponse, read: Reading | None, arguments: dict[str, 
         raise RuntimeError("prompt_alt_tokens_k was requested but the server returned no prompt_alt_tokens")
     replies = [
         SampledSequence(
-            stop_reason=one.stop_reason,
-            sequence_id=one.sequence_id,
-            tokens_np=one.tokens_np,
-            logprobs_np=one.logprobs_np,
+            stop_reason=reply.stop_reason,
+            sequence_id=reply.sequence_id,
+            tokens_np=reply.tokens_np,
+            logprobs_np=reply.logprobs_np,
             topk_logprobs_np=None,
         )
-        for one in response.sequences
+        for reply in response.sequences
     ]
     logprobs = response.prompt_logprobs_np
     return SampleResponse(sequences=replies, prompt_logprobs_np=None if logprobs is None else logprobs[1:])

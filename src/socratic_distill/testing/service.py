@@ -20,13 +20,13 @@ class FakeServiceClient(Ledger):
 
     It has the client interface of the SDK (the calls that training needs), and behaves like the service:
     calls of one training client take effect in the order of their submission, losses are sums, gradients
-    add up until `optim_step`, samplers stay on the weights they were made from, a failed call leaves those
-    behind it in force. Its models are log-linear toys over a short vocabulary, and training really changes
+    add up until `optim_step`, samplers stay on the weights they were made from, a failed call leaves later
+    ones in force. Its models are log-linear toys over a short vocabulary, and training really changes
     them. Everything is deterministic: the same calls in the same order give the same answers.
 
     Every call is carried out when it is submitted, and its future is done on return, unless a planned fault
     says otherwise. An `optim_step` without gradients is a step with gradient zero. `rank` and `train_*` are kept
-    and told, without an effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
+    and reported, without an effect on the toy models; `optimizer`, `retry_config`, `record_stability_info` and
     `weights_access_token` are accepted and do nothing.
 
     Examples:

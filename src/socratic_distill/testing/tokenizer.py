@@ -147,11 +147,11 @@ class ToyTokenizer:
             ValueError: another role, or a system message that is not the first.
         """
         parts: list[str] = []
-        for place, message in enumerate(conversation):
+        for i, message in enumerate(conversation):
             role = message["role"]
             if role not in ROLE_TOKENS:
                 raise ValueError(f"role {role!r} is unknown; give one of {', '.join(ROLE_TOKENS)}")
-            if role == "system" and place:
+            if role == "system" and i:
                 raise ValueError("a system message must be the first message")
             parts += [ROLE_TOKENS[role], message["content"], END_TOKEN, "\n"]
         if add_generation_prompt:

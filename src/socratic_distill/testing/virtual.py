@@ -129,8 +129,8 @@ class VirtualServiceClient(FakeServiceClient):
         elif read is not None:
             seconds = self._measure(served, read, outcome)
             if isinstance(answered := _value(outcome), SampleResponse):
-                told = replace(answered, prompt_cache_hit_tokens=served.cached_tokens)
-                outcome = ServiceFuture.of(cast(T, told)).future()
+                cached = replace(answered, prompt_cache_hit_tokens=served.cached_tokens)
+                outcome = ServiceFuture.of(cast(T, cached)).future()
             loop.call_at(arrival, self._serve, served, seconds, outcome, answer)
             return ServiceFuture(answer)
         else:
