@@ -24,6 +24,7 @@ from socratic_distill.run.plan import Plan, decide, finished, fit_to_service, re
 from socratic_distill.run.room import check_storage
 from socratic_distill.service.connect import Service
 from socratic_distill.service.failures import describe
+from socratic_distill.service.handover import hand_over
 from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
@@ -87,6 +88,7 @@ def train(config: SocraticConfig, *, service_client: Any = None, rest_client: An
         RunInterrupted: a signal stopped it.
         SocraticError: everything that `train_async` raises.
     """
+    hand_over(config, service_client, rest_client)
     return run_interruptible(
         lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
     )
@@ -110,6 +112,7 @@ async def train_async(config: SocraticConfig, *, service_client: Any = None, res
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
         StorageError: the run directory cannot be written.
     """
+    hand_over(config, service_client, rest_client)
     listing = Listing(config, service_client, rest_client)
     async with listing.listed():
         check_directory(config.log_path)
