@@ -38,9 +38,9 @@ def run(parsed: argparse.Namespace) -> int:
         add_options(options, "base_url", "files", "code")
         given = {name: value for name, value in vars(options.parse_args(parsed.arguments)).items() if value}
         vars(parsed).update(given)
-    found = find_config(parsed.source, parsed.arguments, **allowed(parsed))
-    seen = preflight(found.config, service_client=found.service_client, rest_client=found.rest_client)
-    _show(found.config.log_path, seen)
+    handover = find_config(parsed.source, parsed.arguments, **allowed(parsed))
+    seen = preflight(handover.config, service_client=handover.service_client, rest_client=handover.rest_client)
+    _show(handover.config.log_path, seen)
     seen.raise_problems()
     return 0
 

@@ -18,6 +18,7 @@ from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluat
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.offer import settle_models
 from socratic_distill.service.waiting import run_blocking
@@ -50,6 +51,7 @@ def evaluate(
         ServiceError: the service failed a call.
         EventLoopRunning: an asyncio loop already runs in this thread; await `evaluate_async`.
     """
+    hand_over(config, service_client, rest_client)
     clients = {"service_client": service_client, "rest_client": rest_client}
     return run_blocking(
         lambda: evaluate_async(config, sampler_path=sampler_path, model=model, seeds=seeds, **clients), "evaluate"
@@ -66,6 +68,7 @@ async def evaluate_async(
     rest_client: RestClient | None = None,
 ) -> Evaluation:
     """The same as `evaluate`, on the asyncio loop that it is awaited on."""
+    hand_over(config, service_client, rest_client)
     if sampler_path is not None and model is not None:
         raise ConfigError(f"sampler_path={sampler_path!r} and model={model!r} are both given; keep one")
     tutors = [sampler_path or model or "base"]
@@ -104,6 +107,7 @@ def compare(
         ServiceError: the service failed a call.
         EventLoopRunning: an asyncio loop already runs in this thread; await `compare_async`.
     """
+    hand_over(config, service_client, rest_client)
     clients = {"service_client": service_client, "rest_client": rest_client}
     return run_blocking(lambda: compare_async(config, tutors, seeds=seeds, **clients), "compare")
 
@@ -117,6 +121,7 @@ async def compare_async(
     rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
     """The same as `compare`, on the asyncio loop that it is awaited on."""
+    hand_over(config, service_client, rest_client)
     if not tutors or isinstance(tutors, str) or len(set(tutors)) < len(tutors):
         raise ConfigError(
             f'tutors is {tutors!r}; expected one or more names, each once, such as ["base", "teacher", "final"]'

@@ -26,6 +26,7 @@ from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
 from socratic_distill.service.connect import Service
 from socratic_distill.service.failures import describe
+from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
@@ -92,6 +93,7 @@ def train(
         RunInterrupted: a signal stopped it.
         SocraticError: everything that `train_async` raises.
     """
+    hand_over(config, service_client, rest_client)
     return run_interruptible(
         lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
     )
@@ -117,6 +119,7 @@ async def train_async(
         ServiceError: the service refused a call, or its clients were lost too often. The run can be resumed.
         StorageError: the run directory cannot be written.
     """
+    hand_over(config, service_client, rest_client)
     problems = AllProblems(config, service_client, rest_client)
     async with problems.reported():
         check_directory(config.log_path)
