@@ -11,6 +11,7 @@ import socratic_distill
 from socratic_distill import ConfigError, compare, compare_async, evaluate, evaluate_async, train, train_async
 from socratic_distill.cli.scripted_config import find_config
 from socratic_distill.service.handover import LOOK, HandedOver, hand_over, looking
+from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 BEGINNING = """\
 import asyncio, contextlib, subprocess, sys, threading
@@ -63,10 +64,12 @@ def test_the_first_config_is_found_whatever_the_script_does(script, ending, tmp_
 
 
 def test_clients_are_handed_over(make_config):
+    service = FakeServiceClient()
+    rest = FakeRestClient(service)
     with looking() as handovers, pytest.raises(HandedOver):
-        train(make_config(), service_client="service", rest_client="rest")
+        train(make_config(), service_client=service, rest_client=rest)
     (handover,) = handovers
-    assert (handover.service_client, handover.rest_client) == ("service", "rest")
+    assert (handover.service_client, handover.rest_client) == (service, rest)
 
 
 def test_a_script_sees_its_name_arguments_and_directory(script, tmp_path, monkeypatch, capsys):
