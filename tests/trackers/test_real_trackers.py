@@ -157,7 +157,7 @@ def test_wandb_asks_nobody_in_a_terminal_and_tells_no_key(tmp_path, key):
     assert shown == b""
     told = (tmp_path / "log").read_text()
     assert told.count("tracker wandb failed") == 1
-    assert ("nobody is logged in" in told) == (key is None)
+    assert ("no user is logged in" in told) == (key is None)
     assert key is None or key not in told
 
 

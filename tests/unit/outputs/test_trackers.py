@@ -316,7 +316,7 @@ def test_nobody_is_asked_for_a_key(make_config, tmp_path, libraries, caplog):
     sys.modules["wandb"].session.key = None  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
     (told,) = warnings(caplog)
-    assert "nobody is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline" in told
+    assert "no user is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline" in told
     sys.modules["wandb"].session.mode = "offline"  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
     assert len(libraries.wandb.of("init")) == 1

@@ -141,7 +141,7 @@ def _finite(value: Any) -> Any:
 
 
 def _models(log_path: Path) -> dict[str, str]:
-    """The names of the run's models, as far as its config can be read."""
+    """The names of the run's models; none if its config cannot be read."""
     try:
         stored = read_object(config_file(log_path), ConfigError, "its models are named in the card") or {}
     except ConfigError:

@@ -9,7 +9,7 @@ from socratic_distill.text import shown
 # (a lone surrogate) cannot be written as UTF-8.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
-# These turn the text behind them around, so that it reads otherwise than it is: shown as escapes, they turn nothing.
+# These reverse the direction of the text after them, so that it reads differently. Shown as escapes they do nothing.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 

@@ -67,7 +67,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
 
 
 def gaps(turn: Mapping[str, Any]) -> list[float]:
-    """Teacher less tutor log-probability of each token of a tutor turn, nats; empty where nobody scored it."""
+    """Teacher less tutor log-probability of each token of a tutor turn, nats; empty if no teacher scored it."""
     teacher, tutor = turn.get("teacher_logprobs"), turn.get("tutor_logprobs")
     if not teacher or not tutor or len(teacher) != len(tutor):
         return []

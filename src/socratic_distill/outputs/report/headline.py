@@ -26,7 +26,7 @@ class Column:
     Attributes:
         run: number of its run in the page.
         label: what was measured when.
-        cells: by measure `value`, `low`, `high` and `count`, each as far as it is known.
+        cells: by measure `value`, `low`, `high` and `count`, each if it is known.
     """
 
     run: int
@@ -86,10 +86,10 @@ def _shown(name: str, cell: object) -> dict[str, str]:
     known = MEASURES.get(name)
     factor, unit = (100, " %") if known is not None and known.unit.startswith("share") else (1, "")
     digits = 1 if unit else max(0, 3 - len(str(int(abs(value)))) + (abs(value) < 1))
-    told = [None if one is None else f"{one * factor:,.{digits}f}".replace("-", "−") for one in (value, low, high)]
+    texts = [None if x is None else f"{x * factor:,.{digits}f}".replace("-", "−") for x in (value, low, high)]
     return {
-        "value": f"{told[0]}{unit}",
-        "interval": "" if None in told else f"[{told[1]}, {told[2]}{unit}]",
+        "value": f"{texts[0]}{unit}",
+        "interval": "" if None in texts else f"[{texts[1]}, {texts[2]}{unit}]",
         "count": f"n = {count:,}" if isinstance(count, int) else "",
     }
 

@@ -19,7 +19,7 @@ class Lineage:
 
     Attributes:
         resumed: batches that it resumed at, in order.
-        status: "complete", "interrupted" or "not finished", as far as the journal tells.
+        status: "complete", "interrupted" or "not finished", by the journal.
         states: its training states and what ended it, oldest first, as rows of a table; the newest of very many.
         states_of: how many there are.
         samplers: how many saves there are of sampler weights alone.
@@ -63,8 +63,8 @@ def began(origin: Mapping[str, Any] | None) -> str:
 
 def lives(server_runs: Sequence[Mapping[str, Any]]) -> str:
     """The run's lives on the service, in words."""
-    told = [f"{one.get('server_run')} from batch {one.get('batch')}" for one in server_runs]
-    return "; ".join(told) or "none recorded"
+    lines = [f"{run.get('server_run')} from batch {run.get('batch')}" for run in server_runs]
+    return "; ".join(lines) or "none recorded"
 
 
 def _is_state(record: CheckpointRecord) -> bool:

@@ -1,7 +1,7 @@
 """Figures of a run at trackers: wandb, trackio and tensorboard, each through its own library.
 
 `metrics.jsonl` is the truth, and a tracker a copy that may fail. Each has a thread of its own, which opens it, logs and
-closes it, so that none holds up the training or another one; what fails is told once and then passed over.
+closes it, so that none delays the training or another tracker; what fails is reported once and then ignored.
 
 A run that resumes goes on in the same tracker run. The figures of batches that run again are logged again:
 `adapters.py` says what each library makes of that.
@@ -116,7 +116,7 @@ def _is_installed(name: str) -> bool:
     if name in sys.modules:
         return True
     found = importlib.util.find_spec(name)
-    # A folder of that name beside the script, such as wandb's own output, is found too, but has no file.
+    # A folder of that name next to the script, such as wandb's own output, is found too, but has no file.
     return found is not None and found.origin is not None
 
 

@@ -8,7 +8,7 @@ What becomes of the figures of batches that run again after a resume:
 | wandb | the run whose id is the run's own | both, at the same `step`: wandb takes no row back |
 | trackio | the run `<name>-<first 8 digits of the run's id>` | both, at the same step: trackio takes no row back |
 
-Batches run twice where a run was killed, or lost its clients, behind its last state.
+Batches run twice if a run was killed, or lost its clients, after its last state.
 """
 
 import time
@@ -29,7 +29,7 @@ _UPLOAD_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of a run.
+    """What a tracker gets to know about a run.
 
     Attributes:
         id: the same at every start.
@@ -82,12 +82,12 @@ class Wandb:
             tracked: the run.
 
         Raises:
-            RuntimeError: nobody is logged in.
+            RuntimeError: no user is logged in.
         """
         wandb: Any = import_module("wandb")
         # Otherwise wandb asks for a key in a terminal, into the live view, and waits for it.
         if wandb.setup().settings.mode in ("online", "shared") and not wandb.login(prompt=False):
-            raise RuntimeError("nobody is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline")
+            raise RuntimeError("no user is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline")
         self._run: Any = wandb.init(
             project=tracked.project,
             id=tracked.id,
@@ -170,7 +170,7 @@ class Tensorboard:
     """
 
     def __init__(self, tracked: TrackedRun) -> None:
-        """Opens new files beside those that are there.
+        """Opens new files next to existing ones.
 
         Args:
             tracked: the run.

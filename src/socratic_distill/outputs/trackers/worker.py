@@ -13,9 +13,9 @@ _log = get_logger(__name__)
 
 
 class Worker:
-    """Takes tasks at once and does them in its thread. A tracker that fails is told of once, and then left alone.
+    """Takes tasks at once and does them in its thread. A tracker that fails is reported once, and then ignored.
 
-    The thread does not keep the process alive: a tracker that hangs is left behind.
+    The thread does not keep the process alive: a hanging tracker is abandoned.
     """
 
     def __init__(self, name: str, opener: Callable[[TrackedRun], Tracker], tracked: TrackedRun, hush: Hush) -> None:
@@ -40,7 +40,7 @@ class Worker:
             self._tasks.put(task)
 
     def end(self) -> None:
-        """Has the tracker closed, behind all that was sent."""
+        """Closes the tracker after all that was sent."""
         self._tasks.put(None)
 
     def wait(self, seconds: float) -> bool:
