@@ -107,8 +107,10 @@ def test_sampler_weights_are_refused_with_the_state_of_their_name(make_config, w
 
 def test_a_run_is_pruned_and_goes_on(make_config, host, tmp_path, capsys):
     log_path = tmp_path / "run"
-    train(make_config(max_steps=3, save_every=1))
-    assert main(["checkpoints", str(log_path), "prune", "--yes"]) == 0
+    config = make_config(max_steps=3, save_every=1)
+    train(config)
+    server = ["--base-url", str(config.base_url)]
+    assert main(["checkpoints", str(log_path), "prune", "--yes", *server]) == 0
     assert f"deleted {len(deleted(log_path))}" in capsys.readouterr().out
     # The first weights alone: of all others there is a state, or nothing newer.
     assert [path.rpartition("/")[2] for path in deleted(log_path)] == ["000000"]

@@ -345,6 +345,7 @@ def test_blocks_are_tried_with_an_adapter_that_changes_something(monkeypatch):
     monkeypatch.setattr(base_model, "alike_rows", spy)
     for steps in (0, 3):
         weights = trained_base(steps)
+        assert weights.adapter is not None
         before = {name: value.clone() for name, value in weights.base.adapters.parameters(weights.adapter).items()}
         with torch.inference_mode():
             assert weights.block_rows == 1

@@ -159,6 +159,17 @@ def test_rows_with_impossible_times_are_left_out(run, value):
     assert len(shown) == 2, "of four dialogues two have impossible times"
 
 
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "[1e400]"])
+def test_a_number_that_json_cannot_hold_leaves_a_valid_trace(run, value):
+    dialogues = rows(run, "dialogues")
+    dialogues[0]["number"] = "VALUE"
+    lines = [json.dumps(row).replace('"VALUE"', value) + "\n" for row in dialogues]
+    (run / "dialogues.jsonl").write_text("".join(lines))
+    events(run)
+    trace = (run.parent / "trace.json").read_text()
+    assert "Infinity" not in trace, "viewers refuse the whole file"
+
+
 @pytest.mark.parametrize("steps", [(3, None), (0, 0), (2, 1)])
 def test_steps_that_the_run_lacks_are_refused(run, tmp_path, steps):
     with pytest.raises(ConfigError, match="has no step with timings from"):

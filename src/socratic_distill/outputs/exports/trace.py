@@ -13,7 +13,7 @@ from typing import Any
 
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError
-from socratic_distill.files.rows import number, read_rows, step_of
+from socratic_distill.files.rows import number, read_rows, step_of, whole
 from socratic_distill.outputs.exports.rows import check_file, read_file, replacing
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.layout import DIALOGUES, METRICS
@@ -110,7 +110,7 @@ def _of_dialogues(directory: Path, timed: Mapping[int, Row], began: Mapping[int,
             track = next((i for i, ended in enumerate(free) if ended <= start), len(free))
             free[track : track + 1] = [end]
             is_last = len(spans) > len(roles) and spans[-1][1] == last_score
-            names = {"step": step, "seed": shown(dialogue.get("seed")), "dialogue": dialogue.get("number")}
+            names = {"step": step, "seed": shown(dialogue.get("seed")), "dialogue": whole(dialogue.get("number"))}
             for phase, (from_, to) in zip([*roles, "teacher"], spans, strict=False):
                 is_critical = is_last and weights < to <= spans[-1][1]
                 place = (_DIALOGUES, track + 1)

@@ -41,14 +41,14 @@ def talk_of(row: Mapping[str, Any], facts: Facts, run: int, batch: int | None) -
         "q": row.get("question"), "e": row.get("initial_error"), "end": row.get("ending"), "err": row.get("error"),
         "rec": row.get("recording"),
     }  # fmt: skip
-    row = {
+    fields = {
         "r": run, "b": batch, "s": whole(row.get("step")), "d": str(row.get("seed")), "n": whole(row.get("number")),
         "a": str(row["expected_answer"]), "w": number(row.get("reward")), "ok": int(facts.solved),
         "told": int(facts.told), **{key: None if value is None else str(value) for key, value in texts.items()},
     }  # fmt: skip
     # In an evaluation the weights have no version: they stand still.
     turns = [_tutor_turn(turn, batch is None) if turn["role"] == "tutor" else _turn(turn) for turn in row["turns"]]
-    return {key: value for key, value in row.items() if value is not None} | {"t": turns}
+    return {key: value for key, value in fields.items() if value is not None} | {"t": turns}
 
 
 def fitted(talk: dict[str, Any], most: int) -> dict[str, Any]:
