@@ -110,6 +110,10 @@ def test_a_run_is_pruned_and_goes_on(make_config, host, tmp_path, capsys):
     config = make_config(max_steps=3, save_every=1)
     train(config)
     server = ["--base-url", str(config.base_url)]
+    # The server keeps no metadata, so that nothing says whose its saves are, until the user does.
+    assert main(["checkpoints", str(log_path), "prune", "--yes", *server]) == 0
+    assert "nothing to delete" in capsys.readouterr().out and not deleted(log_path)
+    assert main(["checkpoints", str(log_path), "claim", "--yes"]) == 0
     assert main(["checkpoints", str(log_path), "prune", "--yes", *server]) == 0
     assert f"deleted {len(deleted(log_path))}" in capsys.readouterr().out
     # The first weights alone: of all others there is a state, or nothing newer.

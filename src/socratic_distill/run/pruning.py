@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from socratic_distill.errors import SocraticError
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.run.ownership import Ownership
 from socratic_distill.run.record import CheckpointRecord, deletion
 from socratic_distill.run.start import why_unusable
 from socratic_distill.service.connect import GONE, is_gone
-from socratic_distill.service.failures import failure, is_missing
+from socratic_distill.service.failures import failure, is_missing, status_of
 from socratic_distill.service.interface import RestClient
 from socratic_distill.service.paths import full_path
 
@@ -104,8 +105,16 @@ async def sort_by_owner(
 
 
 async def _is_nowhere(rest: RestClient, path: str) -> bool:
-    """Whether there is nothing to delete at a path; of another run's directory the local engine says nothing."""
-    return await is_gone(rest, full_path(path)) if "://" in path else not os.path.lexists(path)
+    """Whether there is nothing to delete at a path; the local engine does not answer for other directories."""
+    if "://" not in path:
+        return not os.path.lexists(path)
+    try:
+        return await is_gone(rest, full_path(path))
+    except SocraticError as error:
+        # SkyRL refuses to look up sampler weights by their path. They may exist, so they are left alone.
+        if isinstance(error.__cause__, Exception) and status_of(error.__cause__) == 400:
+            return False
+        raise
 
 
 async def delete(journal: JournalWriter, rest: RestClient, surplus: Sequence[Surplus]) -> None:

@@ -13,6 +13,8 @@ from socratic_distill import ServiceError
 from socratic_distill.in_process import status_error
 from socratic_distill.run.identity import Identity, Source
 from socratic_distill.run.ownership import Ownership
+from socratic_distill.run.pruning import Surplus, sort_by_owner
+from socratic_distill.run.record import CheckpointRecord
 
 MINE = Identity("mine", copied_from=(Source("original", None),), claimed=("before", "bare:train:0"))
 SAVED = {
@@ -84,3 +86,22 @@ async def test_store_that_is_a_link_is_owned_by_the_ids_in_it(tmp_path, run_id, 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "local").symlink_to(tmp_path / "disk")
     assert await Ownership(tmp_path / "run", MINE, Rest()).owns(str(shared)) is expected
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(400, "left alone"), (404, "deleted"), (500, "error")])
+async def test_weights_that_a_server_does_not_look_up_are_left_alone(tmp_path, status, outcome):
+    """SkyRL refuses to look up sampler weights by their path: they may exist, and may be anybody's."""
+
+    class Refusing(Rest):
+        async def get_weights_info_by_tinker_path(self, tinker_path: str) -> Any:
+            raise status_error(status, "Invalid tinker path format")
+
+    path, rest = "tinker://gone/sampler_weights/000001", Refusing()
+    surplus = Surplus(CheckpointRecord(name="000001", sampler_path=path), path, "superseded")
+    ownership = Ownership(tmp_path, MINE, rest)
+    if outcome == "error":
+        with pytest.raises(ServiceError, match="asking for"):
+            await sort_by_owner([surplus], ownership, rest)
+        return
+    own, others = await sort_by_owner([surplus], ownership, rest)
+    assert (own, others) == (([], [surplus]) if outcome == "left alone" else ([surplus], []))
