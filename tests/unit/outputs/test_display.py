@@ -15,6 +15,7 @@ from tests.conftest import PATIENCE
 
 from socratic_distill.outputs.display import Moment, open_display
 from socratic_distill.outputs.display.live import LiveView
+from socratic_distill.outputs.display.plain import Plain
 from socratic_distill.outputs.progress import Progress
 
 ROW = {"teacher_kl": 0.25, "first_reply/tells": 0.5, "first_reply/asks": None, "solved": 1.0, "time/step": 2.0}
@@ -292,6 +293,37 @@ def test_streams_that_are_files_or_were_replaced_meanwhile_are_left_alone(monkey
         monkeypatch.setattr(sys, "stdout", other)
     assert sys.stdout is other and sys.stderr is log_file
     assert log_file.getvalue() == "to the file\n" and "to the file" not in out.getvalue()
+
+
+class Wrapper:
+    """Stands for a stream, as what keeps trackers quiet does."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def test_who_took_the_stream_meanwhile_is_still_heard_after_the_run(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        monkeypatch.setattr(sys, "stdout", Wrapper(sys.stdout))
+        taken = sys.stdout
+    print("after the run", flush=True)
+    print("and by another", end="", file=taken, flush=True)
+    assert out.screen()[-2:] == ["after the run", "and by another"]
+
+
+def test_second_run_sees_the_view_of_the_first_through_a_wrapper(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as first:
+        first.watch(lambda: Moment(0, 2))
+        monkeypatch.setattr(sys, "stdout", Wrapper(sys.stdout))
+        assert isinstance(open_display("auto"), Plain)
 
 
 def test_long_lines_are_left_to_the_terminal_to_break(monkeypatch):

@@ -14,7 +14,7 @@ from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.outputs.display.live import LiveView
 from socratic_distill.outputs.display.plain import Plain
 from socratic_distill.outputs.display.protocol import Display, Look, Moment
-from socratic_distill.outputs.display.streams import Lines, is_terminal
+from socratic_distill.outputs.display.streams import is_terminal
 
 __all__ = ["Display", "Look", "Moment", "open_display"]
 
@@ -32,7 +32,7 @@ def open_display(mode: Literal["auto", "plain"], console: Console | None = None)
         A display; its methods raise where it cannot be written to.
     """
     console = console or TextConsole(file=sys.stdout)
-    is_alone = is_terminal(console.file) and not isinstance(console.file, Lines)
+    is_alone = is_terminal(console.file) and not getattr(console.file, "has_view", False)
     if mode == "auto" and is_alone and console.is_interactive and not console.is_jupyter:
         return LiveView(console)
     # In a notebook rich would print HTML; the notebook's own output stream takes text.

@@ -1,7 +1,7 @@
 """Who else writes to the terminal while the live view has it: the program's prints, and log handlers.
 
-Rich's own redirection prints at once, in the thread that writes. Here lines are handed to the view, in order with what is
-said, so that a halted terminal holds up nobody, and an unfinished line waits for its end though it is flushed.
+Rich's own redirection prints at once, in the thread that writes. Here lines are handed to the view, in order with what
+is said, so that a halted terminal holds up nobody, and an unfinished line waits for its end though it is flushed.
 """
 
 import logging
@@ -15,16 +15,26 @@ _PACKAGE = "socratic_distill"
 
 
 class Lines:
-    """A text stream that gives each whole line to a function; all but writing is the real stream's."""
+    """A text stream that gives each whole line to a function; all but writing is the real stream's.
+
+    After `end` it passes everything on: whoever took `sys.stdout` meanwhile may hold it for longer than the view lives.
+
+    Attributes:
+        stream: the real stream.
+        has_view: whether lines go to the view.
+    """
 
     def __init__(self, stream: Any, say: Say) -> None:
         """Stands for `stream`."""
         self.stream = stream
+        self.has_view = True
         self._say = say
         self._begun = ""
 
     def write(self, text: str) -> int:
         """Takes text; an unfinished line waits for its end."""
+        if not self.has_view:
+            return self.stream.write(text)
         *whole, self._begun = (self._begun + text).split("\n")
         for line in whole:
             self._say(line.rstrip("\r").rpartition("\r")[2])
@@ -35,12 +45,15 @@ class Lines:
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Nothing is held back but an unfinished line, which has no place above the view."""
+        """Leaves an unfinished line, which has no place above the view."""
+        if not self.has_view:
+            self.stream.flush()
 
     def end(self) -> None:
-        """Gives out an unfinished line."""
+        """Gives out an unfinished line; from here on text goes to the stream."""
         if self._begun:
             self.write("\n")
+        self.has_view = False
 
     def __getattr__(self, name: str) -> Any:
         """All else is the stream's own."""
