@@ -1,7 +1,9 @@
 """What a run looks like in a terminal, from its first step over a failure to its resume, and in a pipe."""
 
+import logging
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +16,10 @@ from typing import Any
 
 import pyte
 import pytest
+from rich.live import Live
 
-from socratic_distill import TrainingError, train
+from socratic_distill import RunInterrupted, TrainingError, train
 from socratic_distill.in_process import ServiceFuture
-from socratic_distill.outputs.display.region import Region
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 WIDTH, HEIGHT = 100, 30
@@ -102,10 +104,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Sc
     """A pseudo-terminal in place of standard output and error."""
     for name, value in {"TERM": "xterm", "COLUMNS": str(WIDTH), "LINES": str(HEIGHT), **environment}.items():
         monkeypatch.setenv(name, value)
-    screen, draw = Screen(), Region.draw
+    screen, refresh = Screen(), Live.refresh
 
-    def drawn(region: Region) -> None:
-        draw(region)
+    def drawn(live: Live) -> None:
+        refresh(live)
         screen.draws.happened()
 
     master, slave = pty.openpty()
@@ -116,7 +118,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Sc
             patched.setattr(sys, "stdout", out)
             patched.setattr(sys, "stderr", out)
             patched.setattr("socratic_distill.outputs.display.live._PERIOD", 0.02)
-            patched.setattr(Region, "draw", drawn)
+            patched.setattr(Live, "refresh", drawn)
             yield screen
     finally:
         reader.join()
@@ -176,6 +178,28 @@ def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path,
     told = [i for i, line in enumerate(screen.last) if "recovery 1 of 3" in line]
     assert len(told) == 1 and told[0] < screen.last.index(screen.view()["step"])
     assert "3/3" in screen.view()["step"] and screen.showed("resuming at step 1 of 3")
+
+
+def test_ctrl_c_gives_streams_handlers_and_cursor_back(make_config, tmp_path, monkeypatch):
+    class Interrupting(WatchedService):
+        def submit(self, call, action, **arguments):
+            if call == "optim_step":
+                print("before the signal")
+                signal.raise_signal(signal.SIGINT)
+            return super().submit(call, action, **arguments)
+
+    logger = logging.getLogger("socratic_distill")
+    with terminal(monkeypatch) as screen:
+        handler = logging.StreamHandler(sys.stderr)
+        monkeypatch.setattr(logger, "handlers", [handler])
+        streams = sys.stdout, sys.stderr, handler.stream
+        service = Interrupting(screen.draws, tmp_path / "server", [])
+        with pytest.raises(RunInterrupted):
+            train(make_config(display="auto"), service_client=service, rest_client=FakeRestClient(service))
+        assert (sys.stdout, sys.stderr, handler.stream) == streams and logger.handlers == [handler]
+        print("afterwards")
+    assert screen.last[-1] == "afterwards"
+    assert screen.last.index("before the signal") < screen.last.index(screen.view()["step"])
 
 
 def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):

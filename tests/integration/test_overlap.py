@@ -330,7 +330,7 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
         right(self, metrics, dialogues)
 
     def times(name):
-        config = virtual(make_config, log_path=tmp_path / name, save_every=None)
+        config = virtual(make_config, log_path=tmp_path / name, save_every=None, display="plain")
         ledger = run(config).ledger
         return [one.submitted for one in ledger if one.call in (PASS, STEP)]
 

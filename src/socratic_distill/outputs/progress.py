@@ -1,21 +1,24 @@
 """Who is told of a run while it goes on: a display, and trackers."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.table import describe_measure
-from socratic_distill.outputs.display import Look, open_display
+from socratic_distill.outputs.display import Display, Look, open_display
 from socratic_distill.outputs.trackers import Trackers
 from socratic_distill.service.pauses import Pauses
+from socratic_distill.text import get_logger
 
+_log = get_logger(__name__)
 _TOLD = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved")
 
 
-class Audience:
+class Progress:
     """A display that passes on to trackers what is for them; none of them can fail the run. An async context manager.
 
     Attributes:
@@ -34,9 +37,9 @@ class Audience:
         self.evaluation: str | None = None
         self._has_trackers = bool(config.trackers)
         self._trackers = Trackers(config)
-        self._display = open_display(config.display)
+        self._display: Display | None = None if config.display == "off" else open_display(config.display)
         # With no display the SDK's log goes where it went.
-        self._pauses = None if config.display == "off" else Pauses(self._display.say)
+        self._pauses = None if self._display is None else Pauses(self.say)
 
     async def __aenter__(self) -> Self:
         """Listens for pauses of the service; trackers are opened by `begin`."""
@@ -58,18 +61,18 @@ class Audience:
 
     def say(self, text: str) -> None:
         """One line for the reader."""
-        self._display.say(text)
+        self._show(lambda display: display.say(text))
 
     def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Batches begin; see `Display`."""
-        self._display.watch(look, history)
+        self._show(lambda display: display.watch(look, history))
 
     def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
         """A step ended: `done` of `total` batches, with the step's row of `metrics.jsonl`."""
         if self._pauses is not None:
             self._pauses.over()
         self._trackers.log(metrics["step"], metrics)
-        self._display.step(done, total, metrics)
+        self._show(lambda display: display.step(done, total, metrics))
 
     def evaluated(self, batch: int, evaluation: Evaluation) -> None:
         """The weights before a batch were evaluated."""
@@ -80,4 +83,16 @@ class Audience:
 
     def close(self) -> None:
         """Gives the terminal back."""
-        self._display.close()
+        self._show(lambda display: display.close())
+
+    def _show(self, tell: Callable[[Display], None]) -> None:
+        """Tells the display something. One that fails, as when its terminal is gone, is told nothing more."""
+        if self._display is None:
+            return
+        try:
+            tell(self._display)
+        except Exception as error:
+            failed, self._display = self._display, None
+            _log.warning("the display failed and is off from here on: %s: %s", type(error).__name__, error)
+            with suppress(Exception):
+                failed.close()

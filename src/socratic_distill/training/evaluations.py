@@ -11,7 +11,7 @@ from socratic_distill.errors import SocraticError
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator
 from socratic_distill.evaluation.stored import load_evaluations, write_evaluation, write_failure
 from socratic_distill.in_process import LANE
-from socratic_distill.outputs.progress import Audience
+from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.plan import Plan
@@ -26,18 +26,18 @@ _log = get_logger(__name__)
 class Evaluations:
     """The evaluations of a run."""
 
-    def __init__(self, plan: Plan, run: RunDirectory, audience: Audience, budget: Budget) -> None:
+    def __init__(self, plan: Plan, run: RunDirectory, progress: Progress, budget: Budget) -> None:
         """Reads which ones are done and which failed.
 
         Args:
             plan: what the run is to do.
             run: its directory.
-            audience: shows the results.
+            progress: shows the results.
             budget: adds up the costs.
         """
         self._plan = plan
         self._run = run
-        self._audience = audience
+        self._progress = progress
         self._budget = budget
         every, total = plan.config.eval_every, plan.total
         self._due = range(0, total, every) if every else None
@@ -97,7 +97,7 @@ class Evaluations:
         running = [task for task in self._tasks.values() if not task.done()]
         if running:
             log_path = self._plan.config.log_path
-            self._audience.say(f"{log_path}: waiting for {len(running)} evaluations")
+            self._progress.say(f"{log_path}: waiting for {len(running)} evaluations")
             try:
                 await asyncio.wait(running)
             except asyncio.CancelledError:
@@ -124,12 +124,12 @@ class Evaluations:
             except Exception as error:
                 message = f"the evaluation before batch {batch} failed, and training goes on: {describe(error)}"
                 _log.warning("%s: %s", self._plan.config.log_path, message)
-                self._audience.say(message)
+                self._progress.say(message)
                 self._note_failure(batch, sampler_path, describe(error))
                 return
         self._done.add(batch)
         del self._unfinished[batch]
-        self._audience.evaluated(batch, evaluation)
+        self._progress.evaluated(batch, evaluation)
 
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
         tutor = await open_tutor(service, sampler_path)

@@ -24,7 +24,7 @@ from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.errors import CostLimitReached, RolloutError, ServiceError, SocraticError
 from socratic_distill.outputs.display import Moment
-from socratic_distill.outputs.progress import Audience
+from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.connect import open_tutor
@@ -70,13 +70,13 @@ class Loop:
         session: Session,
         plan: Plan,
         run: RunDirectory,
-        audience: Audience,
+        progress: Progress,
         recoveries: Recoveries,
         budget: Budget,
     ) -> None:
         """Begins with no step under way."""
         self._session, self._plan, self._run = session, plan, run
-        self._audience, self._recoveries, self._budget = audience, recoveries, budget
+        self._progress, self._recoveries, self._budget = progress, recoveries, budget
         self._stream = Stream(plan, session.stage)
         self._clock = Stopwatch()
         self._state = StepState(session.began, session.began)
@@ -94,7 +94,7 @@ class Loop:
         session = self._session
         ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the previous step
         try:
-            self._audience.watch(self._look, self._run.metrics())
+            self._progress.watch(self._look, self._run.metrics())
             self._budget.begin(self._run.metrics())
             if state.batch < total:
                 self._budget.check()
@@ -120,21 +120,21 @@ class Loop:
         except SocraticError as error:
             self._stream.close(state.taken)
             outcome = await self._stop(ending)
-            self._audience.say(f"{log_path}: stopping; {outcome}")
+            self._progress.say(f"{log_path}: stopping; {outcome}")
             if isinstance(error, (CostLimitReached, RolloutError)):
                 raise type(error)(f"{error}. {outcome}") from None
             raise
         except asyncio.CancelledError:
             self._stream.close(state.taken)
             message = f"{log_path} was interrupted; {await self._stop(ending)}. Start the same script again to go on"
-            self._audience.say(message)
+            self._progress.say(message)
             raise asyncio.CancelledError(message) from None
         finally:
             session.abandon()
             if ending is not None:
                 ending.cancel()
             self._stream.close()
-        self._audience.say(f"{log_path}: complete after {state.batch} steps; final state {state_path}")
+        self._progress.say(f"{log_path}: complete after {state.batch} steps; final state {state_path}")
         return state_path, sampler_path, row
 
     async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
@@ -222,7 +222,7 @@ class Loop:
         if not is_last:
             session.saver.save_state_if_due(state.batch, session.learner.version)
         state.rows_written.set()
-        self._audience.step(state.batch, self._plan.total, row)
+        self._progress.step(state.batch, self._plan.total, row)
 
         # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
         dialogues, config = [entry.dialogue for entry in scored], self._plan.config
@@ -296,5 +296,5 @@ class Loop:
             self._stream.in_flight,
             stage="training" if state.taken > state.batch else "playing",
             checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
-            evaluation=self._audience.evaluation,
+            evaluation=self._progress.evaluation,
         )

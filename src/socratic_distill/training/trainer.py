@@ -18,7 +18,7 @@ from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import where_it_lies
 from socratic_distill.outputs.display import Display
-from socratic_distill.outputs.progress import Audience
+from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.layout import check_directory
 from socratic_distill.run.plan import Plan, decide, finished, fit_to_service, read_plan
@@ -59,7 +59,7 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) -> None:
+def announce(plan: Plan, run: RunDirectory, budget: Budget, progress: Progress) -> None:
     """Says what a run will cost, if its prices are known, and at which step its limit will stop it."""
     if budget.tariff is None or not budget.tariff.is_complete:
         return
@@ -68,10 +68,10 @@ def announce(plan: Plan, run: RunDirectory, budget: Budget, audience: Audience) 
     message = f"estimated cost {usd:.4g} USD for {estimate.steps} steps and {estimate.evaluations} evaluations"
     if estimate.spent_usd:
         message += f", in addition to {estimate.spent_usd:.4g} USD so far"
-    audience.say(f"{plan.config.log_path}: {message} (averages: {estimate.basis}; prices: {estimate.prices})")
+    progress.say(f"{plan.config.log_path}: {message} (averages: {estimate.basis}; prices: {estimate.prices})")
     if limit is not None and usd and estimate.spent_usd + usd > limit:
         share = max(0.0, (limit - estimate.spent_usd) / usd)
-        audience.say(f"max_cost_usd={limit:g} will stop it after about {int(share * estimate.steps)} more steps")
+        progress.say(f"max_cost_usd={limit:g} will stop it after about {int(share * estimate.steps)} more steps")
 
 
 def train(
@@ -126,39 +126,39 @@ async def train_async(
         check_storage(config)
     async with (
         RunDirectory(config.log_path) as run,
-        Audience(config) as audience,
-        Watch(config.answer_timeout_seconds, audience.say) as watch,
+        Progress(config) as progress,
+        Watch(config.answer_timeout_seconds, progress.say) as watch,
     ):
-        recoveries = Recoveries(config.max_recoveries, audience, run.has_state)
+        recoveries = Recoveries(config.max_recoveries, progress, run.has_state)
         async with problems.reported():
             plan, service = await _prepare(config, run, lambda: problems.connect(watch), recoveries)
             budget = Budget(plan.config, run.path)
-        with closing(Evaluations(plan, run, audience, budget)) as evaluations:
-            result = _already_complete(plan, run, audience)
+        with closing(Evaluations(plan, run, progress, budget)) as evaluations:
+            result = _already_complete(plan, run, progress)
             if result is None or not evaluations.is_complete:
                 service = run.guarded(service or await problems.connect(watch))
                 if result is None:
-                    announce(plan, run, budget, audience)
+                    announce(plan, run, budget, progress)
                     failed_saves: Counter[What] = Counter()
 
                     async def attempt() -> TrainResult:
                         """Opens the run's clients at its newest state, and trains until it is done or they are lost."""
                         async with problems.reported():
-                            session = await open_session(plan, run, service, evaluations, audience, failed_saves)
-                        _begin(audience, run, session.began)
-                        loop = Loop(session, plan, run, audience, recoveries, budget)
+                            session = await open_session(plan, run, service, evaluations, progress, failed_saves)
+                        _begin(progress, run, session.began)
+                        loop = Loop(session, plan, run, progress, recoveries, budget)
                         state_path, sampler_path, row = await loop.train()
                         return TrainResult("completed", max(plan.total, session.began), state_path, sampler_path, row)
 
                     result = await recoveries.over(attempt)
                 else:
                     run.identity.write(run.path)
-                    _begin(audience, run, plan.total)
+                    _begin(progress, run, plan.total)
                     evaluations.catch_up(service, plan.total)
                 await evaluations.finish()
         run.check()
         if config.write_report:
-            await _report(config.log_path, run, audience)
+            await _report(config.log_path, run, progress)
         return result
 
 
@@ -174,8 +174,8 @@ async def _prepare(
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
 
 
-def _begin(audience: Audience, run: RunDirectory, batch: int) -> None:
-    audience.begin(run.identity.run_id, batch, run.path)
+def _begin(progress: Progress, run: RunDirectory, batch: int) -> None:
+    progress.begin(run.identity.run_id, batch, run.path)
 
 
 async def _report(log_path: str, run: RunDirectory, display: Display) -> None:

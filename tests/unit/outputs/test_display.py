@@ -10,9 +10,13 @@ from typing import Any
 import pyte
 import pytest
 from rich.console import Console
+from rich.text import Text
 from tests.conftest import PATIENCE
 
 from socratic_distill.outputs.display import Moment, open_display
+from socratic_distill.outputs.display.live import LiveView
+from socratic_distill.outputs.display.plain import Plain
+from socratic_distill.outputs.progress import Progress
 
 ROW = {"teacher_kl": 0.25, "first_reply/tells": 0.5, "first_reply/asks": None, "solved": 1.0, "time/step": 2.0}
 LOG = logging.getLogger("socratic_distill.anything")
@@ -148,10 +152,59 @@ def test_terminal_without_blocks_gets_ascii():
     assert b"########" in text and text.isascii()
 
 
-def test_off_prints_nothing():
+def test_off_prints_nothing(make_config, capfd):
+    streams = sys.stdout, sys.stderr
+    run(Progress(make_config(display="off")))
+    assert capfd.readouterr() == ("", "") and (sys.stdout, sys.stderr) == streams
+
+
+# The terminal
+
+
+def view_of(out, size, lines):
+    """A view of so many lines of text, which fill the width of the console."""
+    console = console_on(out, width=size[0], height=size[1])
+    view = LiveView(console)
+    view._lines = lambda width: [Text("x" * width, end="") for _ in range(lines)]
+    return view, console
+
+
+def draw(view, out):
+    """What one drawing writes."""
+    before = len(out.getvalue())
+    view._draw()
+    return out.getvalue()[before:]
+
+
+def test_lines_that_a_narrower_terminal_broke_are_erased():
     out = Terminal()
-    run(open_display("off", console_on(out)))
-    assert out.getvalue() == ""
+    view, console = view_of(out, (90, 20), lines=3)
+    with view._live:
+        draw(view, out)
+        console.width = 40
+        assert draw(view, out).count("\x1b[1A") == 9, "each line of 90 cells takes three rows"
+        assert draw(view, out).count("\x1b[1A") == 3
+        console.width = 100
+        assert draw(view, out).count("\x1b[1A") == 3
+
+
+def test_view_leaves_a_line_of_a_low_terminal_free():
+    out = Terminal()
+    view, _ = view_of(out, (40, 4), lines=9)
+    with view._live:
+        assert draw(view, out).count("x" * 40) == 3
+
+
+def test_cursor_rests_on_an_empty_line_so_that_an_echo_breaks_none_of_ours():
+    out = Terminal()
+    view, _ = view_of(out, (10, 9), lines=2)
+    with view._live:
+        view._draw()
+        out.write("^C")
+        view._waiting.append(Text("said"))
+        view._is_closing = True
+        view._draw()
+    assert out.screen(10, 9) == ["said", "x" * 10, "x" * 10]
 
 
 # What others write
@@ -201,6 +254,88 @@ def test_prints_of_the_program_go_above_the_view(monkeypatch):
     assert out.screen()[-1] == "red and unfinished", "what was no line yet is lost, or above its place in time"
 
 
+def test_all_that_is_written_stands_in_order(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        for i in range(50):
+            display.say(f"{i} said")
+            print(f"{i} printed")
+            LOG.warning("%d logged", i)
+            print(f"{i} on standard error", file=sys.stderr)
+    kinds = ("{} said", "{} printed", "warning: {} logged", "{} on standard error")
+    assert out.screen(height=300)[:200] == [kind.format(i) for i in range(50) for kind in kinds]
+
+
+def test_a_flushed_print_keeps_its_line_and_a_bar_leaves_its_last_state(monkeypatch):
+    """Rich's own redirection would make each part a line."""
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        print("loading", end=" ", flush=True)
+        print("done", flush=True)
+        for percent in range(0, 101, 10):
+            print(f"\r{percent}%", end="", flush=True)
+        print()
+    assert out.screen()[:2] == ["loading done", "100%"] and out.screen()[2].startswith("step")
+
+
+def test_streams_that_are_files_or_were_replaced_meanwhile_are_left_alone(monkeypatch):
+    out, log_file, other = Terminal(), io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", log_file)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        print("to the file", file=sys.stderr)
+        monkeypatch.setattr(sys, "stdout", other)
+    assert sys.stdout is other and sys.stderr is log_file
+    assert log_file.getvalue() == "to the file\n" and "to the file" not in out.getvalue()
+
+
+class Wrapper:
+    """Stands for a stream, as what keeps trackers quiet does."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def test_who_took_the_stream_meanwhile_is_still_heard_after_the_run(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        monkeypatch.setattr(sys, "stdout", Wrapper(sys.stdout))
+        taken = sys.stdout
+    print("after the run", flush=True)
+    print("and by another", end="", file=taken, flush=True)
+    assert out.screen()[-2:] == ["after the run", "and by another"]
+
+
+def test_second_run_sees_the_view_of_the_first_through_a_wrapper(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as first:
+        first.watch(lambda: Moment(0, 2))
+        monkeypatch.setattr(sys, "stdout", Wrapper(sys.stdout))
+        assert isinstance(open_display("auto"), Plain)
+
+
+def test_long_lines_are_left_to_the_terminal_to_break(monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    with closing(open_display("auto", console_on(out))) as display:
+        display.watch(lambda: Moment(0, 2))
+        display.say("said/" * 50)
+        print("printed/" * 50)
+    assert "said/" * 50 in out.getvalue() and "printed/" * 50 in out.getvalue()
+
+
 def test_second_run_in_a_process_prints_lines_above_the_view_of_the_first(monkeypatch):
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
@@ -245,16 +380,18 @@ class Gone(Terminal):
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "gone"), OSError(5, "gone"), ValueError("closed file")])
-def test_display_that_cannot_write_warns_once_and_lets_the_run_go_on(monkeypatch, caplog, error, is_terminal):
+def test_display_that_cannot_write_warns_once_and_lets_the_run_go_on(
+    make_config, monkeypatch, caplog, error, is_terminal
+):
     out = Gone(error, is_terminal)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("TERM", "xterm")
-    run(open_display("auto"))
+    run(Progress(make_config(display="auto")))
     assert len(caplog.messages) == 1 and "the display failed and is off from here on" in caplog.messages[0]
     assert sys.stdout is out
 
 
-def test_terminal_that_is_halted_holds_nobody_up():
+def test_terminal_that_is_halted_holds_nobody_up(monkeypatch):
     """As with Ctrl-S: the writing waits, what is told does not."""
 
     class Halted(Terminal):
@@ -263,12 +400,30 @@ def test_terminal_that_is_halted_holds_nobody_up():
             return super().write(text)
 
     free, out = threading.Event(), Halted()
+    monkeypatch.setattr(sys, "stdout", out)
     display = open_display("auto", console_on(out))
     display.say("first")
+    print("printed")
+    LOG.warning("logged")
     display.watch(lambda: Moment(0, 2))
     display.step(1, 2, ROW)
     display.say("second")
     assert out.getvalue() == ""
     free.set()
     display.close()
-    assert out.screen()[:2] == ["first", "second"]
+    assert out.screen()[:4] == ["first", "printed", "warning: logged", "second"]
+
+
+def test_a_display_that_fails_while_it_shows_gives_the_terminal_back(make_config, monkeypatch, caplog):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = Progress(make_config(display="auto"))
+    progress.watch(lambda: Moment(0, 2))
+    progress.step(1, 2, ROW | {"step": 0, "tokens/tutor": "many"})
+    print("the run goes on")
+    progress.say("unheard")
+    progress.close()
+    (message,) = caplog.messages
+    assert message.startswith("the display failed and is off from here on: TypeError") and sys.stdout is out
+    assert out.screen()[-1] == "the run goes on" and "unheard" not in out.getvalue()

@@ -1,17 +1,12 @@
 """The live view as lines of a width, and what stands behind it."""
 
-import io
 from itertools import pairwise
 
-import pyte
 import pytest
 from hypothesis import given, strategies as st
-from rich.console import Console
-from rich.text import Text
 
 from socratic_distill.outputs.display.pace import Pace
 from socratic_distill.outputs.display.protocol import Moment
-from socratic_distill.outputs.display.region import Region
 from socratic_distill.outputs.display.tally import Tally
 from socratic_distill.outputs.display.text import ASCII, BLOCKS, amount, bar, cut, dollars, sparkline
 from socratic_distill.outputs.display.view import Scene, View
@@ -197,46 +192,3 @@ def test_durations_and_dollars_read_as_people_write_them():
 def test_cut_text_ends_in_an_ellipsis_that_fits():
     assert [cut("teacher", width, BLOCKS) for width in (7, 6, 2, 1)] == ["teacher", "teach…", "t…", "t"]
     assert [cut("teacher", width, ASCII) for width in (7, 6, 2)] == ["teacher", "tea...", "te"]
-
-
-# The region
-
-
-def written_by(widths, lengths):
-    """What a region writes that draws lines of these lengths once in each width."""
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=widths[0], height=20, legacy_windows=False)
-    with Region(console, lambda width: [Text("x" * min(width, length), end="") for length in lengths]) as region:
-        found = []
-        for width in widths:
-            console.width = width
-            region.draw()
-            found.append(out.getvalue())
-            out.seek(0)
-            out.truncate()
-    return found
-
-
-def test_region_finds_its_lines_after_the_terminal_broke_or_joined_them():
-    first, narrower, same, wider = written_by([100, 40, 40, 100], [90, 30, 0])
-    assert [text.count("\x1b[1A") for text in (first, narrower, same, wider)] == [0, 5, 3, 3]
-
-
-def test_region_leaves_a_line_of_a_low_terminal_free():
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=40, height=4, legacy_windows=False)
-    with Region(console, lambda width: [Text(str(number), end="") for number in range(9)]) as region:
-        region.draw()
-    assert "2" in out.getvalue() and "3" not in out.getvalue()
-
-
-def test_cursor_rests_on_an_empty_line_so_that_an_echo_breaks_none_of_ours():
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=10, height=9, legacy_windows=False)
-    screen = pyte.Screen(10, 9)
-    with Region(console, lambda width: [Text("x" * width, end="")] * 2) as region:
-        region.draw()
-        out.write("^C")
-        console.print("said")
-    pyte.Stream(screen).feed(out.getvalue().replace("\n", "\r\n"))
-    assert [line.rstrip() for line in screen.display[:4]] == ["said", "x" * 10, "x" * 10, ""]

@@ -312,6 +312,15 @@ def test_streams_that_something_else_took_meanwhile_are_left_to_it(make_config, 
     assert capsys.readouterr() == ("a line that still passes\n", "")
 
 
+def test_runs_that_end_in_any_order_give_the_streams_back(make_config, tmp_path, libraries, capsys):
+    streams = sys.stdout, sys.stderr
+    first, second = (open_trackers(make_config(trackers=["trackio"]), RUN_ID, 0, tmp_path) for _ in range(2))
+    first.close()
+    second.log(7, ROW)
+    second.close()
+    assert (sys.stdout, sys.stderr) == streams and capsys.readouterr() == ("", "")
+
+
 def test_nobody_is_asked_for_a_key(make_config, tmp_path, libraries, caplog):
     sys.modules["wandb"].session.key = None  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from socratic_distill.outputs.progress import Audience
+from socratic_distill.outputs.progress import Progress
 from socratic_distill.service.pauses import Pauses
 
 BILLING = "The job is paused due to billing status. Error: 402 of tml-secret"
@@ -85,9 +85,9 @@ def test_other_warnings_are_left_to_a_handler_that_the_program_set_up(heard, cap
 @pytest.mark.parametrize(("display", "count"), [("plain", 2), ("off", 0)])
 def test_a_run_shows_pauses_and_their_end_where_it_shows_anything(make_config, capsys, display, count):
     async def run() -> None:
-        async with Audience(make_config(display=display)) as audience:
+        async with Progress(make_config(display=display)) as progress:
             log(BILLING)
-            audience.step(1, 2, {"step": 0})
+            progress.step(1, 2, {"step": 0})
             log("Failed to close Tinker HTTP client")
         log(BILLING)
 

@@ -1,9 +1,8 @@
 """Progress of a run: a live view in a terminal, plain lines elsewhere, or nothing.
 
 `protocol.py` says what a display is told, `plain.py` and `live.py` are the two that show something; `view.py` says what
-the live one looks like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `region.py`,
-`streams.py` and `alerts.py` keep its place in the terminal whole, whoever writes there. `guard.py` keeps a display that
-fails from the run.
+the live one looks like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `streams.py`
+keeps its place in the terminal whole, whoever writes there.
 """
 
 import sys
@@ -12,32 +11,29 @@ from typing import Literal
 from rich.console import Console
 
 from socratic_distill.outputs.display.console import TextConsole
-from socratic_distill.outputs.display.guard import Guarded
-from socratic_distill.outputs.display.live import Live
-from socratic_distill.outputs.display.plain import Plain, Silent
+from socratic_distill.outputs.display.live import LiveView
+from socratic_distill.outputs.display.plain import Plain
 from socratic_distill.outputs.display.protocol import Display, Look, Moment
-from socratic_distill.outputs.display.streams import Lines, is_terminal
+from socratic_distill.outputs.display.streams import is_terminal
 
 __all__ = ["Display", "Look", "Moment", "open_display"]
 
 
-def open_display(mode: Literal["auto", "plain", "off"], console: Console | None = None) -> Display:
+def open_display(mode: Literal["auto", "plain"], console: Console | None = None) -> Display:
     """The display for a mode.
 
     Args:
         mode: "auto" is live in a terminal that can move its cursor, and plain lines elsewhere: in pipes and files
             whatever the environment says of colours, in notebooks, with `TERM=dumb`, and above the view of another
-            run in this process. "plain" is plain lines everywhere; "off" prints nothing.
+            run in this process. "plain" is plain lines everywhere.
         console: where to print. None: standard output.
 
     Returns:
-        A display of which no method ever raises.
+        A display; its methods raise where it cannot be written to.
     """
-    if mode == "off":
-        return Silent()
     console = console or TextConsole(file=sys.stdout)
-    is_alone = is_terminal(console.file) and not isinstance(console.file, Lines)
+    is_alone = is_terminal(console.file) and not getattr(console.file, "has_view", False)
     if mode == "auto" and is_alone and console.is_interactive and not console.is_jupyter:
-        return Guarded(Live(console))
+        return LiveView(console)
     # In a notebook rich would print HTML; the notebook's own output stream takes text.
-    return Guarded(Plain(TextConsole(file=console.file, force_jupyter=False) if console.is_jupyter else console))
+    return Plain(TextConsole(file=console.file, force_jupyter=False) if console.is_jupyter else console)

@@ -10,32 +10,36 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
-from socratic_distill.outputs.display.alerts import alerts
 from socratic_distill.outputs.display.pace import Pace
 from socratic_distill.outputs.display.protocol import Look, Moment
-from socratic_distill.outputs.display.region import Region
 from socratic_distill.outputs.display.streams import redirected
 from socratic_distill.outputs.display.tally import Tally
 from socratic_distill.outputs.display.text import glyphs_of
 from socratic_distill.outputs.display.view import Scene, View
-from socratic_distill.text import get_logger, printable
+from socratic_distill.text import printable
 
-_log = get_logger(__name__)
 _PERIOD = 0.25  # seconds between two drawings
 
 
-class Live:
-    """The view, from the first thing said until it is closed; its last state stays on the screen."""
+class LiveView:
+    """The view, from the first thing said until it is closed; its last state stays on the screen.
+
+    Where its thread cannot write, it gives the terminal back, and the next call raises the error.
+    """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         """Draws on a console, which nobody else may print on; `clock` gives seconds."""
         self._console = console
         self._clock = clock
         self._view = View(glyphs_of(console), console.encoding)
-        self._region = Region(console, self._lines)
+        self._live = Live(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._drawn: list[int] = []  # cells of each line on the screen
         self._look: Look | None = None
         self._moment: Moment | None = None
         self._tally = Tally()
@@ -45,12 +49,14 @@ class Live:
         self._wake = threading.Event()
         self._is_closing = False
         self._writer: threading.Thread | None = None
+        self._error: Exception | None = None
 
     def say(self, text: str) -> None:
         """Prints it above the view, unless a warning has just said the same."""
         if self._last_alert is None or not self._last_alert.endswith(text):
             self._print(Text(printable(text, self._console.encoding)))
         self._last_alert = None
+        self._raise_error()
 
     def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Shows the view, or goes on with another way to look at the run."""
@@ -61,12 +67,14 @@ class Live:
         self._look = look
         self._begin()
         self._wake.set()
+        self._raise_error()
 
     def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
         """Takes the step's figures; they are drawn with what `look` gives."""
         self._pace.stepped(self._clock())
         self._tally = self._tally.after(metrics)
         self._wake.set()
+        self._raise_error()
 
     def close(self) -> None:
         """Prints what is left to say and the last state of the view, and gives the terminal back."""
@@ -74,6 +82,11 @@ class Live:
         self._wake.set()
         if self._writer is not None:
             self._writer.join()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _print(self, text: Text) -> None:
         self._waiting.append(text)
@@ -82,10 +95,9 @@ class Live:
 
     def _begin(self) -> None:
         if self._writer is None:
-            taken = ExitStack()
-            taken.enter_context(redirected(self._quote))
-            taken.enter_context(alerts(self._quote, self._warn))
-            self._writer = threading.Thread(target=self._write, args=(taken,), name="display", daemon=True)
+            streams = ExitStack()
+            streams.enter_context(redirected(self._quote, self._warn))
+            self._writer = threading.Thread(target=self._write, args=(streams,), name="display", daemon=True)
             self._writer.start()
 
     def _quote(self, line: str) -> None:
@@ -97,26 +109,46 @@ class Live:
         self._last_alert = message
         self._print(Text(printable(f"{level}: {message}", self._console.encoding), style="yellow"))
 
-    def _write(self, taken: ExitStack) -> None:
+    def _write(self, streams: ExitStack) -> None:
         """Writes until the display is closed, or the terminal cannot be written to."""
         try:
-            with taken, self._region:
+            with streams, self._live:
                 is_last = False
                 while not is_last:
                     self._wake.wait(_PERIOD)
                     self._wake.clear()
                     is_last = self._is_closing
-                    self._write_waiting()
-                    self._region.draw()
+                    self._draw()
             self._write_waiting()  # what was said while the terminal was given back
         except Exception as error:
             self._waiting = deque(maxlen=0)  # nobody reads it any more
-            _log.warning("the display failed and is off from here on: %s: %s", type(error).__name__, error)
+            self._error = error
+
+    def _draw(self) -> None:
+        with self._console:  # written at once
+            self._console.control(self._up_broken_rows())
+            self._write_waiting()
+            self._live.refresh()
+
+    def _up_broken_rows(self) -> Control:
+        """Goes up the rows that a terminal made of our lines since it became narrower, which rich does not count."""
+        width = self._console.width
+        rows = sum(max(0, (cells - 1) // width) for cells in self._drawn)
+        return Control(*((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * rows)
 
     def _write_waiting(self) -> None:
         while self._waiting:
             # Never broken: a terminal breaks long lines itself, so that paths can be copied from it.
             self._console.print(self._waiting.popleft(), soft_wrap=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich draws below what is printed."""
+        lines = self._lines(options.max_width)[: max(1, options.size.height - 1)]
+        self._drawn = [line.cell_len for line in lines]
+        if lines:
+            yield Text("\n", no_wrap=True, overflow="ignore").join(lines)
+        if lines and not self._is_closing:
+            yield ""  # the cursor rests here: what the terminal echoes, such as ^C, would break one of our lines
 
     def _lines(self, width: int) -> list[Text]:
         moment = self._take_look()

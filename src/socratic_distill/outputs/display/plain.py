@@ -1,4 +1,4 @@
-"""Progress as plain lines, one a step, and as nothing."""
+"""Progress as plain lines, one a step."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,22 +11,6 @@ from socratic_distill.outputs.display.protocol import Look
 from socratic_distill.outputs.display.tally import Tally
 from socratic_distill.outputs.display.text import amount, dollars, shaped
 from socratic_distill.text import duration, printable
-
-
-class Silent:
-    """Shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Passed over."""
-
-    def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Passed over."""
-
-    def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
-        """Passed over."""
-
-    def close(self) -> None:
-        """Nothing is to be done."""
 
 
 class Plain:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.errors import ConfigError
 from socratic_distill.outputs.trackers.adapters import OPENERS, TrackedRun, Tracker
-from socratic_distill.outputs.trackers.hush import Hush
-from socratic_distill.outputs.trackers.worker import Worker
+from socratic_distill.outputs.trackers.worker import Worker, hush, unhush
 
 if TYPE_CHECKING:
     from socratic_distill.evaluation.intervals import Measure
@@ -43,7 +42,6 @@ class Trackers:
         check_trackers(config.trackers)
         self._config = config
         self._workers: list[Worker] = []
-        self._hush = Hush()
 
     def begin(self, run_id: str, batch: int, log_path: Path) -> None:
         """Opens them in the background; one that cannot be opened is a warning. Once they are open, goes back in them.
@@ -58,8 +56,8 @@ class Trackers:
             return self._send(lambda tracker: tracker.rewind(batch))
         name = config.tracker_name or log_path.resolve().name
         tracked = TrackedRun(run_id, batch, config.tracker_project, name, log_path, config.model_dump(mode="json"))
-        self._hush.install()
-        self._workers = [Worker(one, OPENERS[one], tracked, self._hush) for one in config.trackers]
+        hush()
+        self._workers = [Worker(one, OPENERS[one], tracked) for one in config.trackers]
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Logs a step's row of metrics.jsonl, what is no number left out.
@@ -90,8 +88,8 @@ class Trackers:
         for worker in self._workers:
             worker.end()
         closed = [worker.wait(deadline - time.monotonic()) for worker in self._workers]
-        if all(closed):
-            self._hush.remove()
+        if self._workers and all(closed):
+            unhush()
 
     def _send(self, task: Callable[[Tracker], None]) -> None:
         for worker in self._workers:

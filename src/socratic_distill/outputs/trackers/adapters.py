@@ -12,11 +12,12 @@ Batches run twice if a run was killed, or lost its clients, after its last state
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from socratic_distill.text import get_logger
 
@@ -48,27 +49,26 @@ class TrackedRun:
     settings: Mapping[str, Any]
 
 
-class Tracker(Protocol):
+class Tracker(ABC):
     """One open tracker. Any of its methods may raise whatever its library raises."""
 
+    @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Logs a step's values by name."""
-        ...
 
     def evaluation(self, batch: int, values: Mapping[str, float]) -> None:
         """Logs an evaluation of the weights before a batch; later steps may have been logged already."""
-        ...
+        self.log(batch, values)
 
-    def rewind(self, batch: int) -> None:
+    def rewind(self, batch: int) -> None:  # noqa: B027 - most take nothing back
         """Batches from this one on run again, in this process."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Hands over what is left."""
-        ...
 
 
-class Wandb:
+class Wandb(Tracker):
     """A run of Weights & Biases; its files go to `<log_path>/wandb`.
 
     It is drawn over the logged `step`: wandb's own step never goes back, but ours does after a resume, and an
@@ -110,19 +110,12 @@ class Wandb:
         """Logs values and their step as one row."""
         self._run.log({"step": step, **values})
 
-    def evaluation(self, batch: int, values: Mapping[str, float]) -> None:
-        """Logs an evaluation at its batch."""
-        self.log(batch, values)
-
-    def rewind(self, batch: int) -> None:
-        """Nothing can be taken back."""
-
     def close(self) -> None:
         """Ends wandb's run, which a resume opens again."""
         self._run.finish()
 
 
-class Trackio:
+class Trackio(Tracker):
     """A run of trackio, in its local database or wherever its environment variables say.
 
     trackio finds a run that it goes on with by name alone, so the name has a part of the run's id.
@@ -147,19 +140,12 @@ class Trackio:
         """Logs values at their step."""
         self._run.log(dict(values), step=step)
 
-    def evaluation(self, batch: int, values: Mapping[str, float]) -> None:
-        """Logs an evaluation at its batch."""
-        self.log(batch, values)
-
-    def rewind(self, batch: int) -> None:
-        """Nothing can be taken back."""
-
     def close(self) -> None:
         """Ends trackio's run, which a resume opens again."""
         self._run.finish()
 
 
-class Tensorboard:
+class Tensorboard(Tracker):
     """Event files in `<log_path>/tensorboard`, written by tensorboard itself, without torch.
 
     Evaluations are in a folder in there. A resume before batch b purges what later steps than b - 1 logged, but an
