@@ -1,40 +1,40 @@
 """Every error of this library.
 
 SocraticError
-├── ConfigError (ValueError)       a config that cannot be meant; raised when it is built
-│   ├── ModelNotOffered            a model name that the service does not offer, or not for its part
+├── ConfigError (ValueError)       an invalid config; raised when it is built
+│   ├── ModelNotOffered            the service does not offer the model, or not for this role
 │   ├── RecordingError             a recordings file: names file, line and reason
 │   ├── SeedError                  a seeds file: names file, line and reason
 │   └── UntrustedConfig            a config.json asks for a server, a file or code that the user did not allow
-├── StartError                     what the run should begin from cannot be used
-│   ├── CheckpointConflict         log_path began elsewhere than load_checkpoint_path says
+├── StartError                     the run cannot start from its log_path or load_checkpoint_path
+│   ├── CheckpointConflict         the run in log_path started from another checkpoint than load_checkpoint_path
 │   ├── CheckpointNotFound         no training state at the given path
-│   ├── ConfigDrift                the config means another run than the one in log_path
-│   ├── ForeignDirectory           log_path is the directory of something else, such as a model's
+│   ├── ConfigDrift                the run in log_path was started with a different config
+│   ├── ForeignDirectory           log_path is not a run directory; it holds something else, such as a model
 │   ├── JournalError               checkpoints.jsonl cannot be read though the run has history
 │   ├── ModelMismatch              the loaded weights belong to another base model or rank
-│   └── NoUsableCheckpoint         the run holds states, but none that it can go on from
-├── CostLimitReached               train() stopped at max_cost_usd; the run can be resumed with a higher one
-├── PreflightError                 several problems that keep a run from starting, in one list
+│   └── NoUsableCheckpoint         the run has training states, but none that it can resume from
+├── CostLimitReached               train() stopped at max_cost_usd; a higher limit resumes the run
+├── PreflightError                 several problems prevent the run from starting; all are listed
 ├── RunInterrupted                 a signal stopped train(); the run can be resumed
 ├── RunLocked                      another process writes to this log_path
 │   ├── LeaseLost                  another process has taken over a log_path in a store
 │   └── LockLost                   the lock file was deleted or replaced while this process wrote
 ├── StorageError                   a file of the run directory cannot be written
 │   └── CloudExtraMissing (ImportError)   log_path in a store without the `cloud` extra
-├── RenderingError                 a chat template that cannot serve
+├── RenderingError                 a chat template that this library cannot use
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
-│   ├── InvalidAnswer              a training call was answered with NaN, or with other values than asked for
+│   ├── InvalidAnswer              a training call returned NaN, or not the values that were requested
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
-│   ├── TrainingError              clients were lost, more than max_recoveries times in a row
+│   ├── TrainingError              clients were lost more than max_recoveries times in a row
 │   └── UnsupportedFeature         the service lacks what the objective needs
-├── LocalEngineError               the engine in this process: model files, memory, weights
-│   ├── DamagedWeights             saved weights whose files cannot be read, or that do not fit the model
+├── LocalEngineError               an error of the local engine: model files, memory, weights
+│   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
-│   └── UnsupportedModel           a model of an architecture that the local engine does not train
+│   └── UnsupportedModel           the local engine does not train this architecture
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
@@ -44,7 +44,7 @@ from socratic_distill.text import shown
 class SocraticError(Exception):
     """Base of all errors that this library raises on purpose.
 
-    As text its control characters are escaped, since messages repeat what files and services say; `args` has it all.
+    `str()` escapes control characters, because messages quote files and services. `args` holds the unescaped text.
     """
 
     def __str__(self) -> str:
@@ -53,21 +53,21 @@ class SocraticError(Exception):
 
 
 class ConfigError(SocraticError, ValueError):
-    """A config field has a value that cannot be meant."""
+    """A config field has an invalid value, or two fields contradict each other."""
 
 
 class ModelNotOffered(ConfigError):
-    """The service does not offer a model of the config, or not for what it is to do; the message lists the nearest.
+    """The service does not offer a model of the config, or not for its role; the message lists the nearest names.
 
     Attributes:
         name: the model's name as the config has it.
     """
 
     def __init__(self, message: str, name: str) -> None:
-        """Keeps which name it was.
+        """Keeps the name.
 
         Args:
-            message: what is offered instead.
+            message: text of the error; it lists what the service offers instead.
             name: the model's name as the config has it.
         """
         super().__init__(message)
@@ -87,23 +87,23 @@ class UntrustedConfig(ConfigError):
 
 
 class StartError(SocraticError):
-    """The run cannot begin from what `log_path` and `load_checkpoint_path` say."""
+    """The run cannot start from its `log_path` or `load_checkpoint_path`."""
 
 
 class CheckpointConflict(StartError):
-    """`log_path` holds a run that began elsewhere than `load_checkpoint_path` says."""
+    """The run in `log_path` started from another checkpoint than `load_checkpoint_path`."""
 
 
 class CheckpointNotFound(StartError):
-    """There is no training state where `load_checkpoint_path` points."""
+    """There is no training state at `load_checkpoint_path`."""
 
 
 class ConfigDrift(StartError):
-    """The config differs from the one the run in `log_path` has, in what decides its meaning."""
+    """The config differs from that of the run in `log_path`, in a field that cannot change on resume."""
 
 
 class ForeignDirectory(StartError):
-    """`log_path` is the directory of something else: its `config.json` is not a run's, and it holds no journal."""
+    """`log_path` is not a run directory: its `config.json` is not a run's, and it has no journal."""
 
 
 class JournalError(StartError):
@@ -115,47 +115,49 @@ class ModelMismatch(StartError):
 
 
 class NoUsableCheckpoint(StartError):
-    """The run holds states, but every one has expired, is gone, or does not say its batch."""
+    """The run has training states, but all of them have expired, are missing, or do not name their batch."""
 
 
 class CostLimitReached(SocraticError):
-    """`train()` stopped since the next step would take the run beyond `max_cost_usd`.
+    """`train()` stopped because the next step would exceed `max_cost_usd`.
 
     The message says what was spent and saved. The same script with a higher limit resumes the run.
 
     Attributes:
-        exit_code: what a script exits with: 3.
+        exit_code: exit status for a script: 3.
     """
 
     exit_code = 3
 
 
 class PreflightError(SocraticError):
-    """Several problems keep a run from starting; the message lists all, each with what to do.
+    """Several problems prevent a run from starting; the message lists each with what to do.
 
     Attributes:
-        problems: what each would be raised as, alone.
+        problems: the errors; one alone would be raised as itself.
     """
 
     def __init__(self, problems: "list[SocraticError] | tuple[SocraticError, ...]") -> None:
-        """Lists them.
+        """Builds the message from the problems.
 
         Args:
-            problems: two or more.
+            problems: two or more errors.
         """
-        listed = "".join(f"\n  {number}. {type(one).__name__}: {one}" for number, one in enumerate(problems, 1))
+        listed = "".join(
+            f"\n  {number}. {type(problem).__name__}: {problem}" for number, problem in enumerate(problems, 1)
+        )
         super().__init__(f"{len(problems)} problems keep the run from starting:{listed}")
         self.problems = tuple(problems)
 
 
 def raise_all(problems: "list[SocraticError] | tuple[SocraticError, ...]") -> None:
-    """Returns if there are no problems.
+    """Raises the given problems; returns if there are none.
 
     Args:
-        problems: what is wrong.
+        problems: the errors found.
 
     Raises:
-        SocraticError: the problem, where there is one alone.
+        SocraticError: the problem, if there is exactly one.
         PreflightError: there are several.
     """
     if problems:
@@ -163,17 +165,17 @@ def raise_all(problems: "list[SocraticError] | tuple[SocraticError, ...]") -> No
 
 
 class RunInterrupted(SocraticError):
-    """A signal stopped `train()`; the message says what was saved and how to go on.
+    """A signal stopped `train()`; the message says what was saved and how to resume.
 
     Attributes:
-        signal_number: the signal.
+        signal_number: number of the signal.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
-        """Keeps which signal it was.
+        """Keeps the signal's number.
 
         Args:
-            message: what was saved, and how to go on.
+            message: what was saved, and how to resume.
             signal_number: as in `signal.Signals`: 2 for SIGINT, 15 for SIGTERM.
         """
         super().__init__(message)
@@ -181,7 +183,7 @@ class RunInterrupted(SocraticError):
 
     @property
     def exit_code(self) -> int:
-        """What a script exits with, by the shells' convention: 130 for SIGINT, 143 for SIGTERM."""
+        """Exit status for a script, as shells define it: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal_number
 
 
@@ -190,23 +192,23 @@ class RunLocked(SocraticError):
 
 
 class LeaseLost(RunLocked):
-    """Another process has taken over a `log_path` in a store from one that did not show for long that it lives."""
+    """Another process took over this `log_path` in a store, because this one did not renew its lease for too long."""
 
 
 class LockLost(RunLocked):
-    """The lock file of a run directory was deleted or replaced under its writer: another one may write there."""
+    """The lock file was deleted or replaced while this process wrote: another process may write there too."""
 
 
 class StorageError(SocraticError):
-    """A file of the run directory cannot be written: no room, no permission, or no directory."""
+    """A file of the run directory cannot be written: no space, no permission, or no directory."""
 
 
 class CloudExtraMissing(StorageError, ImportError):
-    """A `log_path` in a store needs the packages of the `cloud` extra, or of its kind of store."""
+    """A `log_path` in a store needs the packages of the `cloud` extra, or those of its kind of store."""
 
 
 class RenderingError(SocraticError):
-    """A model's chat template cannot render a dialogue as this library needs it."""
+    """A model's chat template cannot render a dialogue in the way that this library needs."""
 
 
 class RolloutError(SocraticError):
@@ -218,13 +220,13 @@ class TeacherError(SocraticError):
 
 
 class ServiceError(SocraticError):
-    """The service refused a call, or failed it for good. What was recorded before it is kept."""
+    """The service refused a call, or it failed permanently. Everything recorded before it is kept."""
 
 
 class InvalidAnswer(ServiceError):
-    """The service answered with numbers that no training can go on with: NaN, infinity, or too few of them.
+    """The service returned numbers that training cannot use: NaN, infinity, or too few of them.
 
-    Nothing is saved of weights that may be damaged; the run can be resumed from the last recorded state.
+    Weights that may be damaged are not saved. The run can be resumed from the last recorded state.
     """
 
 
@@ -233,11 +235,11 @@ class SaveError(ServiceError):
 
 
 class ServiceUnreachable(ServiceError, ConfigError):
-    """No server answers at `base_url`, or at the hosted service, within the time that a health request has."""
+    """No server at `base_url`, or no hosted service, answers a health request in time."""
 
 
 class TrainingError(ServiceError):
-    """The connection or the training client was lost, more than `max_recoveries` times in a row."""
+    """The connection or the training client was lost more than `max_recoveries` times in a row."""
 
 
 class UnsupportedFeature(ServiceError):
@@ -249,7 +251,7 @@ class LocalEngineError(SocraticError):
 
 
 class DamagedWeights(LocalEngineError):
-    """Saved weights cannot be read, or do not fit the model; a run goes on from an older state."""
+    """Saved weights cannot be read, or do not fit the model; a run resumes from an older state."""
 
 
 class LocalExtraMissing(LocalEngineError, ImportError):
@@ -257,8 +259,8 @@ class LocalExtraMissing(LocalEngineError, ImportError):
 
 
 class UnsupportedModel(LocalEngineError):
-    """The local engine does not train models of this architecture; the message says what does not hold."""
+    """The local engine does not train models of this architecture; the message says which requirement fails."""
 
 
 class EventLoopRunning(SocraticError, RuntimeError):
-    """`train()` was called where an asyncio loop already runs, as in a notebook."""
+    """`train()` was called inside a running asyncio loop, as in a notebook."""

@@ -1,4 +1,4 @@
-"""What the services in this process share with the SDK: futures, errors, and checks of requests."""
+"""Futures, errors and request checks that the services in this process share. They match those of the SDK."""
 
 import asyncio
 import threading
@@ -18,12 +18,12 @@ class ServiceFuture(APIFuture[T]):
     """An `APIFuture` over a `concurrent.futures.Future`."""
 
     def __init__(self, future: Future[T], drive: Callable[[], None] | None = None) -> None:
-        """Wraps a future that somebody completes.
+        """Wraps a future that the service completes.
 
         Args:
             future: completed by the service, now or later.
-            drive: called by a blocking `result()` while the future is open, for a service
-                that does its work only when somebody waits for it. None: nothing to drive.
+            drive: called by a blocking `result()` while the future is not done, for a service that works only when
+                a caller waits for it. None: no such call is needed.
         """
         self._future = future
         self._drive = drive
@@ -44,7 +44,7 @@ class ServiceFuture(APIFuture[T]):
 
     @classmethod
     def later(cls, value: T | Exception, seconds: float) -> "ServiceFuture[T]":
-        """A future that is done, or fails, some seconds from now, by the clock of the asyncio loop where one runs."""
+        """A future that completes, or fails, some seconds from now; timed by the running asyncio loop, if any."""
         future: Future[T] = Future()
         try:
             loop = asyncio.get_running_loop()
@@ -57,12 +57,12 @@ class ServiceFuture(APIFuture[T]):
         return cls(future)
 
     async def result_async(self, timeout: float | None = None) -> T:
-        """The result; `TimeoutError` after `timeout` seconds, None waits for ever."""
+        """The result; `TimeoutError` after `timeout` seconds, None waits without limit."""
         waiting = asyncio.wrap_future(self._future)
         return await (waiting if timeout is None else asyncio.wait_for(waiting, timeout))
 
     def result(self, timeout: float | None = None) -> T:
-        """The result, blocking; `TimeoutError` after `timeout` seconds, None waits for ever."""
+        """The result, blocking; `TimeoutError` after `timeout` seconds, None waits without limit."""
         if self._drive is not None and not self._future.done():
             self._drive()
         return self._future.result(timeout)
@@ -73,7 +73,7 @@ class ServiceFuture(APIFuture[T]):
 
 
 def _answer(future: Future[T], value: T | Exception) -> None:
-    if not future.set_running_or_notify_cancel():
+    if not future.set_running_or_notify_cancel():  # the caller cancelled it; setting a result would raise
         return
     if isinstance(value, Exception):
         future.set_exception(value)
@@ -83,7 +83,7 @@ def _answer(future: Future[T], value: T | Exception) -> None:
 
 Lane = Literal["training", "evaluation"]
 
-# Of the task that asks; tasks that it starts inherit it.
+# The lane of the asyncio task that sends a request; tasks that it starts inherit it.
 LANE: ContextVar[Lane] = ContextVar("lane", default="training")
 
 
@@ -101,27 +101,27 @@ _ERRORS: dict[int, type[tinker.APIStatusError]] = {
 
 
 def status_error(status: int, message: str) -> tinker.APIStatusError:
-    """The SDK's error for an HTTP status, as a server would have caused it.
+    """The SDK's error for an HTTP status, as if a server had sent it.
 
     Args:
         status: 400 to 599.
-        message: what the server says.
+        message: text of the error.
 
     Raises:
-        ValueError: the status is no HTTP error.
+        ValueError: the status is not an HTTP error.
     """
     if not 400 <= status <= 599:
-        raise ValueError(f"status {status} is no HTTP error; give 400 to 599")
+        raise ValueError(f"status {status} is not an HTTP error; give 400 to 599")
     default = tinker.InternalServerError if status >= 500 else tinker.APIStatusError
     response = httpx.Response(status, request=REQUEST)
     return _ERRORS.get(status, default)(message, response=response, body={"detail": message})
 
 
 def check_params(params: tinker.SamplingParams, count: int) -> None:
-    """Refuses what nobody can sample with.
+    """Refuses sampling parameters that are out of range.
 
     Raises:
-        tinker.BadRequestError: no samples, or a parameter out of range.
+        tinker.BadRequestError: no samples are requested, or a parameter is out of range.
     """
     if count < 1:
         raise status_error(400, f"num_samples is {count}; ask for at least 1")
@@ -136,17 +136,17 @@ def check_params(params: tinker.SamplingParams, count: int) -> None:
 
 
 def check_question(size: int, vocabulary: int, logprobs: bool, last_n: int | None, targets: Any) -> None:
-    """Refuses what cannot be asked about a prompt of `size` tokens.
+    """Refuses requests for log-probabilities that a prompt of `size` tokens cannot answer.
 
     Args:
-        size: P.
+        size: P, tokens of the prompt.
         vocabulary: number of token ids.
-        logprobs: whether the log-probabilities of the prompt's tokens are asked for.
-        last_n: of how many of the last ones; None for all.
-        targets: ids to score, -1 for none, `[P - 1, K]`; None for none at all.
+        logprobs: whether log-probabilities of the prompt's tokens are requested.
+        last_n: number of last tokens to return them for; None for all.
+        targets: ids to score, -1 for none, `[P - 1, K]`; None scores no other tokens.
 
     Raises:
-        tinker.BadRequestError: says what was given and what fits.
+        tinker.BadRequestError: the request is invalid; the message says what was given and what is expected.
     """
     if last_n is not None and not logprobs:
         raise status_error(400, "prompt_logprobs_last_n needs include_prompt_logprobs")

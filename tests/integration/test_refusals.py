@@ -278,7 +278,7 @@ def test_a_lagged_teacher_of_another_model_is_refused_by_the_config(make_config,
     with pytest.raises(ConfigError) as told:
         make_config(**changes)
     assert str(told.value) == (
-        f"teacher '{name}' is to score with the tutor's own weights, but its model is 'large' and the tutor's 'small'; "
+        f"teacher '{name}' scores with the tutor's own weights, but its model is 'large' and the tutor's is 'small'; "
         "name the same model"
     )
 

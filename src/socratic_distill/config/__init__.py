@@ -1,8 +1,8 @@
-"""The config of a run. Pure: building one reads nothing but whether files exist.
+"""The config of a run. Pure: building one only checks whether files exist.
 
-`build_socratic_config` builds a `SocraticConfig`, which checks its fields alone and together. Everything here is
-about what a config says; what its names mean on a service is found out in `service`.
-A config that was read from a file carries a `Grant`, and every function that acts on it asks there first.
+`build_socratic_config` builds a `SocraticConfig`, which checks each field and the rules between fields. This room knows
+only what a config says; `service` finds out what its names mean on a service.
+A config that was read from a file carries a `Grant`, and every function that acts on the config checks it first.
 
 | module | does |
 |---|---|
@@ -13,14 +13,14 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `parts` | rewards, teachers, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
-| `messages` | pydantic's errors in our words |
-| `teachers` | each teacher, with nothing left open |
+| `messages` | pydantic's errors as plain messages |
+| `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |
 | `model_names` | short and full model names |
 | `named_models` | the models that a config names |
 | `log_path` | which log paths are URLs, and which are refused |
-| `paths` | what relative paths mean after a move |
+| `paths` | keeps what relative paths meant when the config was built |
 | `grant` | what a config from a file may do |
 | `trust` | checks a config against its grant |
-| `known_servers` | servers that the user named before |
+| `known_servers` | remembers the servers that the user has named |
 """

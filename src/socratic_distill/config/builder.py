@@ -1,4 +1,4 @@
-"""`build_socratic_config`: the config by its usual arguments, and all others as typed keywords."""
+"""`build_socratic_config`: builds a config from its usual arguments, and all other fields as typed keywords."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -110,20 +110,20 @@ def build_socratic_config(
         student_model_name: model that plays the student.
         teacher_model_name: model that scores the tutor's tokens.
         learning_rate: Adam learning rate, > 0.
-        max_tokens: longest tutor reply, in tokens.
+        max_tokens: length limit of a tutor reply, in tokens.
         log_path: directory of the run; the same directory resumes the run.
         student_profile: who the student is, for seeds without a profile of their own.
         groups_per_batch: seeds in a batch.
         num_envs: dialogues on each seed of a batch.
-        max_turns: most tutor turns in a dialogue.
-        seeds_file: JSONL file of seeds; None takes seeds_files, or the built-in problems.
+        max_turns: maximum number of tutor turns in a dialogue.
+        seeds_file: JSONL file of seeds; None uses seeds_files, or the built-in problems.
         seeds_limit: number of seeds taken from seeds_file; None takes all.
-        seeds_files: several (path, limit), read in order.
+        seeds_files: several (path, limit) pairs, read in order.
         base_url: None for Tinker, "local", or the http(s) URL of a server of the same API.
         **kwargs: any other field of `SocraticConfig`.
 
     Raises:
-        ConfigError: a field is unknown, or its value cannot be meant.
+        ConfigError: a field is unknown, or has an invalid value.
     """
     named = {name: value for name, value in locals().items() if name != "kwargs"}
     return SocraticConfig(**named, **kwargs)  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,6 @@
 """The typed config of a run, validated when it is built.
 
-Building a config reads nothing but whether the seeds files exist; no network, no models.
+Building a config only checks whether the files that it names exist. It uses no network and loads no model.
 """
 
 from typing import TYPE_CHECKING, Any, Self
@@ -26,13 +26,13 @@ class SocraticConfig(Fields):
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
         def __init__(self, **data: Any) -> None:
-            """Checks the fields, alone and together.
+            """Checks each field and the rules between fields.
 
             Args:
-                **data: the fields, described at each; in a run's config.json also what its paths meant.
+                **data: the fields, as described in the sections; from a run's config.json also its resolved paths.
 
             Raises:
-                ConfigError: a field is unknown, or its value cannot be meant.
+                ConfigError: a field is unknown, or has an invalid value.
             """
             stored = data.pop(STORED_AS, None)
             refuse_unknown(data, type(self).model_fields, "config")
@@ -43,11 +43,12 @@ class SocraticConfig(Fields):
                 return
             except ValidationError as error:
                 problems = explain(error, type(self))
-            raise ConfigError(problems)  # outside the handler: pydantic's error, with what was given, is no context
+            # Raised outside the handler, since pydantic's error as its context would show the values that were given.
+            raise ConfigError(problems)
 
     @property
     def grant(self) -> Grant | None:
-        """What a config that was read from a file may do; None: a script built it, and it may do anything."""
+        """What a config that was read from a file may do; None: a script built the config, which may do anything."""
         return self._grant
 
     def granted(self, grant: Grant | None) -> Self:
@@ -61,13 +62,13 @@ class SocraticConfig(Fields):
         return copy
 
     def __eq__(self, other: object) -> bool:
-        """Whether all fields are equal; where a config was read from does not count."""
+        """Whether all fields are equal; the grant does not count."""
         return type(self) is type(other) and vars(self) == vars(other)
 
     @field_validator("base_url", mode="before")
     @classmethod
     def _leave_out_password(cls, url: Any) -> Any:
-        """The SDK would not send it, and it would stand in every file and message that has the URL."""
+        """Drops user and password: the SDK would not send them, and every file and message would show them."""
         plain = without_user(url) if isinstance(url, str) else url
         if plain != url:
             _log.warning("base_url: the user and password before the host are left out; the key is TINKER_API_KEY")

@@ -1,11 +1,11 @@
 """What a config that was read from a file may do: a run directory is data, not a program.
 
-People pass run directories around. A config that a script builds is its user's own and may do anything; one that was
-read from a `config.json` carries a `Grant`, and each function that would act on it asks here first:
+People share run directories. A config that a script builds belongs to its user and may do anything. A config that was
+read from a `config.json` carries a `Grant`, and each function that would act on the config checks the grant first:
 
-| act | needs |
+| action | needs |
 |---|---|
-| requests to a server other than Tinker's own, and with them the key | the user named the server, now or before |
+| requests to a server other than Tinker's own, which carry the key | the user named the server, now or earlier |
 | reading a file outside the run directory and this package; asking a model hub | `allow_files` |
 | importing reward functions; running the code of models | `allow_code` |
 """
@@ -26,7 +26,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Allowed(TypedDict, total=False):
-    """What `load_config` and functions that take a run directory are given; see there."""
+    """Keywords of `load_config` and of functions that take a run directory; they are described there."""
 
     base_url: str | None
     allow_files: bool
@@ -43,7 +43,7 @@ class Grant:
         base_url: server that the user named.
         allow_files: whether other files may be read, and a model hub asked.
         allow_code: whether code that the config names may run: reward functions, and code among a model's files.
-        named: models and weights that the user named beside the config; they may be read wherever they are.
+        named: models and weights that the user named in addition to the config; they may be read wherever they are.
     """
 
     source: str
@@ -57,24 +57,24 @@ class Grant:
         """Returns if a file may be read.
 
         Args:
-            field: which names it.
+            field: config field that names the file.
             path: as the config has it.
 
         Raises:
-            UntrustedConfig: it is neither below `home` nor part of this package, and files are not allowed.
+            UntrustedConfig: the file is neither below `home` nor part of this package, and files are not allowed.
         """
         if self.allow_files or self._is_named(path):
             return
         if not (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE)):
             raise UntrustedConfig(
                 f"{self.source} names the file {field}={path!r}, which is outside {str(self.home)!r}. A run directory "
-                "is data, and what it names elsewhere is not read. If you trust it, give --allow-files (in Python "
+                "is data: files that it names elsewhere are not read. If you trust it, give --allow-files (in Python "
                 "allow_files=True)"
             )
         if _is_special(path):
             raise UntrustedConfig(
-                f"{self.source} names {field}={path!r}, which is a device or a pipe; expected a file. If it is to be "
-                "read all the same, give --allow-files (in Python allow_files=True)"
+                f"{self.source} names {field}={path!r}, which is a device or a pipe; expected a file. To read it "
+                "anyway, give --allow-files (in Python allow_files=True)"
             )
 
     def may_load(self, path: str) -> bool:
@@ -88,7 +88,7 @@ class Grant:
         return os.path.exists(resolved(path)) and (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE))
 
     def _is_named(self, path: str) -> bool:
-        """Whether the user named it, or it is the packaged model, and the config does not redirect the name."""
+        """Whether the user named the path, or it is the packaged model, and the config does not redirect the name."""
         plain = str(path)
         return plain in (*self.named, TINY) and os.path.abspath(resolved(path)) == os.path.abspath(resolved(plain))
 
@@ -99,14 +99,14 @@ class Grant:
             name: a directory, a file, or a name on the model hub.
 
         Raises:
-            UntrustedConfig: it is a hub's, or any of its files is outside `home`, and files are not allowed.
+            UntrustedConfig: the model is on a hub, or has files outside `home`, and files are not allowed.
         """
-        # transformers follows an adapter among a model's files to the base model that it names, wherever that is.
+        # transformers loads the base model that an adapter names, wherever that is; so an adapter is not trusted.
         is_adapter = os.path.exists(os.path.join(name, "adapter_config.json")) and not self.allow_files
         if is_adapter or not self.may_load(name):
             raise UntrustedConfig(
                 f"{self.source} names the model {name!r}, which is on a model hub, has files outside "
-                f"{str(self.home)!r} or is an adapter. A run directory is data, and what it names elsewhere is not "
+                f"{str(self.home)!r} or is an adapter. A run directory is data: files that it names elsewhere are not "
                 "read. If you trust it, give --allow-files (in Python allow_files=True)"
             )
 
@@ -121,26 +121,26 @@ class Grant:
         """
         if not self.allow_code:
             raise UntrustedConfig(
-                f"{self.source} asks for {what}. A run directory is data, and no code that it names runs. If you "
+                f"{self.source} asks for {what}. A run directory is data: code that it names does not run. If you "
                 "trust it, give --allow-code (in Python allow_code=True)"
             )
 
 
 def server_for(stored: str | None, grant: Grant) -> str | None:
-    """The server to use: the one that the user named, with the path that the config gives it on the same host.
+    """The server to use: the one that the user named, with the config's path if both are on the same host.
 
     Args:
         stored: the config's `base_url`.
-        grant: names the user's, or none.
+        grant: holds the server that the user named, if any.
 
     Raises:
-        ConfigError: the user's is no server's URL, or the run has none.
+        ConfigError: the user's URL is not that of a server, or the run is on the local engine.
     """
     named = grant.base_url
     if named is None:
         return stored
     if origin(named) is None:
-        raise ConfigError(f"base_url={named!r} is no server's URL; expected one such as http://gpu-box:8000")
+        raise ConfigError(f"base_url={named!r} is not a server's URL; expected one such as http://gpu-box:8000")
     if stored == "local":
         raise ConfigError(
             f"base_url={named!r} is given, but the run of {grant.source} is on the local engine; leave it out"
@@ -150,18 +150,18 @@ def server_for(stored: str | None, grant: Grant) -> str | None:
 
 
 def is_below(path: str | os.PathLike[str], home: Path) -> bool:
-    """Whether a path, every link and `..` followed, is a directory or in it; a URL never is."""
+    """Whether a path, after links and `..` are followed, is a directory or inside it; False for a URL."""
     if "://" in os.fspath(path) or "\0" in os.fspath(path):
         return False
     try:
         real, top = os.path.realpath(resolved(path)), os.path.realpath(home)
         return os.path.commonpath([real, top]) == top
-    except (OSError, ValueError):  # ValueError: half a character, or another drive
+    except (OSError, ValueError):  # ValueError: a lone surrogate, or another drive
         return False
 
 
 def is_tree_below(path: str | os.PathLike[str], home: Path) -> bool:
-    """Whether a path and, if it is a directory, everything in it is in a directory, every link followed."""
+    """Whether a path, and everything in it if it is a directory, is inside `home` after links are followed."""
     if not is_below(path, home):
         return False
     for folder, folders, files in os.walk(resolved(path)):
@@ -173,9 +173,9 @@ def is_tree_below(path: str | os.PathLike[str], home: Path) -> bool:
 
 
 def _is_special(path: str) -> bool:
-    """Whether a path is neither a file nor a directory; reading a pipe would wait for ever."""
+    """Whether a path is neither a file nor a directory; reading a pipe would block forever."""
     try:
         mode = os.stat(resolved(path)).st_mode
     except (OSError, ValueError):
-        return False  # whoever reads it says what is wrong
+        return False  # the reader of the file reports the problem
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

@@ -1,4 +1,4 @@
-"""The servers that a user has named on the command line, remembered for that user and not in any run directory."""
+"""Remembers the servers that a user named on the command line, in the user's settings and not in a run directory."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from socratic_distill.files.durable import write_atomically
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
-# Stricter than URLs are: on anything else, two libraries may disagree about which host is meant.
+# Stricter than the URL standard: on anything else, two libraries may disagree about which host a URL names.
 _NETLOC = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> str | None:
-    r"""Scheme, host and port of a server's URL, such as `http://gpu-box:8000`; None where they are not clear.
+    r"""Scheme, host and port of a server's URL, such as `http://gpu-box:8000`; None if they are ambiguous.
 
     >>> origin("HTTP://Box/api"), origin("https://[::1]:8000/"), origin("http://a\\@b")
     ('http://box:80', 'https://[::1]:8000', None)
@@ -34,29 +34,29 @@ def origin(url: str) -> str | None:
 
 
 def servers_file() -> Path:
-    """Where named servers are remembered: `$XDG_CONFIG_HOME/socratic-distill/servers.json`, else below `~/.config`."""
-    given = Path(os.environ.get("XDG_CONFIG_HOME") or "")
-    config = given if given.is_absolute() else Path.home() / ".config"  # as the XDG specification has it
+    """The file of remembered servers: `$XDG_CONFIG_HOME/socratic-distill/servers.json`, else below `~/.config`."""
+    xdg_home = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    config = xdg_home if xdg_home.is_absolute() else Path.home() / ".config"  # XDG: ignore relative paths
     return config / "socratic-distill" / "servers.json"
 
 
 def known_servers() -> frozenset[str]:
-    """Origins of the servers that the user has named; none where the file is missing or damaged."""
+    """Origins of the servers that the user has named; empty if the file is missing or damaged."""
     try:
         stored = json.loads(servers_file().read_bytes())
     except FileNotFoundError:
         return frozenset()
     except (OSError, ValueError, RuntimeError, RecursionError) as error:  # RuntimeError: a user without a home
-        _log.warning("the servers that were named before are not known: %s", error)
+        _log.warning("the remembered servers cannot be read: %s", error)
         return frozenset()
-    return frozenset(one for one in stored if isinstance(one, str)) if isinstance(stored, list) else frozenset()
+    return frozenset(entry for entry in stored if isinstance(entry, str)) if isinstance(stored, list) else frozenset()
 
 
 def remember_server(url: str) -> None:
-    """Remembers a server that the user named; where that fails, it is named again the next time.
+    """Remembers a server that the user named; if that fails, the user has to name it again next time.
 
     Args:
-        url: of the server.
+        url: the server's URL.
     """
     named, known = origin(url), known_servers()
     if named is None or named in known:

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a config, in our words."""
+"""Turns pydantic's errors about a config into plain messages."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -13,10 +13,10 @@ _LONGEST = 200  # characters of a value in a message
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    """Refuses a field that is not known, and names the closest one.
+    """Refuses unknown fields, and names the closest known one.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: a field is unknown.
     """
     names = sorted(known)
     for name in data:
@@ -27,28 +27,28 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> 
 
 
 def plain(value: Any) -> Any:
-    """A value with numpy's numbers and booleans as Python's, in mappings, lists and tuples too."""
+    """Converts numpy's numbers and booleans to Python's, inside mappings, lists and tuples too."""
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    # By its dtype, since importing a config should not need numpy.
+    # The dtype tells, so that building a config does not import numpy.
     as_python = {"i": int, "u": int, "f": float, "b": bool}.get(kind)
     return value if as_python is None or getattr(value, "ndim", None) != 0 else as_python(value)
 
 
 def _quoted(value: object) -> str:
-    """A value as it was given, cut where it is long."""
+    """A value as it was given, shortened if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of thousands of digits
+    except ValueError:  # Python refuses to convert integers of thousands of digits to text
         return "an integer of thousands of digits"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line a problem: the field, what was given without secrets, what was expected."""
+    """The problems in one line, each with its field, what was given (without secrets) and what was expected."""
     lines = []
     for problem in error.errors(include_url=False):
         field = ".".join(str(part) for part in problem["loc"])

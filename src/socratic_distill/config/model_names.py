@@ -1,4 +1,4 @@
-"""Model names as people write them, and as the services know them. Pure."""
+"""Finds the full model name that a short one stands for. Pure."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 
-# Short names whose organisation is beyond doubt. The guide's last one is a slip of the pen.
+# Short names whose organisation is certain. The last one is a typing error of the guide: that model does not exist.
 _SHORT_NAMES = {
     "Qwen3-4B-Instruct-2507": "Qwen/Qwen3-4B-Instruct-2507",
     "Qwen3-8B": "Qwen/Qwen3-8B",
@@ -21,35 +21,35 @@ _SHORT_NAMES = {
 }
 _KNOWN = {short.casefold(): full for short, full in _SHORT_NAMES.items()}
 _NEAREST = 4  # names that an error lists
-_SIMILAR = 0.4  # what counts as near, as difflib measures it
+_SIMILAR = 0.4  # difflib's similarity from which a name counts as near
 
 
 def full_model_name(name: str) -> str:
-    """The name that a service knows a model by; a name that is not a known short one stays as it is."""
+    """The full name of a known short name; any other name is returned unchanged."""
     return _noticed(name, _SHORT_NAMES.get(name, name))
 
 
 def resolve_name(name: str, offered: Sequence[str], field: str) -> str:
-    """The offered model that a name means.
+    """The offered model that a name stands for.
 
-    A name that is offered as it is written wins, then one that is equal but for case, then a known short name, and
-    then, for a name without an organisation, one that is equal but for case and organisation.
+    The first of these that matches decides: the same name; the same but for case; a known short name; for a name
+    without an organisation, the same but for case and organisation.
 
     Args:
         name: as the config has it.
         offered: full names.
-        field: where the name stands, for the error.
+        field: config field of the name, for the error.
 
     Raises:
-        ModelNotOffered: no offered model has the name, or several; the nearest are listed.
+        ModelNotOffered: no offered model matches, or several do; the nearest are listed.
     """
-    for same in _WAYS:
-        found = sorted({one for one in offered if same(name, one)})
-        if len(found) == 1:
-            return _noticed(name, found[0])
-        if found:
+    for matches in _WAYS:
+        models = sorted({model for model in offered if matches(name, model)})
+        if len(models) == 1:
+            return _noticed(name, models[0])
+        if models:
             raise ModelNotOffered(
-                f"{field}={name!r} may be any of {', '.join(map(repr, found))}, which the service offers; "
+                f"{field}={name!r} may be any of {', '.join(map(repr, models))}, which the service offers; "
                 "write one of them in full",
                 name,
             )
@@ -60,10 +60,10 @@ def resolve_name(name: str, offered: Sequence[str], field: str) -> str:
 
 
 def nearest(name: str, offered: Sequence[str]) -> str:
-    """What to take instead, as the end of a sentence: offered names that look like this one."""
-    by_base = {_base(one): one for one in offered}
+    """The end of an error message: the offered names that are most similar to this one."""
+    by_base = {_base(model): model for model in offered}
     close = difflib.get_close_matches(_base(name), by_base, n=_NEAREST, cutoff=_SIMILAR)
-    named = [by_base[one] for one in close] or sorted(offered)[:_NEAREST]
+    named = [by_base[base] for base in close] or sorted(offered)[:_NEAREST]
     return f"the nearest are {', '.join(map(repr, named))}; name one of the service's, or take another base_url"
 
 
@@ -74,7 +74,7 @@ def _noticed(name: str, full: str) -> str:
 
 
 def _base(name: str) -> str:
-    """A name without organisation and case; a variant, the last of three parts, stays."""
+    """A name in lower case without its organisation; a variant, the last of three parts, stays."""
     parts = name.casefold().split("/")
     return "/".join(parts[1:]) if len(parts) == 3 and parts[0] else parts[-1]
 

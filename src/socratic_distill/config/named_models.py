@@ -1,4 +1,4 @@
-"""The models that a config names: which, and the same config with other names for them. Pure."""
+"""Lists the models that a config names, and replaces their names. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,32 +9,32 @@ from socratic_distill.errors import ModelNotOffered
 
 
 def named_models(config: SocraticConfig) -> dict[str, str]:
-    """The model names that a run of the config uses, by the field that each stands in."""
+    """The model names that a run of the config uses, by config field."""
     names = {"tutor_model_name": config.tutor_model_name, "student_model_name": config.student_model_name}
-    if not config.teachers or any(one.model_name is None for one in config.teachers):
+    if not config.teachers or any(teacher.model_name is None for teacher in config.teachers):
         names["teacher_model_name"] = config.teacher_model_name
-    for number, one in enumerate(config.teachers):
-        if one.model_name is not None:
-            names[f"teachers[{number}].model_name"] = one.model_name
+    for number, teacher in enumerate(config.teachers):
+        if teacher.model_name is not None:
+            names[f"teachers[{number}].model_name"] = teacher.model_name
     if config.judge is not None:
         names["judge.model_name"] = config.judge.model_name
     return names
 
 
 def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> SocraticConfig:
-    """The config with other model names; the config itself where none changes.
+    """The config with other model names; the same object if none changes.
 
     Args:
         config: has names as they were given.
-        name_of: gives the name for a field and its name, for each of `named_models`.
+        name_of: returns the new name for a field and its present name; called for each of `named_models`.
     """
     names = {field: name_of(field, name) for field, name in named_models(config).items()}
     if names == named_models(config):
         return config
     changes: dict[str, Any] = {field: name for field, name in names.items() if "." not in field}
     changes["teachers"] = tuple(
-        one.model_copy(update={"model_name": names.get(f"teachers[{number}].model_name")})
-        for number, one in enumerate(config.teachers)
+        teacher.model_copy(update={"model_name": names.get(f"teachers[{number}].model_name")})
+        for number, teacher in enumerate(config.teachers)
     )
     if config.judge is not None:
         changes["judge"] = config.judge.model_copy(update={"model_name": names["judge.model_name"]})
@@ -42,19 +42,20 @@ def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> So
 
 
 def with_known_names(config: SocraticConfig, recorded: Sequence[str] = ()) -> SocraticConfig:
-    """The config with full names, as far as they are known without a service.
+    """The config with full names where they are known without asking a service.
+
+    On the local engine, where names are paths or its own, only known short names are written out.
 
     Args:
         config: has names as they were given.
-        recorded: full names that the config's run has had so far; a short name that fits one of them means it. On the
-            local engine, where names are paths or its own, only known short names are written out.
+        recorded: full names that the config's run used so far; a short name that matches one of them stands for it.
     """
     if config.base_url == "local":
         return with_names(config, lambda field, name: full_model_name(name))
 
     def name_of(field: str, name: str) -> str:
-        # The last part of a local path is no name.
-        candidates = [one for one in recorded if one.casefold() == name.casefold() or one.count("/") == 1]
+        # Names with more than one slash may be local paths, whose last part is not a model's name.
+        candidates = [model for model in recorded if model.casefold() == name.casefold() or model.count("/") == 1]
         try:
             return resolve_name(name, candidates, field)
         except ModelNotOffered:

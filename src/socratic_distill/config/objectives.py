@@ -1,7 +1,7 @@
-"""The kinds of objective, and what each one needs. No other module asks which kind it has.
+"""The kinds of objective, and what each needs. No other module checks which kind an objective is.
 
-To add a divergence: a class here that says what it needs; its gradient in `distillation/divergences.py`; and a line in
-the table of `distillation/soft_targets.py`.
+To add a divergence, write a class here that says what it needs, put its gradient into `distillation/divergences.py`,
+and add a line to the table of `distillation/soft_targets.py`.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from pydantic import Field, model_validator
 
 from socratic_distill.config.values import Factor, Positive, Schedule, Setting, value
 
-# More than this is beyond what services offer, and what a step's memory holds.
+# Services offer no more than this, and a step's memory holds no more.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
 Feature = Literal["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k"]
 
 
 class ObjectiveKind(Setting):
-    """What every kind of objective says of itself; the values here are those of a kind that needs nothing.
+    """Properties of a kind of objective; the defaults here are for a kind that needs nothing.
 
     Attributes:
         asks_teacher: whether a teacher scores the dialogue.
-        trains_sampled_tokens: whether it is a policy loss on the tokens that the tutor sampled, which needs their
-            log-probabilities. The others are cross_entropy on named tokens.
+        trains_sampled_tokens: whether the loss is a policy loss on the tokens that the tutor sampled, which needs
+            their log-probabilities. Other kinds use cross_entropy on target tokens.
     """
 
     asks_teacher: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class ObjectiveKind(Setting):
 
     @property
     def tutor_top(self) -> int:
-        """Number of the tutor's likeliest tokens at each position, which the teacher scores too."""
+        """Number of the tutor's likeliest tokens at each position that the teacher scores too."""
         return 0
 
     @property
@@ -40,12 +40,12 @@ class ObjectiveKind(Setting):
 
     @property
     def draws(self) -> int:
-        """Number of tokens drawn from the tutor at each position, which the teacher scores too."""
+        """Number of tokens drawn from the tutor at each position that the teacher scores too."""
         return 0
 
     @property
     def needs_forward(self) -> bool:
-        """Whether its weights depend on the tutor's present log-probabilities: a forward pass comes first."""
+        """Whether its target weights depend on the tutor's current log-probabilities, which takes a forward pass."""
         return False
 
     @property
@@ -55,7 +55,7 @@ class ObjectiveKind(Setting):
 
     @property
     def divergences(self) -> "tuple[Divergence, ...]":
-        """The divergences that it adds up."""
+        """The divergences that are added up."""
         return ()
 
     def weighted(self, step: int) -> "list[tuple[Divergence, float]]":
@@ -63,15 +63,15 @@ class ObjectiveKind(Setting):
         return [(divergence, 1.0) for divergence in self.divergences]
 
     def sampled(self, step: int) -> "tuple[SampledReverseKL, float] | None":
-        """Its part on sampled tokens, with its factor at a step; None if it has none, or with factor 0."""
+        """Its `SampledReverseKL` part and that part's factor at a step; None if there is none or the factor is 0."""
         parts = self.weighted(step)
         return next(((part, weight) for part, weight in parts if isinstance(part, SampledReverseKL)), None)
 
     def features(self, played: bool) -> frozenset[Feature]:
-        """The server features that it needs, on dialogues that are played or on recorded ones."""
+        """The server features that it needs; `played` is False for recorded dialogues."""
         needed: dict[Feature, bool] = {
             "topk_prompt_logprobs": bool(self.teacher_top),
-            # The tutor's likeliest tokens come with the turns that it samples.
+            # For played dialogues the tutor's likeliest tokens come with its sampled turns.
             "topk_sample_logprobs": bool(self.tutor_top) and played,
             "target_prompt_logprobs": bool(self.tutor_top or self.draws),
             "prompt_alt_tokens_k": bool(self.draws),
@@ -80,7 +80,7 @@ class ObjectiveKind(Setting):
 
 
 class DivergenceKind(ObjectiveKind):
-    """An objective of one part: itself."""
+    """An objective with a single divergence: itself."""
 
     @property
     def divergences(self) -> "tuple[Divergence, ...]":
@@ -89,10 +89,10 @@ class DivergenceKind(ObjectiveKind):
 
 
 class SampledReverseKL(DivergenceKind):
-    """KL(tutor || teacher), estimated by the tokens that the tutor sampled. The default.
+    """KL(tutor || teacher), estimated on the tokens that the tutor sampled. The default.
 
-    One scoring request a dialogue, no feature that a server may lack, no extra training cycle. The factor, the discount
-    and the loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
+    It takes one scoring request per dialogue, no optional server feature and no extra training cycle. Its factor,
+    discount and loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
     """
 
     kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
@@ -102,19 +102,19 @@ class SampledReverseKL(DivergenceKind):
     )
     baseline: Literal["none", "group"] = Field(
         default="none",
-        description="'group' subtracts from a token's advantage the mean over the tokens of the group's other "
-        "dialogues: less variance, the same expectation. Needs num_envs >= 2.",
+        description="'group' subtracts the mean advantage over the tokens of the group's other dialogues. This lowers "
+        "the variance and keeps the expectation. Needs num_envs >= 2.",
     )
     normalize_length: bool = Field(
         default=False,
         description="Divide a dialogue's advantages by its number of trained tokens, so that long dialogues weigh no "
-        "more than short ones. Beside rewards, the divergence counts less by about that number.",
+        "more than short ones. If there are rewards too, the divergence then weighs less by about that number.",
     )
     trains_sampled_tokens: ClassVar[bool] = True
 
     @property
     def compares_group(self) -> bool:
-        """With the group as its baseline."""
+        """True with baseline='group'."""
         return self.baseline == "group"
 
 
@@ -122,48 +122,51 @@ class ForwardKL(DivergenceKind):
     """KL(teacher || tutor) over the teacher's k likeliest tokens at every position, as soft targets."""
 
     kind: Literal["forward_kl"] = "forward_kl"
-    k: Candidates = Field(default=16, description="Tokens of the teacher at each position.")
+    k: Candidates = Field(default=16, description="Number of the teacher's likeliest tokens at each position.")
     tail: Literal["renormalize", "drop", "bucket"] = Field(
         default="renormalize",
-        description="The teacher's mass beyond its k tokens: 'renormalize' gives it to them in proportion, 'drop' "
-        "leaves it out, 'bucket' compares it with the tutor's mass there, which costs a training cycle a step.",
+        description="The teacher's probability mass outside its k tokens. 'renormalize' distributes it over them in "
+        "proportion, 'drop' ignores it, 'bucket' compares it with the tutor's mass outside them, which costs one more "
+        "training cycle a step.",
     )
 
     @property
     def teacher_top(self) -> int:
-        """Its candidates."""
+        """The `k` tokens."""
         return self.k
 
     @property
     def needs_forward(self) -> bool:
-        """For the mass of the bucket."""
+        """True with tail='bucket': the tutor's mass in the bucket is needed."""
         return self.tail == "bucket"
 
 
 class _OfBoth(DivergenceKind):
-    """Compares the likeliest tokens of both models."""
+    """Compares both models on the union of their likeliest tokens."""
 
     kind: Any
-    k: Candidates = Field(default=16, description="Tokens of the tutor, and of the teacher, at each position.")
+    k: Candidates = Field(
+        default=16, description="Number of the likeliest tokens of the tutor, and of the teacher, at each position."
+    )
 
     @property
     def tutor_top(self) -> int:
-        """Half of its candidates."""
+        """`k` tokens of the tutor."""
         return self.k
 
     @property
     def teacher_top(self) -> int:
-        """The other half."""
+        """And `k` tokens of the teacher."""
         return self.k
 
     @property
     def needs_forward(self) -> bool:
-        """For the tutor's log-probabilities of all candidates."""
+        """True: the tutor's current log-probabilities of all these tokens are needed."""
         return True
 
 
 class ReverseKL(_OfBoth):
-    """KL(tutor || teacher) over the k likeliest tokens of both and a bucket for the rest. One more training cycle."""
+    """KL(tutor || teacher) over both models' k likeliest tokens and a bucket for the rest. One more training cycle."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
 
@@ -174,8 +177,8 @@ class JensenShannon(_OfBoth):
     kind: Literal["jensen_shannon"] = "jensen_shannon"
     beta: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = Field(
         default=0.5,
-        description="Share of the teacher in the mixture; towards 0 the gradient's direction is forward KL's, "
-        "towards 1 reverse KL's.",
+        description="Share of the teacher in the mixture. Near 0 the gradient points as that of forward KL, near 1 as "
+        "that of reverse KL.",
     )
 
 
@@ -185,22 +188,23 @@ class MonteCarloKL(DivergenceKind):
     kind: Literal["monte_carlo_kl"] = "monte_carlo_kl"
     k: Annotated[int, Field(ge=2, le=1024, strict=True)] = Field(
         default=8,
-        description="Tokens drawn from the tutor at each position; each one's baseline is the mean of the others.",
+        description="Number of tokens drawn from the tutor at each position. The baseline of each is the mean of the "
+        "others.",
     )
 
     @property
     def draws(self) -> int:
-        """Its candidates."""
+        """The `k` tokens."""
         return self.k
 
     @property
     def needs_forward(self) -> bool:
-        """For the tutor's log-probabilities of the draws."""
+        """True: the tutor's current log-probabilities of the drawn tokens are needed."""
         return True
 
 
 class Supervised(ObjectiveKind):
-    """Cross-entropy on the tutor's turns as they are recorded; the teacher is not asked. For recordings alone."""
+    """Cross-entropy on the recorded tutor turns, without a teacher. Only for recordings."""
 
     kind: Literal["supervised"] = "supervised"
     asks_teacher: ClassVar[bool] = False
@@ -217,33 +221,33 @@ class Weighted(Setting):
     """One part of a mixture."""
 
     objective: Divergence = Field(description="The divergence.")
-    weight: Factor | Schedule = Field(default=1.0, description="Factor on it, or its way over the steps.")
+    weight: Factor | Schedule = Field(default=1.0, description="Its factor, or a schedule of the factor by step.")
 
 
 class Mixture(ObjectiveKind):
-    """Several divergences at once, added up; no two of one kind."""
+    """A weighted sum of several divergences, each of a different kind."""
 
     kind: Literal["mixture"] = "mixture"
-    parts: Annotated[tuple[Weighted, ...], Field(min_length=1)] = Field(description="What is added up.")
+    parts: Annotated[tuple[Weighted, ...], Field(min_length=1)] = Field(description="The parts that are added up.")
 
     @property
     def tutor_top(self) -> int:
-        """The most that a part wants."""
+        """The largest number that a part needs."""
         return max(divergence.tutor_top for divergence in self.divergences)
 
     @property
     def teacher_top(self) -> int:
-        """The most that a part wants."""
+        """The largest number that a part needs."""
         return max(divergence.teacher_top for divergence in self.divergences)
 
     @property
     def draws(self) -> int:
-        """The most that a part wants."""
+        """The largest number that a part needs."""
         return max(divergence.draws for divergence in self.divergences)
 
     @property
     def divergences(self) -> "tuple[Divergence, ...]":
-        """Those of its parts, whatever their weights."""
+        """The divergences of all parts, also those whose weight is 0."""
         return tuple(part.objective for part in self.parts)
 
     def weighted(self, step: int) -> "list[tuple[Divergence, float]]":
@@ -255,7 +259,7 @@ class Mixture(ObjectiveKind):
     def _check_kinds(self) -> Self:
         kinds = [part.objective.kind for part in self.parts]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
-            raise ValueError(f"the mixture holds {', '.join(twice)} more than once; add their weights up")
+            raise ValueError(f"the mixture holds {', '.join(twice)} more than once; keep one and add up the weights")
         return self
 
 
@@ -270,13 +274,13 @@ RecordedObjective = Annotated[
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be known of each of the tutor's tokens.
+    """What an objective needs to know about each of the tutor's tokens.
 
     Attributes:
-        teacher: whether the teacher is asked at all.
+        teacher: whether a teacher scores the dialogue.
         tutor_top: number of the tutor's likeliest tokens at each position, scored by the teacher.
-        teacher_top: number of the teacher's likeliest.
-        draws: number of tokens drawn from the tutor, scored by the teacher.
+        teacher_top: number of the teacher's likeliest tokens at each position.
+        draws: number of tokens drawn from the tutor at each position, scored by the teacher.
     """
 
     teacher: bool = True

@@ -1,8 +1,8 @@
-"""The parts of a config that have a shape of their own: objectives, rewards, teachers, recordings, judge, prices.
+"""The structured parts of a config: rewards, teachers, recordings, judge and prices.
 
-Each is frozen and checked when it is built, and can be given as a plain dict; where there are several kinds, `kind`
-tells which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. What an objective computes is in `divergences.py` and
-`advantages.py`, beside its formula.
+Each is frozen, is checked when it is built, and can be given as a plain dict. If there are several kinds, `kind` says
+which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. The formulas of the objectives are in `divergences.py` and
+`advantages.py`.
 """
 
 import re
@@ -26,24 +26,24 @@ from socratic_distill.config.values import (
 
 
 class OutcomeReward(Setting):
-    """A reward that the dialogue's outcome gives, from 0 to 1."""
+    """A reward computed from the dialogue's outcome, from 0 to 1."""
 
     kind: Literal["solved", "not_telling", "few_turns"] = Field(
-        description="'solved': 1 where the student reached the answer. 'not_telling': 1 where no tutor turn held it. "
-        "'few_turns': 1 for no tutor turn, 0 for max_turns of them."
+        description="'solved': 1 if the student reached the answer. 'not_telling': 1 if no tutor turn held the answer. "
+        "'few_turns': from 1 for no tutor turn down to 0 for max_turns of them."
     )
-    weight: RewardWeight = Field(default=1.0, description="Factor on it among the rewards.")
+    weight: RewardWeight = Field(default=1.0, description="Factor on this reward in the sum of rewards.")
 
 
 class FunctionReward(Setting):
-    """A reward of one's own."""
+    """A reward computed by a function of the user."""
 
     kind: Literal["function"] = "function"
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = Field(
         description="'module:name' of a function that takes a `socratic_distill.dialogues.dialogue.Dialogue` and "
-        "gives a finite number; '__main__:name' is one of the running script."
+        "returns a finite number; '__main__:name' is a function of the running script."
     )
-    weight: RewardWeight = Field(default=1.0, description="Factor on it among the rewards.")
+    weight: RewardWeight = Field(default=1.0, description="Factor on this reward in the sum of rewards.")
 
 
 Reward = Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]
@@ -55,82 +55,83 @@ class Teacher(Setting):
     """One of several teachers."""
 
     name: Annotated[str, Field(pattern=f"^{_TEACHER_NAME.pattern}$")] = Field(
-        description="Its name, in metrics and messages."
+        description="Name of the teacher, in metrics and messages."
     )
     model_name: ModelName | None = Field(default=None, description="Base model. None: the config's teacher_model_name.")
     checkpoint_path: PathText | None = Field(
         default=None,
-        description="Sampler weights to score with. None: the base model's, or the tutor's own where lag_steps.",
+        description="Sampler weights to score with. None: the base model's, or the tutor's own if lag_steps is set.",
     )
     lag_steps: Steps | None = Field(
         default=None,
-        description="Score with the tutor's own weights, taken over every so many batches. None: frozen weights.",
+        description="Score with the tutor's own weights, updated every so many batches. None: frozen weights.",
     )
     prompt_file: PathText | None = Field(
         default=None, description="Text file with its system prompt. None: the config's teacher_prompt_file."
     )
     sees_answer: bool | None = Field(
-        default=None, description="Add answer and mistake to its system prompt. None: as teacher_sees_answer."
+        default=None, description="Add the answer and the mistake to its system prompt. None: as teacher_sees_answer."
     )
     enable_thinking: bool | None = Field(
-        default=None, description="Render its context as if it were to think first. None: as teacher_enable_thinking."
+        default=None, description="Render its context with thinking enabled. None: as teacher_enable_thinking."
     )
     seeds_files: tuple[PathText, ...] = Field(
         default=(),
-        description="Seeds files whose seeds it teaches, written as in the config. Empty: all, if no tags either.",
+        description="Seeds files whose seeds it teaches, written as in the config. With neither seeds_files nor tags: "
+        "all seeds that no other teacher claims, or every seed if scores are averaged.",
     )
     tags: tuple[Name, ...] = Field(
-        default=(), description="Tags of seeds that it teaches. Empty: all, if no seeds_files."
+        default=(), description="Tags of seeds that it teaches. Without tags and seeds_files: as described there."
     )
-    weight: Positive = Field(default=1.0, description="Its weight where several teachers' scores are averaged.")
+    weight: Positive = Field(default=1.0, description="Its weight if several teachers' scores are averaged.")
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
         if self.lag_steps is not None and self.checkpoint_path is not None:
             raise ValueError(
                 f"teacher {self.name!r} has lag_steps={self.lag_steps} and checkpoint_path={self.checkpoint_path!r}; "
-                "it scores with the tutor's own weights or with a checkpoint's: keep one"
+                "it scores either with the tutor's own weights or with a checkpoint's; keep one"
             )
         return self
 
 
 class Recordings(Setting):
-    """Recorded dialogues to learn from, alone or beside those that the tutor plays."""
+    """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 
     files: Annotated[tuple[PathText, ...], Field(min_length=1)] = Field(
-        description="JSONL files of MathDial conversations, of a run's dialogues, or of OpenAI-style messages."
+        description="JSONL files with MathDial conversations, a run's dialogues, or OpenAI-style messages."
     )
     objective: RecordedObjective = Field(
         default=Supervised(),
-        description="What is learned from them; 'sampled_reverse_kl' takes a run's dialogues alone.",
+        description="Objective on the recorded dialogues; 'sampled_reverse_kl' needs a run's dialogues.",
     )
     on_policy_fraction: Share = Field(
         default=0.0,
-        description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda of GKD); the others "
-        "are recorded.",
+        description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda in GKD). The other "
+        "groups are recorded dialogues.",
     )
 
 
 class Judge(Setting):
-    """A model that reads a dialogue and says whether the tutor gave the answer away."""
+    """A model that reads a dialogue and judges whether the tutor gave the answer away."""
 
     model_name: ModelName = Field(description="Base model of the judge.")
     prompt_file: PathText | None = Field(
         default=None, description="Text file with its instructions. None: the packaged ones."
     )
-    max_tokens: Tokens = Field(default=256, description="Longest reply of the judge, in tokens.")
+    max_tokens: Tokens = Field(default=256, description="Length limit of the judge's reply, in tokens.")
     temperature: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = Field(
-        default=0.0, description="Sampling temperature; 0 takes the likeliest token."
+        default=0.0, description="Sampling temperature; 0 always takes the likeliest token."
     )
-    enable_thinking: bool = Field(default=False, description="Let the judge's template open a <think> part.")
+    enable_thinking: bool = Field(default=False, description="Render the judge's prompts with thinking enabled.")
 
 
 class Price(Setting):
-    """What a model costs, in USD per million tokens."""
+    """Prices of a model, in USD per million tokens."""
 
-    prefill: NotNegative = Field(description="Of prompt tokens.")
-    sample: NotNegative = Field(description="Of sampled tokens.")
-    train: NotNegative = Field(description="Of trained tokens.")
+    prefill: NotNegative = Field(description="Price of prompt tokens.")
+    sample: NotNegative = Field(description="Price of sampled tokens.")
+    train: NotNegative = Field(description="Price of trained tokens.")
     cached_prefill: NotNegative | None = Field(
-        default=None, description="Of prompt tokens that the service had cached. None: a fifth of prefill."
+        default=None, description="Price of prompt tokens that the service had cached. None: a fifth of prefill."
     )

@@ -1,7 +1,7 @@
-"""Paths as users give them, and what they meant when the config was built.
+"""Paths as users give them, with the absolute paths that they meant when the config was built.
 
-A field of a config reads as it was written, `~/runs/a` or `data/seeds.jsonl`. What it led to goes with it, into the
-`config.json` of the run too, so that a run can be exported, evaluated and talked to from any working directory.
+A config field keeps the path as it was written, such as `~/runs/a` or `data/seeds.jsonl`. The absolute path is kept
+with it, also in the run's `config.json`. So a run can be exported, evaluated and talked to from any working directory.
 """
 
 import os
@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 STORED_AS = "resolved_paths"
-"""Key of a stored config beside its fields: what its paths meant, by how they were given."""
+"""Extra key of a stored config: its absolute paths, by the path as given."""
 TINY = "tiny"
-"""Name of the packaged model, whatever lies in the working directory."""
+"""Name of the packaged model, even if the working directory has an entry of that name."""
 _stored: ContextVar[Mapping[str, str] | None] = ContextVar("stored", default=None)
 
 
@@ -23,17 +23,17 @@ class GivenPath(str):
     """A path as it was given.
 
     Attributes:
-        resolved: the absolute path that it meant when the config was built; a URL stays as it is.
+        resolved: the absolute path that it meant when the config was built; a URL is unchanged.
     """
 
     resolved: str
 
     def __new__(cls, text: str, resolved: str | None = None) -> "GivenPath":
-        """Resolves the path now, unless it was before.
+        """Resolves the path now, unless `resolved` is given.
 
         Args:
-            text: as it was given.
-            resolved: what it meant before. None: find out.
+            text: the path as it was given.
+            resolved: the absolute path, if it is known. None: resolve it now.
         """
         path = super().__new__(cls, text)
         path.resolved = _absolute(text) if resolved is None else resolved
@@ -41,7 +41,7 @@ class GivenPath(str):
 
 
 def resolved(path: str | os.PathLike[str]) -> str:
-    """The path to open: of a config's field what it meant when the config was built, else with `~` expanded."""
+    """The path to open: the stored absolute path of a config's field; for any other path, `~` is expanded."""
     text = os.fspath(path)
     if isinstance(text, GivenPath):
         return text.resolved
@@ -49,15 +49,16 @@ def resolved(path: str | os.PathLike[str]) -> str:
 
 
 def given_path(text: str) -> GivenPath:
-    """A path of a config that is being built: resolved now, or, where it was read from a file, as stored there."""
+    """A path of a config that is being built: resolved now, or as stored if the config is read from a file."""
     if isinstance(text, GivenPath):
         return text
     known = (_stored.get() or {}).get(text)
+    # A stored path that is gone, as after a move of the run directory, is resolved anew.
     return GivenPath(text, known if known is not None and os.path.lexists(known) else None)
 
 
 def given_model(name: str) -> str:
-    """A model's name of a config that is being built: a path where there is a file or a directory of that name."""
+    """A model's name in a config that is being built: a path if a file or directory of that name exists."""
     if name == TINY:
         return TINY
     path = given_path(name)
@@ -66,10 +67,10 @@ def given_model(name: str) -> str:
 
 @contextmanager
 def stored_paths(stored: object) -> Iterator[None]:
-    """While a config is built from a file: what its paths meant when it was built first.
+    """Makes stored absolute paths available while a config is built from a file.
 
     Args:
-        stored: resolved paths by given ones; anything else counts as none.
+        stored: absolute paths by the paths as given; anything but a dict is ignored.
     """
     pairs = stored.items() if isinstance(stored, dict) else ()
     known = {given: path for given, path in pairs if isinstance(path, str) and "\0" not in path}
@@ -81,11 +82,11 @@ def stored_paths(stored: object) -> Iterator[None]:
 
 
 def paths_of(part: Any) -> dict[str, str]:
-    """The paths of a config, or of a part of one, by how they were given, as far as they mean something else."""
+    """The absolute paths in a config or a part of it, by the path as given; without those that are equal."""
     if isinstance(part, GivenPath):
         return {} if part.resolved == part else {str(part): part.resolved}
     parts = dict(part).values() if isinstance(part, BaseModel) else part if isinstance(part, tuple | list) else ()
-    return {given: path for one in parts for given, path in paths_of(one).items()}
+    return {given: path for child in parts for given, path in paths_of(child).items()}
 
 
 def _absolute(text: str) -> str:

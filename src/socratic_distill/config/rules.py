@@ -1,4 +1,4 @@
-"""Settings that do not go together. Pure; `config.py` asks it whenever a config is built."""
+"""Rules between config fields. Pure; `config.py` checks them whenever a config is built."""
 
 import os
 
@@ -8,14 +8,14 @@ from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.sections import Fields
 
-_MOST_DIALOGUES = 1_000_000  # all of them are held in memory
+_MOST_DIALOGUES = 1_000_000  # all dialogues of a batch are held in memory
 
 
 def check_fields(config: Fields) -> None:
-    """Refuses settings that contradict each other, or of which one would have no effect.
+    """Refuses fields that contradict each other, and fields that would have no effect.
 
     Raises:
-        ValueError: says which, and what to change.
+        ValueError: the message names the fields and says what to change.
     """
     _check_sources(config)
     _check_objective(config)
@@ -29,7 +29,7 @@ def _check_sources(config: Fields) -> None:
         raise ValueError("seeds_file and seeds_files are both set; keep one of them")
     if config.seeds_limit is not None and config.seeds_file is None:
         raise ValueError(
-            f"seeds_limit={config.seeds_limit} has no seeds_file to apply to; set seeds_file, or give each "
+            f"seeds_limit={config.seeds_limit} needs a seeds_file; set seeds_file, or give each "
             "of seeds_files its own limit"
         )
     if config.seeds_files is not None and not config.seeds_files:
@@ -38,12 +38,12 @@ def _check_sources(config: Fields) -> None:
         raise ValueError(
             f"base_url={config.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
         )
-    if (told := why_not(config.log_path)) is not None:
-        raise ValueError(told)
+    if (problem := why_not(config.log_path)) is not None:
+        raise ValueError(problem)
     if config.base_url == "local" and is_url(config.log_path):
         raise ValueError(
-            f"log_path={config.log_path!r} is in a store, and base_url='local' keeps its weights on this machine, in "
-            "log_path; take a local log_path, or a service that keeps the weights"
+            f"log_path={config.log_path!r} is in a store, but base_url='local' keeps its weights on this machine, in "
+            "log_path; use a local log_path, or a service that keeps the weights"
         )
     known = {*type(config).model_fields, "seeds"}
     if unknown := [name for name in config.allow_config_changes if name not in known]:
@@ -62,17 +62,18 @@ def _check_objective(config: Fields) -> None:
     kinds = ", ".join(dict.fromkeys(divergence.kind for divergence in active)) or "supervised"
     if not sampled and config.kl_discount_factor:
         raise ValueError(
-            f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it is of 'sampled_reverse_kl'"
+            f"kl_discount_factor={config.kl_discount_factor} has no effect on {kinds}; it works only with "
+            "'sampled_reverse_kl'"
         )
     has_advantages = sampled or config.rewards or config.cut_replies == "penalize"
     if not has_advantages and config.loss_fn != "importance_sampling":
         raise ValueError(
-            f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which is trained by cross_entropy; leave it out, or "
+            f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which uses cross_entropy; leave it out, or "
             "add rewards or 'sampled_reverse_kl'"
         )
     if not config.plays_dialogues and (config.rewards or config.objective != SampledReverseKL()):
         raise ValueError(
-            "recordings.on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect; set "
+            "recordings.on_policy_fraction=0.0 plays no dialogue, so objective and rewards have no effect; set "
             "recordings.objective, or a higher on_policy_fraction"
         )
     if recordings is not None and recordings.on_policy_fraction == 1.0:
@@ -82,23 +83,26 @@ def _check_objective(config: Fields) -> None:
 
 def _check_groups(config: Fields) -> None:
     if config.recordings and any(divergence.compares_group for divergence in config.recordings.objective.divergences):
-        raise ValueError("baseline='group' compares the dialogues of a group, and a recording is a group of its own")
+        raise ValueError(
+            "baseline='group' compares the dialogues of a group, but each recording is a group of its own; set "
+            "baseline='none' in recordings.objective"
+        )
     if config.num_envs == 1 and any(divergence.compares_group for divergence in config.objective.divergences):
         raise ValueError("baseline='group' compares the dialogues of a group; set num_envs to 2 or more")
     if config.num_envs == 1 and config.rewards:
-        raise ValueError("rewards count by what a dialogue has over its group; set num_envs to 2 or more")
+        raise ValueError("rewards are compared with the mean of the group; set num_envs to 2 or more")
 
 
 def _active(config: Fields) -> tuple[Divergence, ...]:
-    """The divergences that something is learned from."""
+    """The divergences that this config trains with, on played and on recorded dialogues."""
     played = config.objective.divergences if config.plays_dialogues else ()
     return played + (config.recordings.objective.divergences if config.recordings else ())
 
 
 def _check_teachers(config: Fields) -> None:
-    names = [one.name for one in config.teachers]
+    names = [teacher.name for teacher in config.teachers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"teachers holds the name {twice[0]!r} more than once; give each its own")
+        raise ValueError(f"teachers holds the name {twice[0]!r} more than once; give each its own name")
     if config.teachers and (config.teacher_checkpoint_path or config.teacher_lag_steps):
         raise ValueError(
             "teacher_checkpoint_path and teacher_lag_steps describe a single teacher; with teachers, set "
@@ -107,7 +111,8 @@ def _check_teachers(config: Fields) -> None:
     if config.teacher_checkpoint_path and config.teacher_lag_steps:
         raise ValueError(
             f"teacher_checkpoint_path={config.teacher_checkpoint_path!r} and teacher_lag_steps="
-            f"{config.teacher_lag_steps} are both set; a teacher scores with a checkpoint or with the tutor's weights"
+            f"{config.teacher_lag_steps} are both set; keep one: a teacher scores with a checkpoint or with the "
+            "tutor's weights"
         )
     if config.teacher_average is not None:
         if len(names) < 2:
@@ -115,18 +120,18 @@ def _check_teachers(config: Fields) -> None:
         candidates = [divergence.kind for divergence in _active(config) if divergence.teacher_top]
         if candidates:
             raise ValueError(
-                f"{candidates[0]!r} compares with one teacher's likeliest tokens, and averaged teachers differ in "
-                "them; take 'sampled_reverse_kl' or 'monte_carlo_kl', or route seeds to one teacher each"
+                f"{candidates[0]!r} needs one teacher's likeliest tokens, which differ between averaged teachers; "
+                "use 'sampled_reverse_kl' or 'monte_carlo_kl', or route seeds to one teacher each"
             )
-    elif weighted := [one.name for one in config.teachers if one.weight != 1.0]:
-        raise ValueError(f"teacher {weighted[0]!r} has a weight, but no teacher_average to weigh it in; set one")
+    elif weighted := [teacher.name for teacher in config.teachers if teacher.weight != 1.0]:
+        raise ValueError(f"teacher {weighted[0]!r} has a weight, but teacher_average is not set; set it")
     tutor = full_model_name(config.tutor_model_name)
-    lagged = [(one.name, one.model_name) for one in config.teachers if one.lag_steps]
-    for name, model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
-        if (found := full_model_name(model or config.teacher_model_name)) != tutor:
+    lagged = [(teacher.name, teacher.model_name) for teacher in config.teachers if teacher.lag_steps]
+    for name, own_model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
+        if (model := full_model_name(own_model or config.teacher_model_name)) != tutor:
             raise ValueError(
-                f"teacher {name!r} is to score with the tutor's own weights, but its model is {found!r} and the "
-                f"tutor's {tutor!r}; name the same model"
+                f"teacher {name!r} scores with the tutor's own weights, but its model is {model!r} and the "
+                f"tutor's is {tutor!r}; name the same model"
             )
 
 
@@ -134,12 +139,12 @@ def _check_schedules(config: Fields) -> None:
     if (dialogues := config.groups_per_batch * config.num_envs) > _MOST_DIALOGUES:
         raise ValueError(
             f"groups_per_batch={config.groups_per_batch} times num_envs={config.num_envs} are {dialogues} dialogues a "
-            f"batch; expected at most {_MOST_DIALOGUES}, lower one of them"
+            f"batch; expected at most {_MOST_DIALOGUES}; lower one of them"
         )
     if config.groups_per_batch % config.num_substeps:
         raise ValueError(
             f"groups_per_batch={config.groups_per_batch} cannot be divided into num_substeps={config.num_substeps} "
-            "equal runs of groups; make it a multiple"
+            "equal parts; make it a multiple"
         )
     if (turns := config.max_turns_schedule) is not None and not (
         min(turns.start, turns.end) >= 1 and max(turns.start, turns.end) <= config.max_turns
@@ -150,7 +155,7 @@ def _check_schedules(config: Fields) -> None:
         )
     if config.max_steps is not None and config.lr_warmup_steps >= config.max_steps:
         raise ValueError(
-            f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of max_steps={config.max_steps}; lower it"
+            f"lr_warmup_steps={config.lr_warmup_steps} must be less than max_steps={config.max_steps}; lower it"
         )
 
 
@@ -158,12 +163,12 @@ def _check_evaluation(config: Fields) -> None:
     if (dialogues := config.eval_seeds * config.eval_dialogues_per_seed) > _MOST_DIALOGUES:
         raise ValueError(
             f"eval_seeds={config.eval_seeds} times eval_dialogues_per_seed={config.eval_dialogues_per_seed} are "
-            f"{dialogues} dialogues an evaluation; expected at most {_MOST_DIALOGUES}, lower one of them"
+            f"{dialogues} dialogues an evaluation; expected at most {_MOST_DIALOGUES}; lower one of them"
         )
     if config.eval_every is not None and not config.eval_seeds:
         raise ValueError(
-            f"eval_every={config.eval_every} has no seeds to evaluate on; set eval_seeds to the number of seeds that "
-            "are held out of training"
+            f"eval_every={config.eval_every} has no seeds to evaluate on; set eval_seeds to the number of seeds to "
+            "hold out of training"
         )
     if twice := sorted({name for name in config.trackers if config.trackers.count(name) > 1}):
         raise ValueError(f"trackers holds {twice[0]!r} more than once; name each once")

@@ -1,4 +1,4 @@
-"""What a step's settings are where they change over the run: learning rate, longest dialogue, weights. Pure."""
+"""Settings that change over the run, at a step: learning rate, Adam's parameters, turns in a dialogue. Pure."""
 
 import math
 
@@ -9,14 +9,14 @@ from socratic_distill.config.values import eased, value
 def learning_rate(config: SocraticConfig, step: int, total: int) -> float:
     """Adam's learning rate at a step.
 
-    It rises evenly over the first `lr_warmup_steps`, the last of which has `learning_rate`. The step after them has
-    `learning_rate` too, and from there it stays, or falls to what would be 0 at `total`: the run's last step still
-    learns.
+    It rises linearly over the first `lr_warmup_steps`; the last of them, and the step after it, have `learning_rate`.
+    From there it is constant, or falls towards 0. It would reach 0 at step `total`, so that the run's last step,
+    `total - 1`, still learns.
 
     Args:
         config: with `learning_rate`, `lr_schedule` and `lr_warmup_steps`.
         step: number of the step, from 0.
-        total: steps in the run; without effect on a constant rate.
+        total: steps in the run; ignored if the rate is constant.
     """
     warmup = config.lr_warmup_steps
     if step < warmup:
@@ -25,8 +25,8 @@ def learning_rate(config: SocraticConfig, step: int, total: int) -> float:
         return config.learning_rate
     if step >= total:
         return 0.0
-    left = (total - step) / (total - warmup)
-    return config.learning_rate * (eased(left) if config.lr_schedule == "cosine" else left)
+    remaining = (total - step) / (total - warmup)
+    return config.learning_rate * (eased(remaining) if config.lr_schedule == "cosine" else remaining)
 
 
 def adam(config: SocraticConfig, step: int, total: int) -> dict[str, float]:
@@ -42,8 +42,8 @@ def adam(config: SocraticConfig, step: int, total: int) -> dict[str, float]:
 
 
 def turns(config: SocraticConfig, step: int) -> int:
-    """Most tutor turns in a dialogue of this step's batch: `max_turns`, or its schedule rounded down; at least 1."""
+    """Maximum number of tutor turns in this step's dialogues: `max_turns`, or its schedule rounded down; at least 1."""
     if config.max_turns_schedule is None:
         return config.max_turns
-    # Half of a cosine's way may come out as 2.9999999999999996, which means 3.
+    # Half a cosine may be computed as 2.9999999999999996, which has to count as 3.
     return max(1, math.floor(round(value(config.max_turns_schedule, step), 9)))

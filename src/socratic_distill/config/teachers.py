@@ -1,8 +1,8 @@
-"""Several teachers: what each is, which seeds it takes, and how the scores of several become one. Pure.
+"""The teachers of a config, each with its defaults filled in. Pure.
 
-A config without `teachers` has one teacher, named "teacher". Which seeds a teacher takes is its route: seeds of the
-files in its `seeds_files` and seeds with one of its `tags`. A teacher without a route takes the seeds that no route
-leads elsewhere, and every seed where scores are averaged.
+A config without `teachers` has one teacher, named "teacher". A teacher's route says which seeds it takes: those of the
+files in its `seeds_files` and those with one of its `tags`. A teacher without seeds_files or tags takes all unclaimed
+seeds, or every seed when scores are averaged.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Literal
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Teacher
 
-# The name of a config's teacher where it has no others.
+# Name of the teacher of a config without `teachers`.
 SINGLE_TEACHER = "teacher"
 
 Average = Literal["log_mean", "mixture"]
@@ -19,15 +19,15 @@ Average = Literal["log_mean", "mixture"]
 
 @dataclass(frozen=True)
 class TeacherPlan:
-    """One teacher, nothing left open.
+    """One teacher, with its defaults filled in.
 
     Attributes:
         name: its name, in metrics and messages.
         model_name: base model, as the config has it.
-        checkpoint_path: sampler weights that it scores with; None: the base model's, or the tutor's where lag_steps.
-        lag_steps: scores with the tutor's own weights, taken over every so many batches; None: with frozen ones.
-        enable_thinking: whether its context is rendered as if it were to think first.
-        weight: its weight in averages, before they are normalised.
+        checkpoint_path: sampler weights to score with. None: the base model's, or the tutor's if lag_steps is set.
+        lag_steps: score with the tutor's own weights, updated every so many batches. None: frozen weights.
+        enable_thinking: whether its context is rendered with thinking enabled.
+        weight: its weight in averages, before weights are normalised.
         seeds_files: seeds files that it takes, as the config writes them.
         tags: tags of seeds that it takes.
     """
@@ -48,9 +48,9 @@ class TeacherPlan:
 
 
 def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
-    """The teachers of a config, in its order, with what they leave open taken from its `teacher_…` fields."""
+    """The teachers of a config, in its order; what they do not set comes from its `teacher_…` fields."""
     if config.teachers:
-        return tuple(_plan(config, one) for one in config.teachers)
+        return tuple(_plan(config, teacher) for teacher in config.teachers)
     only = TeacherPlan(
         name=SINGLE_TEACHER,
         model_name=config.teacher_model_name,
@@ -61,15 +61,15 @@ def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
     return (only,)
 
 
-def _plan(config: SocraticConfig, one: Teacher) -> TeacherPlan:
-    thinking = config.teacher_enable_thinking if one.enable_thinking is None else one.enable_thinking
+def _plan(config: SocraticConfig, teacher: Teacher) -> TeacherPlan:
+    thinking = config.teacher_enable_thinking if teacher.enable_thinking is None else teacher.enable_thinking
     return TeacherPlan(
-        name=one.name,
-        model_name=one.model_name or config.teacher_model_name,
-        checkpoint_path=one.checkpoint_path,
-        lag_steps=one.lag_steps,
+        name=teacher.name,
+        model_name=teacher.model_name or config.teacher_model_name,
+        checkpoint_path=teacher.checkpoint_path,
+        lag_steps=teacher.lag_steps,
         enable_thinking=thinking,
-        weight=one.weight,
-        seeds_files=one.seeds_files,
-        tags=one.tags,
+        weight=teacher.weight,
+        seeds_files=teacher.seeds_files,
+        tags=teacher.tags,
     )

@@ -1,4 +1,4 @@
-"""Checks what a config that was read from a file asks for against its `Grant`."""
+"""Checks the requests of a config that was read from a file against its `Grant`."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from socratic_distill.errors import UntrustedConfig
 
 
 def check_server(config: SocraticConfig) -> None:
-    """Returns if requests, and with them the key, may go to a config's server.
+    """Returns if requests, which carry the key, may go to a config's server.
 
     Raises:
         UntrustedConfig: the config was read from a file, and the user named no such server.
@@ -22,7 +22,7 @@ def check_server(config: SocraticConfig) -> None:
     from tinker.lib.base_url import DEFAULT_BASE_URL
 
     own = (DEFAULT_BASE_URL, os.environ.get("TINKER_BASE_URL"), grant.base_url)
-    named = {origin(one) for one in own if one} | known_servers()
+    named = {origin(server) for server in own if server} | known_servers()
     if (wanted := origin(url)) is None or wanted not in named:
         raise UntrustedConfig(
             f"{grant.source} names the server {url!r}. A run directory is data: no request and no key go to a server "
@@ -35,10 +35,10 @@ def check_files(config: SocraticConfig, *parts: Files) -> None:
 
     Args:
         config: the config.
-        *parts: which of them.
+        *parts: kinds of files to check.
 
     Raises:
-        UntrustedConfig: the config was read from a file, and names one elsewhere.
+        UntrustedConfig: the config was read from a file, and names a file outside its run directory.
     """
     if config.grant is not None:
         for part in parts:
@@ -47,15 +47,15 @@ def check_files(config: SocraticConfig, *parts: Files) -> None:
 
 
 def runs_remote_code(config: SocraticConfig) -> bool:
-    """Whether the local engine runs code among its models' files."""
+    """Whether the local engine may run code that its models' files contain."""
     return config.trust_remote_code and (config.grant is None or config.grant.allow_code)
 
 
 def check_remote_code(config: SocraticConfig) -> None:
-    """Returns if code among the models' files may run, or is not asked for.
+    """Returns if code in the models' files may run, or the config does not ask for it.
 
     Raises:
-        UntrustedConfig: the config was read from a file, asks for it, and code is not allowed.
+        UntrustedConfig: the config was read from a file and asks for code, which is not allowed.
     """
     if config.grant is not None and config.base_url == "local" and config.trust_remote_code:
         config.grant.check_code("code among its models' files (trust_remote_code=True)")
@@ -67,7 +67,7 @@ def check_reward_code(config: SocraticConfig) -> None:
     Raises:
         UntrustedConfig: the config was read from a file, and code is not allowed.
     """
-    functions = [one.function for one in config.rewards if one.kind == "function"]
+    functions = [reward.function for reward in config.rewards if reward.kind == "function"]
     if config.grant is not None and functions:
         config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
 
@@ -79,7 +79,7 @@ def _named_files(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str
 
 
 def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | None]]:
-    """Fields that name a file, and what they name."""
+    """The fields that name a file, with the file."""
     match part:
         case "prompts":
             yield "tutor_prompt_file", config.tutor_prompt_file
@@ -99,8 +99,8 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
         case "load_checkpoint_path":
             path = config.load_checkpoint_path
             if path is not None and not path.startswith("tinker://"):
-                place = resolved(path)  # `…#<name>`, unless that is the name of a directory
-                journal = place.rpartition("#")[0]
-                yield part, GivenPath(path, journal if journal and not os.path.lexists(place) else place)
+                absolute = resolved(path)  # `<run directory>#<name>`, or a directory with a "#" in its name
+                journal = absolute.rpartition("#")[0]
+                yield part, GivenPath(path, journal if journal and not os.path.lexists(absolute) else absolute)
         case "log_path":
             yield part, config.log_path

@@ -1,4 +1,4 @@
-"""Types of single values, with their bounds, and the base of all parts of a config."""
+"""Types of single values, with their bounds, and the base class of a config's parts."""
 
 import math
 import os
@@ -39,9 +39,10 @@ PathText = Annotated[
 Name = Annotated[str, Field(min_length=1, strict=True), AfterValidator(refuse_secrets)]
 # A model's name may be a path.
 ModelName = Annotated[Name, WrapValidator(_resolved_model)]
-# Upper bounds are far above what anybody does. They keep slips such as 10**30 from services, memory and 32-bit numbers.
+# Upper bounds are far above real use. They stop typing errors such as 10**30, which would exhaust memory, overflow
+# 32-bit numbers or reach a service.
 Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
-Tens = Annotated[int, Field(ge=1, le=10_000, strict=True)]  # of what a batch has tens of
+Tens = Annotated[int, Field(ge=1, le=10_000, strict=True)]  # for counts that are usually in the tens
 Groups = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Steps = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Tokens = Annotated[int, Field(ge=1, le=2**24, strict=True)]
@@ -53,21 +54,22 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 
 class _Checked(type(BaseModel)):
-    """Gives our error where a user builds a part; parts within a config are told of by the config's."""
+    """Raises ConfigError instead of pydantic's error when a part is built on its own."""
 
     def __call__(cls, *arguments: Any, **fields: Any) -> Any:
         try:
             return super().__call__(*arguments, **plain(fields))
         except ValidationError as error:
             problems = explain(error, cast(type[BaseModel], cls))
-        raise ConfigError(problems)  # outside the handler: pydantic's error, with all that was given, is no context
+        # Raised outside the handler, since pydantic's error as its context would show the values that were given.
+        raise ConfigError(problems)
 
 
 class Setting(BaseModel, metaclass=_Checked):
-    """What all parts have in common.
+    """Base class of the parts of a config.
 
     Raises:
-        ConfigError: a field is unknown, or its value cannot be meant.
+        ConfigError: a field is unknown, or has an invalid value.
     """
 
     model_config = ConfigDict(
@@ -76,16 +78,16 @@ class Setting(BaseModel, metaclass=_Checked):
 
 
 class Schedule(Setting):
-    """A number that goes from `start` at step 0 to `end` at step `steps`, and stays there."""
+    """A number that changes from `start` at step 0 to `end` at step `steps`, and then stays constant."""
 
     start: Factor = Field(description="Value at step 0.")
     end: Factor = Field(description="Value from step `steps` on.")
-    steps: Steps = Field(description="Steps that the way takes.")
-    shape: Literal["linear", "cosine"] = Field(default="linear", description="'cosine' begins and ends slowly.")
+    steps: Steps = Field(description="Number of steps that the change takes.")
+    shape: Literal["linear", "cosine"] = Field(default="linear", description="'cosine' starts and ends slowly.")
 
 
 def value(number: float | Schedule, step: int) -> float:
-    """A number at a step, from 0: itself, or where its schedule has come to.
+    """A number at a step, from 0: the number itself, or the schedule's value at that step.
 
     >>> [value(Schedule(start=1.0, end=2.0, steps=4), step) for step in (0, 1, 4, 9)]
     [1.0, 1.25, 2.0, 2.0]
@@ -94,13 +96,14 @@ def value(number: float | Schedule, step: int) -> float:
         return float(number)
     if step >= number.steps:
         return number.end
-    way = number.end - number.start
+    change = number.end - number.start
     if number.shape == "cosine":
-        return number.start + way * eased(step / number.steps)
-    # Multiplied first: a whole number on the way then comes out whole.
-    return number.start + way * step / number.steps
+        return number.start + change * eased(step / number.steps)
+    # Multiplying before dividing keeps whole numbers exact, such as the turns of `max_turns_schedule`.
+    return number.start + change * step / number.steps
 
 
 def eased(share: float) -> float:
-    """Half a cosine wave from 0 at 0 to 1 at 1. As a squared sine it is above 0 however small the share is."""
+    """Half a cosine wave, from 0 at share 0 to 1 at share 1."""
+    # As a squared sine and not (1 - cos) / 2, which rounds to 0 for small shares.
     return math.sin(0.5 * math.pi * share) ** 2

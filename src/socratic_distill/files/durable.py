@@ -1,4 +1,4 @@
-"""Writing files of a run directory so that a crash at any moment leaves them whole."""
+"""Writes files of a run directory so that a crash at any moment leaves them intact."""
 
 import errno
 import os
@@ -12,15 +12,15 @@ from socratic_distill.errors import StorageError
 
 
 def open_regular(path: Path, mode: Literal["rb", "r+b", "ab", "xb"] = "rb", root: Path | None = None) -> BinaryIO:
-    """Opens a regular file of a directory; never waits, as opening a named pipe would.
+    """Opens a regular file of a directory; never blocks, as opening a named pipe would.
 
     Args:
         path: the file.
         mode: as for `open`.
-        root: the directory that the file must stand in, once links are followed. None: its parent.
+        root: directory that must contain the file, after links are followed. None: its parent.
 
     Raises:
-        OSError: it cannot be opened, is no regular file, or is a link that leads out of `root`.
+        OSError: the file cannot be opened, is not a regular file, or is a link that leads out of `root`.
     """
     real, allowed = os.path.realpath(path), os.path.realpath(path.parent if root is None else root)
     if not Path(real).is_relative_to(allowed):
@@ -29,6 +29,7 @@ def open_regular(path: Path, mode: Literal["rb", "r+b", "ab", "xb"] = "rb", root
 
 
 def _open_regular(path: str, flags: int) -> int:
+    # O_NONBLOCK: a pipe put there meanwhile does not block. O_NOFOLLOW: a link put there meanwhile is not followed.
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -40,7 +41,7 @@ def append_durably(path: Path, text: str | bytes) -> None:
     """Appends to a file and returns once it is on disk, its directory entry included.
 
     Raises:
-        StorageError: it cannot be written; a part of the text may be in the file.
+        StorageError: the file cannot be written; part of the text may be in it.
     """
     with _explaining(path):
         is_new = not path.exists()
@@ -48,15 +49,15 @@ def append_durably(path: Path, text: str | bytes) -> None:
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
-        if is_new:
+        if is_new:  # fsync of a file does not make its directory entry durable
             sync_directory(path.parent)
 
 
 def end_line(path: Path) -> None:
-    """Ends the last line of a file, if there is one, so that what is appended stands on a line of its own.
+    """Adds a newline to a file that does not end with one, so that the next append starts a new line.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     if not path.exists() or path.stat().st_size == 0:
         return
@@ -68,14 +69,14 @@ def end_line(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str | bytes) -> None:
-    """Replaces a file in one step: a reader, or a crash, meets the old text or the new one.
+    """Replaces a file atomically: a reader, or a crash, finds the old text or the new one.
 
     Raises:
-        StorageError: it cannot be written; the old file is as it was.
+        StorageError: the file cannot be written; the old one is unchanged.
     """
     partial = path.with_name(path.name + ".partial")
     with _explaining(path):
-        partial.unlink(missing_ok=True)  # what a crash left; a link there would be followed out of the directory
+        partial.unlink(missing_ok=True)  # left by a crash; a link there would lead the write out of the directory
         with open_regular(partial, "xb") as file:
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
@@ -88,7 +89,7 @@ def truncate_durably(path: Path, size: int) -> None:
     """Cuts a file to its first `size` bytes and returns once that is on disk.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     with _explaining(path), open_regular(path, "r+b") as file:
         file.truncate(size)
@@ -97,7 +98,7 @@ def truncate_durably(path: Path, size: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Syncs a directory, so that files made or replaced in it survive a crash."""
+    """Syncs a directory, so that files created or replaced in it survive a crash."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -111,6 +112,6 @@ def _explaining(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}. Make room or mend the permissions, and start "
+            f"{path} cannot be written: {error.strerror or error}. Free disk space or fix the permissions, then start "
             "the same script again"
         ) from error

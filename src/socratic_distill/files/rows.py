@@ -1,6 +1,6 @@
 """Reads and writes the JSON of a run directory: JSONL files row by row, single objects, and the values in them.
 
-Anyone may have written these files, and a crash may have torn them. Only regular files that stand in the directory are
+Anyone may have written these files, and a crash may have cut them short. Only regular files inside the directory are
 opened. Rows that cannot be read are skipped with one warning; an object that cannot be read is an error.
 """
 
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 _BLOCK_BYTES = 1 << 20
-# What the standard library's parser is given. It reads half characters, which pydantic's does not, but more slowly.
+# Limit for the standard library's parser. It reads lone surrogates, which pydantic's does not, but is slower.
 _MOST_BYTES = 1 << 24
 _MOST_DEPTH = 200  # as pydantic's parser
 _MOST_LINE_BYTES = 1 << 28
@@ -38,9 +38,9 @@ class Line:
     """A line of a JSONL file that holds an object.
 
     Attributes:
-        number: from 1.
-        offset: of its first byte in the file.
-        size: bytes, its newline included.
+        number: number of the line, from 1.
+        offset: position of its first byte in the file.
+        size: number of bytes, its newline included.
         row: the object.
     """
 
@@ -54,7 +54,7 @@ def read_file(path: Path, root: Path | None = None) -> bytes:
     """The bytes of a regular file; see `socratic_distill.files.durable.open_regular`.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read, or is too large.
     """
     with open_regular(path, root=root) as file:
         data = file.read(_MOST_OBJECT_BYTES + 1)
@@ -64,15 +64,16 @@ def read_file(path: Path, root: Path | None = None) -> bytes:
 
 
 def parse(text: bytes, *, lenient: bool = False) -> Any:
-    """A JSON value. Half characters (lone surrogates) are read, since older versions wrote them.
+    """A JSON value. Lone surrogates (half characters) are read, because older versions wrote them.
 
     Args:
         text: UTF-8, with or without a byte order mark.
-        lenient: read NaN and Infinity as null, since older versions wrote them. A number like 1e400 is infinite
-            either way: values of rows are read by `number` and `whole`.
+        lenient: read NaN and Infinity as null, because older versions wrote them. A number like 1e400 is infinite
+            either way, so read the values of a row with `number` and `whole`.
 
     Raises:
-        ValueError: it is not JSON, or too large or too deep for what only the standard library reads.
+        ValueError: the text is not JSON, or pydantic's parser refuses it and it is too large or too deeply nested
+            for the standard library's.
     """
     try:
         return from_json(text, allow_inf_nan=False)
@@ -92,7 +93,7 @@ def parse(text: bytes, *, lenient: bool = False) -> Any:
 
 
 def parse_row(text: bytes) -> dict[str, Any] | None:
-    """A line that a run wrote, as an object, NaN and Infinity as null; None for anything else, such as a torn line."""
+    """The object in a line that a run wrote, NaN and Infinity as null; None for anything else, such as a cut line."""
     try:
         row = parse(text, lenient=True)
     except ValueError:
@@ -103,17 +104,17 @@ def parse_row(text: bytes) -> dict[str, Any] | None:
 def read_object(
     path: Path, error: type[SocraticError], purpose: str, *, lenient: bool = False, root: Path | None = None
 ) -> dict[str, Any] | None:
-    """The object that a JSON file holds; None where there is no file.
+    """The object that a JSON file holds; None if there is no file.
 
     Args:
         path: the file.
-        error: what is raised where it cannot be read.
-        purpose: ends the message: what the file is for, and what to do.
+        error: type of the error that is raised if the file cannot be read.
+        purpose: end of the error's message: what the file is for, and what to do.
         lenient: as in `parse`.
         root: as for `read_file`.
 
     Raises:
-        SocraticError: of the given type; the file cannot be read, or holds no JSON object.
+        SocraticError: of type `error`; the file cannot be read, or holds no JSON object.
     """
     try:
         value = parse(read_file(path, root), lenient=lenient)
@@ -129,14 +130,14 @@ def read_object(
 
 
 def read_lines(path: Path, skipped: list[int]) -> Iterator[Line]:
-    """The objects of a JSONL file, in order. A last line without its newline counts if it is whole.
+    """The objects of a JSONL file, in order. A last line without a newline counts if it is a complete object.
 
     Args:
         path: the file.
-        skipped: gets the numbers of the other lines, but for blank ones and a torn last one.
+        skipped: receives the numbers of the other lines, except blank ones and an incomplete last one.
 
     Raises:
-        OSError: the file cannot be read, or is not there.
+        OSError: the file cannot be read, or does not exist.
     """
     offset = number = 0
     with open_regular(path) as file:
@@ -148,16 +149,17 @@ def read_lines(path: Path, skipped: list[int]) -> Iterator[Line]:
                 yield Line(number, offset, size, row)
             elif line.strip() and (is_whole or size == _MOST_LINE_BYTES):
                 skipped.append(number)
+            # A line beyond the limit was read only in part: its rest is read and dropped to get to the next line.
             while not is_whole and size >= _MOST_LINE_BYTES and (rest := file.readline(_BLOCK_BYTES)):
                 is_whole, size = rest.endswith(b"\n"), size + len(rest)
             offset += size
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file of a run, in order; none where there is no file.
+    """The objects of a JSONL file of a run, in order; none if there is no file.
 
-    A torn last line is left out, as the run may be writing it. Other lines that hold no object are skipped, with one
-    warning that names them.
+    An incomplete last line is left out, because the run may be writing it. Other lines without an object are skipped,
+    with one warning that names them.
 
     Raises:
         StorageError: the file cannot be read.
@@ -171,18 +173,18 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {reason_of(error)}. Restore the file or delete it") from error
     if skipped:
-        _log.warning("%s: skipped what holds no row (%s)", path, named_lines(skipped))
+        _log.warning("%s: skipped lines that hold no JSON object (%s)", path, named_lines(skipped))
 
 
 def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Offset and text of each line that is not empty, the last one first.
+    """Offset and text of each line that is not empty, from the last line to the first.
 
     Raises:
         OSError: the file cannot be read.
     """
     with open_regular(path) as file:
         start = file.seek(0, os.SEEK_END)
-        rest: list[bytes] = []  # parts of the line that the last block begins with, the last part first
+        rest: list[bytes] = []  # parts of the line that reaches into an earlier block, the last part first
         while start > 0:
             size = min(_BLOCK_BYTES, start)
             start = file.seek(start - size)
@@ -200,14 +202,14 @@ def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def to_line(row: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-    """A row as a line of strict JSON, and the keys at which it holds NaN or Infinity, which are written as null.
+    """A row as a line of strict JSON, and the keys whose values are NaN or Infinity, which are written as null.
 
-    Half characters (lone surrogates) are written as U+FFFD.
+    Lone surrogates (half characters) are written as U+FFFD.
     """
     unfit = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     try:
         return to_json(row, ensure_ascii=True, inf_nan_mode="null") + b"\n", unfit
-    except PydanticSerializationError:  # half a character, which only the standard library writes
+    except PydanticSerializationError:  # a lone surrogate, which only the standard library can write
         text = json.dumps(parse(json.dumps(row).encode(), lenient=True), ensure_ascii=False)
         return to_json(
             from_json(_HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)), ensure_ascii=True
@@ -226,14 +228,14 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
-    except OverflowError:  # an integer beyond them
+        as_float = float(value)
+    except OverflowError:  # an integer larger than any float
         return None
-    return found if math.isfinite(found) else None
+    return as_float if math.isfinite(as_float) else None
 
 
 def step_of(row: Mapping[str, Any]) -> int | None:
-    """The step of a row, from 0; None where it has none."""
+    """The step of a row, from 0; None if it has none."""
     step = whole(row.get("step"))
     return step if step is not None and step >= 0 else None
 
@@ -244,7 +246,7 @@ def reason_of(error: Exception) -> str:
 
 
 def named_lines(numbers: list[int]) -> str:
-    """`line 3, 5, …`: the first of some lines."""
+    """`line 3, 5, …`: the first five line numbers."""
     return "line " + ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
 
 
@@ -257,21 +259,21 @@ def _refuse(constant: str) -> None:
 
 
 def _refuse_infinities(value: Any) -> None:
-    """Refuses numbers like 1e400, which are JSON, and infinite once they are read."""
+    """Refuses numbers like 1e400: they are valid JSON, but infinite as floats."""
     parts = [value]
     while parts:
-        one = parts.pop()
-        if isinstance(one, float) and not math.isfinite(one):
+        part = parts.pop()
+        if isinstance(part, float) and not math.isfinite(part):
             raise ValueError("it holds a number that is too large")
-        parts += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a value is nested more deeply than what pydantic's parser reads, and than what can be written again."""
+    """Whether a value is nested more deeply than pydantic's parser reads; such a value could not be written again."""
     level = [value]
     for _ in range(_MOST_DEPTH):
-        parts = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [one for part in parts for one in part]
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [item for part in parts for item in part]
         if not level:
             return False
     return True

@@ -90,12 +90,12 @@ def test_config_refuses_two_sources_of_seeds(tmp_path):
     seeds.write_text("")
     with pytest.raises(ConfigError, match="both set"):
         build_socratic_config(**GUIDE, seeds_file=seeds, seeds_files=[(seeds, None)])
-    with pytest.raises(ConfigError, match="no seeds_file"):
+    with pytest.raises(ConfigError, match="needs a seeds_file"):
         build_socratic_config(**GUIDE, seeds_limit=3)
 
 
 def test_config_names_a_missing_field():
-    with pytest.raises(ConfigError, match="max_tokens is missing: Longest tutor reply"):
+    with pytest.raises(ConfigError, match="max_tokens is missing: Length limit of a tutor reply"):
         SocraticConfig(**{name: value for name, value in GUIDE.items() if name != "max_tokens"})
 
 
@@ -174,7 +174,7 @@ def test_a_number_beyond_its_bound_is_refused_with_a_short_message(field, value)
     "fields", [{"groups_per_batch": 10_000, "num_envs": 101}, {"eval_seeds": 10**6, "eval_dialogues_per_seed": 2}]
 )
 def test_a_product_of_numbers_beyond_its_bound_is_refused(fields):
-    with pytest.raises(ConfigError, match=r"dialogues an? (batch|evaluation); expected at most 1000000, lower one"):
+    with pytest.raises(ConfigError, match=r"dialogues an? (batch|evaluation); expected at most 1000000; lower one"):
         build_socratic_config(**GUIDE | fields)
 
 

@@ -24,20 +24,20 @@ def test_last_folder_of_a_url_names_the_run():
         ("s3:/bucket/run", "lost a slash"),
         ("file:///tmp/run", "plain path"),
         ("s3://", "names no directory"),
-        ("https://bucket.s3.amazonaws.com/run", "no place to write to"),
-        ("tinker://run/weights/final", "no place to write to"),
+        ("https://bucket.s3.amazonaws.com/run", "cannot be written to"),
+        ("tinker://run/weights/final", "cannot be written to"),
         ("s3:///", "names no directory"),
         ("ftp://me:s3cret@host/run", "without a user, password"),
     ],
 )
-def test_config_refuses_a_url_that_cannot_be_meant(make_config, log_path, told):
+def test_config_refuses_an_invalid_url(make_config, log_path, told):
     with pytest.raises(ConfigError, match=told) as caught:
         make_config(log_path=log_path)
     assert "s3cret" not in str(caught.value)
 
 
 def test_config_refuses_a_store_for_the_local_engine(make_config):
-    with pytest.raises(ConfigError, match=r"in a store, and base_url='local' keeps its weights on this machine"):
+    with pytest.raises(ConfigError, match=r"in a store, but base_url='local' keeps its weights on this machine"):
         make_config(log_path="s3://bucket/run", base_url="local")
 
 

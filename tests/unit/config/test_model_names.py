@@ -45,7 +45,7 @@ def config(**names: Any) -> SocraticConfig:
         (SLIP.lower(), "Qwen/Qwen3-235B-A22B-Instruct-2507"),
     ],
 )
-def test_name_means_the_offered_model_that_is_equal_but_for_case_and_organisation(name, full):
+def test_name_matches_an_offered_model_but_for_case_and_organisation(name, full):
     assert resolve_name(name, OFFERED, "tutor_model_name") == full
 
 
@@ -95,11 +95,11 @@ def test_without_a_service_known_short_names_are_written_out():
     assert full_model_name("Qwen3-9B") == "Qwen3-9B"
 
 
-def test_names_of_several_teachers_are_written_out_and_the_field_that_none_uses_is_not():
+def test_names_of_several_teachers_are_written_out_but_no_unused_field():
     teachers = [{"name": "a", "model_name": "Qwen3-32B"}, {"name": "b", "model_name": "Qwen3-8B", "tags": ["b"]}]
     found = with_known_names(config(teachers=teachers))
     assert [one.model_name for one in found.teachers] == ["Qwen/Qwen3-32B", "Qwen/Qwen3-8B"]
-    assert "teacher_model_name" not in named_models(found)
+    assert "teacher_model_name" not in named_models(found), "both teachers name a model of their own"
     found = with_known_names(config(teachers=[{"name": "a"}, {"name": "b", "model_name": "Qwen3-8B", "tags": ["b"]}]))
     assert [one.model_name for one in found.teachers] == [None, "Qwen/Qwen3-8B"]
     assert found.teacher_model_name == "Qwen/Qwen3-8B"

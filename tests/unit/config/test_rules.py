@@ -45,7 +45,7 @@ def config(**changes: Any) -> SocraticConfig:
     ("changes", "message"),
     [
         (dict(objective=FORWARD, kl_discount_factor=0.5),
-         r"kl_discount_factor=0.5 has no effect on forward_kl; it is of 'sampled_reverse_kl'"),
+         r"kl_discount_factor=0.5 has no effect on forward_kl; it works only with 'sampled_reverse_kl'"),
         (dict(objective={"kind": "mixture", "parts": [{"objective": FORWARD}, {"objective": {"kind": "reverse_kl"}}]},
               kl_discount_factor=1.0),
          r"kl_discount_factor=1.0 has no effect on forward_kl, reverse_kl"),
@@ -56,36 +56,36 @@ def config(**changes: Any) -> SocraticConfig:
         (dict(objective={"kind": "mixture", "parts": [
             {"objective": {"kind": "sampled_reverse_kl", "baseline": "group"}}, {"objective": FORWARD}]}, num_envs=1),
          r"baseline='group' compares the dialogues of a group"),
-        (dict(rewards=[SOLVED], num_envs=1), r"rewards count by what a dialogue has over its group; set num_envs to 2"),
+        (dict(rewards=[SOLVED], num_envs=1), r"rewards are compared with the mean of the group; set num_envs to 2"),
         (dict(teachers=[{"name": "a"}, {"name": "b"}, {"name": "a"}]),
          r"teachers holds the name 'a' more than once; give each its own"),
         (dict(teachers=[{"name": "a"}], teacher_checkpoint_path="tinker://x/sampler_weights/1"),
          r"teacher_checkpoint_path and teacher_lag_steps describe a single teacher; with teachers, set checkpoint"),
         (dict(teachers=[{"name": "a"}], teacher_lag_steps=3), r"describe a single teacher"),
         (dict(teacher_checkpoint_path="weights", teacher_lag_steps=3),
-         r"teacher_checkpoint_path='weights' and teacher_lag_steps=3 are both set; a teacher scores with"),
+         r"teacher_checkpoint_path='weights' and teacher_lag_steps=3 are both set; keep one: a teacher scores with"),
         (dict(teacher_average="mixture"), r"teacher_average='mixture' needs two teachers or more in teachers"),
         (dict(teacher_average="log_mean", teachers=[{"name": "a"}]), r"teacher_average='log_mean' needs two teachers"),
         (dict(teacher_average="log_mean", teachers=TWO_TEACHERS, objective=FORWARD),
-         r"'forward_kl' compares with one teacher's likeliest tokens, .*; take 'sampled_reverse_kl' or 'monte_carlo"),
+         r"'forward_kl' needs one teacher's likeliest tokens, .*; use 'sampled_reverse_kl' or 'monte_carlo"),
         (dict(teacher_average="mixture", teachers=TWO_TEACHERS, objective={"kind": "mixture", "parts": [
             {"objective": SAMPLED}, {"objective": {"kind": "reverse_kl"}}]}),
-         r"'reverse_kl' compares with one teacher's likeliest tokens"),
+         r"'reverse_kl' needs one teacher's likeliest tokens"),
         (dict(teacher_lag_steps=5, teacher_model_name="big"),
-         r"teacher 'teacher' is to score with the tutor's own weights, but its model is 'big' and the tutor's 'small'; "
+         r"teacher 'teacher' scores with the tutor's own weights, but its model is 'big' and the tutor's is 'small'; "
          r"name the same model"),
-        (dict(teachers=[LAGGED], teacher_model_name="big"), r"teacher 'old' is to score .* its model is 'big'"),
-        (dict(teachers=[LAGGED | {"model_name": "other"}]), r"teacher 'old' is to score .* its model is 'other'"),
+        (dict(teachers=[LAGGED], teacher_model_name="big"), r"teacher 'old' scores .* its model is 'big'"),
+        (dict(teachers=[LAGGED | {"model_name": "other"}]), r"teacher 'old' scores .* its model is 'other'"),
         (dict(groups_per_batch=6, num_substeps=4),
-         r"groups_per_batch=6 cannot be divided into num_substeps=4 equal runs of groups; make it a multiple"),
+         r"groups_per_batch=6 cannot be divided into num_substeps=4 equal parts; make it a multiple"),
         (dict(groups_per_batch=2, num_substeps=4), r"groups_per_batch=2 cannot be divided into num_substeps=4"),
         (dict(max_turns_schedule={"start": 0, "end": 4, "steps": 3}),
          r"max_turns_schedule goes from 0 to 4 turns; expected 1 to max_turns=8"),
         (dict(max_turns_schedule={"start": 9, "end": 4, "steps": 3}), r"from 9 to 4 turns"),
         (dict(max_turns_schedule={"start": 2, "end": 8.5, "steps": 3}), r"from 2 to 8.5 turns"),
         (dict(max_turns_schedule={"start": 2, "end": 0.5, "steps": 3}), r"from 2 to 0.5 turns"),
-        (dict(teachers=[{"name": "a", "weight": 2.0}]), r"teacher 'a' has a weight, but no teacher_average"),
-        (dict(lr_warmup_steps=10, max_steps=10), r"lr_warmup_steps=10 leaves nothing of max_steps=10; lower it"),
+        (dict(teachers=[{"name": "a", "weight": 2.0}]), r"teacher 'a' has a weight, but teacher_average is not set"),
+        (dict(lr_warmup_steps=10, max_steps=10), r"lr_warmup_steps=10 must be less than max_steps=10; lower it"),
     ],
 )  # fmt: skip
 def test_config_refuses_settings_that_do_not_go_together(changes, message):
@@ -105,7 +105,7 @@ def test_config_refuses_recordings_that_are_not_used_or_not_there(recording, tmp
     [
         (
             dict(rewards=[SOLVED]),
-            r"on_policy_fraction=0.0 plays no dialogue, so that objective and rewards have no effect",
+            r"on_policy_fraction=0.0 plays no dialogue, so objective and rewards have no effect",
         ),
         (dict(objective=FORWARD), r"plays no dialogue, .* set recordings.objective, or a higher on_policy_fraction"),
         (dict(loss_fn="ppo"), r"loss_fn='ppo' has no effect on supervised"),
@@ -116,18 +116,18 @@ def test_config_refuses_what_has_no_effect_on_recordings_alone(recording, change
         config(recordings={"files": [recording]}, **changes)
 
 
-def test_config_refuses_a_groups_baseline_on_recordings_and_takes_their_discount(recording):
+def test_recordings_take_a_discount_but_no_group_baseline(recording):
     recordings = {"files": [recording], "objective": {"kind": "sampled_reverse_kl"}}
     assert config(recordings=recordings, kl_discount_factor=0.5).kl_discount_factor == 0.5
     recordings["objective"] = {"kind": "sampled_reverse_kl", "baseline": "group"}
-    with pytest.raises(ConfigError, match="a recording is a group of its own"):
+    with pytest.raises(ConfigError, match="each recording is a group of its own; set baseline='none'"):
         config(recordings=recordings)
 
 
 def test_a_part_that_is_built_alone_gives_our_error_too():
     with pytest.raises(ConfigError, match=r"^k=0: input should be greater than or equal to 1$"):
         ForwardKL(k=0)
-    with pytest.raises(ConfigError, match=r"name is missing: Its name, in metrics and messages\."):
+    with pytest.raises(ConfigError, match=r"name is missing: Name of the teacher, in metrics and messages\."):
         Teacher()  # pyright: ignore[reportCallIssue]
 
 
@@ -138,7 +138,7 @@ def test_an_objective_without_its_kind_says_so():
 
 def test_config_refuses_averaged_teachers_on_recordings_too(recording):
     recordings = {"files": [recording], "objective": {"kind": "jensen_shannon"}, "on_policy_fraction": 0.5}
-    with pytest.raises(ConfigError, match=r"'jensen_shannon' compares with one teacher's likeliest tokens"):
+    with pytest.raises(ConfigError, match=r"'jensen_shannon' needs one teacher's likeliest tokens"):
         config(recordings=recordings, teachers=TWO_TEACHERS, teacher_average="log_mean")
 
 
@@ -247,7 +247,7 @@ def test_setting_left_out_has_its_default(recording):
         (dict(objective={"kind": "sampled_reverse_kl", "baseline": "mean"}), r"sampled_reverse_kl.baseline='mean'"),
         (dict(objective={"kind": "mixture", "parts": []}), r"objective.mixture.parts=\[\]: .*at least 1 item"),
         (dict(objective={"kind": "mixture", "parts": [{"objective": FORWARD}, {"objective": FORWARD}]}),
-         r"the mixture holds forward_kl more than once; add their weights up"),
+         r"the mixture holds forward_kl more than once; keep one and add up the weights"),
         (dict(objective={"kind": "mixture", "parts": [{"objective": {"kind": "mixture", "parts": []}}]}),
          r"objective.mixture.parts.0.objective=.*'mixture'"),
         (dict(objective={"kind": "mixture", "parts": [{"objective": FORWARD, "weight": -1.0}]}),
@@ -270,7 +270,7 @@ def test_setting_left_out_has_its_default(recording):
         (dict(max_turns_schedule={"start": 1, "end": 3, "steps": 2, "shape": "step"}), r"schedule.shape='step'"),
     ],
 )  # fmt: skip
-def test_setting_that_cannot_be_meant_is_refused_with_its_place(changes, message):
+def test_invalid_setting_is_refused_with_its_field(changes, message):
     with pytest.raises(ConfigError, match=message):
         config(**changes)
 

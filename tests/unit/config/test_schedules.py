@@ -77,9 +77,9 @@ def test_learning_rate_falls_from_its_highest_after_the_warm_up(schedule, expect
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @given(total=st.integers(1, 10**9), warmup=st.integers(0, 100), data=st.data())
-def test_learning_rate_never_rises_after_the_warm_up_and_the_last_step_learns(schedule, total, warmup, data):
+def test_learning_rate_only_falls_after_the_warm_up_and_stays_above_0(schedule, total, warmup, data):
     falling = config(lr_schedule=schedule, lr_warmup_steps=warmup)
-    assert learning_rate(falling, total - 1, total) > 0.0
+    assert learning_rate(falling, total - 1, total) > 0.0, "the last step does not learn"
     if warmup < total:
         assert learning_rate(falling, warmup, total) == falling.learning_rate
         earlier = data.draw(st.integers(warmup, total))

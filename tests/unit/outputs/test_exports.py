@@ -167,7 +167,7 @@ def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplo
     write(log_path, ASKED, tail=torn + json.dumps(TOLD) + "\n")
     assert [row["step"] for row in messages(log_path)] == [0, 1]
     told = warnings(caplog)
-    assert told[0].endswith("skipped what holds no row (line 2, 3)") and told[1].endswith(
+    assert told[0].endswith("skipped lines that hold no JSON object (line 2, 3)") and told[1].endswith(
         "1 rows that are no dialogues as this version writes them"
     )
 
