@@ -48,12 +48,15 @@ class Progress:
         return self
 
     async def __aexit__(self, *reason: Any) -> None:
-        """Gives the terminal back, and hands over to the trackers what is left."""
+        """Hands over to the trackers what is left, and gives the terminal back."""
         if self._pauses is not None:
             self._pauses.close()
-        self.close()
-        if self._has_trackers:
-            await asyncio.to_thread(self._trackers.close)  # may wait for a network
+        try:
+            # First, since they put themselves before the streams after the display did.
+            if self._has_trackers:
+                await asyncio.to_thread(self._trackers.close)  # may wait for a network
+        finally:
+            self.close()
 
     def begin(self, run_id: str, batch: int, log_path: Path) -> None:
         """Batches from this one on are next, as at the start or after a recovery."""

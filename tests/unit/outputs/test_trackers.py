@@ -16,6 +16,7 @@ import pytest
 from socratic_distill import ConfigError, SocraticConfig
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.outputs import trackers
+from socratic_distill.outputs.progress import Progress
 from socratic_distill.outputs.trackers import Trackers, check_trackers
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
@@ -319,6 +320,24 @@ def test_runs_that_end_in_any_order_give_the_streams_back(make_config, tmp_path,
     second.log(7, ROW)
     second.close()
     assert (sys.stdout, sys.stderr) == streams and capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+async def test_a_run_with_a_live_view_gives_the_streams_back(make_config, tmp_path, libraries, monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm")
+    streams = sys.stdout, sys.stderr
+    async with Progress(make_config(trackers=["trackio"], display="auto")) as progress:
+        progress.say("the display has the streams")
+        progress.begin(RUN_ID, 0, tmp_path)
+        progress.step(1, 2, ROW)
+    assert (sys.stdout, sys.stderr) == streams
+    assert libraries.trackio.of("finish") == [None] and "printed" not in out.getvalue()
 
 
 def test_nobody_is_asked_for_a_key(make_config, tmp_path, libraries, caplog):
