@@ -1,4 +1,4 @@
-"""Fresh start: another `log_path` begins with a fresh LoRA, whatever other runs there are.
+"""Fresh start: another `log_path` starts with a fresh LoRA, whatever other runs exist.
 
 python examples/fresh_start.py
 """
@@ -18,7 +18,7 @@ config = build_socratic_config(
     max_turns=3,
     max_steps=4,
 )
-print(f"this run begins from: {resolve_start(config.log_path)}")
+print(f"this run starts from: {resolve_start(config.log_path)}")
 
 
 def main() -> None:
@@ -26,5 +26,5 @@ def main() -> None:
     print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
 
 
-# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+# An error is shown as one message. After Ctrl-C a state is saved, and the message says how to resume.
 raise SystemExit(run_script(main))

@@ -1,6 +1,6 @@
-"""From a checkpoint: another `log_path` and `load_checkpoint_path` begin with another run's weights.
+"""From a checkpoint: another `log_path` and `load_checkpoint_path` start with another run's weights.
 
-Needs the run of `resume.py`. The weights come from there; the optimizer and the count of batches begin anew.
+Run `resume.py` first. The weights come from its run; the optimizer and the count of batches start anew.
 
     python examples/from_checkpoint.py
 """
@@ -12,7 +12,7 @@ from socratic_distill.local.tiny import TRAIN_SEEDS
 
 journal = Path("runs/run-001/checkpoints.jsonl")
 if not journal.exists():
-    raise SystemExit(f"{journal} does not exist; run examples/resume.py first")
+    raise SystemExit(f"{journal} does not exist. Run examples/resume.py first.")
 
 config = build_socratic_config(
     tutor_model_name="tiny",
@@ -34,5 +34,5 @@ def main() -> None:
     print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
 
 
-# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+# An error is shown as one message. After Ctrl-C a state is saved, and the message says how to resume.
 raise SystemExit(run_script(main))

@@ -1,7 +1,7 @@
-"""A tutor stops telling and starts asking, on this machine, in under a minute.
+"""Trains a tutor to ask instead of tell, on this machine, in under a minute.
 
-The packaged tiny model plays all three roles. Its plain self mostly tells the answer; under the Socratic
-prompt, as the teacher, it asks. Distillation moves the plain tutor to where the prompted teacher is.
+The packaged tiny model plays all three roles. Under the tutor's plain prompt it mostly tells the answer; under the
+teacher's Socratic prompt it asks. Distillation teaches the tutor to ask under its plain prompt too.
 
     python examples/quickstart.py [--steps 8] [--log-path runs/quickstart]
 """
@@ -9,7 +9,7 @@ prompt, as the teacher, it asks. Distillation moves the plain tutor to where the
 import argparse
 import os
 
-# A model this small computes less than threads cost to start; set before torch is imported.
+# For a model this small, starting threads costs more than computing. Must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
@@ -29,7 +29,7 @@ SHOWN = ("first_reply/tells", "first_reply/asks", "leaks", "solved/untold", "mat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8, help="training steps in all (default 8)")
+    parser.add_argument("--steps", type=int, default=8, help="total number of training steps (default 8)")
     parser.add_argument("--log-path", default="runs/quickstart", help="directory of the run")
     arguments = parser.parse_args()
 
@@ -37,13 +37,13 @@ def main() -> None:
     result = train(config)
     show(config.log_path)
     if result.status == "already_complete":
-        print(f"Nothing was left to do; train on with --steps {result.steps + 8}.")
+        print(f"The run was already complete. To train on, use --steps {result.steps + 8}.")
     print(f"The run's report: {config.log_path}/report.html")
     print(f"Talk to the tutor: python -m socratic_distill chat {config.log_path}")
 
 
 def make_config(steps: int, log_path: str) -> SocraticConfig:
-    """Tutor, student and teacher are the tiny model; only the teacher's prompt is Socratic."""
+    """Returns the config: all three roles are the tiny model, and only the teacher's prompt is Socratic."""
     return build_socratic_config(
         tutor_model_name="tiny",
         student_model_name="tiny",
@@ -64,11 +64,11 @@ def make_config(steps: int, log_path: str) -> SocraticConfig:
 
 
 def show(log_path: str) -> None:
-    """The held-out problems before and after: one in full, and the measures of all."""
+    """Prints the held-out problems before and after training: one dialogue in full, and the measures of all."""
     console, evaluations = Console(), load_evaluations(log_path)
-    for title, one in (("before", evaluations[0]), ("after", evaluations[-1])):
+    for title, evaluation in (("before", evaluations[0]), ("after", evaluations[-1])):
         console.print(f"\n[bold]{title}[/bold]")
-        for turn in one.dialogues[0]["turns"]:
+        for turn in evaluation.dialogues[0]["turns"]:
             console.print(f"  {turn['role']:>7}: {turn['text']}", markup=False, highlight=False)
     console.print()
     tutors = {"before": evaluations[0].measures, "after": evaluations[-1].measures}

