@@ -113,8 +113,9 @@ class Evaluations:
         # On the local engine, requests of one lane share batches: training must not depend on evaluations.
         LANE.set("evaluation")
         now = asyncio.get_running_loop().time
+        # Recorded first: if the process is killed meanwhile, the next start finds the note and runs it again.
         self._note_failure(batch, sampler_path, "not finished yet")
-        async with self._turn:
+        async with self._turn:  # one at a time: more of them would take places from training on the service
             began = now()
             try:
                 evaluation = await self._measure(service, batch, sampler_path)

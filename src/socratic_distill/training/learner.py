@@ -186,6 +186,7 @@ class Learner:
             update._stepped = len(update._passes)
             self.version += 1
             update.reached = self.version
+        # Submitted without waiting for the step: the service carries out a client's requests in their order.
         if to_play_with and update._steps:
             update.sampler = self._saver.submit("sampler", update.batch + 1, self.version)
 
@@ -202,6 +203,7 @@ class Learner:
             request = call([example.datum for example in examples], examples[0].loss_fn)
         except Exception as error:
             raise update._failure(error) from error
+        # A task of its own, so that the answer is fetched while the loop still gathers dialogues.
         answer = asyncio.ensure_future(request)
         answer.add_done_callback(silence)
         answer.add_done_callback(self._unanswered.discard)

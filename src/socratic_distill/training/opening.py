@@ -35,7 +35,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
     config, client = plan.config, service.client
     tutor_name = config.tutor_model_name
     unusable: dict[str, str] = {}
-    while True:
+    while True:  # each turn passes over a state that the service lacks, and `decide` names the next newest
         start = decide(plan, run, unusable)
         if isinstance(start, Resume) and await is_gone(service.rest, start.state_path):
             unusable[start.state_path] = GONE

@@ -177,6 +177,7 @@ class Saver:
 
     def due(self, batch: int) -> Kind | None:
         """The kind of state to save before a batch: by the plan, or because the last save failed; None for none."""
+        # A periodic state that failed is tried again as such, not replaced by a rolling one.
         kind = self._plan.due(batch, asyncio.get_running_loop().time() - self._last_periodic)
         return "periodic" if "periodic" in (kind, self._again) else kind or self._again
 
@@ -296,6 +297,7 @@ class Saver:
                 self._journal.append(deletion(record, record.state_path))
 
     def _new_name(self, base: str, key: What) -> str:
+        # A server may never answer a save under a name that is taken: a second try has a name of its own.
         self._names[f"{key} {base}"] += 1
         number = self._names[f"{key} {base}"]
         return base if number == 1 else f"{base}-{number}"

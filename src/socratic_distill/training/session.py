@@ -138,6 +138,7 @@ async def open_session(
         ServiceError: the service failed a call.
     """
     config = plan.config
+    # A crash between a save and its record leaves a state that only the service knows.
     if service.rest is not None:
         await adopt_orphans(run.checkpoints, service.rest, run.identity.lineage)
     start, training = await open_training_client(plan, run, service)
@@ -147,6 +148,7 @@ async def open_session(
     await check_features(config, stage.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(stage.panel, run, service, batch)
+    # All that may refuse the start was done above; only from here on is the directory changed.
     _tell(plan, run, start, display)
     run_id = _bring_in_line(plan, run, start)
     run.note_server_run(training.model_id, batch)

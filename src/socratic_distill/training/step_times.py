@@ -135,7 +135,7 @@ def dialogue_spans(scored: ScoredDialogue) -> list[tuple[Phase, Span]]:
 
 def _covered(spans: Iterable[Span]) -> float:
     """Length of the union of intervals."""
-    total, end = 0.0, float("-inf")
+    total, end = 0.0, float("-inf")  # end: of what was counted, so that overlaps count once
     for start, stop in sorted(spans):
         total += max(stop - max(start, end), 0.0)
         end = max(end, stop)

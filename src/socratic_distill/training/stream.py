@@ -88,6 +88,7 @@ class Stream:
 
     async def minibatches(self, step: int, groups: int) -> AsyncIterator[list[list[ScoredDialogue]]]:
         """The scored groups of a batch in order, `groups` at a time, as soon as they and all before are scored."""
+        # In order, not as they end: what is trained together must not depend on which dialogue was quicker.
         waiting = self._batch(step).scored
         for first in range(0, len(waiting), groups):
             yield [[await scored for scored in group] for group in waiting[first : first + groups]]
@@ -97,7 +98,7 @@ class Stream:
         groups = await asyncio.gather(*self._batch(step).groups)
         del self._batches[step]
         scored = [dialogue for group in groups for dialogue in group]
-        self._ended = (step, len(scored))
+        self._ended = (step, len(scored))  # the display still asks for the progress of a forgotten batch
         return scored
 
     def progress(self, step: int) -> tuple[int, int]:
@@ -120,7 +121,7 @@ class Stream:
 
     def close(self, step: int = 0) -> None:
         """Drops the dialogues of a batch and of all later ones; they are not played again."""
-        self._total = min(self._total, step)
+        self._total = min(self._total, step)  # a later `renew` must not open these batches again
         for ahead in [ahead for ahead in self._batches if ahead >= step]:
             for task in self._batches.pop(ahead).groups:
                 task.cancel()
@@ -159,6 +160,7 @@ class Stream:
             if isinstance(group, Recording):
                 await batch.may_begin.wait()
                 return [await self._replay(group, step, scored[0])]
+            # An opening needs the student alone, so it is sampled while the previous batch still trains.
             await batch.may_open.wait()
             async with self._place(len(group)):
                 opened = await open_group(group, self._openers)
@@ -178,6 +180,7 @@ class Stream:
             if self._reward is not None:
                 played = await answer_or_fail(played, begun)
             rewarded = self._rewarded(await score_or_fail(played, begun, self._scorer))
+            # Training goes on with the scores, while the student still answers the tutor's last turn.
             scored.set_result(rewarded)
             return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, begun))
 
