@@ -12,16 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.errors import ConfigError
+from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.outputs.trackers.adapters import OPENERS, TrackedRun, Tracker
 from socratic_distill.outputs.trackers.worker import Worker, hush, unhush
-
-if TYPE_CHECKING:
-    from socratic_distill.evaluation.intervals import Measure
-
 
 # All trackers together; a training that is over should not wait for long on a network that is gone.
 _CLOSE_SECONDS = 30.0
@@ -69,7 +66,7 @@ class Trackers:
         values = {key: value for key, value in metrics.items() if key != "step" and _is_number(value)}
         self._send(lambda tracker: tracker.log(step, values))
 
-    def evaluation(self, batch: int, measures: Mapping[str, "Measure"]) -> None:
+    def evaluation(self, batch: int, measures: Mapping[str, Measure]) -> None:
         """Logs an evaluation: `eval/<name>`, and the ends of its interval as `eval/<name>/low` and `…/high`.
 
         Args:
