@@ -1,4 +1,4 @@
-"""Who is told of a run while it goes on: a display, and trackers."""
+"""What follows a run while it goes on: a display, and trackers."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ from socratic_distill.service.pauses import Pauses
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
-_TOLD = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved")
+_SHOWN = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved")
 
 
 class Progress:
@@ -80,8 +80,8 @@ class Progress:
     def evaluated(self, batch: int, evaluation: Evaluation) -> None:
         """The weights before a batch were evaluated."""
         self._trackers.evaluation(batch, evaluation.measures)
-        told = "  ".join(describe_measure(name, evaluation.measures[name]) for name in _TOLD)
-        self.evaluation = f"before batch {batch}: {told}"
+        measures = "  ".join(describe_measure(name, evaluation.measures[name]) for name in _SHOWN)
+        self.evaluation = f"before batch {batch}: {measures}"
         self.say(f"evaluation {self.evaluation}")
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Progress:
         self._show(lambda display: display.close())
 
     def _show(self, tell: Callable[[Display], None]) -> None:
-        """Tells the display something. One that fails, as when its terminal is gone, is told nothing more."""
+        """Calls the display. After an error, as when its terminal is gone, it is not called again."""
         if self._display is None:
             return
         try:

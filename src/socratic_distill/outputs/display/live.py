@@ -1,6 +1,6 @@
 """Progress as one live view in a terminal, below what is said.
 
-One thread does all writing. A terminal that is slow, or halted with Ctrl-S, so holds up nobody but that thread.
+One thread does all writing. A terminal that is slow, or halted with Ctrl-S, so delays that thread alone.
 """
 
 import threading
@@ -34,7 +34,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        """Draws on a console, which nobody else may print on; `clock` gives seconds."""
+        """Draws on a console that nothing else may print on; `clock` gives seconds."""
         self._console = console
         self._clock = clock
         self._view = View(glyphs_of(console), console.encoding)
@@ -121,7 +121,7 @@ class LiveView:
                     self._draw()
             self._write_waiting()  # what was said while the terminal was given back
         except Exception as error:
-            self._waiting = deque(maxlen=0)  # nobody reads it any more
+            self._waiting = deque(maxlen=0)  # it is not read any more
             self._error = error
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""What a display is told of a run."""
+"""What a display gets to know about a run."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

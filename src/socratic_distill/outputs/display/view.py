@@ -28,7 +28,7 @@ class Scene:
         moment: the run as it stands.
         tally: its steps so far.
         elapsed: seconds since this process began its first batch.
-        left: seconds to the end of the run; None where nobody can know yet.
+        left: seconds to the end of the run; None if it is not known yet.
         has_ended: whether the run is over, done or failed.
     """
 
@@ -110,8 +110,8 @@ class View:
         return self._row("checkpoint", scene.moment.checkpoint or "none yet", [], width)
 
     def _evaluation(self, scene: Scene, width: int) -> Text | None:
-        told = scene.moment.evaluation
-        return self._row("evaluation", told, [], width) if told else None
+        text = scene.moment.evaluation
+        return self._row("evaluation", text, [], width) if text else None
 
     def _row(
         self,
