@@ -144,7 +144,7 @@ def test_held_out_seeds_are_the_same_whatever_their_order():
 
 
 def test_eval_seeds_that_leave_nothing_to_train_on_are_refused(make_config):
-    with pytest.raises(SeedError, match=r"eval_seeds=6 of 6 seeds on 6 questions leave none to train on"):
+    with pytest.raises(SeedError, match=r"eval_seeds=6 of 6 seeds on 6 questions leaves none to train on"):
         train(make_config(eval_seeds=6), service_client=FakeServiceClient())
 
 

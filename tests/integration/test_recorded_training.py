@@ -227,8 +227,8 @@ def test_dialogues_older_than_allowed_are_refused(make_config, played, max_stale
         run(config, server)
     told = str(refused.value).partition("recording '")[2].partition("'")[2]
     assert told == (
-        f" was sampled by weights of version 0, and batch {batch} trains version {batch}; 'sampled_reverse_kl' takes "
-        f"what is at most max_staleness={max_staleness} batches old. Raise max_staleness, or set recordings.objective "
+        f" was sampled by weights of version 0, and batch {batch} trains version {batch}; 'sampled_reverse_kl' needs "
+        f"tokens at most max_staleness={max_staleness} batches old. Raise max_staleness, or set recordings.objective "
         "to 'forward_kl', 'jensen_shannon' or 'supervised'"
     )
     assert server.calls == []

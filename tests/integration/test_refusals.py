@@ -129,13 +129,13 @@ MISMATCHES = {
         OneLine,
         "the chat template of the tutor 'small' writes a reply as 'You wrote 12 < 7 & x = \\\\frac{1}{2}.\\n\\n  1. "
         "What is 3 \u00d7 4?\\n  2. Why did you add?', that of the teacher 'foreign' as 'You wrote 12 < 7 & x = "
-        "\\\\frac{1}{2}. 1. What is 3 \u00d7 4? 2. Why did you add?'; the teacher scores the tutor's own tokens, which "
-        "would be none that it knows from its template, so choose two models whose templates write a reply alike",
+        "\\\\frac{1}{2}. 1. What is 3 \u00d7 4? 2. Why did you add?'; the teacher would score tokens that "
+        "its template never produces, so choose two models whose templates write a reply alike",
     ),
     "around a reply": (
         CountsReplies,
-        "the chat template of 'foreign' writes other text around a reply when the reply says something else, so "
-        "sampled tokens cannot take a reply's place; use a model whose template keeps replies as they are",
+        "the chat template of 'foreign' writes different text around a reply depending on the reply, so "
+        "sampled tokens cannot replace the reply; use a model whose template keeps replies as they are",
     ),
     "end of turn": (
         OtherEnd,
@@ -181,9 +181,9 @@ def test_a_teacher_that_cuts_text_into_other_tokens_is_refused(make_config, toke
     ours, theirs = (tokenizer().encode(text) for tokenizer in (ToyTokenizer, ByBytes))
     assert ours != theirs
     assert told == (
-        f"the tutor 'small' and the teacher 'foreign' have one vocabulary, but cut {text!r} into other tokens: {ours} "
-        f"and {theirs}; the teacher would score tokens that it never saw in such text, so choose two models of one "
-        "family"
+        f"the tutor 'small' and the teacher 'foreign' have one vocabulary, but split {text!r} into different tokens: "
+        f"{ours} and {theirs}; the teacher would score tokens that it never saw in such text, so choose two models of "
+        "one family"
     )
 
 
@@ -235,7 +235,7 @@ def test_a_seed_without_a_teacher_is_refused(make_config, seeds_file):
     server = FakeServiceClient()
     assert refused(ConfigError, make_config(teachers=teachers), server) == (
         f"seed 's0' ({seeds_file}, no tags) has no teacher: none of 'geometry' takes its file or tags; add them to a "
-        "teacher, or leave seeds_files and tags out of the one that takes all the rest"
+        "teacher, or leave seeds_files and tags out of the teacher that takes all other seeds"
     )
     assert server.calls == []
 
@@ -243,8 +243,8 @@ def test_a_seed_without_a_teacher_is_refused(make_config, seeds_file):
 def test_a_seed_with_two_teachers_is_refused_without_an_average(make_config, seeds_file):
     told = refused(ConfigError, make_config(teachers=[{"name": "a"}, {"name": "b"}]), FakeServiceClient())
     assert told == (
-        f"seed 's0' ({seeds_file}, no tags) has the teachers 'a', 'b'; set teacher_average to have their scores "
-        "averaged, or narrow their seeds_files and tags so that one takes it"
+        f"seed 's0' ({seeds_file}, no tags) has the teachers 'a', 'b'; set teacher_average to average their "
+        "scores, or narrow their seeds_files and tags so that only one takes the seed"
     )
 
 
@@ -262,7 +262,7 @@ def test_a_teacher_of_a_file_that_no_seed_is_from_is_refused(make_config, seeds_
     teachers = [{"name": "rest"}, {"name": "other", "seeds_files": ["other.jsonl"]}]
     assert refused(ConfigError, make_config(teachers=teachers), FakeServiceClient()) == (
         f"teacher 'other' has seeds_files='other.jsonl', which is none of the config's seeds files ('{seeds_file}'); "
-        "write it just as there"
+        "write it exactly as there"
     )
 
 
@@ -382,7 +382,7 @@ ROOM = re.compile(
     r"the (?P<who>student 'pupil'|tutor 'small'|teacher 'small') has no room for "
     r"(?P<what>the opening|the tutor's first reply) on seed '(?P<seed>s\d)': its prompt takes (?P<prompt>\d+) tokens, "
     r"(its turn up to 12|the student's opening up to 12 and the reply up to 12), together (?P<together>\d+), but the "
-    r"smallest context holds (?P<limit>\d+) \(max_context_tokens, or what the service tells of the models\); lower "
+    r"smallest context holds (?P<limit>\d+) \(max_context_tokens, or what the service reports for the models\); lower "
     r"max_tokens or student_max_tokens, shorten the prompt, or leave the seed out"
 )
 

@@ -1,22 +1,22 @@
-r"""Numbers in text: the final answer of a worked solution, and whether two answers are the same. Pure.
+r"""Finds numbers in text, the final answer of a worked solution, and whether two answers are the same. Pure.
 
-What counts as a number:
+These count as numbers:
 
-- a run of digits with its decimal part and its thousands separators: `1,234,567.5`, `.5`, `1{,}000`. A comma groups
-  exactly three digits all along the run, so `12,15` and `89,100,92` are lists. Indian grouping (`1,00,000`) is read
-  where a group begins with 0, as no number of a list does; `12,34,567` is a list;
-- a fraction that is not whole: `3/4`, `2 1/2`, `½`, `\frac{3}{4}`, `1\frac12`. One that comes out whole is a division
-  of two numbers, since `16/2 = 8` is what worked solutions write, and a tutor who asks for `16/2` has not said 8. So
-  is one with blanks around its slash;
+- digits with a decimal part and thousands separators: `1,234,567.5`, `.5`, `1{,}000`. A comma is a separator only if
+  every group has three digits, so `12,15` and `89,100,92` are lists. Indian grouping (`1,00,000`) is read if a group
+  begins with 0, since no number of a list does; `12,34,567` is a list;
+- a fraction that is not whole: `3/4`, `2 1/2`, `½`, `\frac{3}{4}`, `1\frac12`. A fraction with a whole value is read as
+  two numbers, because worked solutions write `16/2 = 8`, and a tutor who asks for `16/2` has not said 8. So is a
+  fraction with blanks around its slash;
 - scientific notation with one digit before the point: `1.5e3`, `1.5 × 10^3`, `1.5 \times 10^{3}`;
-- currency signs are passed over: `$18` and `18` are the same;
-- a percentage is the same as its number, and, where that is not whole, as its hundredth: `50%` is `50` and `0.5`, but
-  `100%` is not `1`, so that nobody who is "100% sure" has said 1;
-- a minus (`-`, U+2212 or the en dash) that touches the number belongs to it unless an operand or a word
-  stands before it on the line: `-5`, `-$5`, `$-5` and `x = -5` are negative, `10-5`, `10 -5` and `10 - 5`
-  are 10 and 5;
-- ordinals (`2nd`) are none: they name a step or a grade, not an amount. Nor are words (`twelve`), exponents and
-  indices of letters (`cm^2`, `x_1`). A decimal comma is not read: `3,5` is a list.
+- currency signs are ignored: `$18` and `18` are the same;
+- a percentage equals its number and, if its hundredth is not whole, that hundredth too: `50%` equals `50` and `0.5`,
+  but `100%` does not equal `1`, so that "100% sure" does not say 1;
+- a minus (`-`, U+2212 or the en dash) that touches the number belongs to it, unless an operand or a word comes before
+  it on the line: `-5`, `-$5`, `$-5` and `x = -5` are negative, `10-5`, `10 -5` and `10 - 5` are 10 and 5.
+
+These do not count: ordinals (`2nd`), which name a step or a grade and not an amount; words (`twelve`); exponents and
+indices of letters (`cm^2`, `x_1`). A decimal comma is not read: `3,5` is a list.
 """
 
 import re
@@ -42,7 +42,7 @@ _NUMBER = re.compile(
     re.ASCII | re.VERBOSE,
 )
 _VULGAR = "\u00bc-\u00be\u2150-\u215e"
-# Terms are bounded, so that no text makes a number of unbounded size.
+# The number of digits is limited, so that no text yields a number of unlimited size.
 _FRACTION = re.compile(
     rf"""
     {_SIGN} (?<![\w./]) (?<!\d,)
@@ -75,14 +75,14 @@ _PLAIN_MINUS = str.maketrans(dict.fromkeys(_MINUS, "-"))
 _DIGIT = re.compile(rf"[0-9{_VULGAR}]")
 _ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)s?\b", re.IGNORECASE)
 _PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b)", re.IGNORECASE)
-# Of letters and of LaTeX groups alone: "10^2" is a calculation with two numbers.
+# Exponents of letters and LaTeX groups only: "10^2" is a calculation with two numbers.
 _RAISED = re.compile(r"(?<=[A-Za-z}])(?:[\^_]|\*\*)(?:\{\s*)?[-+]?\d+(?:\s*\})?", re.ASCII)
 _HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _LIST = re.compile(r"[,;]\s|\b(?:and|or)\b")
-# What makes more of a number than it says, so that the number alone would be another answer.
+# Signs and words that change a number's value, so that the number alone would be another answer.
 _MORE = re.compile(
     r"""
     \\(?!(?:text|mathrm|mathbf|textbf|mbox|boxed|fbox|left|right|circ|degree|quad|displaystyle|approx)(?![A-Za-z]))
@@ -104,11 +104,11 @@ class Number:
     """A number in a text.
 
     Attributes:
-        value: what it is worth, exactly; of a percentage, the number before the sign.
-        start: where its characters begin; a minus that belongs to it is the first of them.
-        stop: where they end; currency and percent signs stand outside.
+        value: its exact value; for a percentage, the number before the percent sign.
+        start: index of its first character; a minus that belongs to it is included.
+        stop: index after its last character; currency and percent signs are not included.
         is_percent: whether it is a percentage.
-        decimal: as it was written, where it is no fraction.
+        decimal: the number as it was written; None for a fraction.
     """
 
     value: Fraction
@@ -118,7 +118,7 @@ class Number:
     decimal: Decimal | None
 
     def equals(self, other: "Number") -> bool:
-        """Whether both say the same; a percentage is also its hundredth, where that is not whole."""
+        """Whether both have the same value; a percentage also equals its hundredth, if that is not whole."""
         if self.is_percent == other.is_percent:
             return self.value == other.value
         percent, plain = (self, other) if self.is_percent else (other, self)
@@ -132,19 +132,18 @@ class Number:
 
 def find_numbers(text: str) -> list[Number]:
     """Every number of a text, in order."""
-    if _DIGIT.search(text) is None:  # most turns hold none, and this is the quicker look
+    if _DIGIT.search(text) is None:  # most turns hold no number, and this test is much faster
         return []
-    # What a kind has read is not read again by those after it.
-    found: list[Number] = []
-    taken = bytearray(len(text))
+    numbers: list[Number] = []
+    taken = bytearray(len(text))  # 1 where an earlier kind has read a character
     for match in _RAISED.finditer(text):
         taken[match.start() : match.end()] = b"\1" * len(match[0])
     for kind in (_scientific, _fractions, _plain):
         for number in kind(text):
             if not any(taken[number.start : number.stop]):
-                found.append(number)
+                numbers.append(number)
                 taken[number.start : number.stop] = b"\1" * (number.stop - number.start)
-    return sorted(found, key=lambda number: number.start)
+    return sorted(numbers, key=lambda number: number.start)
 
 
 def _scientific(text: str) -> Iterator[Number]:
@@ -177,7 +176,7 @@ def _plain(text: str) -> Iterator[Number]:
 
 
 def _number(text: str, match: re.Match[str], start: int, size: Decimal | Fraction) -> Number:
-    """A number whose digits begin at `start`, with the sign before them."""
+    """The number whose digits begin at `start`, with the sign before them, if any."""
     is_first = start == match.end("sign")
     if is_first and any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text[: match.start()]):
         size, start = -size, match.start()
@@ -187,7 +186,7 @@ def _number(text: str, match: re.Match[str], start: int, size: Decimal | Fractio
 
 
 def _ends_operand(before: str) -> bool:
-    """Whether a minus behind this text would be a subtraction, a hyphen or half a dash, not a sign."""
+    """Whether a minus after this text would be a subtraction, a hyphen or half a dash, not a sign."""
     line = before.rpartition("\n")[2]
     if not line:
         return False
@@ -205,7 +204,7 @@ def parse_numbers(text: str) -> list[Fraction]:
 
 
 def last_number(text: str) -> Number | None:
-    """The last number of a text; None where it holds none."""
+    """The last number of a text; None if it holds none."""
     numbers = find_numbers(text)
     return numbers[-1] if numbers else None
 
@@ -213,14 +212,14 @@ def last_number(text: str) -> Number | None:
 def same_answer(first: str, second: str) -> bool:
     """Whether the last numbers of two answers are equal: `18`, `18.00`, `$18` and `18 eggs` are the same.
 
-    An answer without a number is not the same as any.
+    An answer without a number is never the same as another.
     """
-    one, other = last_number(first), last_number(second)
-    return one is not None and other is not None and one.equals(other)
+    first_number, second_number = last_number(first), last_number(second)
+    return first_number is not None and second_number is not None and first_number.equals(second_number)
 
 
 def answer_spans(text: str, answer: str) -> list[tuple[int, int]]:
-    """Where in a text the answer's number stands: character spans `[start, stop)`."""
+    """Where the answer's number occurs in a text: character spans `[start, stop)`."""
     wanted = last_number(answer)
     if wanted is None:
         return []
@@ -233,7 +232,7 @@ def contains_answer(text: str, answer: str) -> bool:
 
 
 def check_answer(answer: str) -> None:
-    """Refuses an answer that a student's last number cannot be compared with.
+    """Refuses an answer that cannot be compared with a student's last number.
 
     Raises:
         ValueError: the answer is not exactly one number.
@@ -242,7 +241,7 @@ def check_answer(answer: str) -> None:
 
 
 def _only_number(answer: str) -> Number:
-    """The number that an answer is; words around it, such as units, are allowed."""
+    """The only number of an answer; words around it, such as units, are allowed."""
     numbers = find_numbers(answer)
     if len(numbers) != 1:
         raise ValueError(f"an answer must hold exactly one number, {_short(answer)} holds {len(numbers)}; {_ADVICE}")
@@ -255,7 +254,7 @@ def _only_number(answer: str) -> Number:
 
 
 def as_decimal(answer: str) -> str:
-    """An answer as digits alone, for measures that read no other; the text itself where that cannot be.
+    """An answer as plain digits, for measures that read nothing else; the unchanged text if that is not possible.
 
     >>> as_decimal("$1,200"), as_decimal("3/4"), as_decimal("1/3"), as_decimal("12 eggs")
     ('1200', '0.75', '1/3', '12')
@@ -271,13 +270,13 @@ def as_decimal(answer: str) -> str:
 
 
 def final_answer(solution: str) -> str:
-    r"""The final answer of a worked solution: a decimal number, a fraction, or one of both with a percent sign.
+    r"""The final answer of a worked solution: a decimal number or a fraction, with a percent sign if it has one.
 
-    It is what stands behind the last `####`, or else in `\boxed{}`, or else on the last line that is not blank, there
-    right of its last equals sign. That must be exactly one number.
+    It is the text after the last `####`; without that, the text in `\boxed{}`; else the last line that is not blank,
+    after its last equals sign. The text must be exactly one number.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the text is not exactly one number.
 
     >>> final_answer("9 * 2 = 18\n#### 1,800"), final_answer(r"So \boxed{\frac{1}{4}}."), final_answer("so\n 10 ")
     ('1800', '1/4', '10')
@@ -297,18 +296,18 @@ def final_answer(solution: str) -> str:
         return str(_only_number(_right_side(line).strip()))
     except ValueError as error:
         raise ValueError(
-            f"the last line of the solution is no answer: {error}. Put it behind #### on a line of its own"
+            f"the last line of the solution is no answer: {error}. Write the answer after #### on a line of its own"
         ) from None
 
 
 def _right_side(line: str) -> str:
-    """What an equation says in the end; the whole line where it is none, or several."""
+    """The text after an equation's last equals sign; the whole line if it is no equation, or several."""
     first, *others = re.split("[=\u2248]", line)
     return line if any(_LIST.search(part) for part in others[:-1]) else [first, *others][-1]
 
 
 def _boxes(solution: str) -> list[str]:
-    r"""What stands in each `\boxed{}`, boxes within boxes left out."""
+    r"""The content of each `\boxed{}`; boxes within boxes are left out."""
     boxes, stop = [], 0
     for match in _BOX.finditer(solution):
         if match.start() < stop:

@@ -1,4 +1,4 @@
-"""What a batch is made of: seeds that the tutor plays on, and recordings that it learns from. Pure."""
+"""Composes batches of seeds that the tutor plays on and recordings that it learns from. Pure."""
 
 import functools
 import hashlib
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 def hold_out(seeds: Sequence[Seed], count: int) -> tuple[tuple[Seed, ...], tuple[Seed, ...]]:
-    """Parts seeds into those to train on and those to evaluate on, each in their order. Pure.
+    """Splits seeds into those to train on and those to evaluate on, each in the given order. Pure.
 
-    Which are held out, a hash of their questions decides: not their order, their number or the run's random seed, so
-    that two runs on the same problems are measured on the same ones. Seeds on one question stay together.
+    A hash of the questions decides which are held out; their order, their number and the run's random seed do not. So
+    two runs on the same problems are evaluated on the same seeds. Seeds on one question stay together.
 
     Args:
         seeds: all seeds.
-        count: how many to hold out at least; more where a question has several seeds.
+        count: minimum number to hold out; more are held out if a question has several seeds.
 
     Raises:
-        SeedError: nothing would be left to train on.
+        SeedError: no seeds would be left to train on.
     """
     order = sorted({seed.question for seed in seeds}, key=lambda text: hashlib.sha256(text.encode()).digest())
     on_question = Counter(seed.question for seed in seeds)
@@ -40,26 +40,26 @@ def hold_out(seeds: Sequence[Seed], count: int) -> tuple[tuple[Seed, ...], tuple
     rest = tuple(seed for seed in seeds if seed.question not in chosen)
     if not rest:
         raise SeedError(
-            f"eval_seeds={count} of {len(seeds)} seeds on {len(order)} questions leave none to train on; lower it, or "
+            f"eval_seeds={count} of {len(seeds)} seeds on {len(order)} questions leaves none to train on; lower it, or "
             "give more seeds"
         )
     return rest, tuple(seed for seed in seeds if seed.question in chosen)
 
 
 def steps_per_run(count: int, epochs: int, size: int) -> int:
-    """Batches of `size` that `epochs` passes over `count` seeds take; the last one runs over."""
+    """Number of batches of `size` in `epochs` passes over `count` seeds; the last is filled from the next epoch."""
     return math.ceil(count * epochs / size)
 
 
 def batch(seeds: Sequence[T], *, seed: int, step: int, size: int) -> list[T]:
-    """The seeds of one batch, or whatever else there is a row of; a pure function of its arguments.
+    """The seeds, or other items, of one batch; a pure function of its arguments.
 
-    The epochs, each a shuffle of all seeds by (seed, epoch), stand one behind the other; a batch is places
-    `[step * size, (step + 1) * size)` of that row. So nothing is dropped or repeated within an epoch, every
-    batch has the same size, and one may lie across two epochs.
+    Each epoch is a shuffle of all seeds by (seed, epoch). The epochs follow each other in one sequence, and a batch is
+    its positions `[step * size, (step + 1) * size)`. So nothing is dropped or repeated within an epoch, every batch has
+    the same size, and a batch may span two epochs.
     """
-    places = (divmod(place, len(seeds)) for place in range(step * size, (step + 1) * size))
-    return [seeds[_shuffle(len(seeds), seed, epoch)[place]] for epoch, place in places]
+    positions = (divmod(position, len(seeds)) for position in range(step * size, (step + 1) * size))
+    return [seeds[_shuffle(len(seeds), seed, epoch)[index]] for epoch, index in positions]
 
 
 @functools.lru_cache(maxsize=4)
@@ -73,18 +73,18 @@ def _shuffle(count: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def recorded_batch(recordings: Sequence[Recording], *, seed: int, step: int, size: int) -> list[Recording]:
-    """The recordings of one batch, a pure function of its arguments: `seeds.batch` says how they follow.
+    """The recordings of one batch, in the order of `batch`; a pure function of its arguments.
 
-    Where the tutor plays a share of the groups, batches hold more or fewer recordings. Then take them one by
-    one: size 1, and as `step` the number of recorded groups before, `step * groups - on_policy_before(…)`.
+    If the tutor plays a share of the groups, the number of recordings varies between batches. Then take one at a time,
+    with size 1 and, as `step`, the number of recorded groups before it, `step * groups - on_policy_before(…)`.
     """
     return batch(recordings, seed=seed, step=step, size=size)
 
 
 def on_policy_before(step: int, groups: int, fraction: float) -> int:
-    """How many groups the tutor plays in the batches before `step`: `fraction` of them all, rounded half up.
+    """How many groups the tutor plays in the batches before `step`: `fraction` of all groups, rounded half up.
 
-    The fraction is read as decimals, so that a tenth of ten groups is exactly one at every step.
+    The fraction is read as a decimal number, so that a tenth of ten groups is exactly one at every step.
     """
     return math.floor(Fraction(str(fraction)) * groups * step + Fraction(1, 2))
 
@@ -92,12 +92,12 @@ def on_policy_before(step: int, groups: int, fraction: float) -> int:
 def on_policy_places(seed: int, step: int, groups: int, fraction: float) -> list[bool]:
     """Which groups of a batch the tutor plays (True), and which are recorded: lmbda of GKD (arXiv:2306.13649).
 
-    How many it plays follows from the step, so that at each step the share of all groups so far is `fraction`
-    to within half a group. Which of the batch's places `[groups]` these are is drawn by a stable hash.
+    The step decides how many it plays: at each step their share of all groups so far is `fraction` to within half a
+    group. A stable hash draws which groups of the batch these are, `[groups]`.
     """
     count = on_policy_before(step + 1, groups, fraction) - on_policy_before(step, groups, fraction)
-    drawn = sorted(range(groups), key=lambda place: (stable_seed("on_policy", seed, step, place), place))[:count]
-    return [place in drawn for place in range(groups)]
+    drawn = sorted(range(groups), key=lambda group: (stable_seed("on_policy", seed, step, group), group))[:count]
+    return [group in drawn for group in range(groups)]
 
 
 def compose(
@@ -105,8 +105,8 @@ def compose(
 ) -> list[Seed | Recording]:
     """One entry for each of a batch's groups: a seed to play on, or a recording.
 
-    Seeds and recordings follow each other in epochs of their own, whatever share of the groups they have: a pure
-    function of its arguments, so that a resumed run takes none twice.
+    Seeds and recordings each follow their own epochs, whatever share of the groups they have. It is a pure function of
+    its arguments, so a resumed run takes none twice.
     """
     size = config.groups_per_batch
     if config.recordings is None:
@@ -126,7 +126,7 @@ def compose(
 
 
 def total_steps(config: SocraticConfig, seeds: Sequence[Seed], recordings: Sequence[Recording]) -> int:
-    """Batches in a run: `max_steps`, or what `epochs` passes take, over the seeds where any are played on."""
+    """Number of batches: `max_steps`, or `epochs` passes over the seeds, or over the recordings if none are played."""
     if config.max_steps is not None:
         return config.max_steps
     if config.recordings is None:
@@ -139,33 +139,33 @@ def total_steps(config: SocraticConfig, seeds: Sequence[Seed], recordings: Seque
 def check_recordings(
     config: SocraticConfig, seeds: Sequence[Seed], recordings: Sequence[Recording], total: int
 ) -> None:
-    """Refuses recordings whose tokens the tutor did not sample, or too long ago, for an objective on sampled tokens.
+    """For an objective on sampled tokens, refuses recordings that the tutor did not sample, or sampled too long ago.
 
     Raises:
-        RecordingError: says which recording, and what to take instead.
+        RecordingError: the message names the recording and says what to use instead.
     """
     objectives = config.recordings.objective.divergences if config.recordings else ()
     if not any(divergence.trains_sampled_tokens for divergence in objectives):
         return
-    for one in recordings:
-        if one.kind != "run":
+    for recording in recordings:
+        if recording.kind != "run":
             raise RecordingError(
-                f"recording {one.id!r} is text that the tutor did not sample (a {one.kind} file), so it has no "
-                "log-probabilities for 'sampled_reverse_kl'; set recordings.objective to 'supervised', 'forward_kl' or "
-                "'jensen_shannon'"
+                f"recording {recording.id!r} is text that the tutor did not sample (a {recording.kind} file), so it "
+                "has no log-probabilities for 'sampled_reverse_kl'; set recordings.objective to 'supervised', "
+                "'forward_kl' or 'jensen_shannon'"
             )
     oldest = config.max_staleness * config.num_substeps
     for step in range(total):
-        for one in compose(config, seeds, recordings, step):
-            if isinstance(one, Recording):
-                _check_age(one, step, step * config.num_substeps, oldest, config.max_staleness)
+        for entry in compose(config, seeds, recordings, step):
+            if isinstance(entry, Recording):
+                _check_age(entry, step, step * config.num_substeps, oldest, config.max_staleness)
 
 
 def _check_age(recording: Recording, step: int, version: int, oldest: int, max_staleness: int) -> None:
     versions = [turn.version or 0 for turn in recording.tutor_turns]
-    if not all(version - oldest <= one <= version for one in versions):
+    if not all(version - oldest <= sampled_by <= version for sampled_by in versions):
         raise RecordingError(
             f"recording {recording.id!r} was sampled by weights of version {min(versions)}, and batch {step} trains "
-            f"version {version}; 'sampled_reverse_kl' takes what is at most max_staleness={max_staleness} batches old. "
+            f"version {version}; 'sampled_reverse_kl' needs tokens at most max_staleness={max_staleness} batches old. "
             "Raise max_staleness, or set recordings.objective to 'forward_kl', 'jensen_shannon' or 'supervised'"
         )

@@ -1,4 +1,4 @@
-"""Who teaches which seed, and what everyone is told: worked out once, before anything is opened."""
+"""Works out, before any client is opened, which teachers each seed has and which prompts everyone gets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from socratic_distill.dialogues.seeds import Seed
 
 @dataclass(frozen=True)
 class Briefing:
-    """What is settled about teachers and prompts.
+    """The teachers, the prompts and the routes of a run.
 
     Attributes:
         teachers: the teachers, in the config's order.
-        prompts: the system prompts of everyone.
-        routes: by seed id the names of its teachers, in the config's order.
+        prompts: the system prompts of tutor, student and teachers.
+        routes: by seed id, the names of its teachers in the config's order.
     """
 
     teachers: tuple[TeacherPlan, ...]
@@ -29,22 +29,22 @@ class Briefing:
         """The briefing of a config for some seeds.
 
         Raises:
-            ConfigError: a prompt file cannot be read, or the tutor's or the student's prompt uses a field that it
-                may not.
+            ConfigError: a prompt file cannot be read, or the tutor's or the student's prompt uses a field that its
+                reader must not see.
         """
         teachers = plan_teachers(config)
         routes = {seed.id: teachers_of(seed, teachers, config.teacher_average) for seed in seeds}
         return cls(teachers, load_prompts(config), routes)
 
     def check(self, config: SocraticConfig, seeds: Sequence[Seed]) -> None:
-        """Refuses seeds without a teacher, teachers without a seed, and prompts that use a field which a seed lacks.
+        """Refuses seeds without a teacher, teachers without a seed, and prompts that use a field that a seed lacks.
 
         Args:
-            config: the config that the briefing is of.
-            seeds: all seeds that a teacher is asked about. Without any, there is nothing to check.
+            config: the config of this briefing.
+            seeds: all seeds that a teacher scores. If there are none, nothing is checked.
 
         Raises:
-            ConfigError: says which, and what to change.
+            ConfigError: the message names the seed, teacher or prompt, and says what to change.
         """
         if seeds:
             route(self.teachers, seeds, config.teacher_average)

@@ -1,4 +1,4 @@
-"""Everyone in a dialogue: tutor, student and teachers, with their clients and prompts."""
+"""The participants of a dialogue: tutor, student and teachers, with their clients and prompts."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -37,9 +37,9 @@ class Member:
     Attributes:
         name: as in the config; "teacher" for a single one.
         renderer: messages to tokens for its model.
-        client: its sampling client; None for one that scores with the tutor's own weights.
-        lag_steps: over how many batches those are kept.
-        weight: in an average.
+        client: its sampling client; None for a lagged teacher, which scores with the tutor's own weights.
+        lag_steps: number of batches after which a lagged teacher takes new weights; None for other teachers.
+        weight: its weight in an average.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Panel:
     """All teachers.
 
     Attributes:
-        members: in the order of the config.
-        routes: names of the teachers of each seed, by its id.
-        how: how several scores of a seed become one.
-        max_staleness: the run's; decides which of the tutor's weights a lagged teacher has.
-        tutors: the tutor's own sampling clients, by the batch that they are the weights before.
+        members: the teachers by name, in the config's order.
+        routes: by seed id, the names of its teachers.
+        how: how the scores of a seed's teachers are combined; None: each seed has one teacher.
+        max_staleness: that of the run; it decides which of the tutor's weights a lagged teacher uses.
+        tutors: sampling clients on earlier tutor weights, by the batch that those weights were saved before.
     """
 
     members: Mapping[str, Member]
@@ -72,39 +72,39 @@ class Panel:
         return [self.members[name] for name in self.routes[seed.id]]
 
     def client(self, member: Member, step: int) -> SamplingClient:
-        """The sampling client that a teacher scores a batch with.
+        """The sampling client with which a teacher scores a batch.
 
-        Where the save of the tutor's weights that a lagged one is to have failed for good, the ones before stand in.
+        If saving the tutor weights that a lagged teacher needs failed, the most recent earlier ones are used.
 
         Raises:
-            TeacherError: there are none.
+            TeacherError: there are no earlier weights.
         """
         if member.client is not None:
             return member.client
         assert member.lag_steps is not None, "a teacher has a client of its own or lags behind the tutor"
         wanted = lag_batch(step, member.lag_steps, self.max_staleness)
-        found = self._newest_kept(wanted)
-        if found is None:
+        batch = self._newest_kept(wanted)
+        if batch is None:
             raise TeacherError(f"teacher {member.name!r}: the tutor's weights before batch {wanted} could not be saved")
-        return self.tutors[found]
+        return self.tutors[batch]
 
     def needs(self, batch: int) -> bool:
-        """Whether a lagged teacher is to score with the tutor's weights before a batch."""
+        """Whether a lagged teacher will score with the tutor's weights before a batch."""
         return any(batch % lag == 0 for lag in self._lags)
 
     def tutors_before(self, batch: int) -> set[int]:
-        """The earlier batches whose weights lagged teachers need for `batch` and those behind it."""
+        """The earlier batches whose weights lagged teachers need for `batch` and later ones."""
         return {
             earlier for lag in self._lags for earlier in range(lag_batch(batch, lag, self.max_staleness), batch, lag)
         }
 
     def keep_tutor(self, batch: int, client: SamplingClient, oldest: int) -> None:
-        """Keeps the tutor's weights before a batch where a lagged teacher may need them.
+        """Keeps the tutor's weights before a batch if a lagged teacher may need them, and drops older ones.
 
         Args:
             batch: the batch.
             client: a sampling client on the weights before it.
-            oldest: no batch before this one is scored any more.
+            oldest: first batch that may still be scored.
         """
         if self.needs(batch):
             self.tutors[batch] = client
@@ -114,30 +114,30 @@ class Panel:
 
     @property
     def _lags(self) -> set[int]:
-        return {one.lag_steps for one in self.members.values() if one.lag_steps is not None}
+        return {member.lag_steps for member in self.members.values() if member.lag_steps is not None}
 
     def _newest_kept(self, batch: int) -> int | None:
-        """The last batch up to a given one whose weights are kept."""
-        return max((one for one in self.tutors if one <= batch), default=None)
+        """The last batch, up to and including `batch`, whose weights are kept; None if there is none."""
+        return max((earlier for earlier in self.tutors if earlier <= batch), default=None)
 
 
-# How a dialogue's error begins where the tutor was sampled from weights that are not finite.
+# Start of a dialogue's error if the service returned invalid log-probabilities, as from weights that are not finite.
 _TUTOR_INVALID = "the log-probability of the tutor's token"
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """One side of the dialogue: a sampling client and how its model is talked to.
+    """One side of the dialogue: a sampling client, its renderer and its sampling parameters.
 
     Attributes:
-        role: which side.
+        role: tutor or student.
         client: a Tinker sampling client; None: this side is never asked to speak.
         renderer: messages to tokens for the client's model.
-        max_tokens: longest turn, in tokens.
+        max_tokens: length limit of a turn, in tokens.
         temperature: sampling temperature.
-        version: optimizer steps behind the client's weights; 0 for a frozen model.
-        top: number of likeliest tokens asked for at each of a turn's places.
-        told: is told what each request cost; None: nobody.
+        version: optimizer steps that led to the client's weights; 0 for a frozen model.
+        top: number of likeliest tokens requested at each position of a turn.
+        told: called with the cost of each request; None: no call.
     """
 
     role: Role
@@ -162,25 +162,25 @@ class Speaker:
         )
         now = asyncio.get_running_loop().time
         began = now()
-        # A server that lacks the feature may refuse its very name.
+        # Passed only if needed: a server without the feature may refuse the keyword itself.
         features: dict[str, Any] = {"topk_sample_logprobs": self.top} if self.top else {}
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
-        sampled, span = sum(len(one.tokens) for one in response.sequences), (began, now())
+        sampled, span = sum(len(sequence.tokens) for sequence in response.sequences), (began, now())
         use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)
         if self.told is not None:
             self.told(use)
-        # The turns of one request share its prompt: the first one bears its cost.
+        # The turns of one request share its prompt, so the whole cost is counted at the first turn.
         uses = [use, *[NOTHING_SENT] * (count - 1)]
-        return [self._turn(prompt, one, use, span) for one, use in zip(response.sequences, uses, strict=True)]
+        return [self._turn(prompt, sequence, use, span) for sequence, use in zip(response.sequences, uses, strict=True)]
 
     def _turn(
         self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence", use: PromptUse, span: tuple[float, float]
     ) -> Turn:
         tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
         if logprobs is None or len(logprobs) != len(tokens):
-            found = "none" if logprobs is None else str(len(logprobs))
-            raise RolloutError(f"the service sampled {len(tokens)} tokens with {found} log-probabilities")
-        # Nothing is computed from the student's.
+            count = "none" if logprobs is None else str(len(logprobs))
+            raise RolloutError(f"the service sampled {len(tokens)} tokens with {count} log-probabilities")
+        # The student's log-probabilities are not used, so they are not checked.
         if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
             raise RolloutError(f"{_TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
         likeliest = self._likeliest(sequence) if self.top else ()
@@ -205,9 +205,9 @@ class Speaker:
     def _likeliest(self, sequence: "tinker.SampledSequence") -> tuple[tuple[int, ...], ...]:
         rows = sequence.topk_logprobs
         if rows is None or len(rows) != len(sequence.tokens) or not all(rows):
-            found = "none" if rows is None else str(len(rows))
+            count = "none" if rows is None else str(len(rows))
             raise RolloutError(
-                f"the service sampled {len(sequence.tokens)} tokens with {found} rows of likeliest tokens; the "
+                f"the service sampled {len(sequence.tokens)} tokens with {count} rows of likeliest tokens; the "
                 "objective needs topk_sample_logprobs"
             )
         return tuple(tuple(token for token, _ in row) for row in rows if row)
@@ -215,7 +215,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Cast:
-    """Everyone in a dialogue, and the rules that it is played by.
+    """The participants of a dialogue, and its limits.
 
     Attributes:
         tutor: the tutor's side.
@@ -223,12 +223,12 @@ class Cast:
         panel: the teachers, whose contexts must hold the dialogue too.
         prompts: the system prompts.
         profile: the student's profile for seeds without one.
-        max_turns: most tutor turns in a dialogue of a batch, by its number.
-        max_context: longest context, in tokens; None where no model's context is known.
-        seed: the run's seed.
-        of_played: what the objective wants to know of the tokens of a dialogue that was played.
-        of_recorded: the same of a recorded one.
-        tutor_as: name of the teacher whose prompt the tutor speaks under, to be measured; None: the tutor's own.
+        max_turns: gives the maximum number of tutor turns, by the number of the batch.
+        max_context: limit of a context, in tokens; None if no model's context length is known.
+        seed: the run's random seed.
+        of_played: what the objective needs to know about the tokens of a dialogue that was played.
+        of_recorded: the same for a recorded dialogue.
+        tutor_as: name of the teacher whose prompt the tutor gets, to measure a teacher; None: the tutor's own prompt.
     """
 
     tutor: Speaker
@@ -244,7 +244,7 @@ class Cast:
     tutor_as: str | None = None
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
-        """What the objective wants to know of a dialogue's tokens."""
+        """What the objective needs to know about a dialogue's tokens."""
         return self.of_played if dialogue.recording is None else self.of_recorded
 
     def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
@@ -258,10 +258,10 @@ class Cast:
         return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name))
 
     def longest_teacher_prompt(self, dialogue: Dialogue) -> int:
-        """Tokens of the longest context that a teacher of the seed reads the tutor's next turn in; 0 if none does."""
+        """Tokens of the longest teacher's context for the tutor's next turn; 0 if no teacher scores it."""
         if not self.wanted(dialogue).teacher:
             return 0
-        return max(len(self.teacher_prompt(dialogue, one)) for one in self.panel.of(dialogue.seed))
+        return max(len(self.teacher_prompt(dialogue, member)) for member in self.panel.of(dialogue.seed))
 
     def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The student's context for its next turn, `[P]`."""

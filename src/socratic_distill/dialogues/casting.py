@@ -1,4 +1,4 @@
-"""The frozen side of a run: student, teachers, prompts and limits. The tutor steps onto it."""
+"""Opens the frozen models of a run, student and teachers, and builds the cast of a batch with the current tutor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,12 +49,12 @@ class Stage:
         return self._student.client
 
     def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:
-        """The cast of a batch, with the tutor that this sampling client samples from.
+        """The cast of a batch, with the tutor of this sampling client.
 
         Args:
-            tutor_client: its client; None where the tutor is not asked to speak.
-            version: optimizer steps behind its weights.
-            wanted: what is to be known of the tokens that it samples. None: what the objective wants.
+            tutor_client: the tutor's sampling client; None if the tutor is not asked to speak.
+            version: optimizer steps that led to its weights.
+            wanted: what to find out about the tokens that it samples. None: what the objective needs.
         """
         config = self.config
         played = Wanted.of(config.objective) if wanted is None else wanted
@@ -73,7 +73,7 @@ class Stage:
             panel=self.panel,
             prompts=self._prompts,
             profile=config.student_profile,
-            # An evaluation, of step -1, plays dialogues in full.
+            # An evaluation has step -1: it plays with max_turns, whatever the schedule says.
             max_turns=lambda step: config.max_turns if step < 0 else turns(config, step),
             max_context=self._max_context,
             seed=config.seed,
@@ -85,12 +85,12 @@ class Stage:
 async def open_stage(
     config: SocraticConfig, briefing: Briefing, service: Service, tutor_client: TrainingClient | SamplingClient
 ) -> Stage:
-    """Opens student and teachers, and refuses models and prompts that cannot work together.
+    """Opens student and teachers, and refuses models that cannot work together.
 
     Args:
-        config: which models and limits; models by their full names.
+        config: the run's config, with full model names.
         briefing: teachers, their seeds, and prompts.
-        service: where the models are.
+        service: service that runs the models.
         tutor_client: a training or sampling client of the tutor, for its tokenizer.
 
     Raises:
@@ -122,7 +122,7 @@ async def open_stage(
 async def _open_teacher(
     plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
 ) -> Member:
-    """A teacher, with a client of its own unless it scores with the tutor's weights."""
+    """Opens a teacher, with a client of its own unless it scores with the tutor's weights."""
     client, model = None, {"base_model": plan.model_name}
     if plan.checkpoint_path is not None:
         model = {"model_path": resolved(plan.checkpoint_path)}
@@ -134,7 +134,7 @@ async def _open_teacher(
 
 
 class _Codecs:
-    """One codec for each tokenizer, with room for the messages of all dialogues in play, and for their prompts."""
+    """One codec for each tokenizer; its cache holds the messages and prompts of all dialogues that run at once."""
 
     def __init__(self, config: SocraticConfig) -> None:
         self._config = config

@@ -1,7 +1,7 @@
-"""What is refused before the first sampling call, since it would cost money and teach nothing.
+"""Refuses models and seeds that cannot work, before the first sampling call costs money.
 
-A teacher must mean the same as the tutor by a token id, and its chat template must not rewrite replies. The longest
-seeds must leave room to talk. Models without a system role are refused where they are rendered, in `rendering.py`.
+Tutor and teacher must use the same token ids for the same text, and write replies alike in their chat templates. The
+longest seeds must leave room for a dialogue. `rendering.py` refuses models without a system role.
 """
 
 import heapq
@@ -18,7 +18,7 @@ from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 
-# Where tokenizers of one vocabulary part: how digits are grouped, blanks are joined, and characters are normalised.
+# Texts on which tokenizers with the same vocabulary may differ: grouping of digits, blanks, normalised characters.
 _PROBES = (
     "1234567890 and 12,345.678 are 007 numbers, 1/2 + 3/4 = 5/4",
     r"Let $x_{1}^{2} = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$, so \(x \le 10\%\).",
@@ -28,13 +28,14 @@ _PROBES = (
     "\u4e09\u4e2a\u82f9\u679c \u041f\u043e\u0447\u0435\u043c\u0443? \u03b1+\u03b2 \u0643\u0645\u061f \u0939\u0948 "
     "\U0001f469\u200d\U0001f3eb\U0001f914",
 )
-# No white space at their ends: sampled tokens are set in as they are, so a template that trims changes nothing.
+# Without white space at their ends, so that a template that trims is accepted: sampled tokens are inserted unchanged,
+# and trimming does not affect them.
 _REPLIES = (
     "You wrote 12 < 7 & x = \\frac{1}{2}.\n\n  1. What is 3 \u00d7 4?\n  2. Why did you add?",
     'Good \u2014 "half" of WHAT?',
 )
-_LONGEST = 4  # the longest text in characters need not be the longest in tokens
-_STAND_IN = "?"  # a turn of one token; an empty one is refused by some templates
+_LONGEST = 4  # more than one, since the longest text in characters may not be the longest in tokens
+_STAND_IN = "?"  # a turn of one token; some templates refuse an empty one
 _LATE = 10**9  # a step at which every schedule has ended
 
 
@@ -42,8 +43,8 @@ def check_same_tokens(tutor: Renderer, teacher: Renderer) -> None:
     """Refuses a teacher that would read the tutor's token ids as other text.
 
     Raises:
-        RenderingError: a token of the tutor has another id at the teacher, they cut a text into other tokens, or they
-            end turns differently.
+        RenderingError: a token of the tutor has another id in the teacher's vocabulary, they split a text into
+            different tokens, or they end turns with different tokens.
     """
     if tutor.tokenizer is not teacher.tokenizer:
         _check_vocabularies(tutor, teacher)
@@ -68,22 +69,22 @@ def _check_vocabularies(tutor: Renderer, teacher: Renderer) -> None:
 
 
 def _check_probes(tutor: Renderer, teacher: Renderer) -> None:
-    """Merges and normalisation may differ though the vocabulary is one."""
+    """Compares both tokenizers on texts: merges and normalisation may differ although the vocabulary is the same."""
     for text in _PROBES:
         ours, theirs = tutor.codec.encode(text), teacher.codec.encode(text)
         if ours != theirs:
             raise RenderingError(
-                f"the tutor {tutor.model_name!r} and the teacher {teacher.model_name!r} have one vocabulary, but cut "
-                f"{text!r} into other tokens: {ours} and {theirs}; the teacher would score tokens that it never saw "
-                "in such text, so choose two models of one family"
+                f"the tutor {tutor.model_name!r} and the teacher {teacher.model_name!r} have one vocabulary, but split "
+                f"{text!r} into different tokens: {ours} and {theirs}; the teacher would score tokens that it never "
+                "saw in such text, so choose two models of one family"
             )
 
 
 def check_same_replies(tutor: Renderer, teacher: Renderer) -> None:
-    """Refuses a teacher whose chat template makes other tokens of a tutor's reply than the tutor's own does.
+    """Refuses a teacher whose chat template turns a tutor's reply into other tokens than the tutor's own template.
 
-    A dialogue is rendered by both, once with the replies as text and once with markers in their places: what stands
-    between the same surroundings is the reply. The templates may differ in everything around it.
+    Both render a dialogue twice, with the replies as text and with markers in their place. The text at a marker is the
+    reply as the template writes it. The templates may differ in everything around it.
 
     Raises:
         RenderingError: the tokens of a reply differ, or a template's text around replies depends on what they say.
@@ -92,24 +93,23 @@ def check_same_replies(tutor: Renderer, teacher: Renderer) -> None:
         if tutor.codec.encode(ours) != teacher.codec.encode(theirs):
             raise RenderingError(
                 f"the chat template of the tutor {tutor.model_name!r} writes a reply as {ours!r}, that of the teacher "
-                f"{teacher.model_name!r} as {theirs!r}; the teacher scores the tutor's own tokens, which would be none "
-                "that it knows from its template, so choose two models whose templates write a reply alike"
+                f"{teacher.model_name!r} as {theirs!r}; the teacher would score tokens that its template never "
+                "produces, so choose two models whose templates write a reply alike"
             )
 
 
 def _written_replies(renderer: Renderer) -> tuple[str, ...]:
-    """What the template makes of the probe dialogue's replies."""
+    """The replies of the probe dialogue as the template writes them."""
     marked = _probe_dialogue([Message("assistant", tokens=()) for _ in _REPLIES])
     written = _probe_dialogue([Message("assistant", reply) for reply in _REPLIES])
     around = "(.*?)".join(map(re.escape, renderer.frame(marked)))
-    found = re.fullmatch(around, renderer.text(written), re.DOTALL)
-    if found is None:
+    match = re.fullmatch(around, renderer.text(written), re.DOTALL)
+    if match is None:
         raise RenderingError(
-            f"the chat template of {renderer.model_name!r} writes other text around a reply when the reply says "
-            "something else, so sampled tokens cannot take a reply's place; use a model whose template keeps replies "
-            "as they are"
+            f"the chat template of {renderer.model_name!r} writes different text around a reply depending on the "
+            "reply, so sampled tokens cannot replace the reply; use a model whose template keeps replies as they are"
         )
-    return found.groups()
+    return match.groups()
 
 
 def _probe_dialogue(replies: Sequence[Message]) -> list[Message]:
@@ -125,10 +125,10 @@ def _probe_dialogue(replies: Sequence[Message]) -> list[Message]:
 
 
 def check_room(cast: Cast, seeds: Sequence[Seed]) -> None:
-    """Refuses seeds whose prompts and one turn cannot fit the smallest context, and warns where not all turns can.
+    """Refuses seeds whose prompt and first turn do not fit the smallest context; warns if long dialogues do not fit.
 
-    The seeds with the longest prompts are rendered for each role. A turn counts as many tokens for who hears it as for
-    who says it.
+    The seeds with the longest prompts are rendered for each role. A turn is assumed to take as many tokens for its
+    listener as for its speaker.
 
     Raises:
         ConfigError: the student's opening, or the tutor's first reply as tutor or teacher see it, does not fit.
@@ -139,7 +139,7 @@ def check_room(cast: Cast, seeds: Sequence[Seed]) -> None:
     for need in needs:
         if need.first > cast.max_context:
             raise ConfigError(_no_room(need, cast, cast.max_context))
-    # A schedule goes one way, so the most turns are at its beginning or at its end.
+    # A schedule only rises or only falls, so its maximum is at its start or at its end.
     most_turns = max(cast.max_turns(0), cast.max_turns(_LATE))
     if needs:
         _warn_of_long_dialogues(needs, most_turns, cast.max_context)
@@ -150,11 +150,11 @@ class _Side:
     """One reader of dialogues.
 
     Attributes:
-        who: as messages name it, with its model.
-        speaks_as: whose turns it has as its own.
-        renderer: for its model.
-        view: what it sees of a dialogue.
-        seeds: on which it reads dialogues.
+        who: its role and model, for messages.
+        speaks_as: the role whose turns are its own.
+        renderer: renderer for its model.
+        view: gives the messages that it sees of a dialogue.
+        seeds: the seeds of the dialogues that it reads.
     """
 
     who: str
@@ -164,7 +164,7 @@ class _Side:
     seeds: Sequence[Seed]
 
     def longest(self) -> list[Seed]:
-        """The seeds with the longest prompts, in characters: cheap to tell of thousands."""
+        """The seeds with the longest prompts in characters, which are cheap to count for thousands of seeds."""
         return heapq.nlargest(_LONGEST, self.seeds, key=self._characters)
 
     def prompt_tokens(self, dialogue: Dialogue) -> int:
@@ -177,34 +177,34 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Need:
-    """What a side's contexts take on a seed, in tokens.
+    """How many tokens a side's contexts take on a seed.
 
     Attributes:
         side: the reader.
         seed: the seed.
-        prompt: its prompt before anyone said anything.
-        first: its first request at full length: the prompt, the turn that it answers, and its own.
-        each: by how much a request grows with a turn of both sides.
+        prompt: tokens of its prompt before the first turn.
+        first: tokens of its first request at full length: the prompt, the turn that it answers, and its own turn.
+        growth: tokens by which a request grows when both sides have taken one more turn.
     """
 
     side: _Side
     seed: Seed
     prompt: int
     first: int
-    each: int
+    growth: int
 
     @property
     def _turns_at_first(self) -> int:
-        """Tutor turns at the first request, the one that is asked for included."""
+        """Tutor turns at the first request, including the one that it asks for."""
         return 1 if self.side.speaks_as == "tutor" else 0
 
     def tokens(self, turns: int) -> int:
-        """The longest request of a dialogue of so many tutor turns."""
-        return self.first + (turns - self._turns_at_first) * self.each
+        """Tokens of the longest request in a dialogue of `turns` tutor turns."""
+        return self.first + (turns - self._turns_at_first) * self.growth
 
     def most_turns(self, limit: int) -> int:
-        """The most tutor turns whose requests surely fit; the first request must."""
-        return self._turns_at_first + (limit - self.first) // self.each
+        """The largest number of tutor turns whose requests surely fit; the first request must fit."""
+        return self._turns_at_first + (limit - self.first) // self.growth
 
 
 def _sides(cast: Cast, seeds: Sequence[Seed]) -> list[_Side]:
@@ -237,18 +237,18 @@ def _teacher_side(cast: Cast, member: Member, seeds: Sequence[Seed]) -> _Side:
 
 
 def _measure(side: _Side, seed: Seed, cast: Cast) -> _Need:
-    """Renders the first request and the one after it, with stand-ins for the turns."""
+    """Renders the first request and the next one with one-token turns, and adds the length limits of real turns."""
     heard = 1 if side.speaks_as == "tutor" else 0
     first = side.prompt_tokens(_stand_ins(seed, heard))
     second = side.prompt_tokens(_stand_ins(seed, heard + 2))
     student, tutor = cast.student.max_tokens, cast.tutor.max_tokens
     own, other = (tutor, student) if heard else (student, tutor)
-    prompt = first - heard  # a stand-in that is heard is one token
+    prompt = first - heard  # `first` includes the one-token turn that was heard
     return _Need(side, seed, prompt, prompt + heard * other + own, second - first - 1 + other + own)
 
 
 def _stand_ins(seed: Seed, count: int) -> Dialogue:
-    """A dialogue of so many turns, each of one token to who hears it and of none to who says it."""
+    """A dialogue of `count` turns, each of one token for its listener and of none for its speaker."""
     roles: tuple[Role, Role] = ("student", "tutor")
     return Dialogue(seed, 0, 0, tuple(Turn(roles[i % 2], _STAND_IN, (), (), (), (), 0, "stop") for i in range(count)))
 
@@ -262,7 +262,7 @@ def _no_room(need: _Need, cast: Cast, limit: int) -> str:
     return (
         f"the {need.side.who} has no room for {what} on seed {need.seed.id!r}: its prompt "
         f"takes {need.prompt} tokens, {turns}, together {need.first}, but the smallest context holds {limit} "
-        "(max_context_tokens, or what the service tells of the models); lower max_tokens or student_max_tokens, "
+        "(max_context_tokens, or what the service reports for the models); lower max_tokens or student_max_tokens, "
         "shorten the prompt, or leave the seed out"
     )
 

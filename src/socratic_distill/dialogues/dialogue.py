@@ -1,4 +1,4 @@
-"""The dialogue between student and tutor: who said what, who sees what, when it ends. Pure.
+"""The dialogue between student and tutor: its turns, what each side sees of it, and when it ends. Pure.
 
 The student speaks first; then tutor and student take turns until the dialogue ends.
 """
@@ -23,18 +23,18 @@ Ending = Literal[
     "unanswered",
     "failed",
 ]
-# Those in which the student reached the answer, told or not.
+# Endings in which the student reached the answer, whether or not the tutor told it.
 SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """What sampling and scoring requests cost.
+    """The cost of sampling and scoring requests, in tokens.
 
     Attributes:
         sent: tokens of prompts that were sent.
-        cached: how many of them the service reports as cached.
-        sampled: tokens that were sampled; a scoring request samples one that nobody looks at.
+        cached: how many of those the service reports as cached.
+        sampled: tokens that were sampled; a scoring request samples one, which is not used.
     """
 
     sent: int = 0
@@ -55,18 +55,18 @@ class Turn:
 
     Attributes:
         role: who speaks.
-        text: what the other side hears; the `<think>` part is left out.
+        text: the text that the other side hears, without the `<think>` part.
         prompt: tokens that the turn was sampled from, `[P]`.
-        tokens: sampled tokens, `[T]`, the end-of-turn token included where it was reached.
-        history: the tokens of `tokens` that stay in the speaker's own later context, without the
+        tokens: sampled tokens, `[T]`, including the end-of-turn token if it was reached.
+        history: the part of `tokens` that stays in the speaker's own later context, without the
             `<think>` part and the end-of-turn token, `[H]`, H <= T.
         logprobs: the speaker's log-probability of each of `tokens`, nats, `[T]`.
-        version: optimizer steps behind the weights that sampled it; 0 for a frozen model.
-        stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit.
-        thought: how many of `tokens`, from the first on, are the `<think>` part.
-        likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty where not asked for.
-        use: what its request cost; nothing where an earlier turn's request covers it.
-        span: when it was asked for and answered, seconds on the loop's clock. Turns that differ in it are equal.
+        version: optimizer steps that led to the weights that sampled it; 0 for a frozen model.
+        stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit.
+        thought: how many of the first `tokens` are the `<think>` part.
+        likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty if not requested.
+        use: cost of its request; zero if it is counted at another turn of the same request.
+        span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
 
     role: Role
@@ -85,7 +85,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a view: plain `text`, or the viewer's own sampled `tokens` (then text is None)."""
+    """One message in a view: plain `text`, or the viewer's own sampled `tokens` (then text is None)."""
 
     role: Literal["system", "user", "assistant"]
     text: str | None = None
@@ -94,16 +94,16 @@ class Message:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """The turns on one seed so far, and how they ended (None: still open).
+    """The turns on one seed so far, and how they ended.
 
     Attributes:
         seed: problem, answer and mistake.
         step: batch that the dialogue belongs to.
         number: number of the dialogue among those on its seed in this batch, from 0.
-        turns: student and tutor in turn, the student first.
-        ending: why it ended; None while it goes on.
-        error: what went wrong where ending is "failed", "unanswered" or "empty".
-        recording: id of the recording that it is; None for one that was played.
+        turns: turns of student and tutor, alternating, the student's first.
+        ending: why it ended; None while it is open.
+        error: what went wrong, if ending is "failed", "unanswered" or "empty".
+        recording: id of the recording that it was made from; None for a dialogue that was played.
     """
 
     seed: Seed
@@ -131,14 +131,14 @@ class Dialogue:
 
     @property
     def solved(self) -> bool:
-        """Whether the student reached the answer, told or not."""
+        """Whether the student reached the answer, whether or not the tutor told it."""
         return self.ending in SOLVED
 
     def add(self, turn: Turn, max_turns: int) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.
 
-        The student answers the tutor's last turn too, so that what it led to is seen. A turn without tokens ends it,
-        and is not kept: there is nothing to hear or to train on.
+        The student also answers the tutor's last turn, so that its effect is known. A turn without tokens ends the
+        dialogue and is not kept: there is nothing to hear or to train on.
         """
         assert self.ending is None, f"the dialogue ended already: {self.ending}"
         if not turn.tokens:
@@ -153,7 +153,7 @@ class Dialogue:
         return after.end("max_turns") if len(after.tutor_turns) >= max_turns else after
 
     def with_turn(self, turn: Turn) -> "Dialogue":
-        """The dialogue with one more turn, whatever that means for it."""
+        """The dialogue with one more turn; never ends it."""
         assert turn.role == self.speaker, f"it is the {self.speaker}'s turn, not the {turn.role}'s"
         return replace(self, turns=(*self.turns, turn))
 
@@ -163,7 +163,7 @@ class Dialogue:
 
 
 def solves(text: str, answer: str) -> bool:
-    """Whether a student's turn gives the answer: its last number equals it and is not asked about.
+    """Whether a student's turn gives the answer: its last number equals the answer, and no question mark follows it.
 
     >>> solves("So it is 5 + 7 = 12.", "12"), solves("Is it 12?", "12"), solves("12? No, 13.", "12")
     (True, False, False)
@@ -175,12 +175,12 @@ def solves(text: str, answer: str) -> bool:
 
 
 def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
-    """What the tutor sees: the problem under its plain prompt, and the talk."""
+    """What the tutor sees: its own prompt with the problem, and the dialogue."""
     return [Message("system", prompts.for_tutor(dialogue.seed)), *_talk(dialogue.turns, viewer="tutor")]
 
 
 def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
-    """What a teacher sees: its own prompt, and the talk from the tutor's side."""
+    """What a teacher sees: its own prompt, and the dialogue from the tutor's side."""
     return [
         Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
         *_talk(dialogue.turns, viewer="tutor"),
@@ -188,7 +188,7 @@ def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: st
 
 
 def student_view(dialogue: Dialogue, prompts: Prompts, profile: str) -> list[Message]:
-    """What the student sees: its profile, the problem and its mistake, and the talk."""
+    """What the student sees: its prompt with its profile, the problem and its mistake, and the dialogue."""
     return [
         Message("system", prompts.for_student(dialogue.seed, profile)),
         Message("user", prompts.student_opening),

@@ -1,6 +1,6 @@
-"""JSONL files: users' ones with their lines, one object each, and the values in them.
+"""Reads users' JSONL files strictly: lines, the object in each line, and the values in it.
 
-`what` is what a file holds, such as "seed": messages speak of it.
+The parameter `what` names the content of a file in messages, such as "seed".
 """
 
 import json
@@ -16,7 +16,7 @@ def lines(path: Path, what: str, error: type[ConfigError]) -> list[str]:
     """The lines of a file.
 
     Raises:
-        ConfigError: of the given type; the file cannot be read, or is not UTF-8.
+        ConfigError: of type `error`; the file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_bytes().decode("utf-8-sig").split("\n")
@@ -29,10 +29,10 @@ def lines(path: Path, what: str, error: type[ConfigError]) -> list[str]:
 
 
 def load_object(line: str, what: str) -> dict[str, Any]:
-    """A line as an object.
+    """The JSON object in a line.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the line is not a JSON object.
     """
     try:
         value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
@@ -42,8 +42,8 @@ def load_object(line: str, what: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"not a {what} (nested too deeply); expected one flat JSON object a line") from None
     if not isinstance(value, dict):
-        found = type(value).__name__
-        raise ValueError(f"expected a JSON object, found a {found}; {what}s files are JSONL, one object a line")
+        kind = type(value).__name__
+        raise ValueError(f"expected a JSON object, found a {kind}; {what}s files are JSONL, one object a line")
     return value
 
 
@@ -54,26 +54,26 @@ def _refuse_constant(constant: str) -> None:
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise ValueError(f"a key stands twice in one object: {sorted(key for key, _ in pairs)}")
+        raise ValueError(f"a key occurs twice in one object: {sorted(key for key, _ in pairs)}")
     return row
 
 
 def optional(row: dict[str, Any], key: str, numbers: bool = False) -> str | None:
-    """A row's text at a key, as `text`; None where there is none."""
+    """A row's text at a key, as `text`; None if the key is missing or null."""
     return None if row.get(key) is None else text(row, key, numbers)
 
 
 def text(row: dict[str, Any], key: str, numbers: bool = False) -> str:
-    """A row's text at a key, trimmed; with `numbers` also a number, as a person writes it.
+    """A row's text at a key, trimmed; with `numbers`, a number is accepted too and written as a person writes it.
 
     Raises:
-        ValueError: it is no text, or an empty one.
+        ValueError: the value is not a text, or is empty.
     """
     return as_text(key, row[key], numbers)
 
 
 def as_text(key: str, value: Any, numbers: bool = False) -> str:
-    """A value as `text` gives it; `key` names it in errors."""
+    """A value as `text` returns it; `key` names it in errors."""
     if numbers and isinstance(value, int | float) and not isinstance(value, bool):
         return _plain(key, value)
     if not isinstance(value, str):
@@ -89,7 +89,7 @@ def as_text(key: str, value: Any, numbers: bool = False) -> str:
 
 def _plain(key: str, value: int | float) -> str:
     """A number without an exponent, as a person writes it."""
-    if isinstance(value, int):  # which may be too large for a float
+    if isinstance(value, int):  # it may be too large for a float
         return str(value)
     if not math.isfinite(value):
         raise ValueError(f"{key} is not a finite number: {value}")

@@ -1,12 +1,12 @@
-"""Seeds for sampling, from what is sampled: the same on every machine and in every process."""
+"""Random seeds for sampling, the same on every machine and in every process."""
 
 import hashlib
 
 
 def stable_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**31) from the parts, by SHA-256.
+    """A random seed in [0, 2**31), made from the parts by SHA-256.
 
-    31 bits, since servers of the API keep seeds in signed 32-bit integers.
+    It has 31 bits, because servers of the API store seeds in signed 32-bit integers.
 
     >>> stable_seed(0, "seed-1", 3) == stable_seed(0, "seed-1", 3)
     True

@@ -1,7 +1,7 @@
-"""Recorded dialogues: read from files, which of them make a batch, and which groups of a batch they fill. Pure.
+"""Reads recorded dialogues from files.
 
-Recordings files are JSONL. The keys of a file's first line tell which of three formats it is in, and every
-further line must be in the same; keys that are not named here are not used:
+Recordings files are JSONL. The keys of a file's first line show which of three formats it has, and every other line
+must have the same format. Keys that are not listed here are ignored:
 
 | kind | keys |
 |---|---|
@@ -10,8 +10,8 @@ further line must be in the same; keys that are not named here are not used:
 | `messages` | `messages`, optional `question`, `expected_answer`, `initial_error`, `student_profile`, `id` |
 | all | optional `fields`, `tags`, as in seeds files |
 
-Whatever the file, a recording begins with the student and then goes back and forth. MathDial's conversations
-begin with the tutor's reply to a solution, so that solution is the student's first turn.
+In every format, a recording begins with the student, and then the sides alternate. MathDial's conversations begin with
+the tutor's reply to a solution, so that solution becomes the student's first turn.
 """
 
 import json
@@ -43,9 +43,9 @@ _FORMATS: dict[Kind, tuple[str, ...]] = {
     "messages": ("messages",),
 }
 _END_OF_TURN = "|EOM|"
-# MathDial names a student "Student" or by a first name. No digits, so that "at 3:30" is no speaker.
+# MathDial calls a student "Student" or by a first name. Digits are excluded, so that "at 3:30" is not a speaker.
 _SPEAKER = re.compile(r"\s*(?P<name>[^\W\d_](?:[^\W\d_]|[ .'’-]){0,39}):(?P<text>.*)", re.DOTALL)
-# MathDial's four moves alone: a reply may well begin with "(x + 2)".
+# Only MathDial's four moves, since a reply may begin with "(x + 2)".
 _MOVE = re.compile(r"\A\s*\((?:focus|probing|telling|generic)\)", re.IGNORECASE)
 _SPEAKERS: dict[str, Role] = {"user": "student", "assistant": "tutor"}
 _UNHEARD = ("system", "developer")
@@ -56,15 +56,15 @@ _REASONING_PARTS = ("reasoning", "reasoning_text", "summary_text", "thinking", "
 
 @dataclass(frozen=True, slots=True)
 class RecordedTurn:
-    """One turn of a recording; all but role and text is known of tutor turns of our own runs alone.
+    """One turn of a recording. Only tutor turns of a run have more than role and text.
 
     Attributes:
         role: who speaks.
-        text: what the other side hears.
+        text: the text that the other side hears.
         tokens: sampled tokens, `[T]`; else empty.
         logprobs: the tutor's log-probability of each of `tokens`, nats, `[T]`; else empty.
-        version: optimizer steps, in that run, behind the weights that sampled it; else None.
-        stop_reason: "stop" at the end-of-turn token, "length" where it was cut at the token limit; else None.
+        version: optimizer steps in that run that led to the weights that sampled it; else None.
+        stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit; else None.
     """
 
     role: Role
@@ -80,11 +80,11 @@ class Recording:
     """A recorded dialogue.
 
     Attributes:
-        id: unique among all that were loaded together.
-        kind: format of the file that it is from.
-        seed: problem, answer and mistake. An answer that is not known is "": nothing tells it or solves it.
-        turns: student and tutor in turn, the student first, with one tutor turn at least.
-        step: batch of its run that it was played in; None of other kinds.
+        id: unique among all recordings that were loaded together.
+        kind: format of its file.
+        seed: problem, answer and mistake. An unknown answer is "": then no turn tells it or solves it.
+        turns: turns of student and tutor, alternating, the student's first; at least one is the tutor's.
+        step: batch of its run in which it was played; None for other kinds.
     """
 
     id: str
@@ -102,34 +102,36 @@ class Recording:
 def load_recordings(files: Sequence[PathLike]) -> tuple[Recording, ...]:
     """Reads recordings, in the order of files and lines.
 
-    A row of `messages` keeps its own id. The others are named `<file stem>:<line>`, MathDial's `<qid>:<line>`
-    and a run's `<seed>:<step>:<number>`; as two runs may well have played the same dialogue, a name that is
-    taken goes on with `#2`, `#3` and so on. Rows of a run that failed, hold no tutor turn or were
-    recordings themselves are left out; a log line for each file says how many.
+    A row of `messages` keeps its own id. Other rows are named `<file stem>:<line>`, those of MathDial `<qid>:<line>`
+    and those of a run `<seed>:<step>:<number>`. Two runs may have played the same dialogue, so a name that is taken
+    gets `#2`, `#3` and so on at its end. Rows of a run are left out if they failed, hold no tutor turn or were
+    recordings themselves; a log line for each file says how many.
 
     Raises:
-        RecordingError: a file cannot be read, or a line cannot be used; names file, line and reason. Or a
-            file is given twice.
+        RecordingError: a file is given twice or cannot be read, or a line cannot be used; the message names file, line
+            and reason.
     """
     if isinstance(files, str | bytes) or not files:
         raise RecordingError(f"the recordings files are {files!r}; expected a list of one or more JSONL files")
     if len({Path(resolved(file)).resolve() for file in files}) < len(files):
-        raise RecordingError(f"a file stands twice in {[str(file) for file in files]}; give it once, batches repeat it")
-    places: dict[str, str] = {}
+        raise RecordingError(
+            f"a file is given twice in {[str(file) for file in files]}; give it once, batches repeat it"
+        )
+    sources: dict[str, str] = {}  # file and line of each recording, by its id
     recordings = []
     for file in files:
-        for place, named, recording in _read(file):
-            if named and recording.id in places:
-                taken = f"{place}: id {recording.id!r} is taken by {places[recording.id]}"
+        for source, has_id, recording in _read(file):
+            if has_id and recording.id in sources:
+                taken = f"{source}: id {recording.id!r} is taken by {sources[recording.id]}"
                 raise RecordingError(f"{taken}; make the ids unique, or leave them out")
-            recording = _renamed(recording, places)
-            places[recording.id] = place
+            recording = _renamed(recording, sources)
+            sources[recording.id] = source
             recordings.append(recording)
     return tuple(recordings)
 
 
 def _renamed(recording: Recording, taken: dict[str, str]) -> Recording:
-    """The recording under a name that is free; a seed that is the recording's alone is renamed with it."""
+    """The recording with an id that is not taken; its seed is renamed with it unless the seed is a run's."""
     name, count = recording.id, 1
     while name in taken:
         count += 1
@@ -138,13 +140,13 @@ def _renamed(recording: Recording, taken: dict[str, str]) -> Recording:
     return replace(recording, id=name, seed=seed)
 
 
-def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
-    """The recordings of one file: the place that error messages name, whether the row has an id of its own."""
-    path, kind, count, skipped = Path(source), None, 0, 0
-    for number, line in enumerate(lines(Path(resolved(source)), "recording", RecordingError), start=1):
+def _read(file: PathLike) -> Iterator[tuple[str, bool, Recording]]:
+    """The recordings of one file, each with its file and line for messages, and whether its row has an id."""
+    path, kind, count, skipped = Path(file), None, 0, 0
+    for number, line in enumerate(lines(Path(resolved(file)), "recording", RecordingError), start=1):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        source = f"{path}, line {number}"
         try:
             row = load_object(line, "recording")
             kind = _check_kind(row, kind)
@@ -153,13 +155,13 @@ def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
             if recording and not recording.tutor_turns:
                 raise ValueError("there is no turn of the tutor (Teacher, assistant) to learn from; leave the row out")
         except (ValueError, OverflowError) as error:
-            raise RecordingError(f"{place}: {error}") from None
+            raise RecordingError(f"{source}: {error}") from None
         if recording is None:
             skipped += 1
         else:
             count += 1
-            seed = replace(recording.seed, fields=fields, tags=tags, source=os.fspath(source))
-            yield place, kind == "messages" and row.get("id") is not None, replace(recording, seed=seed)
+            seed = replace(recording.seed, fields=fields, tags=tags, source=os.fspath(file))
+            yield source, kind == "messages" and row.get("id") is not None, replace(recording, seed=seed)
     if skipped:
         _log.info(
             "%s: %d dialogues left out (failed, recorded, or without a tutor turn), %d kept", path, skipped, count
@@ -170,14 +172,16 @@ def _read(source: PathLike) -> Iterator[tuple[str, bool, Recording]]:
 
 
 def _check_kind(row: dict[str, Any], kind: Kind | None) -> Kind:
-    """The kind of a line, which must be the file's (None: this is its first line)."""
-    found: Kind | None = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
-    if found is None:
+    """The kind of a line, which must be the file's kind; `kind` is None for the first line."""
+    row_kind: Kind | None = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
+    if row_kind is None:
         known = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in _FORMATS.items())
         raise ValueError(f"keys {sorted(row)} are of no known format; expected the keys of one ({known})")
-    if kind is not None and found != kind:
-        raise ValueError(f"keys {sorted(row)} are of {found}, those of the file's first line of {kind}; split the file")
-    return found
+    if kind is not None and row_kind != kind:
+        raise ValueError(
+            f"keys {sorted(row)} are of {row_kind}, those of the file's first line of {kind}; split the file"
+        )
+    return row_kind
 
 
 def _mathdial(row: dict[str, Any], stem: str, line: int) -> Recording:
@@ -187,10 +191,10 @@ def _mathdial(row: dict[str, Any], stem: str, line: int) -> Recording:
 
 
 def parse_conversation(conversation: str) -> tuple[RecordedTurn, ...]:
-    """The turns of a MathDial conversation, `Teacher: (move)text|EOM|Student: text|EOM|…`, moves left out.
+    """The turns of a MathDial conversation, `Teacher: (move)text|EOM|Student: text|EOM|…`, without the moves.
 
-    Whoever is not `Teacher` is the student, who often goes by a first name. Texts are trimmed, empty turns
-    dropped, and turns of one speaker in a row joined with a newline. Either side may be first.
+    Every speaker except `Teacher` is the student, who often has a first name. Texts are trimmed, empty turns are
+    dropped, and consecutive turns of one speaker are joined with a newline. Either side may be first.
 
     Raises:
         ValueError: a turn does not begin with its speaker.
@@ -211,7 +215,7 @@ def parse_conversation(conversation: str) -> tuple[RecordedTurn, ...]:
 
 
 def _in_turn(turns: Iterable[RecordedTurn]) -> tuple[RecordedTurn, ...]:
-    """Turns with trimmed texts, no empty ones, and those of one speaker in a row as one."""
+    """Trims texts, drops empty turns, and joins consecutive turns of one speaker."""
     result: list[RecordedTurn] = []
     for turn in turns:
         text = turn.text.strip()
@@ -223,14 +227,14 @@ def _in_turn(turns: Iterable[RecordedTurn]) -> tuple[RecordedTurn, ...]:
 
 
 def _run(row: dict[str, Any], stem: str, line: int) -> Recording | None:
-    """A dialogue of a run; None where it failed, ended before the tutor spoke, or was no play but a recording."""
+    """A dialogue of a run; None if it failed, ended before the tutor spoke, or was a recording itself."""
     if not isinstance(row["turns"], list):
         raise ValueError(f"turns must be a list, found {_short(row['turns'])}")
     if row["ending"] == "failed" or len(row["turns"]) < 2 or row.get("recording") is not None:
         return None
     for key in ("question", "expected_answer"):
         if not isinstance(row.get(key), str):
-            raise ValueError(f"{key} is not there as text; early versions did not write it, add it from the seeds")
+            raise ValueError(f"{key} is missing or not a text; early versions did not write it, add it from the seeds")
     seed = Seed(
         id=text(row, "seed"),
         question=text(row, "question"),
@@ -239,13 +243,13 @@ def _run(row: dict[str, Any], stem: str, line: int) -> Recording | None:
         student_profile=optional(row, "student_profile"),
     )
     step, number = _count(row, "step"), _count(row, "number")
-    turns = tuple(_run_turn(turn, place) for place, turn in enumerate(row["turns"]))
+    turns = tuple(_run_turn(turn, index) for index, turn in enumerate(row["turns"]))
     return Recording(f"{seed.id}:{step}:{number}", "run", seed, turns, step)
 
 
-def _run_turn(turn: Any, place: int) -> RecordedTurn:
-    """A turn as the run wrote it: its text is not trimmed, since its tokens spell it as it is."""
-    role: Role = "tutor" if place % 2 else "student"
+def _run_turn(turn: Any, index: int) -> RecordedTurn:
+    """A turn as the run wrote it. Its text is not trimmed, since it must match its tokens."""
+    role: Role = "tutor" if index % 2 else "student"
     try:
         if not isinstance(turn, dict) or turn.get("role") != role:
             raise ValueError(f"expected the {role}'s, found {_short(turn)}; the student begins, then both alternate")
@@ -253,7 +257,7 @@ def _run_turn(turn: Any, place: int) -> RecordedTurn:
             raise ValueError(f"text must be text, found {_short(turn.get('text'))}")
         return RecordedTurn(role, turn["text"]) if role == "student" else _tutor_turn(turn)
     except ValueError as error:
-        raise ValueError(f"turn {place + 1}: {error}; keep rows as the run wrote them") from None
+        raise ValueError(f"turn {index + 1}: {error}; keep rows as the run wrote them") from None
 
 
 def _tutor_turn(turn: dict[str, Any]) -> RecordedTurn:
@@ -289,17 +293,17 @@ def _short(value: Any) -> str:
 def _messages(row: dict[str, Any], stem: str, line: int) -> Recording:
     """An OpenAI-style conversation: the user is the student, the assistant the tutor.
 
-    System messages are left out, since the tutor reads the run's own prompt in their place. So is reasoning, which was
-    not said: `<think>` parts, fields such as `reasoning_content`, parts of type `reasoning`, and the analysis channel.
+    System messages are left out, since the tutor gets the run's own prompt instead. So is reasoning, which the student
+    does not hear: `<think>` parts, fields such as `reasoning_content`, parts of type `reasoning`, the analysis channel.
     """
     if not isinstance(row["messages"], list):
         raise ValueError(f"messages must be a list, found {_short(row['messages'])}")
-    said = (_message(message, number) for number, message in enumerate(row["messages"], start=1))
-    heard = [turn for turn in said if turn and turn.text]
+    parsed = (_message(message, number) for number, message in enumerate(row["messages"], start=1))
+    heard = [turn for turn in parsed if turn and turn.text]
     error = optional(row, "initial_error")
     if heard and heard[0].role == "tutor":
         if error is None or row.get("question") is None:
-            advice = "put a user's message before it, or give question and initial_error, with which the student begins"
+            advice = "put a user's message before it, or give question and initial_error, which the student then says"
             raise ValueError(f"the assistant speaks first, but the student must; {advice}")
         heard.insert(0, RecordedTurn("student", error))
     name = optional(row, "id", numbers=True) or f"{stem}:{line}"
@@ -322,7 +326,7 @@ def _answer(row: dict[str, Any]) -> str:
 
 
 def _message(message: Any, number: int) -> RecordedTurn | None:
-    """A message as a turn; None for one that neither side says."""
+    """A message as a turn; None for a message that neither side says."""
     try:
         if not isinstance(message, dict):
             raise ValueError(f"expected an object with role and content, found {_short(message)}")
@@ -334,9 +338,9 @@ def _message(message: Any, number: int) -> RecordedTurn | None:
                 f"role is {_short(message.get('role'))}; expected one of {', '.join((*_UNHEARD, *_SPEAKERS))}"
             )
         if message.get("tool_calls") or message.get("function_call"):
-            raise ValueError("it calls a tool, and a tutor here has none; leave the row out")
+            raise ValueError("it calls a tool, but a tutor here has no tools; leave the row out")
         if message.get("weight") not in (None, 1):
-            raise ValueError("its weight is not 1, but every reply is learned from; leave the row out")
+            raise ValueError("its weight is not 1, but the tutor learns from every reply; leave the row out")
         if (channel := message.get("channel")) not in (None, "final"):
             if channel in _UNSAID_CHANNELS:
                 return None
@@ -348,10 +352,10 @@ def _message(message: Any, number: int) -> RecordedTurn | None:
 
 
 def _said(message: dict[str, Any]) -> str:
-    """What a message says; reasoning is left out."""
+    """The text of a message without reasoning."""
     content = _content(message)
     if "<|channel|>" in content:
-        raise ValueError("its content holds '<|channel|>', so reasoning and reply cannot be told apart; keep the reply")
+        raise ValueError("its content holds '<|channel|>', so reasoning and reply cannot be separated; keep the reply")
     return spoken(content).strip()
 
 
@@ -365,12 +369,12 @@ def _content(message: dict[str, Any]) -> str:
         if kind in _TEXT_PARTS:
             texts.append(_trimmed(part, "text"))
         elif kind not in _REASONING_PARTS:
-            raise ValueError(f'content holds {_short(part)}; expected parts {{"type": "text", "text": "…"}} alone')
+            raise ValueError(f'content holds {_short(part)}; expected only parts {{"type": "text", "text": "…"}}')
     return "\n".join(text for text in texts if text)
 
 
 def _trimmed(row: dict[str, Any], key: str) -> str:
-    """Text that may be empty, unlike that of seeds."""
+    """A row's trimmed text at a key; unlike in `text`, it may be missing or empty."""
     value = row.get(key)
     return "" if isinstance(value, str) and not value.strip() else text({key: value}, key)
 

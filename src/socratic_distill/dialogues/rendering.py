@@ -1,8 +1,8 @@
-"""Messages to tokens by a model's own chat template, and reply tokens to text.
+"""Messages to tokens with a model's own chat template, and reply tokens to text.
 
-A viewer's own replies enter its context as the tokens that were sampled: the template is rendered with
-a marker in each reply's place, the text between the markers is encoded, and the sampled tokens are set
-in where the markers stood. Nothing is ever decoded and encoded again.
+A viewer's own replies enter its context as the tokens that were sampled. The template is rendered with a marker in
+place of each reply, the text between the markers is encoded, and the sampled tokens replace the markers. Sampled
+tokens are never decoded and encoded again, since that may give other tokens.
 """
 
 import re
@@ -18,11 +18,11 @@ from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.reasoning import THINK_CLOSE, THINK_OPEN, spoken
 from socratic_distill.errors import RenderingError
 
-# Private-use characters: no template trims or rewrites them, and `Codec.hide` takes them out of what is said.
+# Private-use characters: no template trims or rewrites them, and `Codec.hide` removes them from messages.
 _MARKER = "\ue000{}\ue001"
 _MARKERS = re.compile("\ue000(\\d+)\ue001")
 _SYSTEM_MARKER = "\ue002\ue003"
-# Blanks and marks of reasoning: a template may write them before a reply in history, and not in a prompt.
+# Blanks and marks of reasoning: a template may write them before a reply in history, but not in a prompt.
 _UNSAID = re.compile(r"</?think>|\s")
 _QUESTION, _REPLY = Message("user", tokens=()), Message("assistant", tokens=())
 
@@ -37,17 +37,17 @@ class Renderer:
         enable_thinking: bool = False,
         system_role: Literal["require", "merge"] = "require",
     ) -> None:
-        """Tries the template out.
+        """Tests the chat template.
 
         Args:
-            codec: the client's tokenizer. Models of one tokenizer may share what it remembers.
+            codec: the client's tokenizer. Models with the same tokenizer may share it and its cache.
             model_name: for error messages.
-            enable_thinking: handed to the chat template, which may ignore it.
-            system_role: a template without a system role is refused, or the system prompt is put before the first user
-                message's text, a blank line between.
+            enable_thinking: passed to the chat template, which may ignore it.
+            system_role: what to do with a template without a system role: "require" refuses it, "merge" puts the system
+                prompt and a blank line before the text of the first user message.
 
         Raises:
-            RenderingError: the tokenizer has no chat template, or one that cannot serve.
+            RenderingError: the tokenizer has no chat template, or one that this library cannot use.
         """
         self.codec = codec
         self.tokenizer = codec.tokenizer
@@ -55,13 +55,13 @@ class Renderer:
         self._enable_thinking = enable_thinking
         if getattr(codec.tokenizer, "chat_template", True) in (None, ""):
             raise RenderingError(
-                f"the model {model_name!r} has no chat template, so it was hardly trained to talk; use its chat or "
-                "instruct variant, or put a chat_template.jinja beside its tokenizer"
+                f"the model {model_name!r} has no chat template, so it is probably not a chat model; use its chat or "
+                "instruct variant, or put a chat_template.jinja next to its tokenizer"
             )
-        self._merges_system = False  # the template is tried as it is
+        self._merges_system = False  # the tests below need the template unchanged
         between = self._check_template()
         self.end_token = self._find_end_token()
-        # Some templates close the last reply with another token than those before it.
+        # Some templates close the last reply with another token than earlier replies.
         self._template_ends = {self.end_token, self._first_special(between)} - {None}
         self.end_tokens = self._find_end_tokens()
         fault = self._find_system_fault()
@@ -83,7 +83,7 @@ class Renderer:
         return tuple(tokens)
 
     def frame(self, messages: Sequence[Message]) -> list[str]:
-        """The texts around the replies of tokens: before the first, between them, behind the last.
+        """The texts around the replies that are given as tokens: before the first, between them, after the last.
 
         Raises:
             RenderingError: the template cannot render the messages, or does not keep every reply once and in order.
@@ -99,7 +99,7 @@ class Renderer:
         return parts[::2]
 
     def text(self, messages: Sequence[Message]) -> str:
-        """The messages as the template writes them, ready for the next reply; a marker for each reply of tokens.
+        """The messages as the template writes them, ready for the next reply, with a marker for each reply of tokens.
 
         Raises:
             RenderingError: the template cannot render the messages.
@@ -107,17 +107,17 @@ class Renderer:
         return self._render(messages, add_generation_prompt=True)
 
     def visible_text(self, tokens: Sequence[int]) -> str:
-        """What a reply says to the other side: decoded, without reasoning and special tokens.
+        """The text of a reply that the other side hears: decoded, without reasoning and special tokens.
 
-        A reply cut inside its reasoning says nothing.
+        It is empty for a reply that was cut inside its reasoning.
         """
         return spoken(self.codec.decode(tuple(tokens)), self._opens_thinking).strip()
 
     def own_length(self, tokens: Sequence[int]) -> int:
-        """How many of a reply's tokens are the model's turn as the template writes it.
+        """How many of a reply's tokens belong to the turn as the template writes it.
 
-        A reply may stop at an end token of the model that is not the template's. That token is in no later context
-        and is not trained on: the template closes the turn with its own.
+        A reply may stop at an end token of the model that is not the template's. That token enters no later context
+        and is not trained on, because the template closes the turn with its own.
 
         Args:
             tokens: a reply that stopped at an end token, as sampled, `[T]`.
@@ -126,15 +126,15 @@ class Renderer:
         return len(tokens) - is_foreign
 
     def written_reply(self, text: str) -> tuple[int, ...]:
-        """Tokens of a reply that somebody wrote, ended as the template ends one, `[T]`.
+        """Tokens of a reply that is given as text, with the template's end token, `[T]`.
 
-        Where the prompt opens reasoning, the reply begins by closing it.
+        If the prompt opens reasoning, the reply begins by closing it.
         """
         closing = self.codec.encode(f"\n{THINK_CLOSE}\n\n") if self._opens_thinking else []
         return (*closing, *self.codec.encode_said(text), self.end_token)
 
     def without_end_mark(self, text: str) -> str:
-        """A written text without the marks of end tokens behind it, since the template writes one."""
+        """A recorded text without end-of-turn marks after it, since the template writes one."""
         marks = {self.tokenizer.decode([token], skip_special_tokens=False).strip() for token in self.end_tokens}
         while mark := next((mark for mark in marks if mark and text.rstrip().endswith(mark)), ""):
             text = text.rstrip().removesuffix(mark).rstrip()
@@ -143,40 +143,40 @@ class Renderer:
     def history(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The part of a reply that stays in its speaker's own later context, `[H]`.
 
-        The end-of-turn token is left to the template; reasoning is dropped, as templates of thinking
-        models do, where its closing mark is one token.
+        The template adds the end-of-turn token. Reasoning is dropped, as templates of thinking models do, if its
+        closing mark is one token.
         """
-        said = self._without_end(tokens)
-        return said[self._behind_close(said) :]
+        reply = self._without_end(tokens)
+        return reply[self._after_close(reply) :]
 
     def thought(self, tokens: Sequence[int]) -> int:
-        """How many of a reply's tokens, from the first on, are reasoning.
+        """How many of a reply's first tokens are reasoning.
 
-        Its closing mark and the white space behind it count too, so that `tokens[thought:]` is `history` and the
-        end-of-turn token. All tokens of a reply cut inside its reasoning, and 0 without reasoning. A closing mark
-        of several tokens is counted here, though `history` keeps it.
+        The closing mark and the white space after it count too, so that `tokens[thought:]` is `history` and the
+        end-of-turn token. It is all tokens if the reply was cut inside its reasoning, and 0 without reasoning. A
+        closing mark of several tokens counts here, although `history` keeps it.
 
         Args:
             tokens: the reply as sampled, `[T]`.
         """
-        said = self._without_end(tokens)
-        if start := self._behind_close(said):
+        reply = self._without_end(tokens)
+        if start := self._after_close(reply):
             return start
         text = self.codec.decode(tuple(tokens))
         match self._reasoning(text):
             case "closed":
                 marks = text.count(THINK_CLOSE)
-                # The fewest tokens whose text holds every mark.
-                lengths = range(len(said))
-                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(said[:n]).count(THINK_CLOSE))
-                return self._skip_blanks(said, start)
+                # The mark has several tokens. Search for the smallest number of tokens whose text holds every mark.
+                lengths = range(len(reply))
+                start = bisect_left(lengths, marks, key=lambda n: self.codec.decode(reply[:n]).count(THINK_CLOSE))
+                return self._skip_blanks(reply, start)
             case "cut":
                 return len(tokens)
             case "none":
                 return 0
 
     def _reasoning(self, text: str) -> Literal["closed", "cut", "none"]:
-        """What became of the reasoning in a reply's text."""
+        """Whether the reasoning in a reply's text was closed, was cut, or is absent."""
         if THINK_CLOSE in text:
             return "closed"
         return "cut" if self._opens_thinking or THINK_OPEN in text else "none"
@@ -185,14 +185,14 @@ class Renderer:
         ended = bool(tokens) and tokens[-1] in self._template_ends
         return tuple(tokens[:-1] if ended else tokens)
 
-    def _behind_close(self, said: tuple[int, ...]) -> int:
-        """Where what follows the last closing mark of one token begins; 0 without such a mark."""
-        if self._think_close_token not in said:
+    def _after_close(self, reply: tuple[int, ...]) -> int:
+        """Index of the first token after the last one-token closing mark and its white space; 0 without a mark."""
+        if self._think_close_token not in reply:
             return 0
-        return self._skip_blanks(said, len(said) - said[::-1].index(self._think_close_token))
+        return self._skip_blanks(reply, len(reply) - reply[::-1].index(self._think_close_token))
 
-    def _skip_blanks(self, said: tuple[int, ...], start: int) -> int:
-        while start < len(said) and not self.tokenizer.decode([said[start]]).strip():
+    def _skip_blanks(self, reply: tuple[int, ...], start: int) -> int:
+        while start < len(reply) and not self.tokenizer.decode([reply[start]]).strip():
             start += 1
         return start
 
@@ -207,42 +207,42 @@ class Renderer:
         return tokens[0] if is_one else None
 
     def _check_template(self) -> str:
-        """Refuses a template that does not write what is said as it is; gives its text between reply and question."""
+        """Refuses a template that does not keep messages as they are; returns its text between reply and question."""
         talk = [_QUESTION, _REPLY, _QUESTION]
         try:
-            _, question, between, _ = self.frame(talk)
+            _, header, between, _ = self.frame(talk)
         except RenderingError as error:
             if self._takes_parts(talk):
                 raise RenderingError(
                     f"the chat template of {self.model_name!r} takes the content of a message as a list of parts, not "
-                    "as text; put a chat_template.jinja that takes text beside its tokenizer, or use a model for text"
+                    "as text; put a chat_template.jinja that takes text next to its tokenizer, or use a text model"
                 ) from error
             raise
-        self._check_header(question)
+        self._check_header(header)
         return between
 
     def _takes_parts(self, talk: Sequence[Message]) -> bool:
         try:
             text = self._write(talk, add_generation_prompt=True, as_parts=True)
-        except Exception:  # of whatever kind: then parts are no way out
+        except Exception:  # templates raise errors of any type; all mean that parts do not work either
             return False
         return len(_MARKERS.findall(text)) == len(talk)
 
     def _check_header(self, header: str) -> None:
-        """Refuses a template that writes more before a reply in history than it opens a new one with.
+        """Refuses a template that writes a longer header before a reply in history than before a new reply.
 
-        The model would sample the rest itself, as the channels of gpt-oss: reasoning and reply could not be told apart,
-        and in later contexts the header would stand twice.
+        The model would have to sample the rest itself, like the channels of gpt-oss. Then reasoning and reply could not
+        be separated, and later contexts would hold the header twice.
         """
         opening = _MARKERS.split(self._render([_QUESTION], add_generation_prompt=True))[-1]
-        wanted, given = _UNSAID.sub("", header), _UNSAID.sub("", opening)
-        has_more = wanted.startswith(given) and wanted != given
+        in_history, in_prompt = _UNSAID.sub("", header), _UNSAID.sub("", opening)
+        has_more = in_history.startswith(in_prompt) and in_history != in_prompt
         if has_more or "<|channel" in str(getattr(self.tokenizer, "chat_template", "")):
             raise RenderingError(
-                f"the chat template of {self.model_name!r} has replies begin with a header that the model samples "
-                f"itself, such as a channel or a recipient: it writes {header!r} before a reply, but opens one with "
-                f"{opening!r}. Such formats (harmony of gpt-oss and others) are not supported; use a model whose "
-                "template opens the reply itself"
+                f"the chat template of {self.model_name!r} starts replies with a header that the model samples "
+                f"itself, such as a channel or a recipient: it writes {header!r} before a past reply, but only "
+                f"{opening!r} before a new one. Such formats (harmony of gpt-oss and others) are not supported; use a "
+                "model whose template writes the whole header itself"
             )
 
     def _find_end_token(self) -> int:
@@ -257,20 +257,20 @@ class Renderer:
         return token
 
     def _find_end_tokens(self) -> tuple[int, ...]:
-        """All tokens that end a reply, the template's first: its own, the tokenizer's and those of the model."""
-        of_model = getattr(self.tokenizer, "end_token_ids", ())  # the local engine knows them
+        """All tokens that end a reply: first the template's, then those of the tokenizer and of the model."""
+        of_model = getattr(self.tokenizer, "end_token_ids", ())  # the local engine adds this attribute
         ends = {*self._template_ends, self.tokenizer.eos_token_id, *of_model} - {self.end_token, None}
         return (self.end_token, *sorted(ends))
 
     def _first_special(self, text: str) -> int | None:
-        """The first token of a text if it is a special one."""
+        """The first token of a text if it is a special one, else None."""
         tokens = self.codec.encode(text)
         special = {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
         special.update(getattr(self.tokenizer, "added_tokens_decoder", {}))
         return tokens[0] if tokens and tokens[0] in special else None
 
     def _find_system_fault(self) -> str | None:
-        """What the template does to a system message instead of writing it; None if it writes it."""
+        """What the template does wrong with a system message; None if it writes the message."""
         messages = [Message("system", _SYSTEM_MARKER), Message("user", "?")]
         try:
             text = self._write(messages, add_generation_prompt=True)
@@ -316,7 +316,7 @@ class Renderer:
 
 
 def _merge_system(messages: Sequence[Message]) -> list[Message]:
-    """The system text before the first user message's, for a template without a system role."""
+    """Puts the system text before the text of the first user message, for a template without a system role."""
     if messages[0].role != "system":
         return list(messages)
     system, user, *rest = messages

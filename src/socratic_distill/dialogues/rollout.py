@@ -1,4 +1,4 @@
-"""Plays dialogues: a tutor and a student client in, dialogues out."""
+"""Plays dialogues between a tutor client and a student client, and replays recorded ones."""
 
 import asyncio
 from collections import Counter
@@ -20,19 +20,19 @@ from socratic_distill.service.waiting import gather_all
 async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Cast, concurrency: int) -> list[Dialogue]:
     """Plays `group_size` dialogues on each seed, at most `concurrency` at once.
 
-    A dialogue that fails is returned with its error; it never takes others down.
+    A dialogue that fails is returned with its error; the others go on.
 
     Returns:
         Dialogues in order of seed, then number.
     """
-    places = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
 
     async def play(dialogue: Dialogue) -> Dialogue:
-        async with places:
+        async with slots:
             return await answer_or_fail(await play_tutor(dialogue, lambda: cast), cast)
 
     async def play_group(group: list[Dialogue]) -> list[Dialogue]:
-        async with places:
+        async with slots:
             opened = await open_group(group, cast)
         return await gather_all(map(play, opened))
 
@@ -45,7 +45,7 @@ def make_groups(seeds: Sequence[Seed], step: int, group_size: int) -> list[list[
     seen: Counter[str] = Counter()
     groups = []
     for seed in seeds:
-        # A seed that comes twice in a batch, at the seam of two epochs, gets dialogues of its own.
+        # A seed may occur twice in a batch that spans two epochs. Its dialogues get different numbers.
         first = seen[seed.id] * group_size
         seen[seed.id] += 1
         groups.append([Dialogue(seed, step, first + i) for i in range(group_size)])
@@ -53,7 +53,7 @@ def make_groups(seeds: Sequence[Seed], step: int, group_size: int) -> list[list[
 
 
 async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
-    """Samples the group's openings in one request, since they share a prompt. It needs no tutor."""
+    """Samples the group's opening turns in one request, since they share a prompt. It does not need the tutor."""
     head = group[0]
     try:
         prompt = cast.student_prompt(head)
@@ -61,7 +61,7 @@ async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
             return [dialogue.end("context") for dialogue in group]
         seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
         turns = await cast.student.speak(prompt, seed, count=len(group))
-    except TrainingError:  # not this dialogue alone is lost
+    except TrainingError:  # the clients are lost, for every dialogue
         raise
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
@@ -69,16 +69,16 @@ async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
 
 
 async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
-    """Plays on until the dialogue ends or the tutor has had its last turn.
+    """Plays turns until the dialogue ends or the tutor has had its last turn.
 
     Args:
-        dialogue: with its opening, or ended.
-        cast: who plays the next turn.
+        dialogue: has its opening turn, or has ended.
+        cast: gives the cast for the next turn.
     """
     try:
         while dialogue.ending is None and not is_last_answer(dialogue, cast()):
             dialogue = await _take_turn(dialogue, cast())
-    except TrainingError:  # not this dialogue alone is lost
+    except TrainingError:  # the clients are lost, for every dialogue
         raise
     except Exception as error:
         return dialogue.end("failed", error=describe(error))
@@ -86,30 +86,30 @@ async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
 
 
 def is_last_answer(dialogue: Dialogue, cast: Cast) -> bool:
-    """Whether nothing is left but the student's answer to the tutor's last turn."""
+    """Whether only the student's answer to the tutor's last turn is missing."""
     return dialogue.speaker == "student" and len(dialogue.tutor_turns) >= cast.max_turns(dialogue.step)
 
 
 async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
-    """The student's answer to the tutor's last turn. The tutor's part stands, whatever becomes of the answer."""
+    """Adds the student's answer to the tutor's last turn. If it fails, the tutor's turns are kept."""
     if dialogue.ending is not None:
         return dialogue
     try:
         return await _take_turn(dialogue, cast)
-    except TrainingError:  # not this dialogue alone is lost
+    except TrainingError:  # the clients are lost, for every dialogue
         raise
     except Exception as error:
         return dialogue.end("unanswered", error=f"the student's last answer failed: {describe(error)}")
 
 
 async def answer_or_fail(dialogue: Dialogue, cast: Cast) -> Dialogue:
-    """As `answer_last`, for dialogues that are judged by how they end: without the last answer they have failed."""
+    """As `answer_last`, for dialogues whose ending is measured: without the last answer they count as failed."""
     answered = await answer_last(dialogue, cast)
     return answered.end("failed", error=answered.error) if answered.ending == "unanswered" else answered
 
 
 async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
-    """One more turn, or the end where no context has room for it."""
+    """Adds one more turn, or ends the dialogue if a context has no room for it."""
     if dialogue.speaker == "tutor":
         speaker, prompt = cast.tutor, cast.tutor_prompt(dialogue)
         longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
@@ -124,20 +124,20 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
 
 
 def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) -> None:
-    """Stops the run where too many dialogues of a batch failed, or lack the student's last answer.
+    """Stops the run if too many dialogues of a batch failed, or lack the student's last answer.
 
     Raises:
-        RolloutError: more than `max_failed_fraction` of them did.
-        InvalidAnswer: they did, and everything that the tutor said has invalid log-probabilities.
-        TrainingError: they did since the service lost the tutor's weights; reopening its clients mends that.
+        RolloutError: more than `max_failed_fraction` of the dialogues failed.
+        InvalidAnswer: all dialogues failed because the tutor's log-probabilities are invalid.
+        TrainingError: too many failed because the service lost the tutor's weights; reopening its clients fixes that.
     """
     errors = [dialogue.error or "" for dialogue in dialogues if dialogue.ending in ("failed", "unanswered")]
     if len(errors) > max_failed_fraction * len(dialogues):
         forgotten = [error for error in errors if is_forgotten(error)]
         if forgotten:
             raise TrainingError(
-                f"the service lost weights of the tutor, as a server does that is started again: {forgotten[0]}. Start "
-                "the same script again to go on"
+                f"the service lost weights of the tutor, as a restarted server does: {forgotten[0]}. Start the same "
+                "script again to continue"
             )
         if all(_TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
             raise InvalidAnswer(
@@ -147,13 +147,13 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
             )
         raise RolloutError(
             f"{len(errors)} of {len(dialogues)} dialogues failed, more than max_failed_fraction="
-            f"{max_failed_fraction} allows; the first error: {errors[0]}. Mend the "
+            f"{max_failed_fraction} allows; the first error: {errors[0]}. Fix the "
             "cause and start the same script again"
         )
 
 
 def replay_or_fail(recording: Recording, step: int, cast: Cast) -> Dialogue:
-    """The same as `replay`; where that fails, so does the dialogue."""
+    """As `replay`; if that raises an error, the dialogue has failed with it."""
     try:
         return replay(recording, step, cast)
     except Exception as error:
@@ -163,13 +163,13 @@ def replay_or_fail(recording: Recording, step: int, cast: Cast) -> Dialogue:
 def replay(recording: Recording, step: int, cast: Cast) -> Dialogue:
     """A recording as a dialogue of batch `step`.
 
-    A tutor turn of a run keeps the tokens and log-probabilities that it was sampled with. A text becomes tokens here,
-    once, with the end-of-turn token behind it, and has no log-probabilities; an end mark that was recorded with it is
-    left out. What no context holds is left out.
+    A tutor turn from a run keeps its sampled tokens and their log-probabilities. Other texts become tokens here, once,
+    with the end-of-turn token after them, and have no log-probabilities; an end mark in the recorded text is removed.
+    The dialogue ends before a tutor turn that does not fit the context.
     """
     dialogue = Dialogue(recording.seed, step, number=0, recording=recording.id)
     for recorded in recording.turns:
-        if recording.kind != "run":  # whose texts are what was heard, and have tokens
+        if recording.kind != "run":  # texts of a run come from its tokens and have no end marks
             recorded = replace(recorded, text=cast.tutor.renderer.without_end_mark(recorded.text))
         turn = _student_turn(recorded)
         if recorded.role == "tutor":

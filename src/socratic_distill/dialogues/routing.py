@@ -1,4 +1,4 @@
-"""Which teachers each seed has. Pure."""
+"""Decides which teachers each seed has. Pure."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ def route(plans: Sequence[TeacherPlan], seeds: Sequence[Seed], average: Average 
         average: how scores of several teachers are averaged; None: each seed has one teacher.
 
     Returns:
-        By seed id the names of its teachers, in the config's order; at least one, and just one without `average`.
+        By seed id, the names of its teachers in the config's order: at least one, and exactly one without `average`.
 
     Raises:
-        ConfigError: a seed has no teacher, or several without `average`; a teacher has no seed; or one names a file
-            that no seed comes from.
+        ConfigError: a seed has no teacher, or several without `average`; a teacher has no seed, or names a file that
+            no seed comes from.
     """
     _check_files(plans, seeds)
     routes = {seed.id: teachers_of(seed, plans, average) for seed in seeds}
@@ -34,7 +34,7 @@ def route(plans: Sequence[TeacherPlan], seeds: Sequence[Seed], average: Average 
 
 
 def teachers_of(seed: Seed, plans: Sequence[TeacherPlan], average: Average | None) -> tuple[str, ...]:
-    """The names of a seed's teachers, in the config's order, be they none or too many; `route` refuses those."""
+    """The names of a seed's teachers, in the config's order. There may be none or too many, which `route` refuses."""
     named = tuple(plan.name for plan in plans if _names(plan, seed))
     if named and average is None:
         return named
@@ -47,7 +47,7 @@ def _names(plan: TeacherPlan, seed: Seed) -> bool:
 
 
 def _check_files(plans: Sequence[TeacherPlan], seeds: Sequence[Seed]) -> None:
-    # A seeds file without seeds is an error of its own, so the seeds' files are all that the config has.
+    # A seeds file without seeds is refused earlier, so every file of the config is the source of a seed.
     known = sorted({seed.source for seed in seeds if seed.source is not None})
     for plan in plans:
         for path in plan.seeds_files:
@@ -55,7 +55,7 @@ def _check_files(plans: Sequence[TeacherPlan], seeds: Sequence[Seed]) -> None:
                 files = ", ".join(map(repr, known)) or "none, only built-in seeds"
                 raise ConfigError(
                     f"teacher {plan.name!r} has seeds_files={path!r}, which is none of the config's seeds files "
-                    f"({files}); write it just as there"
+                    f"({files}); write it exactly as there"
                 )
 
 
@@ -63,19 +63,19 @@ def _check_number(seed: Seed, names: tuple[str, ...], plans: Sequence[TeacherPla
     if not names:
         raise ConfigError(
             f"seed {seed.id!r} ({_about(seed)}) has no teacher: none of {_listed(plans)} takes its file or tags; "
-            "add them to a teacher, or leave seeds_files and tags out of the one that takes all the rest"
+            "add them to a teacher, or leave seeds_files and tags out of the teacher that takes all other seeds"
         )
     if len(names) > 1 and average is None:
         raise ConfigError(
             f"seed {seed.id!r} ({_about(seed)}) has the teachers {', '.join(map(repr, names))}; set teacher_average to "
-            "have their scores averaged, or narrow their seeds_files and tags so that one takes it"
+            "average their scores, or narrow their seeds_files and tags so that only one takes the seed"
         )
 
 
 def _idle(plan: TeacherPlan, seeds: Sequence[Seed]) -> str:
     if not plan.is_routed:
         return (
-            f"teacher {plan.name!r} has no seed: the other teachers' seeds_files and tags take them all; leave it out"
+            f"teacher {plan.name!r} has no seed: the other teachers' seeds_files and tags take all seeds; leave it out"
         )
     tags = sorted({tag for seed in seeds for tag in seed.tags})
     known = f"their tags are {', '.join(tags[:20])}" if tags else "they have no tags"
@@ -95,10 +95,10 @@ def _listed(plans: Sequence[TeacherPlan]) -> str:
 
 
 def lag_batch(step: int, lag_steps: int, max_staleness: int) -> int:
-    """The batch whose weights, those of the tutor just before it, a lagged teacher scores batch `step` with.
+    """A lagged teacher scores batch `step` with the tutor's weights as they were before this batch.
 
-    The last multiple of `lag_steps` at or below `step - max_staleness`, or 0. Dialogues may run `max_staleness` batches
-    ahead of the training, so that batch `step` may be scored before any newer weights exist; where they exist already,
-    they are not used either, since what is trained must not depend on who was quicker.
+    It is the last multiple of `lag_steps` up to `step - max_staleness`, or 0. Dialogues may run `max_staleness` batches
+    ahead of training, so newer weights may not exist yet when batch `step` is scored. They are not used if they exist
+    either, so that the result does not depend on timing.
     """
     return max(step - max_staleness, 0) // lag_steps * lag_steps

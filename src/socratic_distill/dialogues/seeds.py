@@ -1,7 +1,7 @@
-"""Seeds: the problems that dialogues start from, read from files, and which of them make a batch.
+"""Reads seeds, the problems that dialogues start from.
 
-Seeds files are JSONL, one object a line. The keys of a file's first line tell which of three formats it is
-in, and every further line must be in the same:
+Seeds files are JSONL, one object a line. The keys of a file's first line show which of three formats it has, and every
+other line must have the same format:
 
 | format | keys |
 |---|---|
@@ -10,12 +10,12 @@ in, and every further line must be in the same:
 | GSM8K | `question`, `answer`, optional `initial_error`, `id` |
 | all | optional `student_profile`, `fields`, `tags` |
 
-`fields` are private facts for the teachers' prompts, such as `{"hint": "Draw it.", "steps": 3}`: a prompt that says
-`{hint}` is filled with them. `tags`, such as `["algebra", "short"]` or a single text, decide which of several teachers
+`fields` are private facts for the teachers' prompts, such as `{"hint": "Draw it.", "steps": 3}`; they replace `{hint}`
+and `{steps}` in a prompt. `tags`, such as `["algebra", "short"]` or a single text, decide which of several teachers
 takes the seed.
 
-The published formats come with further keys (a conversation, ratings), which are not used. Blank lines
-between seeds are allowed; every other line is a seed or an error.
+The published formats have more keys (a conversation, ratings), which are ignored. Blank lines between seeds are
+allowed; every other line must be a seed.
 """
 
 import os
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 PathLike = str | os.PathLike[str]
 
-# What every seed gives to prompts, whatever its own fields are.
+# Fields that prompts can use on every seed, in addition to its private fields.
 SHARED_FIELDS = ("question", "expected_answer", "initial_error", "student_profile")
-# Lower-case words only, so that LaTeX such as \frac{1}{2} in a prompt stays as it is.
+# Lower-case words only, so that LaTeX such as \frac{1}{2} in a prompt is left unchanged.
 FIELD_NAME = re.compile(r"[a-z_]+")
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
@@ -52,17 +52,17 @@ _FORMATS = {  # in the order they are tried
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What a dialogue starts from.
+    """A problem that dialogues start from.
 
     Attributes:
         id: unique among a run's seeds.
         question: the problem.
         expected_answer: its answer, a text that holds exactly one number.
-        initial_error: the student's mistaken solution; None lets the student make an attempt of its own.
-        student_profile: who the student is; None takes the config's.
-        fields: private facts by name, for the teachers' prompts, sorted by name.
-        tags: what its teacher may be chosen by.
-        source: the seeds file, as it was given; None for a built-in seed. Seeds that differ in it are equal.
+        initial_error: the student's wrong solution; None lets the student make an attempt of its own.
+        student_profile: who the student is; None uses the config's profile.
+        fields: private facts for the teachers' prompts, as (name, value), sorted by name.
+        tags: tags by which its teacher may be chosen.
+        source: the seeds file, as it was given; None for a built-in seed. Seeds that differ only in it are equal.
     """
 
     id: str
@@ -82,23 +82,23 @@ def load_seeds(
 ) -> tuple[Seed, ...]:
     """Reads seeds, in the order of files and lines.
 
-    A seed without an id of its own gets `<file stem>:<line>`, MathDial's `<qid>:<line>` (its `qid` names a
-    problem, on which there are several dialogues).
+    A seed without an id gets `<file stem>:<line>`; a seed of MathDial gets `<qid>:<line>`, since its `qid` names a
+    problem on which there are several dialogues.
 
     Args:
         seeds_file: one JSONL file.
-        seeds_limit: number of seeds from the top of seeds_file. None takes all, as does a limit beyond the
-            file's end.
-        seeds_files: several (path, limit) instead. Neither: the built-in problems.
+        seeds_limit: number of seeds from the top of seeds_file. None takes all, and so does a limit larger than the
+            file.
+        seeds_files: several (path, limit) pairs instead. With neither, the built-in problems are used.
 
     Raises:
-        SeedError: a file cannot be read, or a line cannot be used; names file, line and reason. Or the
-            arguments do not go together.
+        SeedError: a file cannot be read, or a line cannot be used; the message names file, line and reason. Or the
+            arguments contradict each other.
     """
     if seeds_file is not None and seeds_files is not None:
         raise SeedError("seeds_file and seeds_files are both given; keep one of them")
     if seeds_limit is not None and seeds_file is None:
-        raise SeedError(f"seeds_limit={seeds_limit} has no seeds_file to apply to; give seeds_file with it")
+        raise SeedError(f"seeds_limit={seeds_limit} needs a seeds_file; give seeds_file with it")
     if seeds_files is not None:
         return _read_all(seeds_files)
     if seeds_file is not None:
@@ -110,63 +110,63 @@ def load_seeds(
 def _read_all(sources: Sequence[tuple[PathLike, int | None]]) -> tuple[Seed, ...]:
     if not sources or any(isinstance(source, str) or len(source) != 2 for source in sources):
         raise SeedError(f"seeds_files is {sources!r}; expected one or more (path, limit), limit None for all")
-    places: dict[str, str] = {}
+    lines_of: dict[str, str] = {}  # file and line of each seed, by its id
     seeds = []
     for path, limit in sources:
         if limit is not None and limit < 1:
             raise SeedError(f"{path}: the limit is {limit}; expected at least 1, or None for all seeds")
-        for place, seed in _read(path, limit):
-            if seed.id in places:
+        for file_line, seed in _read(path, limit):
+            if seed.id in lines_of:
                 raise SeedError(
-                    f"{place}: id {seed.id!r} is taken by {places[seed.id]}; make the ids unique, and give a "
-                    "file once only (seeds without an id are named after their file)"
+                    f"{file_line}: id {seed.id!r} is taken by {lines_of[seed.id]}; make the ids unique, and give each "
+                    "file only once (seeds without an id are named after their file)"
                 )
-            places[seed.id] = place
+            lines_of[seed.id] = file_line
             seeds.append(seed)
     return tuple(seeds)
 
 
 def _read(source: PathLike, limit: int | None) -> Iterator[tuple[str, Seed]]:
-    """The seeds of one file, each with the place that error messages name."""
+    """The seeds of one file, each with its file and line for messages."""
     path, count, file_format = Path(source), 0, None
     for number, line in enumerate(lines(Path(resolved(source)), "seed", SeedError), start=1):
         if count == limit:
             return
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        file_line = f"{path}, line {number}"
         try:
             row = load_object(line, "seed")
             file_format = _check_format(row, file_format)
             seed = parse_seed(row, file_format, path.stem, number)
             seed = replace(seed, fields=private_fields(row), tags=tags_of(row), source=os.fspath(source))
         except ValueError as error:
-            raise SeedError(f"{place}: {error}") from None
+            raise SeedError(f"{file_line}: {error}") from None
         count += 1
-        yield place, seed
+        yield file_line, seed
     if not count:
         raise SeedError(f"{path}: the file holds no seeds; expected one JSON object a line")
 
 
 def _check_format(row: dict[str, Any], file_format: str | None) -> str:
-    """The format of a line, which must be the file's (None: this is its first line)."""
-    found = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
-    if found is None:
+    """The format of a line, which must be the file's format; `file_format` is None for the first line."""
+    row_format = next((name for name, keys in _FORMATS.items() if row.keys() >= set(keys)), None)
+    if row_format is None:
         known = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in _FORMATS.items())
         raise ValueError(f"keys {sorted(row)} are of no known format; expected the keys of one ({known})")
-    if file_format is not None and found != file_format:
+    if file_format is not None and row_format != file_format:
         raise ValueError(
-            f"keys {sorted(row)} are of the format {found}, the file's first line is of {file_format}; "
+            f"keys {sorted(row)} are of the format {row_format}, the file's first line is of {file_format}; "
             "split the file and give both in seeds_files"
         )
-    return found
+    return row_format
 
 
 def parse_seed(row: dict[str, Any], file_format: str, stem: str, line: int) -> Seed:
     """A row as a seed, without `fields`, `tags` and `source`.
 
     Raises:
-        ValueError: it cannot be one.
+        ValueError: the row is not a valid seed.
     """
     if file_format == "MathDial":
         return Seed(
@@ -187,30 +187,30 @@ def parse_seed(row: dict[str, Any], file_format: str, stem: str, line: int) -> S
 
 
 def private_fields(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """A row's private facts, sorted by name."""
-    given = row.get("fields")
-    if given is None:
+    """A row's private facts, as (name, value), sorted by name."""
+    facts = row.get("fields")
+    if facts is None:
         return ()
-    if not isinstance(given, dict):
-        raise ValueError(f'fields must be an object such as {{"hint": "..."}}, found {type(given).__name__}: {given!r}')
-    for name in given:
+    if not isinstance(facts, dict):
+        raise ValueError(f'fields must be an object such as {{"hint": "..."}}, found {type(facts).__name__}: {facts!r}')
+    for name in facts:
         if not FIELD_NAME.fullmatch(name):
             raise ValueError(f"fields has the name {name!r}; expected lower-case letters and underscores")
         if name in SHARED_FIELDS:
-            raise ValueError(f"fields has the name {name!r}, which stands for the seed's own {name}; take another")
-    return tuple((name, as_text(f"fields.{name}", given[name], numbers=True)) for name in sorted(given))
+            raise ValueError(f"fields has the name {name!r}, which is reserved for the seed's {name}; use another name")
+    return tuple((name, as_text(f"fields.{name}", facts[name], numbers=True)) for name in sorted(facts))
 
 
 def tags_of(row: dict[str, Any]) -> tuple[str, ...]:
     """A row's tags."""
-    given = row.get("tags")
-    if given is None:
+    value = row.get("tags")
+    if value is None:
         return ()
-    if isinstance(given, str):
-        return (as_text("tags", given),)
-    if not isinstance(given, list):
-        raise ValueError(f"tags must be a list of texts, or one text, found {type(given).__name__}: {given!r}")
-    tags = tuple(as_text(f"tags[{index}]", tag) for index, tag in enumerate(given))
+    if isinstance(value, str):
+        return (as_text("tags", value),)
+    if not isinstance(value, list):
+        raise ValueError(f"tags must be a list of texts, or one text, found {type(value).__name__}: {value!r}")
+    tags = tuple(as_text(f"tags[{index}]", tag) for index, tag in enumerate(value))
     if twice := sorted({tag for tag in tags if tags.count(tag) > 1}):
         raise ValueError(f"tags holds {twice[0]!r} more than once; keep one")
     return tags
@@ -225,5 +225,5 @@ def _own_answer(row: dict[str, Any]) -> str:
 
 
 def _gsm8k_answer(row: dict[str, Any]) -> str:
-    """The calculator marks `<<9*2=18>>` are no part of the text."""
+    """The answer of a GSM8K solution; calculator marks such as `<<9*2=18>>` are not part of its text."""
     return final_answer(_CALCULATOR_MARK.sub("", text(row, "answer")))

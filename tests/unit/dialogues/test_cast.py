@@ -83,7 +83,7 @@ def played(lags: dict[str, int], staleness: int, steps: int, began: int = 0) -> 
     return scoring
 
 
-def test_lagged_teacher_scores_with_the_tutor_at_the_beginning_of_its_period():
+def test_lagged_teacher_scores_with_the_tutor_at_its_periods_start():
     assert [played({"one": 3}, 0, steps) for steps in range(1, 8)] == [[0], [0], [0], [3], [3], [3], [6]]
     assert [played({"one": 2, "two": 3}, 0, steps) for steps in (3, 4, 5)] == [[2, 0], [2, 3], [4, 3]]
 

@@ -117,7 +117,9 @@ def test_teacher_of_another_vocabulary_is_refused():
 
 @pytest.mark.parametrize(("tokenizer", "text"), [(Composing, "cafe\u0301"), (DigitPairs, "1234567890")])
 def test_teacher_that_cuts_text_otherwise_with_one_vocabulary_is_refused(tokenizer, text):
-    with pytest.raises(RenderingError, match=f"'model' and the teacher 'other' have one vocabulary, but cut .*{text}"):
+    with pytest.raises(
+        RenderingError, match=f"'model' and the teacher 'other' have one vocabulary, but split .*{text}"
+    ):
         check_same_tokens(make(), make(name="other", tokenizer=tokenizer))
 
 
@@ -177,7 +179,7 @@ def test_template_that_rewrites_replies_is_refused_and_both_texts_shown(rewritin
     ],
 )
 def test_template_whose_surroundings_follow_the_reply_is_refused(template):
-    with pytest.raises(RenderingError, match="'2507' writes other text around a reply when the reply says something"):
+    with pytest.raises(RenderingError, match="'2507' writes different text around a reply depending on the reply"):
         check_same_replies(make(), make(template, name="2507"))
 
 

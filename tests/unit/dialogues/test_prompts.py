@@ -41,7 +41,7 @@ def test_own_prompt_file_is_used(make_config, tmp_path):
     [
         ("tutor_prompt_file", "{expected_answer}", "must not see"),
         ("student_prompt_file", "{expected_answer}", "must not see"),
-        ("tutor_prompt_file", "{hint}", "the tutor's prompt uses {hint}, which .* must not see .* use one of question"),
+        ("tutor_prompt_file", "{hint}", "the tutor's prompt uses {hint}, which .* must not see; use one of question"),
         ("student_prompt_file", "{hint}", "the student's prompt uses {hint}, which .* must not see"),
         ("tutor_prompt_file", "{initial_error}", "must not see"),
     ],
@@ -97,7 +97,7 @@ def test_each_teacher_has_a_prompt_of_its_own(make_config, write_prompt):
     assert prompts.for_teacher(HINTED, "shy", "hinting") == "Hint: Halve {it}."
 
 
-def test_teacher_that_must_not_see_the_answer_does_not_whatever_the_config_says(make_config):
+def test_teacher_may_be_kept_from_the_answer_against_the_config(make_config):
     teachers = [{"name": "blind", "sees_answer": False}, {"name": "as_config"}]
     prompts = load_prompts(make_config(teacher_sees_answer=True, teachers=teachers))
     assert "{expected_answer}" not in prompts.teachers["blind"] and "{expected_answer}" in prompts.teachers["as_config"]
@@ -109,8 +109,10 @@ def test_field_that_a_seed_lacks_is_named_with_prompt_seed_and_its_fields():
     with pytest.raises(ConfigError) as caught:
         check_prompts(prompts, seeds, "shy", {"s": ("one",), "other": ("one",)})
     said = str(caught.value)
-    assert said.startswith("teacher 'one' on seed 'other': the prompt uses {hint}, but there is no such field")
-    assert "there are question, expected_answer, initial_error, student_profile, steps." in said
+    assert said.startswith(
+        "teacher 'one' on seed 'other': the prompt uses {hint}, but its reader may see no such field"
+    )
+    assert "the fields are question, expected_answer, initial_error, student_profile, steps." in said
     assert "Correct the prompt, or add the field" in said
 
 
@@ -125,11 +127,11 @@ def test_teacher_needs_the_fields_of_its_own_seeds_alone():
 @pytest.mark.parametrize("prompt", ["tutor", "student", "student_attempt"])
 def test_check_prompts_refuses_private_fields_of_tutor_and_student(prompt):
     prompts = replace(prompts_of(teacher="{hint}"), **{prompt: "{hint}"})
-    with pytest.raises(ConfigError, match=r"its reader must not see it"):
+    with pytest.raises(ConfigError, match=r"must not see; use one of"):
         check_prompts(prompts, [HINTED], "shy", {"s": ("teacher",)})
 
 
-def test_check_prompts_finds_the_one_seed_among_thousands_that_lacks_a_field():
+def test_check_prompts_finds_one_seed_of_thousands_without_a_field():
     seeds = [replace(HINTED, id=str(index)) for index in range(10_000)]
     seeds[9_999] = replace(SEED, id="9999")
     with pytest.raises(ConfigError, match="seed '9999'"):
@@ -138,5 +140,5 @@ def test_check_prompts_finds_the_one_seed_among_thousands_that_lacks_a_field():
 
 def test_misspelt_field_of_a_teacher_is_found_before_any_request(make_config, write_prompt):
     prompts = load_prompts(make_config(teacher_prompt_file=write_prompt("teacher.txt", "{qestion}")))
-    with pytest.raises(ConfigError, match=r"uses {qestion}, but there is no such field"):
+    with pytest.raises(ConfigError, match=r"uses {qestion}, but its reader may see no such field"):
         check_prompts(prompts, [SEED], "shy", {"s": ("teacher",)})

@@ -129,7 +129,7 @@ def test_load_recordings_reads_messages():
     assert percent.seed.expected_answer == ""
 
 
-def test_load_recordings_asks_the_first_user_message_where_there_is_no_question(write):
+def test_load_recordings_takes_the_first_user_message_as_the_question(write):
     (recording,) = load_recordings([write({"messages": [{"role": "user", "content": "2 + 2?"}, *SAID]})])
     assert recording.seed.question == "2 + 2?"
     assert said(recording) == [("student", "2 + 2?\nIt is 11"), ("tutor", "Count again")]
@@ -218,7 +218,7 @@ def test_load_recordings_refuses_an_id_that_is_taken(write):
 def test_load_recordings_refuses_a_file_twice(write):
     path = write(MESSAGES)
     message = refusal(path, path.parent / "." / "talks.jsonl")
-    assert "a file stands twice" in message and str(path) in message
+    assert "a file is given twice" in message and str(path) in message
 
 
 def test_load_recordings_wants_a_list_of_files(write):
@@ -244,8 +244,8 @@ def test_load_recordings_refuses_mathdial_rows(write, change, reason):
 
 
 @pytest.mark.parametrize(("change", "reason"), [
-    ({"question": None}, "question is not there as text; early versions did not write it, add it from the seeds"),
-    ({"expected_answer": 12}, "expected_answer is not there as text"),
+    ({"question": None}, "question is missing or not a text; early versions did not write it, add it from the seeds"),
+    ({"expected_answer": 12}, "expected_answer is missing or not a text"),
     ({"step": -1}, "step must be a whole number from 0 on, found -1"),
     ({"number": True}, "number must be a whole number from 0 on, found true"),
     ({"seed": 3}, "seed must be text"),
@@ -301,7 +301,7 @@ def test_load_recordings_refuses_messages_rows(write, change, reason):
     ("{", "recordings files are JSONL, one whole object a line"),
     ("[]", "expected a JSON object, found a list; recordings files are JSONL"),
     ('{"messages": NaN}', "NaN is not JSON"),
-    ('{"seed": "a", "seed": "b"}', "a key stands twice in one object: ['seed', 'seed']"),
+    ('{"seed": "a", "seed": "b"}', "a key occurs twice in one object: ['seed', 'seed']"),
     ("[" * 100_000, "not a recording (nested too deeply)"),
     ('{"question": "How many?", "expected_answer": "3"}', "are of no known format; expected the keys of one (math"),
     (json.dumps(RUN), "are of run, those of the file's first line of messages; split the file"),
@@ -464,7 +464,7 @@ def test_on_policy_places_are_spread_over_a_batch():
 
 
 @given(fraction=st.sampled_from([0.25, 0.3, 0.5]), groups=st.integers(1, 5))
-def test_recorded_groups_beside_played_ones_take_each_recording_once_an_epoch(fraction, groups):
+def test_recorded_groups_among_played_take_each_recording_once_an_epoch(fraction, groups):
     """The use that `recorded_batch` describes: batches of unequal numbers of recordings."""
     recordings, taken = recorded(6), []
     for step in range(40):

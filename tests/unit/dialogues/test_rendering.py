@@ -96,7 +96,7 @@ def test_template_without_a_system_role_is_refused_and_named():
 @pytest.mark.parametrize(
     ("template", "fault"), [(NO_SYSTEM, r"\(system, user\): no system"), (DROPS_SYSTEM, "drops the system message")]
 )
-def test_template_without_a_system_role_is_refused_at_once_with_both_ways_out(template, fault):
+def test_template_without_a_system_role_is_refused_with_both_remedies(template, fault):
     with pytest.raises(RenderingError, match=f"'model'.*{fault}; set the config field system_role='merge'.*or use a"):
         make(template)
 
@@ -107,12 +107,12 @@ def test_merged_system_prompt_stands_before_the_first_user_message(template):
     assert prompt == (*ids("<user>S\n\nu<end>\n<bot>"), 7, *ids("<end>\n<user>v<end>\n<bot>"))
 
 
-def test_merging_leaves_a_system_role_and_a_talk_without_a_system_prompt_alone():
+def test_merging_changes_no_system_role_and_no_talk_without_system_prompt():
     assert make(system_role="merge").prompt(TALK) == make().prompt(TALK)
     assert make(NO_SYSTEM, system_role="merge").prompt(TALK[1:]) == make().prompt(TALK[1:])
 
 
-def test_template_that_cannot_render_a_question_is_not_blamed_on_the_system_role():
+def test_template_that_renders_no_question_is_not_a_system_role_fault():
     with pytest.raises(
         RenderingError, match=r"cannot render the roles \(user, assistant, user\): never; use a chat model"
     ):
@@ -239,7 +239,7 @@ def test_template_whose_header_the_model_samples_is_refused(template):
             super().__init__(template)
             self.chat_template = template
 
-    with pytest.raises(RenderingError, match="'model' has replies begin with a header that the model samples itself"):
+    with pytest.raises(RenderingError, match="'model' starts replies with a header that the model samples itself"):
         make(template, tokenizer=Named)
 
 

@@ -55,7 +55,7 @@ def test_replayed_dialogue_is_the_recording_in_full(make_cast):
     assert (found.ending, found.error) == ("recorded", None), "neither an answer nor max_turns ends a recording"
 
 
-def test_text_becomes_tokens_with_the_end_of_turn_behind_it_and_has_no_log_probabilities(make_cast):
+def test_text_becomes_tokens_with_end_of_turn_but_no_log_probabilities(make_cast):
     (_, turn) = replay(recording(said("student", "11"), said("tutor", "Why?")), 0, make_cast()).turns
     assert turn.tokens == ids("Why?<end>") and turn.history == ids("Why?")
     assert (turn.logprobs, turn.version, turn.stop_reason) == ((), 0, "stop")

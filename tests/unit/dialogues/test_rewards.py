@@ -104,7 +104,7 @@ def test_reward_function_may_give_any_kind_of_number(module, given, expected):
 )  # fmt: skip
 def test_reward_function_that_gives_no_finite_number_fails_the_dialogue(module, given, shown):
     name = module(f"import numpy as np\ndef reward(dialogue):\n    return {given}\n")
-    expected = rf"'{name}:reward' gave {shown}.* on dialogue 3 on seed 'apples'; expected a finite number"
+    expected = rf"'{name}:reward' returned {shown}.* on dialogue 3 on seed 'apples'; expected a finite number"
     with pytest.raises(RolloutError, match=expected):
         reward_of(ASKED, {"kind": "function", "function": f"{name}:reward"})
 

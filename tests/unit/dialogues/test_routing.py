@@ -30,13 +30,13 @@ def test_teacher_without_a_route_takes_every_seed():
     assert route([ANY], SEEDS, None) == {"1": ("any",), "2": ("any",), "3": ("any",)}
 
 
-def test_files_and_tags_route_and_the_rest_goes_to_the_teacher_without_a_route():
+def test_files_and_tags_route_and_the_unrouted_teacher_takes_the_rest():
     expected = {"1": ("file",), "2": ("algebra",), "3": ("any",)}
     for plans in itertools.permutations([ANY, ALGEBRA, FILE]):
         assert route(plans, SEEDS, None) == expected
 
 
-def test_averaged_teachers_without_a_route_take_every_seed_in_the_configs_order():
+def test_averaged_teachers_without_a_route_take_every_seed_in_order():
     assert route([ALGEBRA, ANY, FILE], SEEDS, "mixture") == {
         "1": ("any", "file"), "2": ("algebra", "any"), "3": ("any",),
     }  # fmt: skip
@@ -51,7 +51,7 @@ def test_a_file_or_a_tag_is_enough():
 def test_seed_without_a_teacher_is_named(how):
     said = refusal([FILE, ALGEBRA], SEEDS, how)
     assert said.startswith("seed '3' (b.jsonl, tags long) has no teacher: none of 'file', 'algebra' takes")
-    assert "leave seeds_files and tags out of the one that takes all the rest" in said
+    assert "leave seeds_files and tags out of the teacher that takes all other seeds" in said
 
 
 def test_seed_with_several_teachers_is_named_with_the_ways_out():
@@ -78,7 +78,7 @@ def test_file_that_is_none_of_the_configs_is_named():
     plans = [ANY, TeacherPlan("file", "m", seeds_files=("a.jsonl", "./b.jsonl"))]
     said = refusal(plans, SEEDS, None)
     assert "teacher 'file' has seeds_files='./b.jsonl', which is none of the config's seeds files" in said
-    assert "('a.jsonl', 'b.jsonl'); write it just as there" in said
+    assert "('a.jsonl', 'b.jsonl'); write it exactly as there" in said
     assert "only built-in seeds" in refusal([ANY, FILE], [seed("1")], None)
 
 

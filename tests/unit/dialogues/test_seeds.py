@@ -100,8 +100,8 @@ def test_load_seeds_stops_reading_at_the_limit(write):
 def test_load_seeds_refuses_arguments_that_do_not_go_together(write):
     path = write(OWN)
     assert "keep one" in refusal(path, seeds_files=[(path, None)])
-    assert "seeds_limit=3 has no seeds_file" in refusal(seeds_limit=3)
-    assert "seeds_limit=3 has no seeds_file" in refusal(seeds_limit=3, seeds_files=[(path, None)])
+    assert "seeds_limit=3 needs a seeds_file" in refusal(seeds_limit=3)
+    assert "seeds_limit=3 needs a seeds_file" in refusal(seeds_limit=3, seeds_files=[(path, None)])
     assert "the limit is 0; expected at least 1" in refusal(path, 0)
     assert "expected one or more (path, limit)" in refusal(seeds_files=[])
     assert "expected one or more (path, limit)" in refusal(seeds_files=[str(path)])
@@ -215,7 +215,7 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         ('{"question": "q", "expected_answer": NaN}', "NaN is not JSON"),
         ('{"question": "q", "expected_answer": -Infinity}', "-Infinity is not JSON"),
         ('{"question": "q", "expected_answer": 1e999}', "expected_answer is not a finite number: inf"),
-        ('{"question": "q", "question": "r", "expected_answer": "1"}', "a key stands twice"),
+        ('{"question": "q", "question": "r", "expected_answer": "1"}', "a key occurs twice"),
         ('{"question": "\\ud800", "expected_answer": "1"}', "question holds half a character"),
         ({"question": "q"}, "keys ['question'] are of no known format; expected the keys of one (our own: "),
         (
@@ -240,12 +240,15 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         (OWN | {"fields": {"Hint": "x"}}, "fields has the name 'Hint'; expected lower-case letters and underscores"),
         (OWN | {"fields": {"": "x"}}, "fields has the name ''; expected lower-case"),
         (OWN | {"fields": {"hint\n": "x"}}, "expected lower-case letters and underscores"),
-        (OWN | {"fields": {"question": "x"}}, "fields has the name 'question', which stands for the seed's own"),
+        (
+            OWN | {"fields": {"question": "x"}},
+            "fields has the name 'question', which is reserved for the seed's question",
+        ),
         (OWN | {"fields": {"hint": " "}}, "fields.hint is empty"),
         (OWN | {"fields": {"hint": None}}, "fields.hint must be text or a number, found NoneType"),
         (GSM8K | {"fields": {"hint": True}}, "fields.hint must be text or a number, found bool: True"),
         (MATHDIAL | {"fields": {"hint": {"a": 1}}}, "fields.hint must be text or a number, found dict"),
-        ('{"question": "q", "expected_answer": "1", "fields": {"a": "1", "a": "2"}}', "a key stands twice"),
+        ('{"question": "q", "expected_answer": "1", "fields": {"a": "1", "a": "2"}}', "a key occurs twice"),
         (OWN | {"tags": {"a": 1}}, "tags must be a list of texts, or one text, found dict"),
         (OWN | {"tags": ["a", 2]}, "tags[1] must be text, found int: 2"),
         (GSM8K | {"tags": ["a", "\t"]}, "tags[1] is empty"),

@@ -1,4 +1,4 @@
-"""The texts given to tutor, student and teachers, and how a seed is filled into them."""
+"""The prompts of tutor, student and teachers, and how a seed is filled into them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ _STUDENT_SEES = ("question", "initial_error", "student_profile")
 
 @dataclass(frozen=True)
 class Prompts:
-    """The system prompts of a run, with `{question}`-like fields still open.
+    """The system prompts of a run, as templates with fields such as `{question}`.
 
     Attributes:
-        tutor: the tutor's.
-        teachers: each teacher's, by its name; that of a config's only teacher is "teacher".
-        student: the student's, on a seed with a mistake.
-        student_attempt: the student's, on a seed without.
-        student_opening: what the student is asked first; it has no fields.
+        tutor: the tutor's prompt.
+        teachers: the teachers' prompts by teacher name; a config's only teacher is named "teacher".
+        student: the student's prompt on a seed with a mistake.
+        student_attempt: the student's prompt on a seed without a mistake.
+        student_opening: the first message to the student; it has no fields.
     """
 
     tutor: str
@@ -40,30 +40,31 @@ class Prompts:
     student_opening: str
 
     def for_tutor(self, seed: Seed) -> str:
-        """The tutor's system prompt on a seed: never the answer, the mistake or the seed's own fields."""
+        """The tutor's system prompt on a seed; it never holds the answer, the mistake or the seed's private fields."""
         return _fill(self.tutor, _facts(seed, "", _TUTOR_SEES))
 
     def for_teacher(self, seed: Seed, profile: str, teacher: str = SINGLE_TEACHER) -> str:
-        """A teacher's system prompt on a seed, which may hold the seed's own fields."""
+        """A teacher's system prompt on a seed; it may hold the seed's private fields."""
         return _fill(self.teachers[teacher], (*_facts(seed, profile, SHARED_FIELDS), *seed.fields))
 
     def for_student(self, seed: Seed, profile: str) -> str:
-        """The student's system prompt: with its mistake, or to try on its own where the seed has none."""
+        """The student's system prompt on a seed: with its mistake, or for an own attempt if the seed has none."""
         text = self.student if seed.initial_error else self.student_attempt
         return _fill(text, _facts(seed, profile, _STUDENT_SEES))
 
 
 def load_prompts(config: SocraticConfig) -> Prompts:
-    """Reads the prompt files that the config names, the packaged ones elsewhere.
+    """Reads the prompt files that the config names, and the packaged prompts for the rest.
 
-    What the teachers' prompts use of the seeds' own fields is checked by `check_prompts`, once the seeds are read.
+    `check_prompts` checks the private fields in teachers' prompts later, when the seeds are read.
 
     Raises:
-        ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that it may not.
+        ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that its reader must
+            not see.
     """
     check_files(config, "prompts")
     own_student = config.student_prompt_file
-    teachers = {one.name: teacher_prompt(config, one) for one in config.teachers}
+    teachers = {teacher.name: teacher_prompt(config, teacher) for teacher in config.teachers}
     prompts = Prompts(
         tutor=read_prompt(config.tutor_prompt_file, "tutor.txt"),
         teachers=teachers or {SINGLE_TEACHER: teacher_prompt(config)},
@@ -76,10 +77,10 @@ def load_prompts(config: SocraticConfig) -> Prompts:
 
 
 def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> str:
-    """A teacher's system prompt, its fields open.
+    """A teacher's system prompt, as a template.
 
     Args:
-        config: the config, for what the teacher leaves open.
+        config: the config, for settings that the teacher does not have itself.
         teacher: one of its teachers; None: the one that the config's `teacher_…` fields describe.
 
     Raises:
@@ -92,20 +93,20 @@ def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> st
 
 
 def check_prompts(prompts: Prompts, seeds: Sequence[Seed], profile: str, routes: Mapping[str, Sequence[str]]) -> None:
-    """Looks for fields that a prompt uses and a seed lacks, before the first request.
+    """Checks before the first request that every seed has the fields that its prompts use.
 
-    Seeds with fields of the same names, and the same teachers, stand for each other: thousands of seeds take no longer
-    than a few.
+    Of seeds with the same field names and the same teachers only the first is tried, so thousands of seeds take no
+    longer than a few.
 
     Args:
         prompts: the prompts.
         seeds: all seeds of the run.
         profile: the student's profile for seeds without one.
-        routes: by seed id the names of its teachers, as `teachers.route` gives them.
+        routes: by seed id, the names of its teachers, as `routing.route` returns them.
 
     Raises:
-        ConfigError: a teacher's prompt uses a field that one of its seeds lacks, or another prompt one that its reader
-            must not see.
+        ConfigError: a teacher's prompt uses a field that one of its seeds lacks, or another prompt uses a field that
+            its reader must not see.
     """
     _check_public(prompts)
     tried = set()
@@ -128,13 +129,13 @@ def _try_teachers(prompts: Prompts, seed: Seed, profile: str, teachers: Iterable
 
 
 def _check_public(prompts: Prompts) -> None:
-    """Refuses what tutor and student must not see; a seed's own fields are for teachers alone."""
+    """Refuses fields that tutor and student must not see; only teachers see a seed's private fields."""
     views = [(prompts.tutor, "tutor", _TUTOR_SEES)]
     views += [(text, "student", _STUDENT_SEES) for text in (prompts.student, prompts.student_attempt)]
     for template, reader, seen in views:
         if refused := sorted(_names(template).difference(seen)):
             raise ConfigError(
-                f"the {reader}'s prompt uses {{{refused[0]}}}, which is misspelt, or its reader must not see it; "
+                f"the {reader}'s prompt uses {{{refused[0]}}}, which is misspelt or which the {reader} must not see; "
                 f"use one of {', '.join(seen)}"
             )
 
@@ -144,7 +145,7 @@ def _names(template: str) -> set[str]:
 
 
 def read_prompt(path: str | None, packaged: str) -> str:
-    """A text file, or, where path is None, a packaged one by its name; without white space at its ends.
+    """The text of a prompt file, or of a packaged one if path is None; without white space at its ends.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -175,8 +176,7 @@ def _fill(template: str, given: tuple[tuple[str, str], ...]) -> str:
         name = match.group(1)
         if name not in facts:
             raise ConfigError(
-                f"the prompt uses {{{name}}}, but there is no such field that its reader may see; "
-                f"there are {', '.join(facts)}"
+                f"the prompt uses {{{name}}}, but its reader may see no such field; the fields are {', '.join(facts)}"
             )
         return facts[name]
 
