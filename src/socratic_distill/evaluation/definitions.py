@@ -44,7 +44,7 @@ def _mathdial() -> list[Definition]:
     success = [
         Definition(
             f"mathdial/success@{k}",
-            f"Share of dialogues in which a student turn holds the answer, up to the turn after the tutor's reply {k}.",
+            f"Share of dialogues in which a student turn up to the one after the tutor's reply {k} holds the answer.",
             _MATHDIAL,
             "share of dialogues",
             "up",

@@ -158,11 +158,11 @@ class Evaluator:
         measures, verdicts = await asyncio.to_thread(measure, scored), list[Verdict | None]()
         tokens, tried, judged = dialogue_uses(scored), list[PromptUse](), list[PromptUse]()
         if self._judge is not None:
-            judge, prompt = replace(self._judge[0], told=judged.append), self._judge[1]
+            judge, prompt = replace(self._judge[0], on_use=judged.append), self._judge[1]
             verdicts = await judge_dialogues(dialogues, judge, config.seed, concurrency, prompt)
             measures |= judge_measures(verdicts, dialogues)
         if config.eval_solve_samples:
-            asked = replace(cast, student=replace(cast.student, told=tried.append))
+            asked = replace(cast, student=replace(cast.student, on_use=tried.append))
             rates = await solve_rates(dialogues, asked, config.eval_solve_samples, concurrency)
             measures |= solve_measures(rates, dialogues)
         tokens["student"] = sum(tried, tokens["student"])
