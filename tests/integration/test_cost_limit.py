@@ -30,7 +30,7 @@ def test_run_stops_before_its_limit_with_a_state_saved_and_a_higher_limit_resume
     run("whole")
     limit = 0.6 * spent(tmp_path / "whole")
     with pytest.raises(
-        CostLimitReached, match=r"passes max_cost_usd=.*higher max_cost_usd to resume.*state tinker://"
+        CostLimitReached, match=r"exceeds max_cost_usd=.*higher max_cost_usd to resume.*state tinker://"
     ) as stopped:
         run("run", max_cost_usd=limit)
     assert stopped.value.exit_code == 3
@@ -82,7 +82,7 @@ def test_evaluations_count_towards_the_limit(make_config, tmp_path):
 
 def test_limit_that_cannot_be_kept_is_refused_before_anything_is_paid_for(make_config):
     service = FakeServiceClient()
-    with pytest.raises(ConfigError, match="no one price is known for pupil, small"):
+    with pytest.raises(ConfigError, match="no single price is known for pupil, small"):
         train(make_config(max_cost_usd=1.0), service_client=service)
     assert not any(service.count(call) for call in ("sample", "compute_logprobs", "create_lora_training_client"))
 

@@ -236,7 +236,7 @@ def test_averages_of_a_run_without_steps_are_refused(make, tmp_path):
         estimate_cost(config, past=tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text(config.model_dump_json())
-    with pytest.raises(ConfigError, match="has no step that tells its tokens"):
+    with pytest.raises(ConfigError, match="has no step with token counts"):
         estimate_cost(config, past=tmp_path / "empty", allow_files=True)
 
 

@@ -1,4 +1,4 @@
-"""How a run's dialogues went on average, and by how much such averages miss what was counted. Pure."""
+"""Averages of a run's dialogues, and factors that correct predictions by the tokens that were counted. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +15,13 @@ _Phases = dict[tuple[ModelRole, Phase], float]
 
 @dataclass(frozen=True)
 class Factors:
-    """What was counted over what the averages would have had counted.
+    """Ratios of counted to predicted tokens.
 
     Attributes:
-        sent: of prompt tokens, by role.
-        cached: of the odds that one of them was cached, by role; odds, so that no more than all can be.
-        others: of tokens of the other phases.
+        sent: ratio of prompt tokens, by role.
+        cached: ratio of the odds that a prompt token was cached, by role. Odds are used so that a corrected
+            share cannot exceed 1.
+        others: ratio of the tokens of the other phases, by role and phase.
     """
 
     sent: Mapping[ModelRole, float]
@@ -29,25 +30,27 @@ class Factors:
 
     @classmethod
     def between(cls, counted: Sequence[Use], expected: Tokens) -> "Factors":
-        """The factors from what was expected to what was counted; 1 where nothing was expected."""
-        found, asked = _by_phase((one.role, one.phase, one.tokens) for one in counted), _totals(expected)
+        """The ratios of counted to expected tokens; 1 if nothing was expected."""
+        measured, predicted = _by_phase((use.role, use.phase, use.tokens) for use in counted), _totals(expected)
         sent, cached = dict[ModelRole, float](), dict[ModelRole, float]()
         for role in get_args(ModelRole):
-            sent[role] = _ratio(_sent(found, role), _sent(asked, role))
-            cached[role] = _ratio(_odds(found, role), _odds(asked, role))
-        others = {key: _ratio(found.get(key, 0.0), number) for key, number in asked.items() if "prefill" not in key[1]}
+            sent[role] = _ratio(_sent(measured, role), _sent(predicted, role))
+            cached[role] = _ratio(_odds(measured, role), _odds(predicted, role))
+        others = {
+            key: _ratio(measured.get(key, 0.0), number) for key, number in predicted.items() if "prefill" not in key[1]
+        }
         return cls(sent, cached, others)
 
 
 @dataclass(frozen=True)
 class Averages:
-    """How dialogues go, and by how much that misses.
+    """Averages of dialogues, and corrections of the predictions that follow from them.
 
     Attributes:
-        talk: how dialogues go.
-        basis: where that is from.
-        of_steps: corrections of training steps; None for none.
-        of_evaluations: corrections of evaluations.
+        talk: the averages of the dialogues.
+        basis: source of the averages, as text.
+        of_steps: corrections of training steps; None: no correction.
+        of_evaluations: corrections of evaluations; None: no correction.
     """
 
     talk: Talk
@@ -57,14 +60,14 @@ class Averages:
 
     @classmethod
     def unknown(cls, config: SocraticConfig) -> "Averages":
-        """Defaults."""
+        """The defaults for a run without any rows."""
         return cls(Talk.unknown(config), "defaults")
 
     @classmethod
     def of(
         cls, workload: Workload, rows: Sequence[Mapping[str, Any]], evaluated: Sequence[StoredEvaluation], name: str
     ) -> "Averages | None":
-        """Those of a run; None where it has no row that tells."""
+        """The averages of a run; None if it has no row with token counts."""
         rows = [row for row in rows if "sampled_tokens/tutor" in row]
         if not rows:
             return None
@@ -76,13 +79,13 @@ class Averages:
             replace(use, tokens=use.tokens * (stop - first) / len(rows)) for row in rows for use in step_uses(row)
         ]
         of_steps = of_evaluations = Factors.between(counted, expected)
-        if told := [one for one in evaluated if one.tokens]:
-            uses = [use for one in told for use in evaluation_uses(one.tokens)]
-            of_evaluations = Factors.between(uses, workload.evaluations(talk, len(told)))
+        if counted_evaluations := [evaluation for evaluation in evaluated if evaluation.tokens]:
+            uses = [use for evaluation in counted_evaluations for use in evaluation_uses(evaluation.tokens)]
+            of_evaluations = Factors.between(uses, workload.evaluations(talk, len(counted_evaluations)))
         return cls(talk, f"{len(rows)} steps of {name}", of_steps, of_evaluations)
 
     def correct(self, tokens: Tokens, factors: Factors | None) -> Tokens:
-        """Tokens as the factors have them."""
+        """The tokens, scaled by the factors; unchanged if `factors` is None."""
         if factors is None:
             return tokens
         corrected: Tokens = {}
@@ -95,7 +98,7 @@ class Averages:
                 continue
             cached = tokens.get(Key(part, role, "cached_prefill"), 0.0)
             sent, odds = (number + cached) * factors.sent.get(role, 1.0), cached * factors.cached.get(role, 1.0)
-            share = odds / (number + odds) if odds else 0.0
+            share = odds / (number + odds) if odds else 0.0  # cached share of the prompt tokens
             corrected[key] = sent * (1 - share)
             corrected[Key(part, role, "cached_prefill")] = sent * share
         return corrected
@@ -120,10 +123,10 @@ def _talk(workload: Workload, rows: Sequence[Mapping[str, Any]]) -> Talk:
 
 
 def _by_phase(uses: Iterable[tuple[ModelRole, Phase, float]]) -> _Phases:
-    found: _Phases = {}
+    totals: _Phases = {}
     for role, phase, number in uses:
-        found[role, phase] = found.get((role, phase), 0.0) + number
-    return found
+        totals[role, phase] = totals.get((role, phase), 0.0) + number
+    return totals
 
 
 def _totals(tokens: Tokens) -> _Phases:
@@ -135,7 +138,7 @@ def _sent(tokens: _Phases, role: ModelRole) -> float:
 
 
 def _odds(tokens: _Phases, role: ModelRole) -> float:
-    """Cached prompt tokens over the others; a token counts as not cached where all were."""
+    """Cached prompt tokens over uncached ones. If all were cached, one counts as uncached, to avoid a division by 0."""
     return tokens.get((role, "cached_prefill"), 0.0) / max(1.0, tokens.get((role, "prefill"), 0.0))
 
 

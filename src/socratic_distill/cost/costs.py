@@ -1,8 +1,8 @@
-"""What a run costs: tokens by role and phase, times their prices. Pure.
+"""The cost of a run: tokens by role and phase, times their prices. Pure.
 
-A step's tokens are those of its row of `metrics.jsonl`, an evaluation's those of its file. Left out are the storage of
-saved weights, requests of dialogues and evaluations that failed, and steps whose rows were never written. A pass
-forward is taken to cost what training on the same tokens does, since price lists name no price of its own.
+A step's tokens are in its row of `metrics.jsonl`, an evaluation's in its file. These costs are not included: storage of
+saved weights, requests of failed dialogues and failed evaluations, and steps whose rows were never written. A forward
+pass is assumed to cost as much as training on the same tokens, since price lists have no price for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,13 +30,13 @@ _PRICED_AS = {"forward": "train"}
 
 @dataclass(frozen=True)
 class Use:
-    """Tokens that a service bills for.
+    """Tokens that a service bills.
 
     Attributes:
-        role: whose model works on them.
-        phase: what it does: reads them for the first time, reads them from its cache, samples them, passes over them
-            forward alone, is trained on them.
-        tokens: how many.
+        role: role of the model that processes them.
+        phase: how it processes them: "prefill" reads them for the first time, "cached_prefill" reads them from its
+            cache, "sample" samples them, "forward" is a forward pass only, "train" trains on them.
+        tokens: number of tokens.
     """
 
     role: ModelRole
@@ -46,10 +46,10 @@ class Use:
 
 @dataclass(frozen=True)
 class Tariff:
-    """What a token costs in a run.
+    """The prices of a run's tokens.
 
     Attributes:
-        prices: by role; None where the price of its model is not known, or its models differ in price.
+        prices: by role; None if the price of its model is not known, or its models have different prices.
         unknown: full names of the models without a known price, sorted.
     """
 
@@ -57,7 +57,7 @@ class Tariff:
     unknown: tuple[str, ...] = ()
 
     def cost(self, uses: Iterable[Use]) -> float | None:
-        """The cost of some uses, USD; None where one of them has no known price."""
+        """The cost of uses, USD; None if one of them has no known price."""
         total = 0.0
         for use in uses:
             if not use.tokens:
@@ -76,28 +76,28 @@ class Tariff:
 
 
 def tariff_of(config: SocraticConfig, prices: PriceList) -> Tariff | None:
-    """What a run's tokens cost, with one log line on models whose price is not known.
+    """The prices of a run's tokens; a log line names the models whose price is not known.
 
-    The config's own prices count before those of the list, which is that of Tinker's hosted service: on another server
-    the config's alone count.
+    The config's own prices take precedence over the list. The list holds the prices of Tinker's hosted service, so on
+    another server only the config's prices are used.
 
     Returns:
-        The tariff; None for a run in this process, which costs nothing that tokens tell.
+        The tariff; None for a run in this process, which is not billed.
     """
     if config.base_url == "local":
         return None
     known = prices if config.base_url is None else prices.without_models()
     known = known.with_own({full_model_name(name): price for name, price in config.prices.items()})
     names = models_of(config)
-    if unknown := sorted({name for each in names.values() for name in each if known.price(name) is None}):
-        _log.info("no price is known for %s: the cost is not estimated; set prices to have it", ", ".join(unknown))
+    if unknown := sorted({name for models in names.values() for name in models if known.price(name) is None}):
+        _log.info("no price is known for %s: the cost is not estimated; set prices to estimate it", ", ".join(unknown))
     return Tariff(
-        {role: _only([known.price(name) for name in sorted(each)]) for role, each in names.items()}, tuple(unknown)
+        {role: _only([known.price(name) for name in sorted(models)]) for role, models in names.items()}, tuple(unknown)
     )
 
 
 def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:
-    """Refuses a limit that nothing could be held to.
+    """Refuses a cost limit that cannot be checked.
 
     Raises:
         ConfigError: the config has `max_cost_usd`, and a price is not known.
@@ -106,17 +106,17 @@ def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:
         return
     lacking = ", ".join(tariff.unknown) or "teachers of different prices"
     raise ConfigError(
-        f"max_cost_usd={config.max_cost_usd} cannot be kept: no one price is known for {lacking}. Give it in "
+        f"max_cost_usd={config.max_cost_usd} cannot be checked: no single price is known for {lacking}. Give it in "
         "prices={'<model>': {'prefill': …, 'sample': …, 'train': …}}, USD per million tokens, or leave max_cost_usd out"
     )
 
 
 def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
-    """The models of each role of a config with full names; only teachers may be several."""
+    """The models of each role, of a config with full names; only the teacher's role may have several."""
     models: dict[ModelRole, frozenset[str]] = {
         "tutor": frozenset({config.tutor_model_name}),
         "student": frozenset({config.student_model_name}),
-        "teacher": frozenset(one.model_name for one in plan_teachers(config)),
+        "teacher": frozenset(teacher.model_name for teacher in plan_teachers(config)),
     }
     if config.judge is not None:
         models["judge"] = frozenset({config.judge.model_name})
@@ -124,7 +124,7 @@ def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
 
 
 def request_uses(role: ModelRole, use: PromptUse) -> list[Use]:
-    """What sampling and scoring requests used."""
+    """The tokens of sampling and scoring requests."""
     return [
         Use(role, "prefill", use.sent - use.cached),
         Use(role, "cached_prefill", use.cached),
@@ -133,7 +133,7 @@ def request_uses(role: ModelRole, use: PromptUse) -> list[Use]:
 
 
 def step_uses(metrics: Mapping[str, Any]) -> list[Use]:
-    """What a step used, by its row of `metrics.jsonl`."""
+    """The tokens of a step, from its row of `metrics.jsonl`."""
     uses = []
     for role in get_args(ModelRole):
         keys = (f"prompt_tokens/{role}", f"prompt_tokens/{role}_cached", f"sampled_tokens/{role}")
@@ -148,19 +148,19 @@ def step_cost(metrics: Mapping[str, Any], tariff: Tariff | None) -> float | None
 
     Args:
         metrics: its row of `metrics.jsonl`.
-        tariff: of the run; None for one that is not billed by the token.
+        tariff: prices of the run; None for a run that is not billed by the token.
 
     Returns:
-        USD; None without a tariff, or where a price is not known.
+        USD; None without a tariff, or if a price is not known.
     """
     return None if tariff is None else tariff.cost(step_uses(metrics))
 
 
 def evaluation_uses(tokens: Mapping[ModelRole, PromptUse]) -> list[Use]:
-    """What an evaluation used, by whose model its requests went to."""
-    return [use for role, each in tokens.items() for use in request_uses(role, each) if use.tokens]
+    """The tokens of an evaluation's requests, given by the role of the model."""
+    return [use for role, of_role in tokens.items() for use in request_uses(role, of_role) if use.tokens]
 
 
 def _only(prices: list[Price | None]) -> Price | None:
-    """The price, where all are the same."""
+    """The price if all are the same, else None."""
     return prices[0] if all(price == prices[0] for price in prices) else None

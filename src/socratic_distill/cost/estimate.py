@@ -1,9 +1,9 @@
-"""What a run will cost, told before it runs.
+"""Estimates what a run will cost before it runs.
 
-How many tokens it asks for follows from its seeds, prompts and limits, and from how dialogues go on average
-(`workload.py`). The averages are those of rows that are there: the run's own, or another run's (`averages.py`). What
-those rows counted, over what their averages would have had them count, corrects each figure. Where there are none,
-defaults stand in, and the estimate is a rough one that leans high.
+The number of tokens follows from its seeds, prompts and limits, and from averages of its dialogues (`workload.py`). The
+averages come from existing rows, the run's own or another run's (`averages.py`). Each figure is scaled by the ratio of
+measured to predicted tokens in these rows. Without rows, defaults are used, and the estimate is rough and tends to be
+too high.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class CostLine:
     """One kind of tokens in an estimate.
 
     Attributes:
-        part: what they are for: "dialogues", "scoring", "training" or "evaluations".
-        role: whose model works on them: "tutor", "student", "teacher" or "judge".
-        phase: "prefill", "cached_prefill", "sample", "forward" (a pass forward alone) or "train".
-        tokens: how many.
-        usd: what they cost, USD; None where the model's price is not known, or tokens are not billed.
+        part: purpose of the tokens: "dialogues", "scoring", "training" or "evaluations".
+        role: role of the model that processes them: "tutor", "student", "teacher" or "judge".
+        phase: "prefill", "cached_prefill", "sample", "forward" (a forward pass only) or "train".
+        tokens: number of tokens.
+        usd: their cost, USD; None if the model's price is not known, or tokens are not billed.
     """
 
     part: Part
@@ -45,15 +45,15 @@ class CostLine:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What is left of a run, in tokens and money. Saved weights, billed by size and time, are not in it.
+    """The remaining tokens and cost of a run. Storage of saved weights is not included.
 
     Attributes:
-        lines: the tokens, by part, role and phase.
-        steps: batches that are left.
-        evaluations: evaluations that are left.
-        spent_usd: what the run has cost by now, USD, as far as it is known.
-        basis: where the averages are from: "defaults", or the log_path of a run with its number of rows.
-        prices: whose prices, with their date.
+        lines: the remaining tokens, by part, role and phase.
+        steps: remaining batches.
+        evaluations: remaining evaluations.
+        spent_usd: cost of the run so far, USD; unknown costs count as 0.
+        basis: source of the averages: "defaults", or the log_path of a run with its number of rows.
+        prices: source of the prices, with their date.
     """
 
     lines: tuple[CostLine, ...]
@@ -65,38 +65,39 @@ class CostEstimate:
 
     @property
     def usd(self) -> float | None:
-        """Cost of what is left, USD; None where a price is not known."""
-        return _sum([one.usd for one in self.lines])
+        """Remaining cost, USD; None if a price is not known."""
+        return _sum([line.usd for line in self.lines])
 
     @property
     def total_usd(self) -> float | None:
-        """Cost of the whole run, USD: spent, and left."""
+        """Cost of the whole run, USD: spent and remaining; None if a price is not known."""
         return None if self.usd is None else self.spent_usd + self.usd
 
     def part_usd(self, part: Part) -> float | None:
-        """Cost of a part of what is left, USD; None where a price is not known.
+        """Remaining cost of one part, USD; None if a price is not known.
 
         Args:
             part: as in `CostLine`.
         """
-        return _sum([one.usd for one in self.lines if one.part == part])
+        return _sum([line.usd for line in self.lines if line.part == part])
 
 
 def estimate_cost(
     config: SocraticConfig, *, past: str | PathLike[str] | None = None, allow_files: bool = False
 ) -> CostEstimate:
-    """Estimates what a run will cost, or what is left of one. Reads files alone; no service is asked.
+    """Estimates the cost of a run, or of the rest of a run. It only reads files; no service is asked.
+
+    Without averages these defaults apply: every dialogue has `max_turns` turns; a turn has 150 tokens, or its token
+    limit if the model thinks first; a token has four characters; the service caches everything that a prompt shares
+    with earlier ones.
 
     Args:
-        config: the run.
-        past: log_path, or its URL, of a run whose averages are taken. None: those of `config.log_path`, where it has
-            rows. Without any, every dialogue is taken to go to `max_turns`, turns to have 150 tokens, or all that they
-            may have where the model thinks first, four characters to be a token, and the service to cache all that a
-            prompt shares with earlier ones.
+        config: config of the run.
+        past: log_path, or its URL, of a run whose averages are used. None: those of `config.log_path`, if it has rows.
         allow_files: whether prompts and seeds that the config of `past` names outside its directory may be read.
 
     Raises:
-        ConfigError: a file that the config names cannot be read, the run at `past` has no rows to learn from, or
+        ConfigError: a file that the config names cannot be read, the run at `past` has no rows with token counts, or
             `max_cost_usd` is set and a price is not known.
         UntrustedConfig: a config that was read from a run directory names files elsewhere.
         StorageError: a run in a store cannot be read.
@@ -108,31 +109,31 @@ def estimate_cost(
 
 
 def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | None = None) -> CostEstimate:
-    """The estimate of a plan, by another run's averages or its own; see `estimate_cost`."""
+    """The estimate of a plan, from another run's averages or its own; see `estimate_cost`."""
     workload, evaluated = Workload(plan), load_evaluations(run.path)
-    rows = [row for row in run.metrics() if isinstance(row.get("step"), int)]  # other tools' may have none
+    rows = [row for row in run.metrics() if isinstance(row.get("step"), int)]  # rows of other tools may have no step
     of_run = Averages.of(workload, rows, evaluated, plan.config.log_path) if past is None else past
     averages = of_run or Averages.unknown(plan.config)
     first = min(1 + max((row["step"] for row in rows), default=-1), plan.total)
     tokens: Tokens = {}
     if first < plan.total:
         tokens |= averages.correct(workload.steps(averages.talk, first, plan.total), averages.of_steps)
-    left = _evaluations_left(plan, evaluated)
-    tokens |= averages.correct(workload.evaluations(averages.talk, left), averages.of_evaluations)
+    evaluations = _evaluations_left(plan, evaluated)
+    tokens |= averages.correct(workload.evaluations(averages.talk, evaluations), averages.of_evaluations)
     lines = tuple(CostLine(*key, number, _usd(key, number, budget.tariff)) for key, number in tokens.items() if number)
     listed = packaged_prices()
     prices = "the config's" if plan.config.base_url is not None else f"{listed.source}; the config's own first"
-    return CostEstimate(lines, plan.total - first, left, budget.spent, averages.basis, prices)
+    return CostEstimate(lines, plan.total - first, evaluations, budget.spent, averages.basis, prices)
 
 
 def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages:
     directory, name = readable(log_path), fspath(log_path)
     run = RunDirectory(directory)
     workload = Workload(read_plan(load_config(directory, allow_files=allow_files), run))
-    found = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
-    if found is None:
-        raise ConfigError(f"{name} has no step that tells its tokens; expected the log_path of a run with steps done")
-    return found
+    averages = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
+    if averages is None:
+        raise ConfigError(f"{name} has no step with token counts; expected the log_path of a run with finished steps")
+    return averages
 
 
 def _evaluations_left(plan: Plan, evaluated: Sequence[StoredEvaluation]) -> int:
@@ -140,7 +141,11 @@ def _evaluations_left(plan: Plan, evaluated: Sequence[StoredEvaluation]) -> int:
     if not every:
         return 0
     due = range(0, total, every)
-    done = {one.batch for one in evaluated if one.error is None and (one.batch in due or one.batch == total)}
+    done = {
+        evaluation.batch
+        for evaluation in evaluated
+        if evaluation.error is None and (evaluation.batch in due or evaluation.batch == total)
+    }
     return len(due) + 1 - len(done)
 
 
@@ -149,5 +154,5 @@ def _usd(key: Key, number: float, tariff: Tariff | None) -> float | None:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    known = [one for one in values if one is not None]
+    known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

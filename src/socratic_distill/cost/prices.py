@@ -1,4 +1,4 @@
-"""What the service's models cost: the packaged price list."""
+"""The packaged list of the prices of the service's models."""
 
 import json
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ class PriceList:
 
     Attributes:
         date: month of the prices, such as "2026-01".
-        source: whose they are.
-        models: by full model name, USD per million tokens.
-        cached_prefill_share: price of a cached prompt token where a model has none of its own, as a share of `prefill`.
+        source: where the prices are from.
+        models: prices by full model name, USD per million tokens.
+        cached_prefill_share: price of a cached prompt token as a share of `prefill`, for models that do not set it.
     """
 
     date: str
@@ -31,7 +31,7 @@ class PriceList:
     cached_prefill_share: float
 
     def price(self, model_name: str) -> Price | None:
-        """A model's price, with none of its parts left open; None for a model that is not in the list.
+        """A model's price, with its `cached_prefill` filled in; None for a model that is not in the list.
 
         Args:
             model_name: its full name.
@@ -42,11 +42,11 @@ class PriceList:
         return price.model_copy(update={"cached_prefill": self.cached_prefill_share * price.prefill})
 
     def with_own(self, models: Mapping[str, Price]) -> Self:
-        """The list with some models' prices added, or put in place of those that it has."""
+        """The list with prices of models added; they replace prices that it has already."""
         return replace(self, models={**self.models, **models})
 
     def without_models(self) -> Self:
-        """The list with no model in it, for a service that it does not speak of."""
+        """The list without its models, for a service to which its prices do not apply."""
         return replace(self, models={})
 
 
@@ -61,7 +61,7 @@ def read_prices(path: Path) -> PriceList:
     """A price list from a JSON file.
 
     Raises:
-        ConfigError: the file cannot be read, or is no price list.
+        ConfigError: the file cannot be read, or is not a price list.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

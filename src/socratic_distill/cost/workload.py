@@ -1,9 +1,9 @@
-"""How many tokens a run asks for, from how its dialogues go on average. Pure.
+"""Predicts how many tokens a run will use, from averages of its dialogues. Pure.
 
-The figures follow from how requests are made. A dialogue of n tutor turns has n requests to the tutor, each with all of
-the talk so far, n to the student and a part in its group's opening; its scores are one request to each of its teachers;
-and it is trained on as one sequence. What a prompt shares with an earlier one is taken to be cached: the talk so far,
-and, within a group, what stands before the talk.
+The numbers follow from the requests. A dialogue of n tutor turns makes n requests to the tutor, each with all earlier
+turns, n requests to the student, and a share of its group's opening request. Scoring makes one request to each of its
+teachers. Training uses the dialogue as one sequence. A prompt's common start with an earlier prompt is assumed to be
+cached: the earlier turns and, within a group, the system prompt.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ from socratic_distill.run.plan import Plan
 Part = Literal["dialogues", "scoring", "training", "evaluations"]
 
 CHARACTERS_PER_TOKEN = 4.0
-MESSAGE_TOKENS = 5  # that a chat template puts around a message
-TURN_TOKENS = 150  # of a turn without reasoning, where nothing is known of turns
-_MOST_STEPS = 100_000  # whose schedules are looked at one by one
+MESSAGE_TOKENS = 5  # tokens that a chat template adds to a message
+TURN_TOKENS = 150  # default length of a turn without reasoning
+_MOST_STEPS = 100_000  # of more steps, only about this many are averaged in `most_turns`
 
 
 class Key(NamedTuple):
-    """What tokens are for, whose model works on them, and what it does."""
+    """The purpose of tokens, the role of the model that processes them, and the phase that they are billed as."""
 
     part: Part
     role: ModelRole
@@ -42,10 +42,10 @@ Tokens = dict[Key, float]
 
 @dataclass(frozen=True)
 class Talk:
-    """How dialogues go on average.
+    """Averages of dialogues.
 
     Attributes:
-        turns: tutor turns in a dialogue, as a share of the most that there may be.
+        turns: tutor turns in a dialogue, as a share of their maximum.
         tutor: tokens of a tutor turn.
         student: tokens of a student turn.
     """
@@ -56,7 +56,7 @@ class Talk:
 
     @classmethod
     def unknown(cls, config: SocraticConfig) -> "Talk":
-        """What is assumed where nothing is known: all turns are played; a turn that may think takes all its tokens."""
+        """The defaults: dialogues have all their turns, and a turn with thinking reaches its token limit."""
         student = config.student_max_tokens or config.max_tokens
         return cls(
             turns=1.0,
@@ -65,7 +65,7 @@ class Talk:
         ).within(config)
 
     def within(self, config: SocraticConfig) -> "Talk":
-        """The same, no turn longer than the config allows."""
+        """The same averages, with turns limited to the lengths that the config allows."""
         student = config.student_max_tokens or config.max_tokens
         return replace(self, tutor=min(self.tutor, config.max_tokens), student=min(self.student, student))
 
@@ -75,12 +75,14 @@ class _Dialogue:
     """A dialogue of average length; all lengths in tokens.
 
     Attributes:
-        turns: tutor turns.
-        tutor: a tutor turn, `student` a student's, each with what the template puts around it.
-        own_tutor: a tutor turn alone, `own_student` a student's.
-        for_tutor: what stands before the talk at the tutor, `for_student` at the student, `for_teacher` at a teacher.
-        teachers: how many teachers score it.
-        sharing: dialogues that share what stands before the talk, itself included.
+        turns: number of tutor turns.
+        tutor: length of a tutor turn, with the tokens that the template adds.
+        student: length of a student turn, with the tokens that the template adds.
+        for_tutor: length of the tutor's prompt before the first turn.
+        for_student: length of the student's prompt before the first turn.
+        for_teacher: length of a teacher's prompt before the first turn.
+        teachers: number of teachers that score it.
+        sharing: number of dialogues that share these prompts, itself included.
     """
 
     turns: float
@@ -94,25 +96,25 @@ class _Dialogue:
 
     @property
     def talk(self) -> float:
-        """All turns from the student's first to the tutor's last."""
+        """Length of all turns from the student's first to the tutor's last."""
         return self.turns * (self.tutor + self.student)
 
     def played(self) -> Tokens:
-        """What playing it asks for."""
+        """The tokens of playing it."""
         n, tokens = self.turns, dict[Key, float]()
         own_tutor, own_student = self.tutor - MESSAGE_TOKENS, self.student - MESSAGE_TOKENS
         sent = n * self.for_tutor + n * (n + 1) / 2 * self.student + n * (n - 1) / 2 * self.tutor
         _add_request(
             tokens, "dialogues", "tutor", sent, self.for_tutor / self.sharing + n * self.student, n * own_tutor
         )
-        # The opening is one request of the group; the answers follow.
+        # The opening is one request of the whole group, so a dialogue bears its share of it; n answers follow.
         first = self.for_student / self.sharing
         sent = first + n * self.for_student + n * (n + 1) / 2 * (self.tutor + self.student)
         _add_request(tokens, "dialogues", "student", sent, first + n * self.tutor, (n + 1) * own_student)
         return tokens
 
     def scored(self, by_tutor: bool) -> Tokens:
-        """What its scores ask for."""
+        """The tokens of scoring it; with `by_tutor`, the tutor scores it too."""
         tokens, count = dict[Key, float](), self.teachers
         sent = self.for_teacher + self.talk
         fresh = self.for_teacher / self.sharing + self.talk
@@ -122,7 +124,7 @@ class _Dialogue:
         return tokens
 
     def solved(self, samples: int, dialogues: int) -> Tokens:
-        """What the student's attempts before and after it ask for, of so many dialogues on a seed."""
+        """The tokens of the student's attempts before and after it; `dialogues` on a seed share those before."""
         tokens = dict[Key, float]()
         if samples:
             own = samples * (self.student - MESSAGE_TOKENS)
@@ -131,7 +133,7 @@ class _Dialogue:
         return tokens
 
     def trained(self, datums: int, forward: bool) -> Tokens:
-        """What training on it asks for."""
+        """The tokens of training on it."""
         sequence = self.for_tutor + self.talk - 1
         tokens = {Key("training", "tutor", "train"): datums * sequence}
         return tokens | ({Key("training", "tutor", "forward"): sequence} if forward else {})
@@ -139,24 +141,25 @@ class _Dialogue:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run asks for.
+    """The tokens that a run will use.
 
     Attributes:
-        plan: the run.
+        plan: plan of the run.
     """
 
     plan: Plan
 
     def steps(self, talk: Talk, first: int, stop: int) -> Tokens:
-        """The tokens of the batches from `first` to before `stop`."""
+        """The tokens of the batches `[first, stop)`."""
         config, tokens = self.plan.config, dict[Key, float]()
         played, recorded = self._counts(first, stop)
         if played:
             most, has_rewards = self.most_turns(range(first, stop)), bool(config.rewards)
-            one = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
+            dialogue = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
             by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
-            for each in one.played(), one.scored(by_tutor), one.trained(*_passes(config.objective, has_rewards)):
-                _add(tokens, each, played)
+            trained = dialogue.trained(*_passes(config.objective, has_rewards))
+            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained:
+                _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)
         return tokens
@@ -166,31 +169,33 @@ class Workload:
         config, seeds = self.plan.config, self.plan.held_out
         if not (count and seeds):
             return {}
-        each, samples = config.eval_dialogues_per_seed, config.eval_solve_samples
-        one = self._dialogue(seeds, talk.within(config), config.max_turns, each)
-        times, tokens = count * len(seeds) * each, dict[Key, float]()
-        for asked in one.played(), one.scored(config.temperature != 1.0), one.solved(samples, each):
-            for key, number in asked.items():
+        per_seed, samples = config.eval_dialogues_per_seed, config.eval_solve_samples
+        dialogue = self._dialogue(seeds, talk.within(config), config.max_turns, per_seed)
+        times, tokens = count * len(seeds) * per_seed, dict[Key, float]()
+        scored, solved = dialogue.scored(config.temperature != 1.0), dialogue.solved(samples, per_seed)
+        for of_dialogue in dialogue.played(), scored, solved:
+            for key, number in of_dialogue.items():
                 _put(tokens, key._replace(part="evaluations"), times * number)
         if config.judge is not None:
             check_files(config, "judge")
             shared = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file))])
             sampled = times * min(TURN_TOKENS, config.judge.max_tokens)
-            _add_request(tokens, "evaluations", "judge", times * (shared + one.talk), times * one.talk, sampled)
+            sent = times * (shared + dialogue.talk)
+            _add_request(tokens, "evaluations", "judge", sent, times * dialogue.talk, sampled)
         return tokens
 
     def most_turns(self, steps: Sequence[int]) -> float:
-        """The most tutor turns of a dialogue, on average over some batches; over very many, of an even choice."""
-        some = steps[:: max(1, len(steps) // _MOST_STEPS)]
-        return sum(turns(self.plan.config, step) for step in some) / len(some)
+        """The maximum number of tutor turns, averaged over batches; of very many batches, over evenly spaced ones."""
+        sample = steps[:: max(1, len(steps) // _MOST_STEPS)]
+        return sum(turns(self.plan.config, step) for step in sample) / len(sample)
 
     @property
     def recorded_turns(self) -> float:
-        """Tutor turns of a recording, on average."""
-        return _mean([len(one.tutor_turns) for one in self.plan.recordings])
+        """Average number of tutor turns in a recording."""
+        return _mean([len(recording.tutor_turns) for recording in self.plan.recordings])
 
     def _counts(self, first: int, stop: int) -> tuple[int, int]:
-        """Dialogues that are played, and recorded ones."""
+        """Numbers of played and of recorded dialogues in the batches `[first, stop)`."""
         config = self.plan.config
         if config.recordings is None:
             return (stop - first) * config.groups_per_batch * config.num_envs, 0
@@ -202,22 +207,23 @@ class Workload:
         config, recordings = self.plan.config, self.plan.recordings
         assert config.recordings is not None, "recorded dialogues in a run without recordings"
         objective = config.recordings.objective
-        tutor = [_length(one.text, one.tokens) for each in recordings for one in each.tutor_turns]
-        student = [_length(one.text, None) for each in recordings for one in each.turns[::2]]
+        tutor = [_length(turn.text, turn.tokens) for recording in recordings for turn in recording.tutor_turns]
+        student = [_length(turn.text, None) for recording in recordings for turn in recording.turns[::2]]
         talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), objective.asks_teacher
-        one = self._dialogue([each.seed for each in recordings], talk, self.recorded_turns, 1, is_scored)
+        seeds = [recording.seed for recording in recordings]
+        dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)
         if is_scored:
-            _add(tokens, one.scored(bool(objective.draws or objective.tutor_top)), count)
-        _add(tokens, one.trained(*_passes(objective, False)), count)
+            _add(tokens, dialogue.scored(bool(objective.draws or objective.tutor_top)), count)
+        _add(tokens, dialogue.trained(*_passes(objective, False)), count)
 
     def _dialogue(
         self, seeds: Sequence[Seed], talk: Talk, most: float, sharing: int, is_scored: bool = True
     ) -> _Dialogue:
-        """A dialogue on one of some seeds, all as likely."""
+        """The average dialogue on seeds that are equally likely; `most` is the maximum number of tutor turns."""
         briefing, profile = self.plan.briefing, self.plan.config.student_profile
         prompts = briefing.prompts
-        asked = [(seed, name) for seed in seeds for name in briefing.routes[seed.id]] if is_scored else []
-        taught = [len(prompts.for_teacher(seed, profile, name)) for seed, name in asked]
+        taught_by = [(seed, name) for seed in seeds for name in briefing.routes[seed.id]] if is_scored else []
+        teacher_prompts = [len(prompts.for_teacher(seed, profile, name)) for seed, name in taught_by]
         opening = len(prompts.student_opening) / CHARACTERS_PER_TOKEN + MESSAGE_TOKENS
         return _Dialogue(
             turns=talk.turns * most,
@@ -225,14 +231,14 @@ class Workload:
             student=talk.student + MESSAGE_TOKENS,
             for_tutor=_prompt_tokens([len(prompts.for_tutor(seed)) for seed in seeds]),
             for_student=_prompt_tokens([len(prompts.for_student(seed, profile)) for seed in seeds]) + opening,
-            for_teacher=_prompt_tokens(taught),
-            teachers=len(taught) / len(seeds) if seeds else 0.0,
+            for_teacher=_prompt_tokens(teacher_prompts),
+            teachers=len(teacher_prompts) / len(seeds) if seeds else 0.0,
             sharing=sharing,
         )
 
 
 def _passes(objective: ObjectiveKind, has_rewards: bool) -> tuple[int, bool]:
-    """Examples that a sequence gives, and whether one of them is read forward first."""
+    """Number of training examples (datums) from one sequence, and whether a forward pass comes first."""
     parts = objective.divergences
     is_policy = has_rewards or any(part.trains_sampled_tokens for part in parts)
     is_soft = any(not part.trains_sampled_tokens for part in parts)

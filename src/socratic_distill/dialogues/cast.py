@@ -137,7 +137,7 @@ class Speaker:
         temperature: sampling temperature.
         version: optimizer steps that led to the client's weights; 0 for a frozen model.
         top: number of likeliest tokens requested at each position of a turn.
-        told: called with the cost of each request; None: no call.
+        on_use: called with the cost of each request; None: no call.
     """
 
     role: Role
@@ -147,7 +147,7 @@ class Speaker:
     temperature: float
     version: int = 0
     top: int = 0
-    told: Callable[[PromptUse], None] | None = None
+    on_use: Callable[[PromptUse], None] | None = None
 
     async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
         """Samples `count` turns on one prompt."""
@@ -167,8 +167,8 @@ class Speaker:
         response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
         sampled, span = sum(len(sequence.tokens) for sequence in response.sequences), (began, now())
         use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)
-        if self.told is not None:
-            self.told(use)
+        if self.on_use is not None:
+            self.on_use(use)
         # The turns of one request share its prompt, so the whole cost is counted at the first turn.
         uses = [use, *[NOTHING_SENT] * (count - 1)]
         return [self._turn(prompt, sequence, use, span) for sequence, use in zip(response.sequences, uses, strict=True)]

@@ -1,4 +1,4 @@
-"""How good a tutor is: measures of the tutoring literature, over dialogues on the same seeds.
+"""Measures how good a tutor is, by measures of the tutoring literature, over dialogues on the same seeds.
 
 | module | does |
 |---|---|
@@ -6,7 +6,7 @@
 | `evaluator` | plays the dialogues of one tutor and measures them |
 | `definitions` | what each measure means |
 | `measures`, `mathdial`, `repetition` | measures of a dialogue's texts |
-| `solving` | whether the student solves the problem before and after |
+| `solving` | whether the student solves the problem before and after the dialogue |
 | `judge` | asks a model whether the tutor gave the answer away |
 | `intervals` | means with bootstrap intervals over seeds |
 | `stored` | evaluations in a run directory |

@@ -1,4 +1,4 @@
-"""How a tutor does on seeds, alone or beside others, in one call."""
+"""Measures one tutor, or several on the same seeds, in one call."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,15 +33,15 @@ def evaluate(
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> Evaluation:
-    """Plays dialogues on each seed with a tutor that is not trained, and measures it.
+    """Plays dialogues on each seed with a tutor, without training it, and measures them.
 
     The same config, seeds and weights give the same dialogues.
 
     Args:
         config: models, prompts and limits, as for `train`; its `eval_…` fields and `judge` say what is measured.
         sampler_path: sampler weights of the tutor to measure.
-        model: base model to measure instead; None with no sampler_path takes config.tutor_model_name.
-        seeds: what to play on. None takes the seeds that the config holds out, or all where it holds out none.
+        model: base model to measure instead; None without sampler_path measures config.tutor_model_name.
+        seeds: seeds to play on. None uses the seeds that the config holds out, or all if it holds out none.
         service_client: as for `train`.
         rest_client: as for `train`.
 
@@ -67,7 +67,7 @@ async def evaluate_async(
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> Evaluation:
-    """The same as `evaluate`, on the asyncio loop that it is awaited on."""
+    """The same as `evaluate`, on the asyncio loop that awaits it."""
     hand_over(config, service_client, rest_client)
     if sampler_path is not None and model is not None:
         raise ConfigError(f"sampler_path={sampler_path!r} and model={model!r} are both given; keep one")
@@ -89,19 +89,19 @@ def compare(
 
     Args:
         config: as for `evaluate`.
-        tutors: which ones, in any order: "base" is config.tutor_model_name untrained; "teacher" the teacher, speaking
-            under its own prompt (`"teacher:<name>"` is one of several); "final" the newest sampler weights of the run
-            in config.log_path; a number such as "20" those before that batch. Else sampler weights by their path, or a
-            base model by its name.
+        tutors: the tutors, in any order. "base" is config.tutor_model_name, untrained; "teacher" is the teacher with
+            its own prompt (`"teacher:<name>"` if there are several); "final" is the newest sampler weights of the run
+            in config.log_path; a number such as "20" is those before that batch. Any other text is the path of sampler
+            weights or the name of a base model.
         seeds: as for `evaluate`.
         service_client: as for `train`.
         rest_client: as for `train`.
 
     Returns:
-        By each of `tutors`, what it did.
+        The evaluations, by the names in `tutors`.
 
     Raises:
-        ConfigError: no tutor is named, or one twice, or a teacher that the config lacks.
+        ConfigError: no tutor is named, a tutor is named twice, or the config has no such teacher.
         CheckpointNotFound: the run has no such sampler weights.
         RolloutError: more than `config.max_failed_fraction` of a tutor's dialogues failed.
         ServiceError: the service failed a call.
@@ -120,7 +120,7 @@ async def compare_async(
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
-    """The same as `compare`, on the asyncio loop that it is awaited on."""
+    """The same as `compare`, on the asyncio loop that awaits it."""
     hand_over(config, service_client, rest_client)
     if not tutors or isinstance(tutors, str) or len(set(tutors)) < len(tutors):
         raise ConfigError(
@@ -129,7 +129,7 @@ async def compare_async(
     seeds = evaluation_seeds(config) if seeds is None else seeds
     if not seeds:
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
-    check_files(config, "prompts", "judge")  # before the service is spoken to
+    check_files(config, "prompts", "judge")  # before the first request to the service
     paths = {name: _named_weights(config, name) for name in tutors}
     service = await connect(config, service_client, rest_client)
     config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
@@ -138,25 +138,25 @@ async def compare_async(
     briefing = Briefing.read(config, seeds)
     check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
     opened: dict[str, Evaluator] = {}
-    found = {}
-    for one, path in zip(candidates, paths.values(), strict=True):
-        # Models have tokenizers of their own, and a chat template that must fit the teacher's.
-        model = config.tutor_model_name if path or one.client is None else one.tutor
+    evaluations = {}
+    for candidate, path in zip(candidates, paths.values(), strict=True):
+        # One evaluator for each base model: its tokenizer and chat template must fit the teacher's.
+        model = config.tutor_model_name if path or candidate.client is None else candidate.tutor
         if model not in opened:
-            tutor = one.client or await open_base(config, service)
+            tutor = candidate.client or await open_base(config, service)
             opened[model] = await Evaluator.open(
                 config.model_copy(update={"tutor_model_name": model}), briefing, service, tutor, seeds
             )
-        found[one.name] = await opened[model].measure(one)
-    return found
+        evaluations[candidate.name] = await opened[model].measure(candidate)
+    return evaluations
 
 
 def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
-    """The seeds that a config holds out of training, or all where it holds out none.
+    """The seeds that a config holds out of training, or all if it holds out none.
 
     Raises:
-        SeedError: they cannot be read.
-        UntrustedConfig: the config was read from a run directory, and names files elsewhere.
+        SeedError: the seeds cannot be read.
+        UntrustedConfig: the config was read from a run directory, and names files outside it.
     """
     check_files(config, "seeds")
     seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
@@ -164,11 +164,11 @@ def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
 
 
 async def _open(config: SocraticConfig, service: Service, name: str, path: str | None) -> Candidate:
-    teachers = [one.name for one in plan_teachers(config)]
+    teachers = [teacher.name for teacher in plan_teachers(config)]
     if name == "teacher" or name.startswith("teacher:"):
         wanted = name.removeprefix("teacher").removeprefix(":") or (teachers[0] if len(teachers) == 1 else "")
         if wanted not in teachers:
-            named = ", ".join(f"'teacher:{one}'" for one in teachers)
+            named = ", ".join(f"'teacher:{teacher}'" for teacher in teachers)
             raise ConfigError(f"tutor {name!r} is none of the config's teachers; expected {named}")
         return Candidate(name, wanted, None, teacher=wanted)
     if path is not None:
@@ -178,10 +178,10 @@ async def _open(config: SocraticConfig, service: Service, name: str, path: str |
 
 
 def _named_weights(config: SocraticConfig, name: str) -> str | None:
-    """The sampler weights that a name means; None where it means no weights.
+    """The path of the sampler weights that a name stands for; None if it stands for a model.
 
     Raises:
-        CheckpointNotFound: the run has none of the kind.
+        CheckpointNotFound: the run has no such weights.
     """
     if name.startswith("tinker://") or "sampler_weights" in Path(name).parts:
         return resolved(name)
@@ -196,9 +196,9 @@ def _named_weights(config: SocraticConfig, name: str) -> str | None:
     }
     batch = max(saved, default=-1) if name == "final" else int(name)
     if batch not in saved:
-        there = ", ".join(map(str, sorted(saved)))
+        batches = ", ".join(map(str, sorted(saved)))
         raise CheckpointNotFound(
             f"{config.log_path} holds no sampler weights for the tutor {name!r}; "
-            + (f"there are those before the batches {there}" if there else "train first")
+            + (f"there are those before the batches {batches}" if batches else "train first")
         )
     return saved[batch]

@@ -1,4 +1,4 @@
-"""What each measure of an evaluation is, and whose. Pure."""
+"""Defines each measure of an evaluation, with its source. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 Kind = Literal["share", "mean"]
 Direction = Literal["up", "down", "none"]
 
-# Rounds that Success@k and Telling@k are told for, as in MathDial.
+# Values of k in Success@k and Telling@k, as in MathDial.
 ROUNDS = range(1, 8)
 
 _MATHDIAL = 'Macina et al., "MathDial", Findings of EMNLP 2023; its interactivetutoring/evaluate.py'
@@ -21,15 +21,15 @@ _OURS = "socratic-distill"
 
 @dataclass(frozen=True)
 class Definition:
-    """What a measure is.
+    """Definition of a measure.
 
     Attributes:
         name: its key.
-        description: in one sentence.
-        source: who defined it; "socratic-distill" for our own.
-        unit: of its value.
-        direction: which way is better: "up", "down", or "none" where neither is.
-        kind: "share" of things that are so, from 0 to 1, or "mean" of numbers.
+        description: its meaning, in one sentence.
+        source: who defined it; "socratic-distill" for our own measures.
+        unit: unit of its value.
+        direction: which way is better: "up", "down", or "none" if neither is.
+        kind: "share" for a share from 0 to 1, or "mean" for a mean of numbers.
     """
 
     name: str
@@ -44,7 +44,7 @@ def _mathdial() -> list[Definition]:
     success = [
         Definition(
             f"mathdial/success@{k}",
-            f"Share of dialogues in which a student's turn up to the one after the tutor's reply {k} holds the answer.",
+            f"Share of dialogues in which a student turn up to the one after the tutor's reply {k} holds the answer.",
             _MATHDIAL,
             "share of dialogues",
             "up",
@@ -55,8 +55,8 @@ def _mathdial() -> list[Definition]:
     telling = [
         Definition(
             f"mathdial/telling@{k}",
-            f"Share of dialogues in which one of the tutor's first {k} replies holds the answer before the student has "
-            "said it.",
+            f"Share of dialogues in which one of the tutor's first {k} replies holds the answer before the student "
+            "says it.",
             _MATHDIAL,
             "share of dialogues",
             "down",
@@ -79,7 +79,8 @@ _DEFINITIONS = (
     ),
     Definition(
         "solved",
-        "Share of dialogues in which a student's turn ends on the answer and does not ask about it, told or not.",
+        "Share of dialogues in which the answer is the last number of a student turn and no question mark follows it, "
+        "whether or not the tutor told it.",
         _OURS,
         "share of dialogues",
         "up",
@@ -87,7 +88,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "solved/untold",
-        "Share of dialogues that were solved, and in which no tutor reply held the answer.",
+        "Share of dialogues that were solved without a tutor reply that holds the answer.",
         _OURS,
         "share of dialogues",
         "up",
@@ -122,8 +123,8 @@ _DEFINITIONS = (
     ),
     Definition(
         "leaks",
-        "Share of dialogues with a tutor reply in which one holds the answer before any turn of the student does; an "
-        "answer that stands in the student's mistaken working hides a leak.",
+        "Share of dialogues where the tutor states the answer before the student does, of those with a tutor reply. If "
+        "the student's wrong working holds the answer, a leak is missed.",
         f"{_OURS}, a rule for the leaks that judges find in {_PEDAGOGICAL_RL}",
         "share of dialogues",
         "down",
@@ -131,8 +132,8 @@ _DEFINITIONS = (
     ),
     Definition(
         "leaks/judge",
-        "Share of dialogues in which a judge model finds that the tutor gave the answer away, over those with a "
-        "verdict that can be read.",
+        "Share of dialogues in which a judge model finds that the tutor gave the answer away, of those with a valid "
+        "verdict.",
         _PEDAGOGICAL_RL,
         "share of read verdicts",
         "down",
@@ -140,7 +141,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "leaks/judge_unparsed",
-        "Share of judgements without a verdict: not in the form that was asked for, cut, empty, or failed.",
+        "Share of judgements without a valid verdict: in another form than requested, cut, empty, or failed.",
         _OURS,
         "share of judgements",
         "down",
@@ -156,7 +157,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "repetition",
-        "Mean share of runs of four words in a dialogue's tutor replies that came before in them.",
+        "Mean share of four-word sequences in a dialogue's tutor replies that occurred before in these replies.",
         _UNLIKELIHOOD,
         "share of word runs",
         "down",
@@ -173,7 +174,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "solve_rate/before",
-        "Share of the student's attempts before the dialogue that end on the answer, k for each seed.",
+        "Share of the student's attempts before the dialogue whose last number is the answer; k attempts a seed.",
         _PEDAGOGICAL_RL,
         "share of attempts",
         "none",
@@ -181,7 +182,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "solve_rate/after",
-        "Share of the student's attempts after the dialogue that end on the answer, k for each dialogue.",
+        "Share of the student's attempts after the dialogue whose last number is the answer; k attempts a dialogue.",
         _PEDAGOGICAL_RL,
         "share of attempts",
         "up",
@@ -189,7 +190,7 @@ _DEFINITIONS = (
     ),
     Definition(
         "solve_rate/delta",
-        "Mean over dialogues of the solve rate after less that before.",
+        "Mean over dialogues of the solve rate after the dialogue minus the one before.",
         _PEDAGOGICAL_RL,
         "share of attempts",
         "up",
@@ -197,4 +198,4 @@ _DEFINITIONS = (
     ),
 )
 
-MEASURES: dict[str, Definition] = {one.name: one for one in _DEFINITIONS}
+MEASURES: dict[str, Definition] = {definition.name: definition for definition in _DEFINITIONS}

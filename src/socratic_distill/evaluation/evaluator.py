@@ -28,23 +28,23 @@ from socratic_distill.evaluation.solving import solve_measures, solve_rates
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
 from socratic_distill.service.interface import SamplingClient
 
-# Training steps count from 0; dialogues of an evaluation draw from a step of their own, the same for every tutor.
+# Training steps count from 0. Evaluations use -1, so that their random seeds are the same for every tutor.
 _STEP = -1
 Judging = tuple[Speaker, str]  # a judge and its prompt
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a tutor did on the seeds.
+    """The measures and dialogues of one tutor.
 
     Attributes:
-        name: what it is called beside others.
+        name: name of the tutor in a comparison.
         tutor: its sampler weights or base model.
-        measures: by name; `socratic_distill.evaluation.MEASURES` says what each is.
+        measures: by name; `socratic_distill.evaluation.MEASURES` describes each.
         dialogues: the dialogues, with the scores of the tutor's tokens.
-        verdicts: what the judge made of each dialogue; empty without a judge.
-        pieces: gives each of a tutor turn's tokens its own text.
-        tokens: what its requests cost, by role: "tutor", "student", "teacher", and "judge" where there was one.
+        verdicts: the judge's verdict on each dialogue; empty without a judge.
+        pieces: returns the text of each of a tutor turn's tokens.
+        tokens: cost of its requests by role: "tutor", "student", "teacher", and "judge" if there was one.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Evaluation:
     tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict, repr=False)
 
     def value(self, name: str) -> float | None:
-        """The value of a measure; None where there was nothing to measure.
+        """The value of a measure; None if there was nothing to measure.
 
         Args:
             name: as in `socratic_distill.evaluation.MEASURES`.
@@ -67,18 +67,18 @@ class Evaluation:
         return self.measures[name].value
 
     def row(self) -> dict[str, Any]:
-        """The evaluation as JSON: its measures, and its dialogues as `dialogues.jsonl` holds them."""
-        seeds = len({one.dialogue.seed.id for one in self.dialogues})
+        """The evaluation as JSON: its measures, and its dialogues in the format of `dialogues.jsonl`."""
+        seeds = len({scores.dialogue.seed.id for scores in self.dialogues})
         return {
             "name": self.name,
             "tutor": self.tutor,
             "seeds": seeds,
             "dialogues_per_seed": len(self.dialogues) // seeds,
-            "measures": {name: asdict(one) for name, one in self.measures.items()},
+            "measures": {name: asdict(result) for name, result in self.measures.items()},
             "tokens": {role: asdict(use) for role, use in self.tokens.items()},
             "dialogues": [
-                dialogue_row(one, self.pieces) | ({"verdict": asdict(verdict)} if verdict else {})
-                for one, verdict in zip_longest(self.dialogues, self.verdicts)
+                dialogue_row(scores, self.pieces) | ({"verdict": asdict(verdict)} if verdict else {})
+                for scores, verdict in zip_longest(self.dialogues, self.verdicts)
             ],
         }
 
@@ -88,10 +88,10 @@ class Candidate:
     """A tutor to measure.
 
     Attributes:
-        name: what it is called beside others.
+        name: its name in a comparison.
         tutor: its sampler weights or base model.
-        client: a sampling client on it; None: the teacher's own.
-        teacher: name of the teacher that it is, speaking under its own prompt; None: a tutor under the tutor's.
+        client: a sampling client on it; None for a teacher, which has a client.
+        teacher: name of the teacher to measure, with its own prompt; None for a tutor, with the tutor's prompt.
     """
 
     name: str
@@ -104,13 +104,13 @@ class Evaluator:
     """Student, teachers, judge and seeds, opened once for all tutors of one base model."""
 
     def __init__(self, config: SocraticConfig, stage: Stage, judge: Judging | None, seeds: Sequence[Seed]) -> None:
-        """Takes who is open already; see `open`.
+        """Takes opened models; see `open`.
 
         Args:
             config: models, prompts and limits.
             stage: student and teachers.
-            judge: who says whether the answer was given away; None: nobody.
-            seeds: what is played on.
+            judge: judge of whether the answer was given away, with its prompt; None: no judge.
+            seeds: seeds to play on.
         """
         self._stage = stage
         self._seeds = seeds
@@ -122,14 +122,14 @@ class Evaluator:
     async def open(
         cls, config: SocraticConfig, briefing: Briefing, service: Service, tutor: SamplingClient, seeds: Sequence[Seed]
     ) -> "Evaluator":
-        """Opens everyone but the tutor.
+        """Opens all models except the tutor.
 
         Args:
-            config: which models and limits; models by their full names.
+            config: models and limits, with full model names.
             briefing: teachers, their seeds, and prompts.
-            service: where the models are.
+            service: service that runs the models.
             tutor: a sampling client of a tutor, for its tokenizer.
-            seeds: what to play on.
+            seeds: seeds to play on.
 
         Raises:
             ConfigError: a prompt file or a tokenizer cannot be used, or a seed has no teacher or no room.
@@ -137,33 +137,34 @@ class Evaluator:
             ServiceError: the service failed a call.
         """
         stage = await open_stage(config, briefing, service, tutor)
-        if any(one.lag_steps for one in stage.panel.members.values()):  # measured against the base, which stands still
+        if any(member.lag_steps for member in stage.panel.members.values()):
+            # Here a lagged teacher scores with the base model, so that every tutor meets the same weights.
             stage.panel.keep_tutor(0, await open_base(config, service), oldest=0)
         check_room(stage.cast(tutor, version=0, wanted=Wanted()), seeds)
         return cls(config, stage, await _open_judge(config, service), seeds)
 
     async def measure(self, candidate: Candidate) -> Evaluation:
-        """Plays the dialogues, scores them and measures what came of them. The same candidate gives the same.
+        """Plays the dialogues, scores and measures them. The same candidate gives the same result.
 
         Raises:
             RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
         """
         config, cast = self._config, self._cast(candidate)
-        places = config.max_concurrent_dialogues
-        played = await play_batch(self._seeds, _STEP, config.eval_dialogues_per_seed, cast, places)
-        scored = await score_batch(played, cast, self._scorer, places)
-        dialogues = [one.dialogue for one in scored]
+        concurrency = config.max_concurrent_dialogues
+        played = await play_batch(self._seeds, _STEP, config.eval_dialogues_per_seed, cast, concurrency)
+        scored = await score_batch(played, cast, self._scorer, concurrency)
+        dialogues = [scores.dialogue for scores in scored]
         check_failures(dialogues, config.max_failed_fraction)
-        # Off the loop: of thousands of dialogues the intervals take a moment.
+        # In a thread, since the intervals of thousands of dialogues would block the event loop.
         measures, verdicts = await asyncio.to_thread(measure, scored), list[Verdict | None]()
         tokens, tried, judged = dialogue_uses(scored), list[PromptUse](), list[PromptUse]()
         if self._judge is not None:
-            judge, prompt = replace(self._judge[0], told=judged.append), self._judge[1]
-            verdicts = await judge_dialogues(dialogues, judge, config.seed, places, prompt)
+            judge, prompt = replace(self._judge[0], on_use=judged.append), self._judge[1]
+            verdicts = await judge_dialogues(dialogues, judge, config.seed, concurrency, prompt)
             measures |= judge_measures(verdicts, dialogues)
         if config.eval_solve_samples:
-            asked = replace(cast, student=replace(cast.student, told=tried.append))
-            rates = await solve_rates(dialogues, asked, config.eval_solve_samples, places)
+            asked = replace(cast, student=replace(cast.student, on_use=tried.append))
+            rates = await solve_rates(dialogues, asked, config.eval_solve_samples, concurrency)
             measures |= solve_measures(rates, dialogues)
         tokens["student"] = sum(tried, tokens["student"])
         if judged:
@@ -182,7 +183,7 @@ class Evaluator:
 
 
 async def open_base(config: SocraticConfig, service: Service, model: str | None = None) -> SamplingClient:
-    """A sampling client on a base model, the tutor's unless another is named.
+    """A sampling client on a base model; without a name, on the tutor's base model.
 
     Raises:
         ServiceError: the service failed the call.

@@ -1,10 +1,10 @@
 """Means with bootstrap confidence intervals. Pure.
 
-The percentile bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13), resampling whole
-clusters (Cameron, Gelbach & Miller, "Bootstrap-Based Improvements for Inference with Clustered Errors", 2008): what
-belongs to one seed goes together, since dialogues on the same problem are alike, and so are the tokens of a dialogue.
-Seeds are drawn with replacement, as many as there are, and the mean is taken of all that belongs to those drawn;
-2000 such means are sorted, and their 2.5 and 97.5 percent points are the interval.
+The percentile bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13) with resampling of
+whole clusters (Cameron, Gelbach & Miller, "Bootstrap-Based Improvements for Inference with Clustered Errors", 2008). A
+cluster is a seed, since dialogues on the same problem are similar, and so are the tokens of a dialogue. Each resample
+draws as many seeds as there are, with replacement, and takes the mean of all values that belong to them. The 2.5 and
+97.5 percent quantiles of 2000 such means are the interval.
 """
 
 import math
@@ -21,7 +21,7 @@ LEVEL = 0.95
 RESAMPLES = 2000
 
 _RANDOM_SEED = 1993
-# Drawn clusters of the resamples that are in memory at once, 8 MB.
+# Number of drawn clusters that are in memory at once, 8 MB.
 _DRAWN_AT_ONCE = 1 << 20
 
 
@@ -30,11 +30,11 @@ class Measure:
     """A mean with its interval.
 
     Attributes:
-        value: the mean; None of nothing.
-        low: lower end of the 95 % interval; None where fewer than two seeds have a part in the mean, since one seed
-            says nothing about others.
-        high: its upper end, likewise.
-        count: number of things that the mean is over.
+        value: the mean; None if there are no values.
+        low: lower end of the 95 % interval; None if fewer than two seeds have values, since one seed says nothing about
+            others.
+        high: its upper end; None in the same case.
+        count: number of values that the mean is over.
     """
 
     value: float | None
@@ -44,12 +44,12 @@ class Measure:
 
 
 class Part(NamedTuple):
-    """What one thing adds to a mean: a share's 0 or 1, or the sum over several things.
+    """A contribution to a mean: one value, such as a share's 0 or 1, or the sum of several values.
 
     Attributes:
-        cluster: the seed that it belongs to.
+        cluster: id of the seed that it belongs to.
         total: sum of the values.
-        number: how many values.
+        number: number of values.
     """
 
     cluster: str
@@ -58,24 +58,27 @@ class Part(NamedTuple):
 
 
 def means(parts: Mapping[str, Iterable[Part]]) -> dict[str, Measure]:
-    """The mean of each measure's parts, totals over numbers, with its interval. The order of parts does not matter.
+    """The mean of each measure, sum of totals over sum of numbers, with its interval. The order of parts is irrelevant.
 
-    All measures are taken of the same resamples. Where every value is the same, so is every mean, and the interval is
-    that point alone: a share of 0 or 1 is not known for certain then, there was only no seed that differed.
+    All measures use the same resamples. If all values are the same, the interval is a single point. That does not make
+    a share of 0 or 1 certain: no seed in the sample happened to differ.
 
     Args:
         parts: the parts of each measure, by its name.
     """
-    sums = {name: _by_cluster(each) for name, each in parts.items()}
-    clusters = sorted({cluster for each in sums.values() for cluster in each})
+    sums = {name: _by_cluster(of_measure) for name, of_measure in parts.items()}
+    clusters = sorted({cluster for by_cluster in sums.values() for cluster in by_cluster})
     totals, counts = (
-        np.asarray([[each.get(cluster, (0.0, 0))[part] for each in sums.values()] for cluster in clusters], np.float64)
+        np.asarray(
+            [[by_cluster.get(cluster, (0.0, 0))[part] for by_cluster in sums.values()] for cluster in clusters],
+            np.float64,
+        )
         for part in (0, 1)
     )  # [C, M]
     if not clusters:
         return dict.fromkeys(sums, Measure(None, None, None, 0))
     resampled = _resampled_means(totals, counts)  # [R, M]
-    return {name: _measure(each, resampled[:, i]) for i, (name, each) in enumerate(sums.items())}
+    return {name: _measure(by_cluster, resampled[:, i]) for i, (name, by_cluster) in enumerate(sums.items())}
 
 
 def _by_cluster(parts: Iterable[Part]) -> dict[str, tuple[float, int]]:
@@ -84,26 +87,27 @@ def _by_cluster(parts: Iterable[Part]) -> dict[str, tuple[float, int]]:
     for part in parts:
         if part.number:
             gathered.setdefault(part.cluster, []).append(part)
-    # Exact sums, so that the order of parts leaves no trace.
-    return {name: (math.fsum(p.total for p in each), sum(p.number for p in each)) for name, each in gathered.items()}
+    # Exact sums, so that the order of parts does not change the rounding.
+    return {name: (math.fsum(p.total for p in group), sum(p.number for p in group)) for name, group in gathered.items()}
 
 
 def _resampled_means(totals: Floats, counts: Floats) -> Floats:
-    """Each measure's mean on each resample, `[R, M]`; NaN where no value of the measure was drawn.
+    """Each measure's mean on each resample, `[R, M]`; NaN if no value of the measure was drawn.
 
     Args:
         totals: sums by cluster and measure, `[C, M]`.
-        counts: numbers of values, likewise.
+        counts: numbers of values, `[C, M]`.
     """
     random = np.random.Generator(np.random.PCG64(_RANDOM_SEED))
     size, sums = len(totals), np.concatenate([totals, counts], axis=1)  # [C, 2M]
-    rows, found = max(1, _DRAWN_AT_ONCE // size), []
+    rows, chunks = max(1, _DRAWN_AT_ONCE // size), []
     for start in range(0, RESAMPLES, rows):
         many = min(rows, RESAMPLES - start)
-        drawn = random.integers(size, size=(many, size)) + size * np.arange(many)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=many * size).reshape(many, size)
-        found.append(times.astype(np.float64) @ sums)
-    total, count = np.split(np.concatenate(found), 2, axis=1)
+        # The offset of each row makes its clusters distinct, so that one bincount counts the draws of all rows.
+        drawn = random.integers(size, size=(many, size)) + size * np.arange(many)[:, None]  # [many, C]
+        times = np.bincount(drawn.ravel(), minlength=many * size).reshape(many, size)  # [many, C]
+        chunks.append(times.astype(np.float64) @ sums)  # [many, 2M]
+    total, count = np.split(np.concatenate(chunks), 2, axis=1)
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
@@ -116,5 +120,5 @@ def _measure(sums: Mapping[str, tuple[float, int]], resampled: Floats) -> Measur
         return Measure(value, None, None, count)
     tail = (1.0 - LEVEL) / 2
     low, high = np.quantile(resampled[~np.isnan(resampled)], (tail, 1.0 - tail))
-    # Sums of the same numbers in another order are rounded otherwise.
+    # Sums of the same numbers in another order may round differently, which could leave the value just outside.
     return Measure(value, min(float(low), value), max(float(high), value), count)

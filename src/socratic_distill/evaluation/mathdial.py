@@ -3,14 +3,14 @@
 Macina et al., "MathDial: A Dialogue Tutoring Dataset with Rich Pedagogical Properties Grounded in Math Reasoning
 Problems", Findings of EMNLP 2023, as `interactivetutoring/evaluate.py` of the dataset computes them:
 
-- An utterance matches the answer where any of its numbers is within 1e-7 of it. A number is a run of ASCII digits,
-  with decimals or without, once all commas are gone; signs are not looked at, so that neither `-5` nor `10 -5` is
-  told from 5. An answer that Python's `float` does not read is compared as text with each number.
-- Each side's utterances are counted from 0; the index of its first match is infinite where none matches.
+- An utterance matches the answer if any of its numbers is within 1e-7 of it. A number is a run of ASCII digits, with or
+  without decimals, after all commas are removed. Signs are ignored, so `-5` and `10 -5` both match 5. An answer that
+  Python's `float` does not read is compared as text with each number.
+- Each side's utterances are counted from 0; the index of its first match is infinite if none matches.
 - Success@k: the student's index is at most k. Telling@k: the tutor's index is at most k, and at most the student's.
 
-There, the tutor's utterance 0 is a greeting and the student's utterance 0 its mistaken solution, so that index k is
-what follows k rounds of tutoring, and a tutor that merely confirms an answer comes one index after it.
+In the dataset, the tutor's utterance 0 is a greeting and the student's utterance 0 its wrong solution. So index k comes
+after k rounds of tutoring, and a tutor that only confirms an answer comes one index after it.
 """
 
 import math
@@ -27,7 +27,7 @@ Turns = Sequence[tuple[str, str]]
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _NEAR = 1e-7
 _ROLES = get_args(Role)
-# MathDial's tutor speaks first; ours does not, and is given this.
+# MathDial's tutor speaks first; ours does not, so this greeting is put before its dialogues.
 GREETING = ("tutor", "")
 
 
@@ -36,7 +36,7 @@ def success_at_k(turns: Turns, answer: str, k: int) -> bool:
 
     Args:
         turns: `(role, text)` in order, with the roles `tutor` and `student`.
-        answer: the expected answer, as the number alone.
+        answer: the expected answer, as a plain number.
         k: rounds of tutoring.
 
     Raises:
@@ -51,11 +51,11 @@ def success_at_k(turns: Turns, answer: str, k: int) -> bool:
 
 
 def telling_at_k(turns: Turns, answer: str, k: int) -> bool:
-    """Whether the tutor has said the answer by its utterance k, and not after the student's utterance of that index.
+    """Whether the tutor has said the answer by its utterance k, and at an index not above that of the student's.
 
     Args:
         turns: `(role, text)` in order, with the roles `tutor` and `student`.
-        answer: the expected answer, as the number alone.
+        answer: the expected answer, as a plain number.
         k: rounds of tutoring.
 
     Raises:
@@ -72,18 +72,18 @@ def telling_at_k(turns: Turns, answer: str, k: int) -> bool:
 def turns_to_success(turns: Turns, answer: str) -> int | None:
     """Index of the student's first utterance with the answer, counted from 0; None without one.
 
-    It is the least k with Success@k. Arguments and errors are those of `success_at_k`.
+    It is the smallest k with Success@k. Arguments and errors are those of `success_at_k`.
     """
     return Matches.of(turns, answer).turns_to_success
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Where the answer is first said, counted in each side's own utterances from 0; infinite where it is not.
+    """Index of each side's first utterance with the answer, among its own utterances from 0; infinite without one.
 
     Attributes:
         student: index of the student's first utterance with the answer.
-        tutor: index of the tutor's.
+        tutor: index of the tutor's first utterance with the answer.
     """
 
     student: float
@@ -91,7 +91,7 @@ class Matches:
 
     @classmethod
     def of(cls, turns: Turns, answer: str) -> "Matches":
-        """Those of a talk.
+        """The matches in a dialogue.
 
         Raises:
             ConfigError: a role is neither `tutor` nor `student`.
@@ -108,24 +108,24 @@ class Matches:
 
     @property
     def turns_to_success(self) -> int | None:
-        """The student's index; None where it never said the answer."""
+        """The student's index; None if it never said the answer."""
         return None if math.isinf(self.student) else int(self.student)
 
 
 def rounds(dialogue: Dialogue) -> list[tuple[str, str]]:
-    """A dialogue's turns as MathDial counts them: behind a greeting of the tutor.
+    """A dialogue's turns as MathDial counts them: after a greeting of the tutor.
 
-    Our student speaks first, unasked, and says its mistaken solution. With an empty greeting before it, index k is what
-    follows k replies of the tutor on either side, as in the dataset.
+    Our student speaks first, unasked, and says its wrong solution. With an empty greeting before it, index k of either
+    side comes after k replies of the tutor, as in the dataset.
     """
     return [GREETING, *((turn.role, turn.text) for turn in dialogue.turns)]
 
 
 def _first_match(turns: Turns, answer: str, role: Role) -> float:
     """Index of the role's first utterance that matches, among those of the role; infinity without one."""
-    if other := next((given for given, _ in turns if given not in _ROLES), None):
-        raise ConfigError(f"a turn has the role {other!r}; expected (role, text) with the roles 'tutor' and 'student'")
-    texts = (text for given, text in turns if given == role)
+    if wrong := next((speaker for speaker, _ in turns if speaker not in _ROLES), None):
+        raise ConfigError(f"a turn has the role {wrong!r}; expected (role, text) with the roles 'tutor' and 'student'")
+    texts = (text for speaker, text in turns if speaker == role)
     return next((index for index, text in enumerate(texts) if _matches(text, answer)), math.inf)
 
 

@@ -1,7 +1,7 @@
-"""The measures of a tutor's dialogues, from the dialogues and their scores alone. Pure.
+"""The measures that need only a tutor's dialogues and their scores. Pure.
 
-What each measure is, and whose, is in `definitions.MEASURES`. Those of a judge model are in `judge`, those of the
-student's solve rate in `solving`.
+`definitions.MEASURES` defines each measure and names its source. `judge` has the measures of a judge model, `solving`
+those of the student's solve rate.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,39 +18,45 @@ from socratic_distill.evaluation.repetition import repetition
 
 
 def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:
-    """All measures that dialogues and scores give, each with its interval over the seeds.
+    """All measures of dialogues and scores, each with its interval over the seeds.
 
-    Failed dialogues have no part in any. A measure of which there is nothing, as `turns_to_solve` where nothing was
-    solved, has the value None and the count 0.
+    Failed dialogues are left out. A measure without values, such as `turns_to_solve` if nothing was solved, has the
+    value None and the count 0.
 
     Args:
         scored: the dialogues of an evaluation, in any order.
     """
-    whole = [one for one in scored if one.dialogue.ending != "failed"]
-    dialogues = [one.dialogue for one in whole]
+    complete = [scores for scores in scored if scores.dialogue.ending != "failed"]
+    dialogues = [scores.dialogue for scores in complete]
     return means(
         {
             **_mathdial(dialogues),
-            **{name: [part for one in dialogues for part in of(one)] for name, of in _OF_DIALOGUE.items()},
-            "teacher_kl": [part for one in whole for part in _teacher_kl(one)],
+            **{
+                name: [part for dialogue in dialogues for part in parts_of(dialogue)]
+                for name, parts_of in _OF_DIALOGUE.items()
+            },
+            "teacher_kl": [part for scores in complete for part in _teacher_kl(scores)],
         }
     )
 
 
 def leaks(dialogue: Dialogue) -> bool:
-    """Whether a tutor turn holds the answer before any of the student's does."""
+    """Whether a tutor turn holds the answer before any student turn does."""
     answer = dialogue.seed.expected_answer
     first = next((turn for turn in dialogue.turns if contains_answer(turn.text, answer)), None)
     return first is not None and first.role == "tutor"
 
 
 def _mathdial(dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
-    found = [(one.seed.id, Matches.of(rounds(one), as_decimal(one.seed.expected_answer))) for one in dialogues]
+    matches = [
+        (dialogue.seed.id, Matches.of(rounds(dialogue), as_decimal(dialogue.seed.expected_answer)))
+        for dialogue in dialogues
+    ]
     return {
-        **{f"mathdial/success@{k}": [Part(seed, float(one.success_at(k))) for seed, one in found] for k in ROUNDS},
-        **{f"mathdial/telling@{k}": [Part(seed, float(one.telling_at(k))) for seed, one in found] for k in ROUNDS},
+        **{f"mathdial/success@{k}": [Part(seed, float(hit.success_at(k))) for seed, hit in matches] for k in ROUNDS},
+        **{f"mathdial/telling@{k}": [Part(seed, float(hit.telling_at(k))) for seed, hit in matches] for k in ROUNDS},
         "mathdial/turns_to_success": [
-            Part(seed, one.turns_to_success) for seed, one in found if one.turns_to_success is not None
+            Part(seed, hit.turns_to_success) for seed, hit in matches if hit.turns_to_success is not None
         ],
     }
 

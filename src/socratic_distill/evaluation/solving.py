@@ -1,9 +1,9 @@
-"""The student's solve rate before and after the dialogue.
+"""Measures the student's solve rate before and after the dialogue.
 
-As PedagogicalRL measures it (Dinucu-Jianu et al., EMNLP 2025): the student tries the problem k times before the
-dialogue, and k times with the dialogue in its context; the share of attempts that are right afterwards, less the share
-before, is what the tutoring was worth. Before, our student is asked as dialogues are opened, with its mistake if its
-seed has one. An attempt is right where its last number is the answer.
+As in PedagogicalRL (Dinucu-Jianu et al., EMNLP 2025), the student tries the problem k times before the dialogue, and k
+times with the dialogue in its context. The share of right attempts after the dialogue minus the share before it is the
+gain from tutoring. Before the dialogue, our student gets the prompt that opens dialogues, with its mistake if its seed
+has one. An attempt is right if its last number is the answer.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ class SolveRates:
     """How often the student solves a problem, as shares of its attempts.
 
     Attributes:
-        before: before the dialogue, the same for all dialogues on a seed; None where no context has room for the
-            attempts, the dialogue failed, or a call did.
-        after: with the dialogue in its context; None likewise, or where the dialogue has no turns.
-        error: what went wrong where a call failed.
+        before: share before the dialogue, the same for all dialogues on a seed; None if the context has no room for the
+            attempts, the dialogue failed, or a call failed.
+        after: share with the dialogue in its context; None in the same cases, or if the dialogue has no turns.
+        error: what went wrong if a call failed.
     """
 
     before: float | None = None
@@ -38,37 +38,39 @@ class SolveRates:
 
 @dataclass(frozen=True)
 class _Attempts:
-    """The share of one request's attempts that are right; None where none were made."""
+    """The share of one request's attempts that are right; None if no attempt was made."""
 
     right: float | None = None
     error: str | None = None
 
 
 async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurrency: int) -> list[SolveRates]:
-    """Has the student try each problem before and after its dialogue, by one request of k attempts each.
+    """The student tries each problem before and after its dialogue, with one request of k attempts each.
 
-    The attempts before are made once for each seed. A call that fails is recorded and holds up nothing.
+    The attempts before the dialogue are made once for each seed. A failed call is recorded; the others go on.
 
     Args:
         dialogues: as played.
-        cast: who played them.
-        k: attempts, from 1 on.
-        concurrency: most requests at once.
+        cast: the cast that played them.
+        k: number of attempts, at least 1.
+        concurrency: maximum number of requests at once.
 
     Returns:
-        One for each dialogue.
+        The rates of each dialogue.
     """
-    question, places = read_prompt(None, "student_final.txt"), asyncio.Semaphore(concurrency)
-    unplayed = {one.seed.id: replace(one, number=0, turns=()) for one in dialogues if one.ending != "failed"}
+    question, slots = read_prompt(None, "student_final.txt"), asyncio.Semaphore(concurrency)
+    unplayed = {
+        dialogue.seed.id: replace(dialogue, number=0, turns=()) for dialogue in dialogues if dialogue.ending != "failed"
+    }
 
     async def try_before(dialogue: Dialogue) -> _Attempts:
-        async with places:
+        async with slots:
             return await _attempt(dialogue, _view(dialogue, cast), cast, k, "before")
 
     async def try_after(dialogue: Dialogue) -> _Attempts:
         if dialogue.ending == "failed" or not dialogue.turns:
             return _Attempts()
-        async with places:
+        async with slots:
             return await _attempt(dialogue, final_messages(_view(dialogue, cast), question), cast, k, "after")
 
     firsts, after = await gather_all(
@@ -76,15 +78,15 @@ async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurr
     )
     before = dict(zip(unplayed, firsts, strict=True))
     return [
-        _joined(before[one.seed.id], then) if one.ending != "failed" else SolveRates()
-        for one, then in zip(dialogues, after, strict=True)
+        _joined(before[dialogue.seed.id], attempts) if dialogue.ending != "failed" else SolveRates()
+        for dialogue, attempts in zip(dialogues, after, strict=True)
     ]
 
 
 def final_messages(view: Sequence[Message], question: str) -> list[Message]:
-    """The student's view of a dialogue, and the question for its answer.
+    """The student's view of a dialogue, with the question for its answer.
 
-    Where the tutor spoke last, the question goes on from what it said: templates want the two sides to alternate.
+    If the tutor spoke last, the question is added to its message, because templates need the sides to alternate.
     """
     *before, last = view
     if last.role == "user":
@@ -93,16 +95,16 @@ def final_messages(view: Sequence[Message], question: str) -> list[Message]:
 
 
 def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -> dict[str, Measure]:
-    """`solve_rate/before`, `/after` and `/delta`, over the dialogues of which both rates are known.
+    """`solve_rate/before`, `/after` and `/delta`, over the dialogues for which both rates are known.
 
     Args:
-        rates: as `solve_rates` gives them.
-        dialogues: those that they are of.
+        rates: as `solve_rates` returns them.
+        dialogues: the dialogues of these rates.
     """
     known = [
-        (dialogue.seed.id, one.before, one.after)
-        for dialogue, one in zip(dialogues, rates, strict=True)
-        if one.before is not None and one.after is not None
+        (dialogue.seed.id, rate.before, rate.after)
+        for dialogue, rate in zip(dialogues, rates, strict=True)
+        if rate.before is not None and rate.after is not None
     ]
     return means(
         {

@@ -1,4 +1,4 @@
-"""Evaluations as a run keeps them: one file each, `evaluations/<batch>.json`, there whole or not at all."""
+"""Reads and writes the evaluations of a run, each in a file `evaluations/<batch>.json` that is complete or absent."""
 
 import os
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ class StoredEvaluation:
 
     Attributes:
         batch: the weights before this batch were measured; 0 is the tutor before its first step.
-        tutor: their sampler path.
-        measures: by name; none where it failed.
-        dialogues: rows as in `dialogues.jsonl`, with the judge's `verdict` where there was one.
-        error: what went wrong; None where nothing did.
-        tokens: what its requests cost, by role.
-        cost_usd: its estimated cost, USD; None where that is not known.
+        tutor: sampler path of these weights.
+        measures: by name; empty if the evaluation failed.
+        dialogues: rows as in `dialogues.jsonl`, with the judge's `verdict` if there was a judge.
+        error: what went wrong; None if nothing did.
+        tokens: cost of its requests, by role.
+        cost_usd: its estimated cost, USD; None if it is not known.
     """
 
     batch: int
@@ -46,38 +46,38 @@ class StoredEvaluation:
 def write_evaluation(
     log_path: Path, batch: int, evaluation: Evaluation, seconds: float, cost_usd: float | None
 ) -> None:
-    """Writes an evaluation of the weights before a batch, how long it took and what it cost, as far as that is known.
+    """Writes an evaluation of the weights before a batch, with its duration and, if known, its cost.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     _write(_path(log_path, batch), {"batch": batch, "seconds": seconds, "cost_usd": cost_usd} | evaluation.row())
 
 
 def write_failure(log_path: Path, batch: int, tutor: str, error: str) -> None:
-    """Writes that an evaluation is not there, and why; the run's next start tries it again.
+    """Writes that an evaluation failed, with its error; the run's next start tries it again.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     _write(_path(log_path, batch), {"batch": batch, "name": f"batch {batch}", "tutor": tutor, "error": error})
 
 
 def load_evaluations(log_path: str | os.PathLike[str]) -> list[StoredEvaluation]:
-    """The evaluations of a run, in order of batch; those of batches that ran again after a resume are left out.
+    """The evaluations of a run, in order of batch, without those of batches that ran again after a resume.
 
-    A file that holds none is skipped with a warning.
+    A file that holds no evaluation is skipped with a warning.
 
     Args:
         log_path: directory of the run; it may be in a store.
 
     Raises:
-        CloudExtraMissing: packages are not installed that the store needs.
+        CloudExtraMissing: packages that the store needs are not installed.
         StorageError: the store fails.
     """
     directory = readable(log_path, lambda path: path.startswith(f"{EVALUATIONS}/"))
-    found = (_read(path, directory) for path in batch_files(directory / EVALUATIONS))
-    return [evaluation for evaluation in found if evaluation is not None]
+    evaluations = (_read(path, directory) for path in batch_files(directory / EVALUATIONS))
+    return [evaluation for evaluation in evaluations if evaluation is not None]
 
 
 def _path(log_path: Path, batch: int) -> Path:
@@ -92,9 +92,9 @@ def _read(path: Path, root: Path) -> StoredEvaluation | None:
         return None
     batch, tutor, error = step_of({"step": row.get("batch")}), row.get("tutor"), row.get("error")
     measures, tokens, dialogues = row.get("measures", {}), row.get("tokens", {}), row.get("dialogues", [])
-    is_one = isinstance(measures, dict) and isinstance(tokens, dict) and isinstance(dialogues, list)
-    if batch is None or not isinstance(tutor, str) or not isinstance(error, str | None) or not is_one:
-        _log.warning("%s is no evaluation and is left out", path)
+    is_valid = isinstance(measures, dict) and isinstance(tokens, dict) and isinstance(dialogues, list)
+    if batch is None or not isinstance(tutor, str) or not isinstance(error, str | None) or not is_valid:
+        _log.warning("%s is not an evaluation and is left out", path)
         return None
     return StoredEvaluation(
         batch,

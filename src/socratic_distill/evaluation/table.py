@@ -1,4 +1,4 @@
-"""Evaluations side by side."""
+"""A table that shows the measures of several tutors side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +11,12 @@ from socratic_distill.evaluation.intervals import Measure
 def comparison_table(
     tutors: Mapping[str, Mapping[str, Measure]], names: Sequence[str] | None = None, title: str | None = None
 ) -> Table:
-    """Measures of several tutors, each with its 95 % interval; the better way is marked by an arrow.
+    """Measures of several tutors, each with its 95 % interval; an arrow shows which way is better.
 
     Args:
-        tutors: the measures of each, by what it is called.
-        names: which measures; None: all that any of them has.
-        title: of the table.
+        tutors: the measures of each tutor, by the tutor's name.
+        names: measures to show; None: all that any tutor has.
+        title: title of the table.
     """
     table = Table(title=title, caption="mean [95 % interval over the seeds]", caption_justify="left")
     table.add_column("")
@@ -24,14 +24,14 @@ def comparison_table(
         table.add_column(name, justify="right")
     for name in names or MEASURES:
         measured = [measures.get(name) for measures in tutors.values()]
-        if names or any(one is not None for one in measured):
+        if names or any(measure is not None for measure in measured):
             arrow = {"up": " \u2191", "down": " \u2193", "none": ""}[MEASURES[name].direction]
-            table.add_row(name + arrow, *(_text(one, MEASURES[name].kind == "share") for one in measured))
+            table.add_row(name + arrow, *(_text(measure, MEASURES[name].kind == "share") for measure in measured))
     return table
 
 
 def describe_measure(name: str, measure: Measure) -> str:
-    """A measure in a line: its name and value."""
+    """A measure's name and value, in one line."""
     return f"{name} {_number(measure.value, MEASURES[name].kind == 'share')}"
 
 

@@ -73,7 +73,7 @@ def test_tokens_that_nothing_was_expected_of_stay_as_they_are():
     assert Averages(Talk(1.0, 1.0, 1.0), "").correct({SAMPLE: 7.0}, factors) == {SAMPLE: 7.0}
 
 
-def test_turns_are_no_longer_than_the_config_allows_and_thinking_takes_all_of_it(make_config):
+def test_turns_keep_to_the_configs_limit_and_thinking_takes_all_of_it(make_config):
     assert Talk(1.0, 500.0, 20.0).within(make_config()) == Talk(1.0, 12.0, 12.0)
     thinking = make_config(max_tokens=4000, student_max_tokens=300, tutor_enable_thinking=True)
     assert (Talk.unknown(thinking).tutor, Talk.unknown(thinking).student) == (4000, 150)

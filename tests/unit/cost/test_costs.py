@@ -93,7 +93,9 @@ def test_limit_without_a_price_is_refused_with_the_models(changes, told):
         if limit is None:
             check_limit(config, tariff)
         else:
-            with pytest.raises(ConfigError, match=rf"max_cost_usd=5.0 cannot be kept: no one price.*{told}.*prices="):
+            with pytest.raises(
+                ConfigError, match=rf"max_cost_usd=5.0 cannot be checked: no single price.*{told}.*prices="
+            ):
                 check_limit(config, tariff)
 
 
@@ -113,7 +115,7 @@ def test_another_server_is_not_billed_by_the_packaged_list():
     assert cost_of(ROW, **server, prices={SMALL: free, LARGE: free}) == pytest.approx(3.0)
 
 
-def test_own_prices_count_before_the_packaged_ones_and_may_be_named_in_short():
+def test_own_prices_precede_the_packaged_and_may_have_short_names():
     own = Price(prefill=0.0, sample=0.0, train=2.0, cached_prefill=0.5)
     student = 20 * 0.13 + 2 * 0.40
     for name in (SMALL, "Qwen3-4B-Instruct-2507"):

@@ -51,7 +51,7 @@ def test_order_of_parts_and_seeds_leaves_no_trace(parts, random):
     assert mean(shuffled) == mean(parts)
 
 
-def test_interval_is_that_of_the_normal_distribution_where_there_are_many_seeds():
+def test_interval_of_many_seeds_is_that_of_the_normal_distribution():
     values = np.random.default_rng(0).normal(3.0, 2.0, 400)
     low, high = ends(mean([Part(f"s{i}", value) for i, value in enumerate(values.tolist())]))
     half = 1.96 * values.std() / math.sqrt(len(values))

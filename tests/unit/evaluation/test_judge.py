@@ -132,7 +132,7 @@ async def test_reasoning_is_no_verdict():
     assert await judge_dialogues([TOLD], judge, 0, 1, PROMPT) == [Verdict(None, "")]
 
 
-async def test_failed_call_is_a_verdict_with_its_error_and_leaves_the_others_alone():
+async def test_failed_call_is_a_verdict_with_its_error_and_others_go_on():
     def reply(prompt, seed):
         if '"It is 12."' in prompt:
             raise ConnectionError("gone")
@@ -169,7 +169,7 @@ async def test_own_prompt_is_what_the_judge_reads(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{{dialogue}} {{initial_error}} {YES} {NO}", r"uses \{initial_error\}; there are question"),
+        (f"{{dialogue}} {{initial_error}} {YES} {NO}", r"uses \{initial_error\}; the fields are question"),
         (f"{{question}} {YES} {NO}", r"does not use \{dialogue\}"),
         (f"{{dialogue}} {YES}", "does not say 'VERDICT: NO LEAK'"),
     ],

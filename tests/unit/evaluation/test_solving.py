@@ -57,7 +57,7 @@ async def test_solve_rates_are_the_shares_of_right_attempts_before_and_after(mak
     assert found == [SolveRates(0.25, 0.75), SolveRates(0.25, 0.0)]
 
 
-async def test_before_is_asked_once_a_seed_as_dialogues_are_opened_and_after_with_the_talk(make_cast):
+async def test_before_is_asked_once_a_seed_and_after_with_the_dialogue(make_cast):
     playing = make_cast(helped)
     await solve_rates([SOLVED, SOLVED, LOST], playing, k=4, concurrency=1)
     asked = [prompt for prompt, _, _ in playing.student.client.asked]
@@ -115,7 +115,7 @@ async def test_talk_that_the_tutor_ended_still_alternates(make_cast):
     assert "<user>Look again.\n\nThe talk is over." in asked
 
 
-def test_question_goes_on_from_the_tutors_last_words_or_follows_the_students():
+def test_question_joins_the_tutors_last_message_or_follows_the_students():
     opening, reply = Message("user", "Tell me."), Message("assistant", tokens=(5,))
     assert final_messages([opening], "Now?") == [Message("user", "Tell me.\n\nNow?")]
     assert final_messages([opening, reply], "Now?") == [opening, reply, Message("user", "Now?")]
