@@ -360,6 +360,36 @@ def test_a_run_of_more_steps_goes_on_with_recordings_that_are_not_used_yet(
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
+def test_evaluations_route_held_out_seeds_by_their_own_tags(make_config, tmp_path):
+    """A recording of an earlier run holds a seed's id, but not its tags: the held-out seed decides by its own."""
+    seeds = [
+        {"id": f"s{i}", "question": f"What is {i} + 2?", "expected_answer": i + 2, "tags": ["a"] if i % 2 else []}
+        for i in range(8)
+    ]
+    tagged = write(tmp_path / "tagged.jsonl", seeds)
+    earlier = make_config(log_path=tmp_path / "earlier", seeds_file=tagged, groups_per_batch=8, max_steps=1)
+    train(earlier, service_client=FakeServiceClient())
+    teachers = [{"name": "tagged", "tags": ["a"]}, {"name": "rest"}]
+    # Half of a batch is played, so that the tagged teacher has seeds to train on too.
+    earlier_rows = recorded(
+        str(tmp_path / "earlier" / "dialogues.jsonl"), objective={"kind": "forward_kl"}, on_policy_fraction=0.5
+    )
+    config = make_config(
+        seeds_file=tagged,
+        teachers=teachers,
+        eval_seeds=4,
+        eval_every=1,
+        max_steps=1,
+        groups_per_batch=2,
+        **earlier_rows,
+    )
+    run(config)
+    evaluation = json.loads(next((tmp_path / "run" / "evaluations").glob("*.json")).read_text())
+    teachers_of = {row["seed"]: tuple(row["teachers"]) for row in evaluation["dialogues"]}
+    assert teachers_of == {name: ("tagged",) if int(name[1:]) % 2 else ("rest",) for name in teachers_of}
+    assert set(teachers_of.values()) == {("tagged",), ("rest",)}, "the check needs held-out seeds of both teachers"
+
+
 def test_changed_recordings_are_another_run(make_config, tmp_path, mathdial, messages):
     server = FakeServiceClient()
     run(make_config(**recorded(mathdial), max_steps=2), server)

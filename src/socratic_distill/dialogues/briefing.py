@@ -1,7 +1,7 @@
 """Works out, before any client is opened, which teachers each seed has and which prompts everyone gets."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.teachers import TeacherPlan, plan_teachers
@@ -32,9 +32,16 @@ class Briefing:
             ConfigError: a prompt file cannot be read, or the tutor's or the student's prompt uses a field that its
                 reader must not see.
         """
-        teachers = plan_teachers(config)
-        routes = {seed.id: teachers_of(seed, teachers, config.teacher_average) for seed in seeds}
-        return cls(teachers, load_prompts(config), routes)
+        return cls(plan_teachers(config), load_prompts(config), {}).routed(config, seeds)
+
+    def routed(self, config: SocraticConfig, seeds: Iterable[Seed]) -> "Briefing":
+        """The same teachers and prompts for other seeds. Of seeds with one id, the last one decides."""
+        routes = {seed.id: teachers_of(seed, self.teachers, config.teacher_average) for seed in seeds}
+        return replace(self, routes=routes)
+
+    def renamed(self, config: SocraticConfig) -> "Briefing":
+        """The same prompts and routes for a config whose model names were settled since."""
+        return replace(self, teachers=plan_teachers(config))
 
     def check(self, config: SocraticConfig, seeds: Sequence[Seed]) -> None:
         """Refuses seeds without a teacher, teachers without a seed, and prompts that use a field that a seed lacks.
@@ -47,5 +54,5 @@ class Briefing:
             ConfigError: the message names the seed, teacher or prompt, and says what to change.
         """
         if seeds:
-            route(self.teachers, seeds, config.teacher_average)
-            check_prompts(self.prompts, seeds, config.student_profile, self.routes)
+            routes = route(self.teachers, seeds, config.teacher_average)
+            check_prompts(self.prompts, seeds, config.student_profile, routes)

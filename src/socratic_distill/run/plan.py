@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import check_recordings, hold_out, total_steps
 from socratic_distill.dialogues.briefing import Briefing
@@ -79,7 +78,8 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
         UntrustedConfig: the config was read from a run directory, and names files elsewhere.
         StartError: `fingerprint.json` cannot be read.
     """
-    config = with_known_names(config, model_names(read_fingerprint(run.path)))
+    before = read_fingerprint(run.path)
+    config = with_known_names(config, model_names(before))
     check_files(config, "seeds", "recordings")
     given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     seeds, held_out = hold_out(given, config.eval_seeds)
@@ -87,7 +87,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     recorded = [recording.seed for recording in recordings]
     # Of seeds with one id, that which is played counts.
     briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_dialogues else ())))
-    meaning, drift = _compare(config, run, given, recordings, briefing)
+    meaning, drift = _compare(config, before, given, recordings, briefing)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
         raise ConfigError(
@@ -101,15 +101,14 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
 
 def _compare(
     config: SocraticConfig,
-    run: RunDirectory,
+    before: Fingerprint | None,
     given: Sequence[Seed],
     recordings: Sequence[Recording],
     briefing: Briefing,
 ) -> tuple[Fingerprint, Sequence[Change]]:
-    """What the config means, and where that differs from what the run directory holds."""
+    """What the config means, and where that differs from the fingerprint that the run directory holds."""
     meaning = fingerprint(config, given, briefing, [recording.seed for recording in recordings])
-    before = comparable(read_fingerprint(run.path), meaning, config)
-    return meaning, changes(before, meaning, config.allow_config_changes)
+    return meaning, changes(comparable(before, meaning, config), meaning, config.allow_config_changes)
 
 
 def decide(plan: Plan, run: RunDirectory, unusable: Mapping[str, str] | None = None) -> Start:
@@ -154,11 +153,11 @@ async def fit_to_service(plan: Plan, run: RunDirectory, service: Service) -> Pla
         PreflightError: several of these.
         ServiceError: the service failed a call.
     """
-    config, problems = await settle_models(plan.config, service, model_names(read_fingerprint(run.path)))
-    teachers = plan_teachers(config)
-    raise_all([*problems, *await check_teachers(teachers, service.rest)])
+    before = read_fingerprint(run.path)
+    config, problems = await settle_models(plan.config, service, model_names(before))
+    briefing = plan.briefing.renamed(config)
+    raise_all([*problems, *await check_teachers(briefing.teachers, service.rest)])
     if config is plan.config:
         return plan
-    briefing = replace(plan.briefing, teachers=teachers)
-    meaning, drift = _compare(config, run, plan.given, plan.recordings, briefing)
+    meaning, drift = _compare(config, before, plan.given, plan.recordings, briefing)
     return replace(plan, config=config, meaning=meaning, drift=drift, briefing=briefing)

@@ -136,7 +136,9 @@ class Evaluations:
         tutor = await open_tutor(service, sampler_path)
         if self._evaluator is None:
             plan = self._plan
-            self._evaluator = await Evaluator.open(plan.config, plan.briefing, service, tutor, plan.held_out)
+            # A recording may have a held-out seed's id, and other teachers.
+            briefing = plan.briefing.routed(plan.config, plan.held_out)
+            self._evaluator = await Evaluator.open(plan.config, briefing, service, tutor, plan.held_out)
         return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
 
     def _write(self, batch: int, evaluation: Evaluation, seconds: float, usd: float | None) -> None:

@@ -8,7 +8,7 @@ checks go on after the first problem.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Protocol, runtime_checkable
@@ -258,8 +258,8 @@ class _Look:
                     await get_tokenizer(client)
                     clients[name] = client
         if plan is not None and len(clients) == len(names) and self._are_teachers_there:
-            briefing = replace(plan.briefing, teachers=plan_teachers(config))
             with self._gathered():
+                briefing = plan.briefing.renamed(config)
                 stage = await open_stage(config, briefing, service, clients[config.tutor_model_name])
                 check_room(stage.cast(None, version=0), plan.played_seeds)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
