@@ -47,12 +47,14 @@ def allowed(parsed: argparse.Namespace) -> Allowed:
     """What the user allows, as the library takes it; a server that is named is remembered.
 
     Raises:
-        ConfigError: --base-url is no server's URL.
+        ConfigError: --base-url is not the URL of a server.
     """
     url = getattr(parsed, "base_url", None)
     if url is not None:
         if origin(url) is None:
-            raise ConfigError(f"--base-url {url!r} is no server's URL; expected one such as http://gpu-box:8000")
+            raise ConfigError(
+                f"--base-url {url!r} is not the URL of a server; expected one such as http://gpu-box:8000"
+            )
         remember_server(url)
     return {
         "base_url": url,

@@ -1,11 +1,11 @@
 """What a service of the Tinker API must offer: the SDK's methods that are called here, with the parameters passed.
 
-The SDK's clients, the fake's and the local engine's satisfy these protocols, and so may anybody's. Parameters that
-nobody passes are left out, and those that every call passes have no default: a client needs no more than what stands
-here. A class that hands calls on by `__getattr__` satisfies them at run time; type checkers do not see that.
+The SDK's clients, the fake's and the local engine's satisfy these protocols, and any other client may. Parameters that
+no call passes are left out, and those that every call passes have no default: a client needs nothing more. A class that
+forwards calls by `__getattr__` satisfies them at run time; type checkers do not see that.
 
-Every request gives an awaitable, and not the SDK's `APIFuture`: the library only awaits, and watched clients answer
-with futures of asyncio, which have no `result_async` and whose `result` takes no timeout.
+Every request returns an awaitable, not the SDK's `APIFuture`: the library only awaits, and watched clients return
+futures of asyncio, which have no `result_async` and whose `result` takes no timeout.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class TrainingClient(Protocol):
         """Base model and LoRA rank."""
         ...
 
-    # With the surface of a Hugging Face tokenizer, as far as `dialogues.codec` and `dialogues.rendering` use it. Its
-    # class has no narrower type that the toy tokenizer shares, and parts of the surface are optional.
+    # Has the methods of a Hugging Face tokenizer that `dialogues.codec` and `dialogues.rendering` call. No narrower
+    # type covers it and the toy tokenizer, and some of the methods are optional.
     def get_tokenizer(self) -> Any:
         """The base model's tokenizer; may block."""
         ...
@@ -115,12 +115,12 @@ class SamplingClient(Protocol):
         prompt_alt_tokens_k: int = 0,
         prompt_logprobs_last_n: int | None = None,
     ) -> Awaitable[tinker.SampleResponse]:
-        """Replies to a prompt and, where asked for, scores of the prompt's own tokens."""
+        """Replies to a prompt and, if asked for, scores of the prompt's own tokens."""
         ...
 
 
 class RestClient(Protocol):
-    """Tells of the service's models and of saved weights, and deletes those."""
+    """Describes the service's models and saved weights, and deletes weights."""
 
     def get_server_capabilities(self) -> Awaitable[types.GetServerCapabilitiesResponse]:
         """The models on offer, with their contexts."""

@@ -67,7 +67,7 @@ def export_messages(
 
     Raises:
         CloudExtraMissing: packages are not installed that the store needs.
-        ConfigError: the directory holds no dialogues, none is chosen, or `out` cannot be meant.
+        ConfigError: the directory holds no dialogues, none is chosen, or `out` is not a file to write.
         UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
         StorageError: the file cannot be written, or the store fails.
     """

@@ -34,7 +34,7 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
     Raises:
         CloudExtraMissing: packages are not installed that the store needs.
-        ConfigError: the directory has no figures, or `out` cannot be meant.
+        ConfigError: the directory has no metrics, or `out` is not a file to write.
         StorageError: the file cannot be written, or the store fails.
     """
     directory, file = readable(log_path), Path(resolved(out))
