@@ -1,7 +1,7 @@
 """Who else writes to the terminal while the live view has it: the program's prints, and log handlers.
 
-Rich's own redirection prints at once, in the thread that writes. Here lines are handed to the view, in order with what
-is said, so that a halted terminal holds up nobody, and an unfinished line waits for its end though it is flushed.
+Rich's own redirection prints at once, in the thread that writes. Here lines go to the view, in order with what is said.
+So a halted terminal delays nothing else, and an unfinished line waits for its end even if it is flushed.
 """
 
 import logging

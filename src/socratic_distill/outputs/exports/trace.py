@@ -65,8 +65,8 @@ def export_trace(
     # Openings run ahead of their step: the earliest one is time 0 of the trace.
     wanted = {step: began[step] for step in chosen}
     starts = (wanted[row["step"]] + span[0] for row in _dialogues(directory, wanted) for span in row["time/spans"])
-    zero = min(starts, default=wanted[chosen[0]])
-    began = {step: start - min(zero, wanted[chosen[0]]) for step, start in wanted.items()}
+    zero = min(chain([wanted[chosen[0]]], starts))
+    began = {step: start - zero for step, start in wanted.items()}
     events = chain(_names(), _of_training(timed, began), _of_dialogues(directory, timed, began))
     with replacing(file) as lines:
         lines.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
