@@ -19,7 +19,7 @@ from tests.conftest import read_rows
 
 from socratic_distill import RunInterrupted, build_socratic_config, load_checkpoints, train
 from socratic_distill.cli import main
-from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.local.saved_paths import present_path
 from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.outputs.exports.merged import export_merged
 
@@ -44,7 +44,7 @@ def rows(run: Path) -> list[Any]:
 
 def final_weights(run: Path) -> dict[str, bytes]:
     (path,) = {record.state_path for record in load_checkpoints(run) if record.final and record.state_path}
-    directory = Path(where_it_lies(run, path or ""))
+    directory = Path(present_path(run, path or ""))
     assert directory.is_relative_to(run)
     return {name: (directory / name).read_bytes() for name in ("adapter_model.safetensors", "optimizer.safetensors")}
 

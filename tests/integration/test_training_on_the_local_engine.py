@@ -29,7 +29,7 @@ from socratic_distill import (
     train,
 )
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.casting import open_stage
+from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.rollout import play_batch
 from socratic_distill.distillation import objective, scorer as scoring
 from socratic_distill.distillation.objective import make_examples
@@ -137,8 +137,8 @@ async def measure_signal(config):
     training = await service.client.create_lora_training_client("tiny", rank=4, seed=0)
     assert isinstance(training, LocalTrainingClient)
     seeds = load_seeds(TRAIN_SEEDS, 8)
-    stage = await open_stage(config, Briefing.read(config, seeds), service, training)
-    cast = stage.cast(await training.save_weights_and_get_sampling_client(), version=0)
+    frozen = await open_frozen_models(config, Briefing.read(config, seeds), service, training)
+    cast = frozen.cast(await training.save_weights_and_get_sampling_client(), version=0)
     dialogues = await play_batch(seeds, 0, 2, cast, 64)
     assert sum(len(dialogue.tutor_turns) >= 2 for dialogue in dialogues) >= 4, "the check needs several turns"
     scored = await score_batch(dialogues, cast, scoring.Scorer(), 64)

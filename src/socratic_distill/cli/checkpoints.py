@@ -63,7 +63,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
 
 def _prune(parsed: argparse.Namespace) -> int:
-    from socratic_distill.local.saved_paths import where_it_lies
+    from socratic_distill.local.saved_paths import present_path
     from socratic_distill.run.directory import RunDirectory
     from socratic_distill.run.journal import Journal
     from socratic_distill.run.ownership import Ownership
@@ -79,7 +79,7 @@ def _prune(parsed: argparse.Namespace) -> int:
         ownership = Ownership(run.path, run.identity, rest)
         surplus, others = run_blocking(lambda: sort_by_owner(candidates, ownership, rest), "sort_by_owner")
         for save in surplus:
-            show(f"{where_it_lies(run.path, save.path)}  (batch {save.record.batch}, {save.reason})")
+            show(f"{present_path(run.path, save.path)}  (batch {save.record.batch}, {save.reason})")
         for save in others:
             show(f"{save.path}  (batch {save.record.batch}, not ours: this directory did not save it)")
         if others:

@@ -50,7 +50,7 @@ class Member:
 
 
 @dataclass
-class Panel:
+class Teachers:
     """All teachers.
 
     Attributes:
@@ -220,7 +220,7 @@ class Cast:
     Attributes:
         tutor: the tutor's side.
         student: the student's side.
-        panel: the teachers, whose contexts must hold the dialogue too.
+        teachers: the teachers, whose contexts must hold the dialogue too.
         prompts: the system prompts.
         profile: the student's profile for seeds without one.
         max_turns: gives the maximum number of tutor turns, by the number of the batch.
@@ -233,7 +233,7 @@ class Cast:
 
     tutor: Speaker
     student: Speaker
-    panel: Panel
+    teachers: Teachers
     prompts: Prompts
     profile: str
     max_turns: Callable[[int], int]
@@ -261,7 +261,7 @@ class Cast:
         """Tokens of the longest teacher's context for the tutor's next turn; 0 if no teacher scores it."""
         if not self.wanted(dialogue).teacher:
             return 0
-        return max(len(self.teacher_prompt(dialogue, member)) for member in self.panel.of(dialogue.seed))
+        return max(len(self.teacher_prompt(dialogue, member)) for member in self.teachers.of(dialogue.seed))
 
     def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The student's context for its next turn, `[P]`."""

@@ -9,7 +9,7 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.cast import Cast, Member, Panel, Speaker
+from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_replies, check_same_tokens
 from socratic_distill.dialogues.prompts import Prompts
@@ -19,16 +19,16 @@ from socratic_distill.service.interface import SamplingClient, TrainingClient
 
 
 @dataclass(frozen=True)
-class Stage:
+class FrozenModels:
     """Everyone but the tutor.
 
     Attributes:
         config: the run's config.
-        panel: the teachers.
+        teachers: the teachers.
     """
 
     config: SocraticConfig
-    panel: Panel
+    teachers: Teachers
     _student: Speaker
     _tutor_renderer: Renderer
     _prompts: Prompts
@@ -45,7 +45,7 @@ class Stage:
     @property
     def client(self) -> SamplingClient:
         """A sampling client on the run's service."""
-        assert self._student.client is not None, "the stage opened the student"
+        assert self._student.client is not None, "the frozen models include the student"
         return self._student.client
 
     def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:
@@ -70,7 +70,7 @@ class Stage:
                 top=played.tutor_top,
             ),
             student=self._student,
-            panel=self.panel,
+            teachers=self.teachers,
             prompts=self._prompts,
             profile=config.student_profile,
             # An evaluation has step -1: it plays with max_turns, whatever the schedule says.
@@ -82,9 +82,9 @@ class Stage:
         )
 
 
-async def open_stage(
+async def open_frozen_models(
     config: SocraticConfig, briefing: Briefing, service: Service, tutor_client: TrainingClient | SamplingClient
-) -> Stage:
+) -> FrozenModels:
     """Opens student and teachers, and refuses models that cannot work together.
 
     Args:
@@ -115,8 +115,8 @@ async def open_stage(
         max_context = await smallest_context(service.rest, names)
     student_tokens = config.student_max_tokens or config.max_tokens
     speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
-    panel = Panel(members, briefing.routes, config.teacher_average, config.max_staleness)
-    return Stage(config, panel, speaker, tutor_renderer, briefing.prompts, max_context)
+    teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
+    return FrozenModels(config, teachers, speaker, tutor_renderer, briefing.prompts, max_context)
 
 
 async def _open_teacher(

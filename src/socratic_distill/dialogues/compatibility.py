@@ -220,19 +220,19 @@ def _sides(cast: Cast, seeds: Sequence[Seed]) -> list[_Side]:
         ),
         _Side(f"tutor {tutor.model_name!r}", "tutor", tutor, lambda dialogue: tutor_view(dialogue, prompts), seeds),
     ]
-    return sides + [_teacher_side(cast, member, seeds) for member in cast.panel.members.values()]
+    return sides + [_teacher_side(cast, member, seeds) for member in cast.teachers.members.values()]
 
 
 def _teacher_side(cast: Cast, member: Member, seeds: Sequence[Seed]) -> _Side:
     who = f"teacher {member.renderer.model_name!r}"
-    if len(cast.panel.members) > 1:
+    if len(cast.teachers.members) > 1:
         who += f" (teachers: {member.name!r})"
     return _Side(
         who,
         "tutor",
         member.renderer,
         lambda dialogue: teacher_view(dialogue, cast.prompts, cast.profile, member.name),
-        [seed for seed in seeds if member in cast.panel.of(seed)],
+        [seed for seed in seeds if member in cast.teachers.of(seed)],
     )
 
 

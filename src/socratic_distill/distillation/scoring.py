@@ -155,16 +155,16 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
     # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
-    members = cast.panel.of(dialogue.seed)
+    members = cast.teachers.of(dialogue.seed)
     answers = await gather_all(_ask_teacher(member, dialogue, cast, scorer, ask) for member in members)
     width = top[0].shape[1] if top else 0
-    targets = joined([scores.targets for scores in answers], members, cast.panel.how)
+    targets = joined([scores.targets for scores in answers], members, cast.teachers.how)
     sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
     return ScoredDialogue(
         dialogue,
         sequences,
         tutor=tuple(of_tutor.own) or sampled,
-        teacher=joined([scores.own for scores in answers], members, cast.panel.how),
+        teacher=joined([scores.own for scores in answers], members, cast.teachers.how),
         teachers=tuple(member.name for member in members),
         top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
         # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
@@ -198,7 +198,7 @@ async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: S
     prompts = teacher_prompts(dialogue, cast, member)
     # The teacher's prompts differ from the tutor's, so its turns may merge into other sequences.
     sequences = merge_turns(zip(prompts, (turn.tokens for turn in dialogue.tutor_turns), strict=True))
-    client = cast.panel.client(member, dialogue.step)
+    client = cast.teachers.client(member, dialogue.step)
     return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
 
 

@@ -11,7 +11,7 @@ from socratic_distill.config.objectives import Wanted
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Speaker
-from socratic_distill.dialogues.casting import Stage, open_stage
+from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse
@@ -103,16 +103,18 @@ class Candidate:
 class Evaluator:
     """Student, teachers, judge and seeds, opened once for all tutors of one base model."""
 
-    def __init__(self, config: SocraticConfig, stage: Stage, judge: Judging | None, seeds: Sequence[Seed]) -> None:
+    def __init__(
+        self, config: SocraticConfig, frozen: FrozenModels, judge: Judging | None, seeds: Sequence[Seed]
+    ) -> None:
         """Takes opened models; see `open`.
 
         Args:
             config: models, prompts and limits.
-            stage: student and teachers.
+            frozen: student and teachers.
             judge: judge of whether the answer was given away, with its prompt; None: no judge.
             seeds: seeds to play on.
         """
-        self._stage = stage
+        self._frozen = frozen
         self._seeds = seeds
         self._config = config
         self._judge = judge
@@ -136,12 +138,12 @@ class Evaluator:
             RenderingError: the models' tokens or templates do not fit.
             ServiceError: the service failed a call.
         """
-        stage = await open_stage(config, briefing, service, tutor)
-        if any(member.lag_steps for member in stage.panel.members.values()):
+        frozen = await open_frozen_models(config, briefing, service, tutor)
+        if any(member.lag_steps for member in frozen.teachers.members.values()):
             # Here a lagged teacher scores with the base model, so that every tutor meets the same weights.
-            stage.panel.keep_tutor(0, await open_base(config, service), oldest=0)
-        check_room(stage.cast(tutor, version=0, wanted=Wanted()), seeds)
-        return cls(config, stage, await _open_judge(config, service), seeds)
+            frozen.teachers.keep_tutor(0, await open_base(config, service), oldest=0)
+        check_room(frozen.cast(tutor, version=0, wanted=Wanted()), seeds)
+        return cls(config, frozen, await _open_judge(config, service), seeds)
 
     async def measure(self, candidate: Candidate) -> Evaluation:
         """Plays the dialogues, scores and measures them. The same candidate gives the same result.
@@ -170,15 +172,15 @@ class Evaluator:
         if judged:
             tokens["judge"] = sum(judged, NOTHING_SENT)
         return Evaluation(
-            candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._stage.pieces, tokens
+            candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._frozen.pieces, tokens
         )
 
     def _cast(self, candidate: Candidate) -> Cast:
         if candidate.client is not None:
-            return self._stage.cast(candidate.client, version=0, wanted=Wanted())
+            return self._frozen.cast(candidate.client, version=0, wanted=Wanted())
         assert candidate.teacher is not None, "a candidate has a client of its own or is a teacher"
-        member = self._stage.panel.members[candidate.teacher]
-        cast = self._stage.cast(self._stage.panel.client(member, _STEP), version=0, wanted=Wanted())
+        member = self._frozen.teachers.members[candidate.teacher]
+        cast = self._frozen.cast(self._frozen.teachers.client(member, _STEP), version=0, wanted=Wanted())
         return replace(cast, tutor=replace(cast.tutor, renderer=member.renderer), tutor_as=member.name)
 
 

@@ -106,7 +106,7 @@ class Adapters:
             text += f"; not reached: {', '.join(left_out)}"
         return share, text
 
-    def tell_share(self, shape: LoraShape) -> None:
+    def warn_if_partial(self, shape: LoraShape) -> None:
         """Warns, once for each model, if an adapter reaches fewer linear weights than requested."""
         share, text = self.coverage(shape)
         if share < 1 and text not in self._warned:

@@ -12,7 +12,7 @@ from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, run_batch
 from socratic_distill.local.machine import Machine
-from socratic_distill.local.model_files import base_of, describe_model, model_place
+from socratic_distill.local.model_files import base_of, describe_model, model_folder
 from socratic_distill.local.proof import check_reading
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.scheduler import Job, Scheduler
@@ -97,7 +97,7 @@ class Engine:
             name: as given to the service.
         """
         if name not in self._base_facts:  # digests read the files, so once for each model
-            files = model_place(self._path(name))
+            files = model_folder(self._path(name))
             path = None if files is None or name == TINY else str(files.absolute())
             content = describe_model(self._path(name))
             self._base_facts[name] = {"base_model": name, "base_path": path, "base_content": content}

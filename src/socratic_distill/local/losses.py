@@ -55,7 +55,7 @@ def loss_sum(
     return -(clipped.detach() * logprobs * advantages).sum()
 
 
-def looked_at(loss_fn: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def loss_mask(loss_fn: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """True where the loss needs the model's log-probability, `[N]`: weights, or advantage or logprob, are not 0."""
     if loss_fn == "cross_entropy":
         marks = inputs["weights"] != 0

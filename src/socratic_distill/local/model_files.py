@@ -30,7 +30,7 @@ _CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
 _NO_CONTENT = ("transformers_version", "_name_or_path")
 
 
-def model_place(name: str) -> Path | None:
+def model_folder(name: str) -> Path | None:
     """The path of a local model's directory or GGUF file; None for a name on a model hub."""
     if name == TINY:
         from socratic_distill.local.tiny import MODEL_DIR
@@ -56,7 +56,7 @@ def describe_model(name: str) -> str | None:
         name: "tiny", a directory, a GGUF file, or a hub's name.
     """
     try:
-        path = model_place(name)
+        path = model_folder(name)
         if path is None:
             return None
         return _describe_directory(path) if path.is_dir() else f"GGUF {_digest([_digest_of(path)])}"

@@ -38,7 +38,7 @@ def own_weights(root: Path, path: str) -> Path | None:
     return None
 
 
-def where_it_lies(directory: Path, path: str) -> str:
+def present_path(directory: Path, path: str) -> str:
     """The present path of weights in a run's journal: in the run directory if they belong to it, else unchanged."""
     own = own_weights(directory / STORE, path)
     return path if own is None else str(own)

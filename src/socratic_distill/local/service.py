@@ -71,7 +71,7 @@ class LocalServiceClient(Engine):
             base = self._base(base_model)
             shape = LoraShape(rank, train_mlp, train_attn, train_unembed)
             prove(base, shape)
-            base.adapters.tell_share(shape)
+            base.adapters.warn_if_partial(shape)
             trainer = AdapterTrainer(base, base.adapters.add(shape, seed))
             return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())
 

@@ -10,7 +10,7 @@ import torch
 
 from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.failures import explain
-from socratic_distill.local.losses import check_request, looked_at, loss_sum
+from socratic_distill.local.losses import check_request, loss_mask, loss_sum
 from socratic_distill.local.shared import parts, read_sequences
 
 
@@ -133,7 +133,7 @@ class _Loss:
         inputs = {key: torch.from_numpy(value.to_numpy()) for key, value in datum.loss_fn_inputs.items()}
         targets = inputs.pop("target_tokens")
         size = len(targets)
-        positions = torch.arange(size) if everywhere else looked_at(name, inputs).nonzero()[:, 0]  # [M]
+        positions = torch.arange(size) if everywhere else loss_mask(name, inputs).nonzero()[:, 0]  # [M]
         selected = {key: value[positions] for key, value in inputs.items()}
         return cls(name, options, tuple(targets.shape), positions, targets[positions], selected)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import CheckpointNotFound
-from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.local.saved_paths import present_path
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import JOURNAL, journal_file
 from socratic_distill.run.record import CheckpointRecord
@@ -86,7 +86,7 @@ def _resolve_journal(path: Path, name: str | None, shown: str | None = None) -> 
             f"{spoilt} are not finite. Name a state that is not, as in {shown}#<name>"
         )
     assert newest.state_path is not None
-    return where_it_lies(path.parent, newest.state_path)
+    return present_path(path.parent, newest.state_path)
 
 
 def _why_not(record: CheckpointRecord, name: str | None, spoilt: int | None) -> str | None:

@@ -77,7 +77,7 @@ class Loop:
         """Begins with no step under way."""
         self._session, self._plan, self._run = session, plan, run
         self._progress, self._recoveries, self._budget = progress, recoveries, budget
-        self._stream = Stream(plan, session.stage)
+        self._stream = Stream(plan, session.frozen)
         self._clock = Stopwatch()
         self._state = StepState(session.began, session.began)
         self._state.rows_written.set()
@@ -185,7 +185,7 @@ class Loop:
         session, state = self._session, self._state
         self._clock.taken(update.batch)
         is_last = update.batch + 1 == self._plan.total
-        is_needed = session.stage.panel.needs(state.taken) or session.evaluations.is_due(state.taken)
+        is_needed = session.frozen.teachers.needs(state.taken) or session.evaluations.is_due(state.taken)
         may_skip = self._plan.config.max_staleness >= 3 and state.has_newest and not is_needed
         is_skipped = may_skip and session.saver.due(state.taken) is not None
         state.has_newest = not is_skipped
@@ -211,11 +211,11 @@ class Loop:
         times = self._clock.answered(step)
 
         row = {"step": step, "version": update.version}
-        row |= dialogue_metrics(scored, session.stage.decode)
+        row |= dialogue_metrics(scored, session.frozen.decode)
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
         row |= self._budget.stepped(row)
-        pieces = session.stage.pieces
+        pieces = session.frozen.pieces
         self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])
         self._recoveries.passed(step)
         state.batch = step + 1
@@ -257,7 +257,7 @@ class Loop:
     async def _play_with(self, sampler_path: str, version: int, batch: int) -> None:
         """Opens saved weights and gives them to the dialogues from a batch on."""
         tutor = await open_tutor(self._session.service, sampler_path)
-        self._state.cast, self._state.sampler_path = self._session.stage.cast(tutor, version), sampler_path
+        self._state.cast, self._state.sampler_path = self._session.frozen.cast(tutor, version), sampler_path
         self._keep_playing(batch)
 
     def _keep_playing(self, batch: int) -> None:
@@ -265,7 +265,7 @@ class Loop:
         session, cast = self._session, self._state.cast
         assert cast is not None and cast.tutor.client is not None, "no step ends before the first cast"
         session.evaluations.begin(session.service, batch, self._state.sampler_path)
-        session.stage.panel.keep_tutor(batch, cast.tutor.client, oldest=self._state.batch)
+        session.frozen.teachers.keep_tutor(batch, cast.tutor.client, oldest=self._state.batch)
         self._stream.renew(cast, batch)
         self._clock.renewed(batch)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.trust import check_files
-from socratic_distill.dialogues.cast import Panel
+from socratic_distill.dialogues.cast import Teachers
 from socratic_distill.errors import (
     CheckpointNotFound,
     DamagedWeights,
@@ -143,13 +143,13 @@ async def _explain(rest: RestClient | None, start: Start, error: Exception) -> S
     return failure(f"opening a training client on {what}", error)
 
 
-async def restore_tutors(panel: Panel, run: RunDirectory, service: Service, batch: int) -> None:
+async def restore_tutors(teachers: Teachers, run: RunDirectory, service: Service, batch: int) -> None:
     """Opens the tutor's earlier weights with which lagged teachers score the batches from `batch` on.
 
     Raises:
         NoUsableCheckpoint: the journal names no such weights, or the service does not have them any more.
     """
-    needed = panel.tutors_before(batch)
+    needed = teachers.tutors_before(batch)
     if not needed:
         return
     journal = Journal.read(run.checkpoints.path)
@@ -158,7 +158,7 @@ async def restore_tutors(panel: Panel, run: RunDirectory, service: Service, batc
         problem: Exception | None = None
         for path in paths:
             try:
-                panel.tutors[earlier] = await open_tutor(service, path)
+                teachers.tutors[earlier] = await open_tutor(service, path)
                 break
             except ServiceError as error:
                 problem = error

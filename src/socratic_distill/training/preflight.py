@@ -20,7 +20,7 @@ from socratic_distill.config.named_models import named_models, with_known_names
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
 from socratic_distill.cost.prices import packaged_prices
-from socratic_distill.dialogues.casting import open_stage
+from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.errors import (
@@ -201,7 +201,7 @@ class _Look:
             config = await self._models(config, service)
         start = await self._start(config, plan, service)
         if service is not None:
-            await self._stage(config, plan, service)
+            await self._models_together(config, plan, service)
         return Preflight(tuple(self._problems), named_models(config), start, self._lora)
 
     def _machine(self) -> None:
@@ -246,7 +246,7 @@ class _Look:
             return await check_start(config, self._run, rest, () if plan is None else plan.drift)
         return None
 
-    async def _stage(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
+    async def _models_together(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
         """Opens the models, and checks that they, the prompts and the objective fit each other."""
         names = dict.fromkeys(named_models(config).values())
         refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
@@ -260,8 +260,8 @@ class _Look:
         if plan is not None and len(clients) == len(names) and self._are_teachers_there:
             with self._gathered():
                 briefing = plan.briefing.renamed(config)
-                stage = await open_stage(config, briefing, service, clients[config.tutor_model_name])
-                check_room(stage.cast(None, version=0), plan.played_seeds)
+                frozen = await open_frozen_models(config, briefing, service, clients[config.tutor_model_name])
+                check_room(frozen.cast(None, version=0), plan.played_seeds)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():
                 self._lora = await service.client.check_training(config.tutor_model_name)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.schedules import adam
-from socratic_distill.dialogues.casting import Stage, open_stage
+from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.errors import ServiceError, SocraticError
-from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.drift import digest
@@ -42,7 +42,7 @@ class Session:
         service: the service of the clients.
         learner: trains the tutor.
         saver: saves it.
-        stage: everyone but the tutor.
+        frozen: everyone but the tutor.
         evaluations: the run's evaluations; those under way use the session's service.
         keeps_apart: whether evaluations may sample from older weights without changing the training.
     """
@@ -51,7 +51,7 @@ class Session:
     service: Service
     learner: Learner
     saver: Saver
-    stage: Stage
+    frozen: FrozenModels
     evaluations: Evaluations
     keeps_apart: bool
 
@@ -142,12 +142,12 @@ async def open_session(
     if service.rest is not None:
         await adopt_orphans(run.checkpoints, service.rest, run.identity.lineage)
     start, training = await open_training_client(plan, run, service)
-    stage = await open_stage(config, plan.briefing, service, training)
+    frozen = await open_frozen_models(config, plan.briefing, service, training)
     batch = start.batch if isinstance(start, Resume) else 0
-    check_room(stage.cast(None, version=0), plan.played_seeds)
-    await check_features(config, stage.client, run.path)
+    check_room(frozen.cast(None, version=0), plan.played_seeds)
+    await check_features(config, frozen.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
-    await restore_tutors(stage.panel, run, service, batch)
+    await restore_tutors(frozen.teachers, run, service, batch)
     # All that may refuse the start was done above; only from here on is the directory changed.
     _tell(plan, run, start, display)
     run_id = _bring_in_line(plan, run, start)
@@ -167,7 +167,7 @@ async def open_session(
         is_own=await _is_own(record, run, service.rest),
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
-    return Session(start, service, learner, saver, stage, evaluations, keeps_apart)
+    return Session(start, service, learner, saver, frozen, evaluations, keeps_apart)
 
 
 async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: RestClient | None) -> bool:
@@ -180,7 +180,7 @@ async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: Rest
 def _tell(plan: Plan, run: RunDirectory, start: Start, display: Display) -> None:
     path = plan.config.log_path
     if isinstance(start, Resume):
-        state_path = where_it_lies(run.path, start.state_path)
+        state_path = present_path(run.path, start.state_path)
         display.say(f"{path}: resuming at step {start.batch} of {plan.total} from {state_path}")
     elif isinstance(start, LoadCheckpoint):
         display.say(f"{path}: starting fresh from the weights of {start.state_path}")

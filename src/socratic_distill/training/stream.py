@@ -15,7 +15,7 @@ from itertools import chain
 
 from socratic_distill.dialogues.batches import compose
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.casting import Stage
+from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.dialogues.recordings import Recording
 from socratic_distill.dialogues.rewards import load_rewards
@@ -55,17 +55,17 @@ class _Batch:
 class Stream:
     """The dialogues of a run, in order of step."""
 
-    def __init__(self, plan: Plan, stage: Stage) -> None:
+    def __init__(self, plan: Plan, frozen: FrozenModels) -> None:
         """Begins with no dialogue under way.
 
         Args:
             plan: what they are on, and how they are played.
-            stage: everyone but the tutor.
+            frozen: everyone but the tutor.
         """
         self._plan = plan
         self._config = config = plan.config
         self._scorer = Scorer.for_server(config.base_url)
-        self._openers = stage.cast(None, version=0)
+        self._openers = frozen.cast(None, version=0)
         self._total = plan.total
         self._reward = load_rewards(config)
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)

@@ -16,7 +16,7 @@ from socratic_distill.cost.budget import Budget
 from socratic_distill.cost.estimate import estimate_of
 from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.errors import NoUsableCheckpoint
-from socratic_distill.local.saved_paths import where_it_lies
+from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
 from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
@@ -194,7 +194,7 @@ def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainR
     if final is None:
         return None
     display.say(f"{plan.config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
-    state_path, sampler_path = (None if path is None else where_it_lies(run.path, path) for path in final)
+    state_path, sampler_path = (None if path is None else present_path(run.path, path) for path in final)
     assert state_path is not None
     return TrainResult("already_complete", plan.total, state_path, sampler_path, metrics={})
 

@@ -15,15 +15,15 @@ from socratic_distill.config.objectives import (
     Wanted,
     Weighted,
 )
-from socratic_distill.dialogues.cast import Member, Panel
+from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.rendering import Renderer
 
-# A panel hands renderers on and never looks at one.
+# Teachers hands renderers on and reads none of them.
 UNUSED = cast(Renderer, None)
 
 
 def client(name: object) -> Any:
-    """Stands for a sampling client; a panel hands those on too."""
+    """Stands for a sampling client; Teachers hands those on too."""
     return name
 
 
@@ -31,8 +31,8 @@ def member(name: str, lag: int | None = None, weight: float = 1.0) -> Member:
     return Member(name, UNUSED, None if lag else client(f"{name}'s client"), lag, weight)
 
 
-def panel(*members: Member, **rest: Any) -> Panel:
-    return Panel({one.name: one for one in members}, {"s": tuple(one.name for one in members)}, **rest)
+def made(*members: Member, **rest: Any) -> Teachers:
+    return Teachers({one.name: one for one in members}, {"s": tuple(one.name for one in members)}, **rest)
 
 
 @pytest.mark.parametrize(
@@ -59,27 +59,27 @@ def test_mixture_asks_once_for_the_most_that_any_part_wants():
 
 def test_seed_has_the_teachers_of_its_route_in_their_order():
     one, two = member("one"), member("two")
-    found = Panel({"one": one, "two": two}, {"a": ("two",), "b": ("two", "one")})
-    assert found.of(Seed("a", "q", "1")) == [two]
-    assert found.of(Seed("b", "q", "1")) == [two, one]
+    teachers = Teachers({"one": one, "two": two}, {"a": ("two",), "b": ("two", "one")})
+    assert teachers.of(Seed("a", "q", "1")) == [two]
+    assert teachers.of(Seed("b", "q", "1")) == [two, one]
 
 
 def test_frozen_teacher_scores_every_batch_with_its_own_client():
     frozen = member("frozen")
-    found = panel(frozen)
-    assert [found.client(frozen, step) for step in (0, 7)] == ["frozen's client"] * 2
-    assert found.tutors_before(7) == set()
+    teachers = made(frozen)
+    assert [teachers.client(frozen, step) for step in (0, 7)] == ["frozen's client"] * 2
+    assert teachers.tutors_before(7) == set()
 
 
 def played(lags: dict[str, int], staleness: int, steps: int, began: int = 0) -> list[int]:
     """The batches whose weights the teachers score the last of `steps` batches with; checks what is kept for it."""
     members = [member(name, lag) for name, lag in lags.items()]
-    found = panel(*members, how="mixture", max_staleness=staleness)
-    found.tutors |= {batch: client(batch) for batch in found.tutors_before(began)}
+    teachers = made(*members, how="mixture", max_staleness=staleness)
+    teachers.tutors |= {batch: client(batch) for batch in teachers.tutors_before(began)}
     for batch in range(began, steps):
-        found.keep_tutor(batch, client(batch), oldest=batch)
-    scoring = [cast(int, found.client(one, steps - 1)) for one in members]
-    assert min(found.tutors) == min(scoring), f"weights of {sorted(found.tutors)} are kept for those of {scoring}"
+        teachers.keep_tutor(batch, client(batch), oldest=batch)
+    scoring = [cast(int, teachers.client(one, steps - 1)) for one in members]
+    assert min(teachers.tutors) == min(scoring), f"weights of {sorted(teachers.tutors)} are kept for those of {scoring}"
     return scoring
 
 
@@ -102,23 +102,23 @@ def test_resumed_run_has_the_teachers_of_one_never_interrupted(lags, staleness, 
 
 
 def test_weights_between_two_periods_are_not_kept():
-    found = panel(member("lagged", 3), max_staleness=0)
+    teachers = made(member("lagged", 3), max_staleness=0)
     for batch in range(3):
-        found.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
-    assert found.tutors == {0: "before 0"}
-    found.keep_tutor(3, client("before 3"), oldest=2)
-    assert found.tutors == {0: "before 0", 3: "before 3"}, "batch 2 is still to be scored with those before 0"
-    found.keep_tutor(4, client("before 4"), oldest=4)
-    assert found.tutors == {3: "before 3"}
+        teachers.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
+    assert teachers.tutors == {0: "before 0"}
+    teachers.keep_tutor(3, client("before 3"), oldest=2)
+    assert teachers.tutors == {0: "before 0", 3: "before 3"}, "batch 2 is still to be scored with those before 0"
+    teachers.keep_tutor(4, client("before 4"), oldest=4)
+    assert teachers.tutors == {3: "before 3"}
 
 
 def test_weights_that_could_not_be_saved_are_stood_in_for_by_those_before():
     lagged = member("lagged", 2)
-    found = panel(lagged)
+    teachers = made(lagged)
     with pytest.raises(TeacherError, match="teacher 'lagged': the tutor's weights before batch 0 could not be saved"):
-        found.client(lagged, 0)
+        teachers.client(lagged, 0)
     for batch in (0, 1, 3, 5):  # those before batches 2 and 4 never come
-        found.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
-        assert found.client(lagged, batch) == "before 0"
-    found.keep_tutor(6, client("before 6"), oldest=6)
-    assert found.client(lagged, 6) == "before 6" and found.tutors == {6: "before 6"}
+        teachers.keep_tutor(batch, client(f"before {batch}"), oldest=batch)
+        assert teachers.client(lagged, batch) == "before 0"
+    teachers.keep_tutor(6, client("before 6"), oldest=6)
+    assert teachers.client(lagged, 6) == "before 6" and teachers.tutors == {6: "before 6"}

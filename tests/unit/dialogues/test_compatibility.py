@@ -25,7 +25,7 @@ from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import ConfigError, RenderingError, Seed
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Member, Panel, Speaker
+from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
 from socratic_distill.dialogues.compatibility import check_room, check_same_replies, check_same_tokens
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rollout import play_batch
@@ -87,7 +87,7 @@ def make_cast(make_config, tmp_path):
         return Cast(
             tutor=make_speaker("tutor", 10, **dict(model)),
             student=make_speaker("student", 5, **dict(model)),
-            panel=Panel(
+            teachers=Teachers(
                 {name: Member(name, make(name=f"{name}-model", **dict(model)), None) for name in teachers},
                 routes or defaultdict(lambda: tuple(teachers)),
             ),

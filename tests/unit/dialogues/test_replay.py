@@ -5,7 +5,7 @@ from tests.unit.dialogues.chat_templates import THINKING, ids, make
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Member, Panel, Speaker
+from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import tutor_view
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
@@ -26,7 +26,7 @@ def make_cast(make_config):
         return Cast(
             tutor=Speaker("tutor", NOBODY, renderer, max_tokens=5, temperature=1.0),
             student=Speaker("student", NOBODY, renderer, max_tokens=5, temperature=1.0),
-            panel=Panel({"teacher": Member("teacher", renderer, NOBODY)}, {"s": ("teacher",)}),
+            teachers=Teachers({"teacher": Member("teacher", renderer, NOBODY)}, {"s": ("teacher",)}),
             prompts=load_prompts(make_config()),
             profile="Curious.",
             max_turns=lambda step: 1,

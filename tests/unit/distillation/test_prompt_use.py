@@ -14,7 +14,7 @@ from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed, TeacherError, train_async
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Member, Panel, Speaker
+from socratic_distill.dialogues.cast import Member, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import Dialogue, PromptUse, Turn
 from socratic_distill.distillation.datums import merge_turns
 from socratic_distill.distillation.scorer import Scorer
@@ -161,7 +161,7 @@ async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
         def __init__(self, client, teacher):
             self.tutor = Speaker("tutor", client, None, 9, temperature)  # pyright: ignore[reportArgumentType]
             member = Member("teacher", None, teacher)  # pyright: ignore[reportArgumentType]
-            self.panel = Panel({"teacher": member}, {"s": ("teacher",)})
+            self.teachers = Teachers({"teacher": member}, {"s": ("teacher",)})
 
         def wanted(self, dialogue):
             return Wanted()

@@ -5,7 +5,7 @@ from tests.unit.dialogues.chat_templates import PLAIN, ids, make
 from tests.unit.evaluation.talks import Voice, talk
 
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Panel, Speaker
+from socratic_distill.dialogues.cast import Cast, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.evaluation.intervals import Measure
@@ -39,7 +39,7 @@ def make_cast(make_config):
         return Cast(
             tutor=NOBODY,
             student=student,
-            panel=Panel({}, {}),
+            teachers=Teachers({}, {}),
             prompts=load_prompts(make_config()),
             profile="Curious.",
             max_turns=lambda step: 2,

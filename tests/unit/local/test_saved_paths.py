@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from socratic_distill.errors import DamagedWeights
-from socratic_distill.local.saved_paths import own_weights, read_facts, where_it_lies
+from socratic_distill.local.saved_paths import own_weights, present_path, read_facts
 
 NAME = "local-0001/weights/000004"
 FACTS = {"base_model": "tiny", "rank": 4, "train_mlp": True, "train_attn": True, "train_unembed": True, "steps": 4}
@@ -38,7 +38,7 @@ def test_path_in_the_store_means_itself(original, tmp_path):
 
 def test_path_of_the_original_means_the_copys_own(copied, original):
     assert own_weights(copied, str(original)) == copied / NAME
-    assert where_it_lies(copied.parent, str(original)) == str(copied / NAME)
+    assert present_path(copied.parent, str(original)) == str(copied / NAME)
 
 
 def test_path_of_where_the_store_was_means_the_same_in_it(original, tmp_path):
@@ -56,7 +56,7 @@ def test_copy_whose_expiry_was_set_is_still_the_same_save(copied, original):
 def test_weights_of_another_run_by_the_same_name_are_not_ones_own(copied, original, text):
     (original / "state.json").write_text(text)
     assert own_weights(copied, str(original)) is None
-    assert where_it_lies(copied.parent, str(original)) == str(original)
+    assert present_path(copied.parent, str(original)) == str(original)
 
 
 @pytest.mark.parametrize(

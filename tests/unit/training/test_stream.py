@@ -16,7 +16,7 @@ from tests.conftest import read_rows
 from socratic_distill import SocraticConfig, load_seeds, train_async
 from socratic_distill.dialogues.batches import batch
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.casting import open_stage
+from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.run.directory import RunDirectory
@@ -112,19 +112,19 @@ def now():
 class Hand:
     """A stream, and what the trainer does to it."""
 
-    def __init__(self, config, service, training, stage, total):
+    def __init__(self, config, service, training, frozen, total):
         self.config = config
         self.service = service
         seeds = load_seeds(config.seeds_file)
-        self.stream = Stream(Plan(config, seeds, seeds, (), (), total, {}, (), Briefing.read(config, seeds)), stage)
+        self.stream = Stream(Plan(config, seeds, seeds, (), (), total, {}, (), Briefing.read(config, seeds)), frozen)
         self.complaints: list[dict[str, Any]] = []
         self._training = training
-        self._stage = stage
+        self._frozen = frozen
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.complaints.append(context))
 
     async def renew(self, step: int) -> None:
         client = await self._training.save_weights_and_get_sampling_client()
-        self.stream.renew(self._stage.cast(client, version=step), step)
+        self.stream.renew(self._frozen.cast(client, version=step), step)
 
     async def drain(self, step: int, groups: int = 1) -> list[tuple[float, list[Dialogue]]]:
         """The minibatches, each with the time that it came at, until the batch has ended."""
@@ -144,8 +144,8 @@ def by_hand(main, config, *, total=9, faults=()):
         service = VirtualServiceClient(CALM, faults=faults)
         training = await service.create_lora_training_client("tutor")
         seeds = load_seeds(config.seeds_file)
-        stage = await open_stage(config, Briefing.read(config, seeds), Service(service, None), training)
-        hand = Hand(config, service, training, stage, total)
+        frozen = await open_frozen_models(config, Briefing.read(config, seeds), Service(service, None), training)
+        hand = Hand(config, service, training, frozen, total)
         try:
             return await main(hand)
         finally:
