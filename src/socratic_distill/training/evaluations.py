@@ -45,7 +45,7 @@ class Evaluations:
         self._done = {entry.batch for entry in stored if entry.error is None}
         self._unfinished = {entry.batch: entry.tutor for entry in stored if entry.error is not None}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Lock()  # held by the evaluation under way
         self._evaluator: Evaluator | None = None
 
     def is_due(self, batch: int) -> bool:
@@ -60,6 +60,7 @@ class Evaluations:
 
     def catch_up(self, service: Service, batch: int) -> None:
         """Restarts at a batch: drops evaluations of later weights, and runs unfinished ones again."""
+        # Weights after the batch are trained again, and are others then.
         for later in [evaluated for evaluated in self._tasks if evaluated > batch]:
             self._tasks.pop(later).cancel()
         self._done = {earlier for earlier in self._done if earlier <= batch}
@@ -100,7 +101,7 @@ class Evaluations:
             self._progress.say(f"{log_path}: waiting for {len(running)} evaluations")
             try:
                 await asyncio.wait(running)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError:  # the tutor is saved; only figures are missing
                 message = f"{log_path} is complete, but not its evaluations. Start the same script again for them"
                 raise asyncio.CancelledError(message) from None
 
@@ -134,7 +135,7 @@ class Evaluations:
 
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
         tutor = await open_tutor(service, sampler_path)
-        if self._evaluator is None:
+        if self._evaluator is None:  # student, teachers and judge are opened once for all evaluations
             plan = self._plan
             # A recording may have a held-out seed's id, and other teachers.
             briefing = plan.briefing.routed(plan.config, plan.held_out)
@@ -149,5 +150,5 @@ class Evaluations:
         try:
             self._run.check()
             write_failure(self._run.path, batch, sampler_path, error)
-        except SocraticError as unwritten:
+        except SocraticError as unwritten:  # a full disk ends the training by its own rows, not by this note
             _log.warning("%s", unwritten)

@@ -137,8 +137,8 @@ class Learner:
         Raises:
             ServiceError: a request could not be submitted, or an earlier one failed; do not use the client again.
         """
-        update.check()
-        ready = [example for example in examples if not example.soft]
+        update.check()  # a request after a failed one may never be answered
+        ready = [example for example in examples if not example.soft]  # weights known without the trainer
         # One request has one loss.
         for loss_fn in dict.fromkeys(example.loss_fn for example in ready):
             self._train(update, [example for example in ready if example.loss_fn == loss_fn])
@@ -161,6 +161,7 @@ class Learner:
                 raise update._failure(error) from error
             # Removed only now: until its answer was read, `check` must see whether it failed.
             del update._forward[0]
+            # The weights have not changed since that forward pass: no step comes in between.
             self._train(update, [e.reweighed(now) for e, now in zip(forward.examples, logprobs, strict=True)])
 
     def step(self, update: Update, to_play_with: bool = True) -> None:
@@ -183,6 +184,7 @@ class Learner:
                 update._steps.append(self._client.optim_step(AdamParams(**self._adam(update.batch))))
             except Exception as error:
                 raise update._failure(error) from error
+            # Counted when submitted, not when answered: the client's later requests see the new weights.
             update._stepped = len(update._passes)
             self.version += 1
             update.reached = self.version
@@ -205,7 +207,7 @@ class Learner:
             raise update._failure(error) from error
         # A task of its own, so that the answer is fetched while the loop still gathers dialogues.
         answer = asyncio.ensure_future(request)
-        answer.add_done_callback(silence)
+        answer.add_done_callback(silence)  # an error is raised by `check` or `answer`, not by the event loop
         answer.add_done_callback(self._unanswered.discard)
         self._unanswered.add(answer)
         return Pass(examples, answer)
@@ -223,10 +225,10 @@ def _of_example(answer: Mapping[str, Any], example: TrainingExample, what: str) 
     if "logprobs" not in answer:
         raise _invalid(f"{what}: the service answered without log-probabilities")
     values = np.asarray(answer["logprobs"].to_numpy())
-    needed = example.needed
+    needed = example.needed  # bool, the targets' shape: where the loss or a metric looks
     if values.size != needed.size:
         raise _invalid(f"{what}: the service answered with {values.size} log-probabilities for {needed.size} targets")
-    values = values.reshape(needed.shape)
+    values = values.reshape(needed.shape)  # an answer may be flat
     used = values[needed]  # a service may answer anything, even nan, where no loss looks
     if (bad := first_bad(used)) is not None:
         raise _invalid(f"{what}: the service answered with the log-probability {explain_bad(used[bad])}")

@@ -94,11 +94,11 @@ class Loop:
         session = self._session
         ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the previous step
         try:
-            self._progress.watch(self._look, self._run.metrics())
-            self._budget.begin(self._run.metrics())
+            self._progress.watch(self._look, self._run.metrics())  # a resumed run's display shows its past
+            self._budget.begin(self._run.metrics())  # what earlier sessions spent counts
             if state.batch < total:
                 self._budget.check()
-                self._stream.open(state.batch)
+                self._stream.open(state.batch)  # the student's openings need no tutor
                 await self._play_first()
             for step in range(state.batch, total):
                 update, groups = await fail_with(self._gather(step), ending, self._limit, session.saver.trouble)
@@ -109,13 +109,13 @@ class Loop:
                 substeps = asyncio.create_task(self._take_substeps(update, groups)) if groups else None
                 if substeps is None:
                     self._take_step(update)
-                ending = asyncio.create_task(self._end_step(update, ending, substeps))
+                ending = asyncio.create_task(self._end_step(update, ending, substeps))  # not awaited: overlap
                 if substeps is not None:  # once begun, all substeps are taken, even if the run is cancelled
                     ending.add_done_callback(silence)
                     await asyncio.shield(substeps)
             row = {} if ending is None else await shielded(fail_with(ending, self._limit, session.saver.trouble))
             state_path, sampler_path = await shielded(session.save_final(self._run, state.batch))
-        except (ServiceError, StoppedAtOnce):
+        except (ServiceError, StoppedAtOnce):  # a lost client saves nothing; a second signal wants no save
             raise
         except SocraticError as error:
             self._stream.close(state.taken)
@@ -188,7 +188,7 @@ class Loop:
         is_needed = session.frozen.teachers.needs(state.taken) or session.evaluations.is_due(state.taken)
         may_skip = self._plan.config.max_staleness >= 3 and state.has_newest and not is_needed
         is_skipped = may_skip and session.saver.due(state.taken) is not None
-        state.has_newest = not is_skipped
+        state.has_newest = not is_skipped  # so two steps in a row never skip
         session.learner.step(update, to_play_with=not is_last and not is_skipped)
 
     async def _end_step(self, update: Update, *before: "asyncio.Task[Any] | None") -> dict[str, Any]:
@@ -207,7 +207,7 @@ class Loop:
         # The next batch opens only now. On the local engine, requests that share a batch affect each other's last bits:
         # a resumed run, which does not have this step's last answers to wait for, would sample differently.
         self._stream.open(step + 1)
-        logprobs, service_metrics = await update.answer()
+        logprobs, service_metrics = await update.answer()  # one [N - 1] or [N - 1, 1 + K] an example, nats
         times = self._clock.answered(step)
 
         row = {"step": step, "version": update.version}
@@ -217,11 +217,11 @@ class Loop:
         row |= self._budget.stepped(row)
         pieces = session.frozen.pieces
         self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])
-        self._recoveries.passed(step)
+        self._recoveries.passed(step)  # a step that ends renews the tries
         state.batch = step + 1
         if not is_last:
             session.saver.save_state_if_due(state.batch, session.learner.version)
-        state.rows_written.set()
+        state.rows_written.set()  # the next optimizer step may begin
         self._progress.step(state.batch, self._plan.total, row)
 
         # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
@@ -246,7 +246,7 @@ class Loop:
         if not update.examples:  # the weights are the same
             self._keep_playing(batch)
             return
-        if update.sampler is None:
+        if update.sampler is None:  # skipped: the present weights are fresh enough for one more step
             return
         path, version = await session.saver.confirm(update.sampler), update.reached
         while path is None and session.learner.version == version:  # the save failed; try again while it can be done
@@ -281,7 +281,7 @@ class Loop:
     async def _stop(self, ending: "asyncio.Task[Any] | None") -> str:
         """Ends the step under way and saves a state; says what there is to resume from."""
         is_lost = ending is not None and await self._session.is_lost(ending, self._state.batch)
-        may_save = self._state.rows_written.is_set() and not is_lost
+        may_save = self._state.rows_written.is_set() and not is_lost  # else the weights are ahead of the rows
         return await self._session.stop(self._state.batch, may_save)
 
     def _look(self) -> Moment:

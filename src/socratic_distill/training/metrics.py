@@ -29,6 +29,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
     `teacher_kl/other` over all others. With several teachers, `teacher_kl/teacher/<name>` is the mean over the
     dialogues that this teacher scored.
     """
+    # A recorded tutor is not ours: its turns would measure whoever wrote them.
     played = [entry for entry in scored if entry.dialogue.recording is None]
     every, dialogues = [entry.dialogue for entry in scored], [entry.dialogue for entry in played]
     endings = Counter(dialogue.ending for dialogue in every)
@@ -86,7 +87,7 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
     """
     turns = [turn for entry in scored if entry.tutor for turn in entry.dialogue.tutor_turns]
     tokens = sum(len(turn.tokens) for turn in turns)
-    ages = [version - turn.version for turn in turns]
+    ages = [version - turn.version for turn in turns]  # one a turn: its tokens were sampled by one request
     return {
         "staleness/mean": sum(a * len(t.tokens) for a, t in zip(ages, turns, strict=True)) / tokens if tokens else None,
         "staleness/max": max(ages, default=None),

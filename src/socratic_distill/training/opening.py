@@ -55,6 +55,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
                 unusable[start.state_path] = GONE if is_missing(error) else f"cannot be read: {error}"
                 continue
             raise await _explain(service.rest, start, error) from error
+        # The service opens any state, also another model's; training it would only fail at the end, or not at all.
         found = await _model_of(training, start.state_path, service.rest)
         _check_model(start.state_path, found, (tutor_name, config.lora_rank))
         return start, training
@@ -113,7 +114,7 @@ async def _model_of(
     """Base model and LoRA rank of a client on a state. Some servers only give the rank for the state itself."""
     info = training.get_info()
     name, rank = info.model_data.model_name or info.model_name, info.lora_rank
-    if rank is None and rest is not None:
+    if rank is None and rest is not None:  # training with another rank would go unnoticed
         try:
             rank = (await rest.get_weights_info_by_tinker_path(state_path)).lora_rank
         except Exception as error:
@@ -156,7 +157,7 @@ async def restore_tutors(teachers: Teachers, run: RunDirectory, service: Service
     for earlier in sorted(needed):
         paths = [path for path in journal.sampler_paths(earlier) if not journal.is_deleted(path)]
         problem: Exception | None = None
-        for path in paths:
+        for path in paths:  # a save that was tried again left several
             try:
                 teachers.tutors[earlier] = await open_tutor(service, path)
                 break

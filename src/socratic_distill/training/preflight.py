@@ -189,7 +189,7 @@ class _Look:
     async def everywhere(self, connected: Callable[[], Awaitable[Service]] | None) -> Preflight:
         """Checks this machine, and then the service; None: this machine alone."""
         self._machine()
-        if is_url(self._config.log_path):
+        if is_url(self._config.log_path):  # a copy of the small files is read; the object store is not written
             with self._gathered():
                 self._run = RunDirectory(await in_thread(readable, self._config.log_path, _decides_the_start))
         plan, service = self._plan(), None
@@ -270,6 +270,7 @@ class _Look:
 
     async def _features(self, config: SocraticConfig, client: SamplingClient) -> None:
         with TemporaryDirectory() as elsewhere, self._gathered():
+            # The answers are remembered in log_path, unless nothing may be written there.
             is_elsewhere = self._has(StorageError) or self._has(ForeignDirectory)
             await check_features(config, client, Path(elsewhere) if is_elsewhere else self._run.path)
 

@@ -34,7 +34,7 @@ class Recoveries:
         self._was_refused = False
         self._in_a_row = 0
         self._total = 0
-        self._furthest = -1
+        self._furthest = -1  # the last step whose rows were written
 
     async def over(self, action: Callable[[], Awaitable[T]]) -> T:
         """Runs an action, and again after each loss of the clients.
@@ -73,6 +73,7 @@ class Recoveries:
 
     def passed(self, step: int) -> None:
         """A step was done and its rows written."""
+        # A step that is done a second time is no progress: the service may lose the next one again and again.
         if step > self._furthest:
             self._furthest, self._in_a_row, self._was_refused = step, 0, False
 

@@ -34,7 +34,7 @@ class SavePlan:
             "periodic": config.periodic_ttl_seconds,
             "interrupted": config.periodic_ttl_seconds,
             "rolling": config.rolling_ttl_seconds,
-            "final": None,
+            "final": None,  # what the run is for
         }
         every = (config.save_every, config.save_every_seconds, config.rolling_save_every)
         return cls(*every, lifetimes, is_kept_to=config.base_url in COMPLETE)
@@ -46,6 +46,7 @@ class SavePlan:
             batch: the next batch to run. Its number alone counts, so that a resumed run keeps the rhythm.
             seconds: since the last periodic state, or the start.
         """
+        # Time does not repeat in a resumed run; only `every` and `rolling_every` keep their rhythm.
         is_late = self.every_seconds is not None and seconds >= self.every_seconds
         if is_late or (self.every is not None and batch % self.every == 0):
             return "periodic"

@@ -171,7 +171,8 @@ class Saver:
                 f"the save {record.name!r} ({key}) was answered without a path: {path!r}. Start the same script again "
                 "to resume from the last recorded state"
             )
-        self._failed[key] = 0
+        self._failed[key] = 0  # only failures in a row count
+        # Recorded only now: what the journal names exists.
         self._journal.append(record.model_copy(update={key: path}))
         return path
 
@@ -190,8 +191,9 @@ class Saver:
         self.check()
         if (kind := self.due(batch)) is None:
             return
-        self._again = None
+        self._again = None  # set again if this try fails too
         if kind == "periodic":
+            # From the submission: a slow service must not stretch the interval.
             self._last_periodic = asyncio.get_running_loop().time()
         task = asyncio.ensure_future(self._confirm_in_background(self.submit(kind, batch, version)))
         self._outstanding.add(task)
@@ -272,10 +274,12 @@ class Saver:
             self._again = pending.record.kind
             return None
         record = pending.record.model_copy(update={"state_path": path})
+        # Saves of two steps may be confirmed in either order.
         if self._newest is None or (self._newest.batch or 0) <= (record.batch or 0):
             self._newest = record
         if record.kind == "rolling":
             self._rolling.append(record)
+        # Only after the newer state is recorded: a crash here leaves one state too many, never none.
         await self._delete_old_rolling_states()
         return path
 
@@ -291,7 +295,7 @@ class Saver:
             assert record.state_path is not None, "a rolling record is of a state"
             try:
                 await self._rest.delete_checkpoint_from_tinker_path(record.state_path)
-            except Exception as error:
+            except Exception as error:  # it expires by itself; training must not stop for it
                 _log.warning("the old rolling state %s was not deleted and is left to expire: %s", record.name, error)
             else:
                 self._journal.append(deletion(record, record.state_path))

@@ -70,6 +70,7 @@ class Session:
         Returns:
             Their paths.
         """
+        # A run that was interrupted between its last step and its final saves has one of them, or both.
         known = final_paths(run, self.start) if batch == self.began else (None, None)
         state_path, sampler_path = await self.saver.save_final(batch, self.learner.version, *known)
         self.evaluations.begin(self.service, batch, sampler_path)
@@ -77,6 +78,7 @@ class Session:
 
     async def is_lost(self, ending: "asyncio.Task[Any]", batch: int) -> bool:
         """Waits for the step of a batch to end; whether the service lost it."""
+        # Whichever fails first: after a lost save the step may never end.
         if not self.saver.trouble.done():
             await asyncio.wait([ending, self.saver.trouble], return_when=asyncio.FIRST_COMPLETED)
         error = ending.exception() if ending.done() and not ending.cancelled() else None
@@ -98,7 +100,7 @@ class Session:
         if may_save and not self.saver.trouble.done():
             try:
                 path = await self.saver.save_now(batch, self.learner.version)
-            except SocraticError as error:
+            except SocraticError as error:  # the reason to stop must not be replaced by this one
                 _log.warning("the state of batch %d was not saved: %s", batch, error)
         if path is None:
             fallback = "the newest recorded one is resumed from" if self.saver.newest else "there is no earlier one"
@@ -144,15 +146,16 @@ async def open_session(
     start, training = await open_training_client(plan, run, service)
     frozen = await open_frozen_models(config, plan.briefing, service, training)
     batch = start.batch if isinstance(start, Resume) else 0
-    check_room(frozen.cast(None, version=0), plan.played_seeds)
+    check_room(frozen.cast(None, version=0), plan.played_seeds)  # a prompt that cannot fit fails now, not at step 300
     await check_features(config, frozen.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(frozen.teachers, run, service, batch)
     # All that may refuse the start was done above; only from here on is the directory changed.
     _tell(plan, run, start, display)
     run_id = _bring_in_line(plan, run, start)
+    # Noted before the first save, so that a save whose record is lost can be found by the server's run.
     run.note_server_run(training.model_id, batch)
-    evaluations.catch_up(service, batch)
+    evaluations.catch_up(service, batch)  # those of this batch that an interruption cut off
     record = start.record if isinstance(start, Resume) else None
     facts = SaveFacts(run_id, digest(plan.meaning), batch)
     saver = Saver(
@@ -197,7 +200,7 @@ def _bring_in_line(plan: Plan, run: RunDirectory, start: Start) -> str:
         run.checkpoints.mark_resumed(start.batch, start.record)
         run.roll_back(start.batch)
         return run.begin(plan.config, plan.meaning, origin=None)
-    if run.checkpoints.records:
+    if run.checkpoints.records:  # earlier records stay, but no longer count
         run.checkpoints.mark_resumed(0, None)
     run.roll_back(0)
     resolved = start.state_path if isinstance(start, LoadCheckpoint) else None

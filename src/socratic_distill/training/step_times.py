@@ -74,6 +74,7 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
         place among `max_concurrent_dialogues`, or for weights that were there before.
     """
     under_way: dict[Phase, list[Span]] = {"update": [(times.taken, times.answered)]}
+    # Saved and opened while the next batch's dialogues already run.
     under_way["weights"] = [(times.began, times.renewed)]
     for dialogue in scored:
         for phase, span in dialogue_spans(dialogue):
@@ -91,6 +92,7 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
 def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[Phase, float]:
     """Seconds of a step by the phase that it waited for; they add up to the step."""
     seconds: dict[Phase, float] = dict.fromkeys(get_args(Phase), 0.0)
+    # The update waited for the last scores: all others were there already.
     last = max(scored, key=lambda dialogue: dialogue.span[1], default=None)
     chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
     if last is not None and last.teacher:
@@ -105,7 +107,7 @@ def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict
         end = min(end, now)
         if now <= times.began or end <= times.began:  # the rest of the chain lies before the step
             break
-        seconds["waiting"] += now - end
+        seconds["waiting"] += now - end  # nothing of this dialogue was under way
         start = max(start, times.began)
         seconds[phase] += max(end - start, 0.0)
         now = min(start, end)

@@ -68,9 +68,10 @@ class Stream:
         self._openers = frozen.cast(None, version=0)
         self._total = plan.total
         self._reward = load_rewards(config)
+        # One limit over all batches under way, so that reading ahead cannot multiply the requests.
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
         self._batches: dict[int, _Batch] = {}
-        self._cast: Cast | None = None
+        self._cast: Cast | None = None  # replaced by each renewal; dialogues under way read it at every turn
         self._ended = (-1, 0)  # the last batch that ended, and its dialogues
         self.in_flight = 0
 
@@ -134,6 +135,7 @@ class Stream:
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
             for group in self._groups(step):
+                # The scores come before the dialogue ends, so they are futures of their own beside the task.
                 scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
                 made.scored.append(scored)
                 made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
@@ -164,6 +166,7 @@ class Stream:
             await batch.may_open.wait()
             async with self._place(len(group)):
                 opened = await open_group(group, self._openers)
+            # The place is free while the group waits: other batches may need it to end.
             await batch.may_begin.wait()
             return await gather_all(map(self._play, opened, scored))
         except BaseException as error:  # also a cancelled request: whoever waits for the scores must not wait for ever
@@ -178,6 +181,7 @@ class Stream:
             # At another temperature than 1 the tutor scores its tokens again, which needs one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
             if self._reward is not None:
+                # A reward may judge whether the student solved it after the tutor's last turn.
                 played = await answer_or_fail(played, begun)
             rewarded = self._rewarded(await score_or_fail(played, begun, self._scorer))
             # Training goes on with the scores, while the student still answers the tutor's last turn.

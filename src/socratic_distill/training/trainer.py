@@ -122,6 +122,7 @@ async def train_async(
     hand_over(config, service_client, rest_client)
     problems = AllProblems(config, service_client, rest_client)
     async with problems.reported():
+        # Before the directory is made or locked: a refused start leaves nothing behind.
         check_directory(config.log_path)
         check_storage(config)
     async with (
@@ -133,13 +134,14 @@ async def train_async(
         async with problems.reported():
             plan, service = await _prepare(config, run, lambda: problems.connect(watch), recoveries)
             budget = Budget(plan.config, run.path)
+        # They outlive a session: a lost training client does not end an evaluation.
         with closing(Evaluations(plan, run, progress, budget)) as evaluations:
             result = _already_complete(plan, run, progress)
             if result is None or not evaluations.is_complete:
                 service = run.guarded(service or await problems.connect(watch))
                 if result is None:
                     announce(plan, run, budget, progress)
-                    failed_saves: Counter[What] = Counter()
+                    failed_saves: Counter[What] = Counter()  # over all attempts: new clients do not cure a full quota
 
                     async def attempt() -> TrainResult:
                         """Opens the run's clients at its newest state, and trains until it is done or they are lost."""
@@ -156,7 +158,7 @@ async def train_async(
                     _begin(progress, run, plan.total)
                     evaluations.catch_up(service, plan.total)
                 await evaluations.finish()
-        run.check()
+        run.check()  # another process may have taken the directory over
         if config.write_report:
             await _report(config.log_path, run, progress)
         return result
@@ -168,7 +170,7 @@ async def _prepare(
     """What to do, and the service to do it on; no service if nothing is left to do."""
     plan = read_plan(config, run)
     if final_of(plan, run) is not None:
-        return plan, None
+        return plan, None  # a complete run needs no service, nor an account
     load_rewards(config)  # a reward function that cannot be called is refused before anything is paid
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
