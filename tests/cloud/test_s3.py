@@ -51,7 +51,7 @@ def test_store_has_conditional_writes(url):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_not(
+def test_killed_run_resumed_on_an_empty_disk_equals_an_uninterrupted_one(
     seeds_file, tmp_path, server, url, seed, capfd
 ):
     fields: dict[str, Any] = fake_fields(seeds_file, 60) | {"eval_seeds": 2, "eval_every": 20}
@@ -80,7 +80,8 @@ def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_n
     assert server.environment["AWS_SECRET_ACCESS_KEY"].encode() not in told
 
 
-def test_second_writer_is_refused_then_takes_over_and_the_first_one_is_fenced_off(url):
+def test_second_writer_is_refused_then_takes_over_from_a_frozen_first_one(url):
+    """The first one cannot write any more after that."""
     first = Mirror(url, timing=TIMING)
     first.open()
     with pytest.raises(RunLocked):
@@ -126,7 +127,7 @@ def test_file_of_many_pieces_comes_back_as_it_was(url):
     assert (readable(url) / "dialogues.jsonl").read_bytes() == text
 
 
-def test_bucket_that_is_missing_and_server_that_is_not_there_are_one_message_each(make_config, monkeypatch, capsys):
+def test_missing_bucket_and_missing_server_are_one_message_each(make_config, monkeypatch, capsys):
     s3fs: Any = pytest.importorskip("s3fs")
     monkeypatch.setattr(mirror, "TIMING", Timing(lease=1.0, opening=1.0))
     service = FakeServiceClient()

@@ -140,7 +140,7 @@ def test_json_holds_everything_that_the_records_do(listed, capsys):
     assert (origins["000001"], origins["000004"], origins["final"]) == ("other tool", "adopted", "saved")
 
 
-def test_listing_of_another_tools_directory_says_that_its_origin_is_unknown(tmp_path, capsys):
+def test_listing_of_another_tools_directory_says_the_origin_is_unknown(tmp_path, capsys):
     line = {"name": "000020", "batch": 20, "state_path": path_of("000020"), "loss": 0.5}
     (tmp_path / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
     assert main(["checkpoints", str(tmp_path)]) == 0
@@ -163,7 +163,7 @@ def test_listing_changes_nothing_and_needs_no_service_nor_the_lock(listed, capsy
         assert main(["checkpoints", str(listed), "list"]) == 0
 
 
-def test_listing_of_a_damaged_journal_names_the_bad_lines_and_shows_the_others(listed, capsys, caplog):
+def test_listing_of_a_damaged_journal_names_bad_lines_and_shows_the_rest(listed, capsys, caplog):
     with (listed / "checkpoints.jsonl").open("a") as file:
         file.write('{"name": "0000')
     assert main(["checkpoints", str(listed), "--json"]) == 0
@@ -381,7 +381,7 @@ def test_deleted_states_are_never_tried_by_a_later_resume(service, config, serve
     assert set(tried) == states(SECOND, 6) | states(FIRST, 3)
 
 
-def test_prune_protects_the_older_state_where_the_newest_is_gone_from_the_service(service, config, server, run):
+def test_prune_keeps_the_older_state_if_the_service_lost_the_newest(service, config, server, run):
     service.checkpoints.delete(f"tinker://{SECOND}/weights/000006")
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
     assert kept_by(service) == (KEPT | states(SECOND, 5)) - states(SECOND, 6)
@@ -410,7 +410,7 @@ def test_prune_keeps_the_final_checkpoints_of_a_complete_run(service, config, se
 
 
 @pytest.mark.parametrize("error", [500, 403, "connection"])
-def test_prune_that_the_service_stops_has_recorded_what_it_deleted_and_goes_on_later(
+def test_prune_stopped_by_the_service_recorded_deletions_and_can_go_on(
     service, server, run, capsys, monkeypatch, error
 ):
     service = opened(server, monkeypatch, [Fault("delete_checkpoint_from_tinker_path", nth=4, error=error)])

@@ -61,7 +61,7 @@ def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path,
     assert kl[0] > kl[1] > kl[2], "the fake's tutor learns"
 
 
-def test_teacher_speaks_under_its_own_prompt_and_is_as_near_to_itself_as_can_be(make_config, tmp_path, server):
+def test_teacher_speaks_under_its_own_prompt_and_has_no_kl_to_itself(make_config, tmp_path, server):
     prompt = tmp_path / "teacher.txt"
     prompt.write_text("The answer to {question} is {expected_answer}. Ask!")
     found = compare(make_config(teacher_prompt_file=prompt), ["base", "teacher"])
@@ -84,7 +84,7 @@ def test_tutors_that_are_no_list_of_different_names_are_refused(make_config, tut
 
 
 @pytest.mark.parametrize("tutor", ["final", "7"])
-def test_weights_that_the_run_does_not_have_are_refused_and_those_there_are_named(make_config, server, tutor):
+def test_missing_weights_are_refused_and_the_existing_ones_named(make_config, server, tutor):
     with pytest.raises(CheckpointNotFound, match=f"no sampler weights for the tutor '{tutor}'; train first"):
         compare(make_config(), [tutor])
     run(make_config(max_steps=2), server)

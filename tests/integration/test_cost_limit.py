@@ -19,7 +19,8 @@ def spent(log_path: Path) -> float:
 
 
 @pytest.mark.parametrize("staleness", [0, 2])
-def test_run_stops_before_its_limit_with_a_state_saved_and_a_higher_limit_resumes_it(make_config, tmp_path, staleness):
+def test_run_stops_before_its_cost_limit_and_a_higher_limit_resumes_it(make_config, tmp_path, staleness):
+    """It saves a state before it stops."""
     options: dict[str, Any] = {"max_steps": 8, "save_every": 100, "max_staleness": staleness}
     service = FakeServiceClient()
 

@@ -159,7 +159,8 @@ def test_model_that_changed_since_the_start_is_drift(project, part):
     assert train(config_of(max_steps=3, allow_config_changes=allowed)).steps == 3
 
 
-def test_fingerprint_of_an_older_version_is_no_drift_and_then_holds_content(project, whole):
+def test_fingerprint_of_an_older_version_is_no_drift_and_is_upgraded(project, whole):
+    """It named models by path; now it names their content."""
     path = project / "run" / "fingerprint.json"
     held = json.loads(path.read_text())
     assert held["tutor_model_name"].startswith("local files: ") and str(project) not in path.read_text()

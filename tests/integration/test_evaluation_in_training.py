@@ -31,7 +31,7 @@ def talks(log_path: Path, batch: int) -> list[dict]:
     return json.loads((log_path / "evaluations" / f"{batch:06d}.json").read_text())["dialogues"]
 
 
-def test_evaluations_are_before_the_first_step_every_so_many_and_behind_the_last(make_config, tmp_path):
+def test_evaluations_run_before_the_first_step_periodically_and_at_the_end(make_config, tmp_path):
     run(make_config(eval_every=4, eval_seeds=2, eval_dialogues_per_seed=3))
     found = load_evaluations(tmp_path / "run")
     assert [one.batch for one in found] == [0, 4, 6] and all(one.error is None for one in found)

@@ -106,7 +106,7 @@ def test_local_weights_directory_is_built_on(repo_root):
     assert train(second).status == "completed"
 
 
-def test_sampler_weights_are_saved_after_every_update_and_states_every_20_batches_by_default(repo_root):
+def test_by_default_sampler_weights_are_saved_every_step_states_every_20(repo_root):
     config = build(repo_root / "run", max_steps=41, save_every=20, groups_per_batch=1, num_envs=1)
     assert build_socratic_config(**{k: v for k, v in config.model_dump().items() if k != "save_every"}).save_every == 20
     server = FakeServiceClient()

@@ -31,7 +31,7 @@ def as_published(row: dict[str, Any]) -> list[tuple[str, str]]:
     return [("tutor" if name == "Teacher" else "student", text) for name, _, text in parts]
 
 
-def test_measures_of_every_published_conversation_equal_those_of_the_datasets_script():
+def test_measures_of_published_conversations_equal_the_datasets_script():
     path = published(MATHDIAL)
     found = {
         seed.id: figures(as_published(row), row["ground_truth"].split("\n")[-1].strip())

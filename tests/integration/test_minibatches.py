@@ -76,9 +76,7 @@ def on_virtual_time(config, faults=()):
 
 
 @pytest.mark.parametrize("run", [on_the_fake, on_virtual_time])
-def test_the_data_of_a_batch_are_the_same_and_in_the_same_order_however_it_is_cut(
-    make_config, tmp_path, monkeypatch, run
-):
+def test_a_batch_has_the_same_data_in_the_same_order_however_it_is_cut(make_config, tmp_path, monkeypatch, run):
     passes = record(monkeypatch, FakeTrainingClient)
     found = {}
     for groups in CUTS:
@@ -135,7 +133,7 @@ def tiny_config(log_path, **changes):
     return build_socratic_config(**(fields | changes))
 
 
-def test_on_the_local_engine_the_gradient_is_the_same_within_float_tolerance(tmp_path, monkeypatch):
+def test_on_the_local_engine_the_gradient_is_the_same_within_tolerance(tmp_path, monkeypatch):
     """After one step from a fresh optimizer, Adam's first moment is the gradient, but for a factor.
 
     The runs begin from weights that took a step before: in a fresh LoRA one of the two factors has no gradient.

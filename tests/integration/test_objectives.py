@@ -321,7 +321,7 @@ def test_rewards_and_divergence_add_up_on_the_sampled_tokens(make_config, passes
     assert any(one.any() for one in alone)
 
 
-def test_a_reward_sees_the_students_last_answer_before_anything_is_trained_on(make_config, tmp_path, seen, monkeypatch):
+def test_a_reward_sees_the_students_last_answer_before_any_training(make_config, tmp_path, seen, monkeypatch):
     rewards = [{"kind": "function", "function": f"{HERE}:words"}]
     shorter = run(make_config(log_path=tmp_path / "shorter", max_steps=1, rewards=rewards))
     said_by = [one.arguments["base_model"] for one in shorter.calls if one.call == "sample"]
@@ -528,7 +528,7 @@ def test_dialogues_grow_with_the_schedule_of_turns(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("max_staleness", [0, 1, 3])
-def test_a_lagged_teacher_has_its_weights_however_far_the_dialogues_run_ahead(make_config, tmp_path, max_staleness):
+def test_a_lagged_teacher_has_its_weights_at_every_staleness(make_config, tmp_path, max_staleness):
     """From 3 on a step that a state follows saves no weights to play with, unless such a teacher is to have them."""
     changes: dict[str, Any] = dict(
         teacher_lag_steps=2, save_every=2, max_steps=9, max_staleness=max_staleness, rewards=[{"kind": "not_telling"}]

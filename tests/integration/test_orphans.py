@@ -201,7 +201,7 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
     assert rows(run) == whole
 
 
-def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(config, run, server, whole, monkeypatch):
+def test_state_is_adopted_after_a_torn_line_in_the_server_runs(config, run, server, whole, monkeypatch):
     die(server, config, steps=3)
     with (run / "server_runs.jsonl").open("ab") as file:
         file.write(b'{"server_run": "fake-0002:tr')  # a start that died as it noted its server run
@@ -503,7 +503,7 @@ def test_rebuild_by_given_ids_works_where_the_runs_own_id_was_lost_too(run, live
     check_rebuilt(run, before, abandoned)
 
 
-def test_server_run_that_the_service_forgot_is_left_out_of_the_rebuilt_journal(run, server, lives):
+def test_server_run_that_the_service_forgot_is_left_out_of_the_rebuild(run, server, lives):
     _, before, abandoned = lives
     lose(run, "checkpoints.jsonl")
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404)])
@@ -543,7 +543,7 @@ def test_rebuild_while_a_process_writes_is_refused(run, lives):
     assert not (run / "checkpoints.jsonl").exists()
 
 
-def test_rebuild_of_a_run_whose_rows_were_lost_too_takes_what_the_service_holds(run, lives):
+def test_rebuild_of_a_run_without_rows_takes_what_the_service_holds(run, lives):
     service, before, abandoned = lives
     lose(run, "checkpoints.jsonl", "metrics.jsonl", "dialogues.jsonl")
     CheckpointManager(run).rebuild(FakeRestClient(service))
@@ -561,7 +561,7 @@ def test_lines_of_server_runs_that_a_crash_tore_are_told_and_passed_over(run, li
     check_rebuilt(run, before, abandoned)
 
 
-def test_copied_directory_never_takes_over_the_states_of_the_one_that_went_on(config, run, server, tmp_path):
+def test_copied_directory_never_adopts_later_states_of_the_original(config, run, server, tmp_path):
     """What the original saves after the copy is in a server run that the copy lacks."""
     die(server, config, steps=3)
     shutil.copytree(run, tmp_path / "copy")

@@ -162,7 +162,8 @@ def rows(log_path: Path | str) -> list[list[dict[str, Any]]]:
 # What a strictly on-policy run does meanwhile
 
 
-def test_the_next_batch_is_opened_while_this_one_trains_and_not_before_all_its_dialogues_have_ended(make_config):
+def test_the_next_batch_opens_once_this_ones_dialogues_end_while_it_trains(make_config):
+    """No opening is sampled before all dialogues of this batch have ended."""
     config = virtual(make_config)
     service = run(config)
     requests, steps = sampled(service, config), steps_of(trained(service))
@@ -175,7 +176,8 @@ def test_the_next_batch_is_opened_while_this_one_trains_and_not_before_all_its_d
         assert max(one.answered for one in openings) < saved.ended, "the new weights had to wait for them"
 
 
-def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends_and_not_when_the_batch_does(make_config):
+def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends(make_config):
+    """It does not wait for the batch to end."""
     config = virtual(make_config, max_turns=3)
     service = run(config)
     last = {one.key[:3]: one.at.answered for one in sampled(service, config) if one.key[3] == 2 * config.max_turns - 1}
@@ -189,7 +191,7 @@ def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends_and_not_when_the_bat
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_a_pass_is_submitted_as_soon_as_its_groups_and_those_before_are_scored(make_config, groups):
+def test_a_pass_is_submitted_once_its_and_all_earlier_groups_are_scored(make_config, groups):
     config = virtual(make_config, groups_per_minibatch=groups, max_turns=3)
     service = run(config)
     there = {one.key[:3]: one.at.answered for one in scored(service, config)}
@@ -205,7 +207,8 @@ def test_a_pass_is_submitted_as_soon_as_its_groups_and_those_before_are_scored(m
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_and_share_its_cycle(make_config, k):
+def test_the_optimizer_step_and_sampler_save_share_the_last_passs_cycle(make_config, k):
+    """They are submitted right after the last pass."""
     config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=None)
     steps = steps_of(trained(run(config)))
     assert len(steps) == 6
@@ -224,7 +227,7 @@ def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_
 
 @pytest.mark.parametrize("save_every", [1, 2, None])
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_due(make_config, k, save_every):
+def test_the_queue_order_is_passes_step_sampler_weights_and_a_due_state(make_config, k, save_every):
     """A pass ahead of a state would be carried out in a cycle of its own; one ahead of a step would be in its sum.
 
     With enough staleness, the weights that a state follows are not saved, unless those before were not either.
@@ -270,7 +273,7 @@ def picked(config, step):
     return batch(load_seeds(config.seeds_file), seed=config.seed, step=step, size=GROUPS)
 
 
-def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_no_state_is_due(make_config):
+def test_the_next_steps_pass_does_not_wait_for_this_one_without_a_state(make_config):
     config = virtual(make_config, groups_per_minibatch=1, max_staleness=3, save_every=2, max_steps=8)
     steps = steps_of(trained(run(config, QUICK)))
     ahead = {}
@@ -347,7 +350,9 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_refusals_and_a_slow_service_slow_the_loop_and_multiply_no_requests(make_config, tmp_path, k):
+def test_refusals_and_a_slow_service_multiply_no_requests(make_config, tmp_path, k):
+    """They only slow the loop down."""
+
     def sent(name, **latency):
         config = virtual(make_config, log_path=tmp_path / name, max_staleness=k, max_steps=4)
         service = run(config, Latency(models=TERSE, **latency))
@@ -387,7 +392,7 @@ def whole(make_config, tmp_path):
     return deepcopy(_whole)
 
 
-def test_a_strictly_on_policy_run_is_the_same_however_long_the_service_takes(make_config, tmp_path, whole):
+def test_a_strictly_on_policy_run_does_not_depend_on_latency(make_config, tmp_path, whole):
     for name, latency in LATENCIES.items():
         config = virtual(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=5)
         learn(config, latency)

@@ -199,7 +199,7 @@ def test_sampled_tokens_cannot_be_learned_from_text(make_config, tmp_path, reque
     assert server.calls == [] and not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_a_runs_own_dialogues_are_learned_from_by_what_they_were_sampled_with(make_config, tmp_path, passes, played):
+def test_a_runs_own_dialogues_are_trained_on_with_their_sampling_logprobs(make_config, tmp_path, passes, played):
     passes.clear()
     sampled = {"kind": "sampled_reverse_kl"}
     server = run(make_config(**recorded(played, objective=sampled), max_steps=4, max_staleness=3))

@@ -63,9 +63,7 @@ def training(server):
     ],
 )
 @pytest.mark.parametrize("groups", [1, 4])
-def test_each_step_follows_its_own_passes_and_the_sampler_is_saved_behind_the_last(
-    make_config, objective, substep, groups
-):
+def test_each_step_follows_its_passes_and_sampler_weights_follow_the_last(make_config, objective, substep, groups):
     """A pass forward is behind the step before it: it tells what the tutor says now."""
     server = run(make_config(objective=objective, max_steps=3, groups_per_minibatch=groups, **SUBSTEPS))
     assert training(server) == ["save_weights_for_sampler"] + 3 * (3 * substep + ["save_weights_for_sampler"])
@@ -145,7 +143,7 @@ def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_pa
     assert rows(tmp_path / "run") == rows(whole_run(**changes))
 
 
-def test_a_client_lost_between_two_steps_is_reopened_at_the_state_before_the_batch(make_config, whole_run, tmp_path):
+def test_a_client_lost_between_steps_is_reopened_before_the_batch(make_config, whole_run, tmp_path):
     changes: dict[str, Any] = SUBSTEPS | dict(objective=REVERSE, save_every=1)
     server = FakeServiceClient(faults=[Fault("forward", nth=5, error="poisoned")])
     run(make_config(**changes), server)

@@ -139,7 +139,7 @@ def test_averaged_teachers_score_as_the_average_of_what_each_gives_alone(fields,
     assert gap > 0.5, "the check needs teachers that differ"
 
 
-def test_lagged_self_teacher_has_nothing_to_say_in_the_first_step_of_its_period(fields, prompts):
+def test_lagged_self_teacher_has_no_effect_in_its_periods_first_step(fields, prompts):
     # The reward moves the tutor; without it a tutor that is its own teacher would stand still.
     lagged = {"teacher_lag_steps": 2, "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING]}
     train(build_socratic_config(**(fields | lagged | {"max_steps": 4})))
@@ -156,7 +156,7 @@ def test_run_killed_within_a_lag_period_resumes_to_the_same_rows(tmp_path, field
     assert_resumes_as_whole(tmp_path, fields, resumed_at=3)
 
 
-def test_teacher_checkpoint_that_the_tutor_is_loaded_from_has_nothing_to_say_at_first(tmp_path, fields, prompts):
+def test_teacher_that_is_the_tutors_own_checkpoint_has_no_effect_at_first(tmp_path, fields, prompts):
     first = train(build_socratic_config(**(fields | {"log_path": str(tmp_path / "first")})))
     trained = {
         "load_checkpoint_path": first.state_path, "teacher_checkpoint_path": first.sampler_path,

@@ -224,7 +224,7 @@ def test_context_is_the_services_smallest(make_config, tmp_path):
     assert 0 < row["turns/tutor"] < 6 * 20
 
 
-def test_a_context_without_room_for_one_turn_is_refused_before_any_sampling(make_config, tmp_path):
+def test_a_context_without_room_for_a_turn_is_refused_before_sampling(make_config, tmp_path):
     server = FakeServiceClient(max_context_length=20)
     with pytest.raises(ConfigError, match="the smallest context holds 20"):
         train(make_config(max_steps=1), service_client=server, rest_client=FakeRestClient(server))

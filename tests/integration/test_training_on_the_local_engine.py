@@ -56,7 +56,7 @@ def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
     assert all(row["drift/max"] < 1e-4 for row in rows), "sampler and trainer disagree on the same weights"
 
 
-def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
+def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
     from safetensors.torch import load_file
 
     train(tiny_config(tmp_path / "whole"))
@@ -71,7 +71,7 @@ def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(t
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
 
 
-def test_evaluations_leave_the_training_as_it_is_and_survive_a_resume_bit_for_bit(tmp_path):
+def test_evaluations_do_not_change_training_and_survive_a_resume_exactly(tmp_path):
     small = {"eval_seeds": 3, "max_steps": 3, "max_tokens": 16}
     train(tiny_config(tmp_path / "plain", **small))
     train(tiny_config(tmp_path / "whole", **small, eval_every=1))
@@ -217,7 +217,7 @@ async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypa
     assert signal.drift > 1e-4 if places > 0 else signal.ends < signal.examples
 
 
-def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_once(tmp_path):
+def test_one_service_trains_and_evaluates_with_a_single_base_model(tmp_path):
     config = tiny_config(tmp_path / "run", max_steps=1)
     service = open_service(config)
     result = train(config, service_client=service.client, rest_client=service.rest)

@@ -90,9 +90,7 @@ def own_files(tmp_path):
     return tmp_path / "recordings.jsonl", tmp_path / "seeds.jsonl", {row["id"] for row in seeds[:8]}
 
 
-def test_example_takes_files_of_the_users_own_and_starts_again_without_training(
-    tmp_path, own_files, monkeypatch, capsys
-):
+def test_example_takes_the_users_files_and_restarts_without_training(tmp_path, own_files, monkeypatch, capsys):
     recordings, seeds, trained = own_files
     runs = tmp_path / "runs"
     arguments = ("--recordings", recordings, "--seeds", seeds, "--model", "tiny", "--base-url", "local")

@@ -141,7 +141,7 @@ def sampler(batch: int, name: str) -> CheckpointRecord:
     return CheckpointRecord(name=name, batch=batch, sampler_path=path, kind="sampler")
 
 
-def test_marker_of_a_resumed_run_supersedes_the_lines_above_for_the_cookbook_too(tmp_path):
+def test_marker_of_a_resumed_run_supersedes_lines_for_the_cookbook_too(tmp_path):
     manager = CheckpointManager(tmp_path)
     for batch in (2, 4):
         manager.append(sampler(batch, f"{batch:06d}"))
@@ -164,7 +164,7 @@ def test_late_and_deleted_states(tmp_path):
     assert last(tmp_path) == newest(tmp_path) == "tinker://run/weights/000002"
 
 
-def test_a_journal_that_a_crash_tore_is_readable_for_the_cookbook_after_the_next_save(tmp_path):
+def test_the_cookbook_can_read_a_torn_journal_after_the_next_save(tmp_path):
     manager = CheckpointManager(tmp_path)
     manager.append(state(2, "000002"))
     with (tmp_path / JOURNAL).open("a") as file:

@@ -34,7 +34,7 @@ class LateToFail(FakeServiceClient):
         return answer if error is None else ServiceFuture.later(error, 0.01)
 
 
-def test_what_is_queued_behind_a_failed_pass_is_not_recorded_and_done_again(make_config, tmp_path, whole):
+def test_calls_queued_after_a_failed_pass_are_not_recorded_but_repeated(make_config, tmp_path, whole):
     service = LateToFail(faults=[Fault("forward_backward", nth=4)])
     train_on(service, make_config())
     lost = "fake-0001:train:0"

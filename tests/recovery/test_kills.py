@@ -190,7 +190,7 @@ def test_run_that_is_killed_while_dialogues_are_ahead_plays_each_once(seeds_file
 
 
 @pytest.mark.slow
-def test_run_on_the_local_engine_that_is_killed_ten_times_equals_one_that_is_not(tmp_path):
+def test_run_on_the_local_engine_killed_ten_times_equals_a_whole_one(tmp_path):
     pytest.importorskip("torch")
     fields: dict[str, Any] = dict(
         tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,

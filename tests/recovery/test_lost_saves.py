@@ -93,7 +93,8 @@ async def test_interrupted_run_with_rolling_states_keeps_one_for_days(make_confi
     assert len([path for path in rolling if "/weights/" in path]) == 1, "the rolling one of that batch is deleted"
 
 
-async def test_run_that_resumed_from_a_rolling_state_and_stops_at_once_keeps_one_for_days(make_config, tmp_path):
+async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(make_config, tmp_path):
+    """A rolling state lasts hours, the one saved on a stop lasts days."""
     config = make_config(save_every=100, rolling_save_every=2)
     faults = [Fault("forward_backward", nth=nth, error=401) for nth in (4, 5, 6, 7)]
     with pytest.raises(Exception, match="key"):
@@ -110,9 +111,7 @@ async def test_run_that_resumed_from_a_rolling_state_and_stops_at_once_keeps_one
     assert (newest(tmp_path / "run").kind, newest(tmp_path / "run").batch) == ("interrupted", 2)
 
 
-def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
-    make_config, tmp_path, monkeypatch, whole
-):
+def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_config, tmp_path, monkeypatch, whole):
     config = make_config(save_every=4, rolling_save_every=1)
     append = JournalWriter.append
 

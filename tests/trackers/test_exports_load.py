@@ -53,7 +53,7 @@ def test_datasets_loads_the_folder_without_code(log_path, tmp_path, tokens):
     assert ("tutor_turns" in data.column_names) == tokens
 
 
-def test_datasets_loads_a_folder_of_the_same_name_anew_after_the_run_went_on(log_path, tmp_path):
+def test_datasets_reloads_a_folder_of_the_same_name_after_more_steps(log_path, tmp_path):
     lines = (log_path / "dialogues.jsonl").read_text().splitlines(keepends=True)
     for count in (6, 12):
         (log_path / "dialogues.jsonl").write_text("".join(lines[:count]))

@@ -193,7 +193,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_each_step_once_as_it_ran_last_and_the_evaluation_before_the_resume(run_twice):
+def test_tensorboard_shows_each_steps_last_run_and_the_earlier_evaluation(run_twice):
     log_path = run_twice("tensorboard")
     found = scalars(log_path / "tensorboard")
     assert found["teacher_kl"] == [(s, s / 8) for s in range(4)] + [(s, 4 + s / 8) for s in range(4, 8)]

@@ -210,7 +210,7 @@ def test_cursor_rests_on_an_empty_line_so_that_an_echo_breaks_none_of_ours():
 # What others write
 
 
-def test_warnings_stand_above_the_view_once_though_the_display_is_told_the_same():
+def test_warnings_appear_above_the_view_once_though_reported_twice():
     out = Terminal()
     with closing(open_display("auto", console_on(out))) as display:
         display.watch(lambda: Moment(0, 2))

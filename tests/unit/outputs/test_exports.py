@@ -148,7 +148,8 @@ def test_whatever_was_said_is_read_back_as_recordings(tmp_path_factory, texts, e
     assert exported.left_out == (not any(text.strip() for text in texts[::2]))
 
 
-def test_half_a_character_becomes_the_replacement_character_and_whole_ones_stay(log_path):
+def test_half_a_character_becomes_the_replacement_character(log_path):
+    """Whole characters stay, those outside the BMP too."""
     write(log_path, dialogue("Why\ud83d?", "π ≈ 3 😀\u2028", "\udc00"), ASKED)
     first, _ = messages(log_path)
     assert [one["content"] for one in first["messages"]] == ["Why�?", "π ≈ 3 😀\u2028", "�"]
@@ -304,7 +305,7 @@ def test_a_run_without_a_finished_step_is_refused_and_nothing_is_left(log_path, 
     assert list(log_path.parent.glob("*out*")) == []
 
 
-def test_a_choice_that_nothing_meets_is_refused_with_the_counts_and_the_old_file_stays(log_path):
+def test_filters_that_nothing_passes_are_refused_and_the_old_file_stays(log_path):
     write(log_path, UNSOLVED, dialogue("So 42.", ending="solved_at_start"))
     out = log_path.parent / "out.jsonl"
     out.write_text("an old one")

@@ -155,7 +155,7 @@ def warnings(caplog) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_a_run_without_trackers_starts_no_thread_and_leaves_the_streams_alone(make_config, tmp_path):
+def test_a_run_without_trackers_starts_no_thread_and_keeps_the_streams(make_config, tmp_path):
     before = threading.active_count(), sys.stdout, sys.stderr
     opened = open_trackers(make_config(), RUN_ID, 0, tmp_path)
     opened.log(7, ROW)
@@ -180,7 +180,7 @@ def test_wandb_gets_the_numbers_of_a_row_over_our_own_step(make_config, tmp_path
     ]
 
 
-def test_an_evaluation_is_logged_at_its_batch_with_the_ends_of_its_intervals(make_config, tmp_path, libraries):
+def test_an_evaluation_is_logged_at_its_batch_with_interval_bounds(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["wandb", "trackio"]), RUN_ID, 0, tmp_path)
     opened.evaluation(20, {"solved": Measure(0.5, 0.4, 0.6, 64), "turns_to_solve": Measure(None, None, None, 0)})
     opened.close()
@@ -190,7 +190,7 @@ def test_an_evaluation_is_logged_at_its_batch_with_the_ends_of_its_intervals(mak
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_resumed_run_goes_on_in_the_same_tracker_run_and_another_does_not(make_config, tmp_path, libraries, name):
+def test_only_a_resumed_run_goes_on_in_the_same_tracker_run(make_config, tmp_path, libraries, name):
     config = make_config(trackers=[name])
     for run_id, batch in ((RUN_ID, 0), (RUN_ID, 4), ("f" * 32, 0)):
         open_trackers(config, run_id, batch, tmp_path / "run-001").close()
@@ -201,9 +201,7 @@ def test_a_resumed_run_goes_on_in_the_same_tracker_run_and_another_does_not(make
     assert first["name"].startswith("run-001")
 
 
-def test_a_resume_purges_in_tensorboard_what_runs_again_and_keeps_the_evaluation_before_it(
-    make_config, tmp_path, libraries
-):
+def test_a_resume_purges_repeated_steps_in_tensorboard_not_the_evaluation(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["tensorboard"]), RUN_ID, 20, tmp_path)
     opened.log(20, ROW)
     opened.evaluation(40, {"solved": measure(0.5)})
@@ -217,7 +215,7 @@ def test_a_resume_purges_in_tensorboard_what_runs_again_and_keeps_the_evaluation
     assert log.of("flush") == ["tensorboard", "evaluations"] and log.of("finish") == ["tensorboard", "evaluations"]
 
 
-def test_batches_that_run_again_in_one_process_are_purged_in_tensorboard_too(make_config, tmp_path, libraries):
+def test_batches_repeated_in_one_process_are_purged_in_tensorboard_too(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["tensorboard", "wandb", "trackio"]), RUN_ID, 0, tmp_path)
     opened.log(0, ROW)
     opened.begin(RUN_ID, 0, tmp_path)
@@ -258,9 +256,10 @@ def test_a_tracker_that_failed_to_log_is_closed_and_asked_no_more(make_config, t
     assert len(warnings(caplog)) == 1
 
 
-async def test_a_tracker_that_hangs_holds_up_neither_the_training_nor_its_end_and_stays_quiet(
+async def test_a_tracker_that_hangs_delays_neither_training_nor_its_end(
     make_config, tmp_path, libraries, caplog, capsys, monkeypatch
 ):
+    """It prints nothing and gives one warning."""
     monkeypatch.setattr(trackers, "_CLOSE_SECONDS", 2.0)  # enough for the other one, which has nothing left to do
     libraries.wandb.gate.clear()
     opened = open_trackers(make_config(trackers=["wandb", "trackio"]), RUN_ID, 0, tmp_path)
@@ -288,7 +287,7 @@ def test_what_was_logged_before_the_tracker_was_open_is_not_lost(make_config, tm
     assert libraries.wandb.of("log") == [{"step": step, "teacher_kl": 0.5} for step in range(100)]
 
 
-def test_nothing_that_trackers_print_reaches_the_terminal_and_all_else_does(make_config, tmp_path, libraries, capsys):
+def test_only_what_trackers_print_is_kept_from_the_terminal(make_config, tmp_path, libraries, capsys):
     streams = sys.stdout, sys.stderr
     opened = open_trackers(make_config(trackers=["wandb", "trackio", "tensorboard"]), RUN_ID, 0, tmp_path)
     print("a line of the training")
@@ -366,7 +365,7 @@ def test_no_key_and_no_password_is_told(make_config, tmp_path, libraries, caplog
     assert libraries.trackio.of("init")[1]["config"]["base_url"] == "https://host/api"
 
 
-def test_a_library_that_is_not_installed_is_refused_with_the_way_to_install_it(make_config, tmp_path, monkeypatch):
+def test_a_missing_library_is_refused_with_how_to_install_it(make_config, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     (tmp_path / "wandb").mkdir()  # wandb's output, which Python takes for a package without code
     for name in ("wandb", "trackio", "tensorboard"):

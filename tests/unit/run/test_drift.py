@@ -208,7 +208,7 @@ def taught(make_config, tmp_path):
     ],
     ids=str,
 )
-def test_change_of_one_of_several_teachers_is_named_as_such_and_nothing_else(taught, second):
+def test_change_of_one_of_several_teachers_is_the_only_one_named(taught, second):
     before = meaning_of(taught(teacher_average="mixture"))
     found = changes(before, meaning_of(taught(teacher_average="mixture", second=second)), ())
     assert [one.field for one in found] == ["teachers"]
@@ -300,7 +300,7 @@ def test_default_spelt_out_is_no_change(make_config):
     assert meaning_of(make_config(objective=objective)) == before
 
 
-def test_meaning_survives_its_file_and_the_digest_does_not_depend_on_the_order_of_fields(make_config):
+def test_fingerprint_survives_its_file_and_its_digest_ignores_field_order(make_config):
     meaning = meaning_of(make_config())
     stored = json.loads(json.dumps(meaning))
     assert stored == meaning and changes(stored, meaning, ()) == []

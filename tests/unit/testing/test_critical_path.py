@@ -183,7 +183,7 @@ def test_training_cycle_waits_for_the_first_pass_alone():
     assert schedule.total == pytest.approx(74.1)
 
 
-def test_training_cycle_has_the_state_behind_the_sampler_weights_and_not_between_passes():
+def test_training_cycle_saves_the_state_after_the_sampler_weights():
     ledger = two_steps([SAMPLER + " w1", FB, STATE])
     assert training_cycle(ledger, LATENCY).steps == pytest.approx([40.0, 70.0])
 
@@ -362,7 +362,7 @@ calls_of = st.lists(st.sampled_from([FB, FB, STEP, SAMPLER, STATE]), max_size=15
 
 @settings(max_examples=50, deadline=None)
 @given(calls_of, st.lists(st.integers(0, 120), min_size=16, max_size=16))
-def test_training_cycle_never_exceeds_what_was_in_whatever_order_calls_came(calls, waits):
+def test_training_cycle_never_exceeds_the_observed_time_in_any_call_order(calls, waits):
     times = np.cumsum(waits) / 8
 
     async def main():
@@ -438,7 +438,7 @@ def trained(make_config):
     return train
 
 
-def test_strictly_on_policy_our_trainer_is_within_3_percent_of_the_longest_chain(trained):
+def test_on_policy_our_trainer_is_within_3_percent_of_the_longest_chain(trained):
     ledger = trained(LATENCY)
     assert -1e-6 < slowness(observed(ledger), on_policy(ledger, LATENCY)) <= 0.03
 
@@ -449,12 +449,12 @@ def test_our_trainer_with_late_scores_is_not(trained):
     assert slowness(observed(ledger), on_policy(ledger, latency)) > 0.03
 
 
-def test_three_steps_ahead_our_trainer_is_within_5_percent_of_the_training_cycle(trained):
+def test_three_steps_ahead_we_are_within_5_percent_of_the_training_cycle(trained):
     ledger = trained(LATENCY, max_staleness=3, max_steps=12)
     assert -1e-6 < slowness(observed(ledger), training_cycle(ledger, LATENCY)) <= 0.05
 
 
-def test_a_trainer_that_waits_for_dialogues_is_seen_to_leave_training_cycles_unused(trained):
+def test_a_trainer_that_waits_for_dialogues_leaves_training_cycles_unused(trained):
     ledger = trained(LATENCY)
     assert slowness(observed(ledger), training_cycle(ledger, LATENCY)) > 0.05
 

@@ -81,7 +81,7 @@ def test_a_run_resumes_though_its_states_do_not_say_what_they_are(config_of, tmp
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
 
 
-def test_a_state_of_another_rank_is_refused_though_its_client_does_not_tell(config_of, tmp_path):
+def test_a_state_of_another_rank_is_refused_though_the_client_hides_it(config_of, tmp_path):
     service = SelfHostedServiceClient()
     state = run(config_of(log_path=tmp_path / "first", max_steps=1, lora_rank=8), service).state_path
     with pytest.raises(ModelMismatch, match="rank 8"):
@@ -125,7 +125,7 @@ def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
 
 
 @pytest.mark.parametrize("kind", LACKING)
-def test_an_objective_that_the_server_cannot_serve_is_refused_before_training(config_of, tmp_path, kind):
+def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_of, tmp_path, kind):
     service = SelfHostedServiceClient()
     with pytest.raises(UnsupportedFeature, match="work there: 'sampled_reverse_kl', 'supervised'"):
         run(config_of(objective={"kind": kind}), service)
@@ -170,7 +170,7 @@ def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_pat
         assert (ours.batch, ours.measures) == (theirs.batch, theirs.measures)
 
 
-def test_a_run_recovers_from_a_server_that_was_restarted_while_dialogues_play(config_of, tmp_path):
+def test_a_run_recovers_from_a_server_restart_while_dialogues_play(config_of, tmp_path):
     lost = Fault("sample", nth=60, times=3, error=ValueError("Error code: 400 - 'Model model_1 not loaded'"))
     run(config_of(log_path=tmp_path / "run"), SelfHostedServiceClient(faults=[lost]))
     run(config_of(log_path=tmp_path / "whole"), SelfHostedServiceClient())

@@ -112,7 +112,7 @@ def test_the_answer_to_the_last_turn_is_never_waited_for():
     assert waited_for(TIMES, failed, answered) == expected
 
 
-def test_an_opening_that_outlasts_the_weights_is_waited_for_and_they_are_not():
+def test_an_opening_slower_than_the_weights_is_what_was_waited_for():
     long = played((90, 108), (108, 125), scored=(125, 130))
     assert waited_for(TIMES, long) == {"update": 20, "teacher": 5, "tutor": 17, "opening": 8}
     late = played((101, 108), (108, 125), scored=(125, 130))
@@ -181,7 +181,7 @@ def test_span_row_is_rounded_seconds_since_the_step_began():
     assert json.loads(json.dumps(row)) == row
 
 
-def test_span_row_has_a_span_for_each_turn_and_one_for_scores_if_there_are_any():
+def test_span_row_has_a_span_for_each_turn_and_one_for_any_scores():
     assert span_row(TIMES, played((101, 102), (103, 104))) == {"time/spans": [[1, 2], [3, 4]]}
     assert span_row(TIMES, played((101, 102), (103, 104), scored=(104, 106)))["time/spans"][2:] == [[4, 6]]
     assert span_row(TIMES, played()) == {"time/spans": []}
@@ -283,7 +283,7 @@ def seconds_of(row):
     [{}, {"max_staleness": 1}, {"max_staleness": 3}, {"max_concurrent_dialogues": 2}, {"max_tokens": 1}],
     ids=str,
 )
-def test_what_was_waited_for_is_the_whole_step_and_the_steps_are_the_whole_run(run, changes):
+def test_waits_add_up_to_the_step_and_steps_to_the_run(run, changes):
     service, rows, _ = run(**changes)
     for row in rows:
         assert sum(seconds_of(row).values()) == pytest.approx(row["time/step"])

@@ -154,7 +154,7 @@ def by_hand(main, config, *, total=9, faults=()):
     return run_virtual(play())
 
 
-def test_openings_are_sampled_when_they_may_be_and_tutors_begin_when_their_weights_are_there(make_config):
+def test_openings_start_once_allowed_and_tutors_once_their_weights_exist(make_config):
     async def main(hand):
         await hand.renew(0)
         await hand.drain(0)
@@ -195,7 +195,7 @@ def test_minibatches_are_whole_groups_in_order_whichever_ends_last(make_config, 
     assert late == [(place + 1) * groups > slow for place in range(len(got))], "only the slow one and those behind wait"
 
 
-def test_a_score_is_handed_out_before_the_student_has_answered_the_last_turn(make_config):
+def test_a_score_is_yielded_before_the_student_answers_the_last_turn(make_config):
     async def main(hand):
         await hand.renew(0)
         got = await hand.drain(0, 99)
@@ -228,7 +228,7 @@ def test_closing_drops_a_batch_and_those_behind_and_leaves_those_before(make_con
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_what_was_closed_is_not_played_again_when_the_step_before_brings_new_weights(make_config, k):
+def test_a_closed_batch_is_not_played_again_when_new_weights_come(make_config, k):
     """An interrupted run lets its step end, and plays nothing meanwhile that nobody will train on."""
 
     async def main(hand):
@@ -249,7 +249,7 @@ def test_what_was_closed_is_not_played_again_when_the_step_before_brings_new_wei
 
 
 @pytest.mark.parametrize("places", [1, 3])
-def test_no_more_dialogues_are_in_flight_than_there_are_places_in_all_batches_together(make_config, places):
+def test_all_batches_together_never_exceed_the_limit_of_dialogues(make_config, places):
     async def main(hand):
         await hand.renew(0)
         for step in range(3):
@@ -361,7 +361,7 @@ def quick_run(make_config, k: int) -> tuple[SocraticConfig, VirtualServiceClient
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may_begin(make_config, k):
+def test_turns_use_the_newest_weights_and_wait_until_their_batch_may_begin(make_config, k):
     config, service, _ = quick_run(make_config, k)
     opened = [
         (served.answered, version_of(served.path))
@@ -389,7 +389,7 @@ def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_within_a_dialogue(make_config, k):
+def test_no_trained_token_is_too_old_and_versions_grow_within_a_dialogue(make_config, k):
     _, _, played = quick_run(make_config, k)
     versions = [(row["step"], [turn["version"] for turn in row["turns"][1::2]]) for row in played]
     assert len(versions) == 8 * 6 and all(each for _, each in versions)
@@ -400,7 +400,8 @@ def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_wit
     assert bool(growing) == (k > 0), "turns behind a renewal are played by the new weights, where they may be"
 
 
-def test_away_from_temperature_1_a_dialogue_keeps_the_weights_that_it_began_with_and_is_scored_by_them(make_config):
+def test_unless_temperature_is_1_a_dialogue_keeps_its_first_weights(make_config):
+    """It is scored by them too."""
     config = virtual(make_config, max_staleness=3, max_steps=6, max_turns=4, temperature=0.7)
     service = run(config, QUICK)
     turns = [one for one in asked(service, config) if one.is_tutors]

@@ -62,7 +62,7 @@ def test_missing_files_are_empty_ones(tmp_path):
     assert list(read_lines(tmp_path / "missing.jsonl", notes := [])) == [] and notes == []
 
 
-def test_failed_and_strange_evaluations_are_noted_and_superseded_ones_passed_over(tmp_path):
+def test_failed_and_odd_evaluations_are_noted_superseded_ones_skipped(tmp_path):
     write_run(tmp_path, evaluations=[(0, ("a", "b"))])
     write_evaluation(tmp_path, 1, [], error="the service said no", measures=None)
     write_evaluation(tmp_path, 2, [], measures="none")
