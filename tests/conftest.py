@@ -20,8 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
 
-# How long, in seconds, a test waits for another thread or process before it says that it hangs.
-PATIENCE = 120
 # What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
 # Tests that count syncs, or make them fail, put their own in this one's place.
 os.fsync = lambda descriptor: None
@@ -29,7 +27,7 @@ os.fsync = lambda descriptor: None
 
 def pytest_configure(config: pytest.Config) -> None:
     """A long run says how far it is; tests and their children can be sent SIGINT."""
-    from tests.progress import register
+    from tests.support.progress import register
 
     register(config)
     # What a shell starts in the background inherits SIGINT as one that is ignored.
@@ -88,13 +86,6 @@ def make_config(tmp_path: Path, seeds_file: Path):
         return build_socratic_config(**(fields | changes))
 
     return make
-
-
-def make_its_own(run: Path) -> None:
-    """Has a copied run directory count as the run itself, as if it had been moved."""
-    path = run / "run.json"
-    if path.exists():
-        path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
 
 
 _whole_runs: dict[tuple[str, bytes], Path] = {}
@@ -159,9 +150,3 @@ def opened_files() -> Iterator[set[Path]]:
     _watching.append(set())
     yield _watching[-1]
     _watching.pop()
-
-
-def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:
-    """Rows of a JSONL file, timings left out."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith(without)} for row in rows]

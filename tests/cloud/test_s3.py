@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.cloud.mortal import TIMING, Machines
 from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
+from tests.support.mortal import TIMING, Machines
 
 from socratic_distill import (
     LeaseLost,

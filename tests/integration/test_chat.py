@@ -1,5 +1,5 @@
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import train
 from socratic_distill.cli import main

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.cloud.mortal import Machines
-from tests.integration.on_the_fake import rows
 from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
-from tests.unit.run.cloud.stores_in_tests import QUICK, FolderStore, MemoryStore
+from tests.support.mortal import Machines
+from tests.support.rows import rows_of_run
+from tests.support.stores_in_tests import QUICK, FolderStore, MemoryStore
 
 from socratic_distill import (
     CheckpointManager,
@@ -67,7 +67,7 @@ def test_run_in_a_store_equals_a_local_one(make_config, url, tmp_path):
     changes = dict(rolling_save_every=1, eval_seeds=2, eval_every=2)
     trained(make_config(**changes))
     trained(make_config(**changes, log_path=url))
-    assert rows(readable(url)) == rows(tmp_path / "run")
+    assert rows_of_run(readable(url)) == rows_of_run(tmp_path / "run")
     copied = {path.name for path in readable(url).iterdir()}
     local = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")}
     assert copied == local

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import rows_of_run
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
 
 from socratic_distill import RunInterrupted, build_socratic_config, load_checkpoints, train
 from socratic_distill.cli import main
@@ -36,10 +36,6 @@ def config_of(log_path: Path, **changes: Any):
 
 def tree(path: Path) -> dict[str, bytes]:
     return {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
-
-
-def rows(run: Path) -> list[Any]:
-    return [read_rows(run / name) for name in ("metrics.jsonl", "dialogues.jsonl")]
 
 
 def final_weights(run: Path) -> dict[str, bytes]:
@@ -78,7 +74,7 @@ def _lines(path: Path) -> list[str]:
 def whole(tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     train(config_of(run))
-    return rows(run), final_weights(run)
+    return rows_of_run(run), final_weights(run)
 
 
 @pytest.fixture
@@ -105,21 +101,21 @@ def test_copy_goes_on_without_a_trace_in_the_original_which_then_goes_on(origina
     before = tree(original)
     assert train(config_of(copied)).status == "completed"
     assert tree(original) == before
-    assert (rows(copied), final_weights(copied)) == whole
+    assert (rows_of_run(copied), final_weights(copied)) == whole
     assert train(config_of(original)).status == "completed"
-    assert (rows(original), final_weights(original)) == whole
+    assert (rows_of_run(original), final_weights(original)) == whole
 
 
 def test_copy_goes_on_by_its_own_files_once_the_original_is_gone(original, copied, whole):
     shutil.rmtree(original)
     train(config_of(copied))
-    assert (rows(copied), final_weights(copied)) == whole
+    assert (rows_of_run(copied), final_weights(copied)) == whole
 
 
 def test_moved_run_goes_on_and_deletes_its_old_rolling_state(original, tmp_path, whole):
     moved = original.rename(tmp_path / "moved")
     train(config_of(moved))
-    assert (rows(moved), final_weights(moved)) == whole
+    assert (rows_of_run(moved), final_weights(moved)) == whole
     assert [path.parent.name for path in moved.glob("local/*/weights/*/state.json")] == ["final"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import ConfigError, CostLimitReached, estimate_cost, train, train_async
 from socratic_distill.testing import FakeRestClient, FakeServiceClient

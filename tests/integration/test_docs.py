@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.conftest import make_its_own
+from tests.support.on_the_fake import make_its_own
 
 import socratic_distill
 from socratic_distill import SeedError, cli, load_seeds, train

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import rows_of_run
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
 
 from socratic_distill import ConfigDrift, build_socratic_config, preflight, train
 from socratic_distill.cli import main
@@ -69,16 +69,12 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         train(config_of(max_steps=3))
-    return rows(directory / "run")
-
-
-def rows(run: Path) -> list[Any]:
-    return [read_rows(run / name) for name in ("metrics.jsonl", "dialogues.jsonl")]
+    return rows_of_run(directory / "run")
 
 
 def goes_on(run: Path, whole: list[Any], **changes: Any) -> None:
     assert train(config_of(max_steps=3, **changes)).steps == 3
-    assert rows(run) == whole
+    assert rows_of_run(run) == whole
 
 
 def test_run_resumes_under_another_spelling_of_its_paths(project, whole):

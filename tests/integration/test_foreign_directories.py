@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     ConfigDrift,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictRestClient, StrictServiceClient
+from tests.support.rows import read_rows
+from tests.support.strict import StrictRestClient, StrictServiceClient
 
 from socratic_distill import (
     FreshStart,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, load_checkpoints, open_service, train, train_async
 from socratic_distill.local.tiny import TRAIN_SEEDS

@@ -5,10 +5,10 @@ import logging
 import shutil
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import small_config, train_on_fake
+from tests.support.rows import read_rows, rows_but_recoveries
 
 from socratic_distill import (
     CheckpointManager,
@@ -16,10 +16,8 @@ from socratic_distill import (
     RunLocked,
     ServiceError,
     StartError,
-    build_socratic_config,
     load_checkpoints,
     resolve_start,
-    train,
 )
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.run.journal_writer import JournalWriter
@@ -44,25 +42,11 @@ class ForgetfulRest(FakeRestClient):
         return ServiceFuture.of(answer.model_copy(update={"checkpoints": bare, "cursor": None}))
 
 
-def small(directory, name="run", **changes):
-    """The config of a run in a directory that takes a tenth of a second."""
-    fields: dict[str, Any] = dict(
-        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
-        max_tokens=4, log_path=directory / name, groups_per_batch=1, num_envs=2, max_turns=1, max_steps=6,
-        save_every=2, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
-def train_on(service, config, rest: type[FakeRestClient] | None = FakeRestClient):
-    return train(config, service_client=service, rest_client=rest and rest(service))
-
-
 def die(server, config, steps, rest: type[FakeRestClient] | None = FakeRestClient):
     """Trains until, after some steps, the service fails a training call for good."""
     service = FakeServiceClient(server, faults=[Fault("optim_step", nth=steps + 1)])
     with pytest.raises(ServiceError, match="the training step of batch"):
-        train_on(service, config.model_copy(update={"max_recoveries": 0}), rest)
+        train_on_fake(service, config.model_copy(update={"max_recoveries": 0}), rest)
 
 
 def forget(run: Path, path: str) -> None:
@@ -72,11 +56,6 @@ def forget(run: Path, path: str) -> None:
     kept = [line for line in lines if path not in line]
     assert len(kept) < len(lines)
     journal.write_text("".join(kept))
-
-
-def rows(run):
-    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
 
 
 def check_times(record, old):
@@ -118,8 +97,8 @@ def rows_of_whole_runs(tmp_path_factory):
     """Rows of uninterrupted runs, by their number of steps."""
     directory = tmp_path_factory.mktemp("whole")
     for steps in (6, 8):
-        train_on(FakeServiceClient(), small(directory, str(steps), max_steps=steps))
-    return {steps: rows(directory / str(steps)) for steps in (6, 8)}
+        train_on_fake(FakeServiceClient(), small_config(directory, str(steps), max_steps=steps))
+    return {steps: rows_but_recoveries(directory / str(steps)) for steps in (6, 8)}
 
 
 @pytest.fixture
@@ -130,14 +109,14 @@ def whole(rows_of_whole_runs):
 @pytest.fixture(scope="module")
 def dead_run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("dead")
-    die(directory / "server", small(directory), steps=5)
+    die(directory / "server", small_config(directory), steps=5)
     return directory
 
 
 @pytest.fixture
 def config(tmp_path):
     """The config of the run that the tests are about."""
-    return small(tmp_path)
+    return small_config(tmp_path)
 
 
 @pytest.fixture
@@ -165,10 +144,10 @@ def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run,
     orphan = f"tinker://{FIRST}/weights/000004"
     (before,) = [record for record in load_checkpoints(run) if record.state_path == orphan]
     forget(run, orphan)
-    assert train_on(FakeServiceClient(server), config, rest).status == "completed"
+    assert train_on_fake(FakeServiceClient(server), config, rest).status == "completed"
     assert f"adopted {orphan}, saved before batch 4: it had no record" in caplog.text
     assert began(run) == [0, 4]
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole
     record, *again = adopted(run)
     assert all(one.state_path == orphan for one in again)
     assert (record.name, record.batch, record.kind, record.state_path) == ("000004", 4, "periodic", orphan)
@@ -193,12 +172,12 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
-            train_on(FakeServiceClient(server), config)
+            train_on_fake(FakeServiceClient(server), config)
     assert {record.batch for record in load_checkpoints(run) if record.state_path} == {2}
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} >= {f"tinker://{FIRST}/weights/000004"}
     assert began(run) == [0, 4]
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole
 
 
 def test_state_is_adopted_after_a_torn_line_in_the_server_runs(config, run, server, whole, monkeypatch):
@@ -220,24 +199,24 @@ def test_state_is_adopted_after_a_torn_line_in_the_server_runs(config, run, serv
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
-            train_on(FakeServiceClient(server), config)
-    train_on(FakeServiceClient(server), config)
+            train_on_fake(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} == {f"tinker://{SECOND}/weights/000004"}
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole
 
 
 def test_adoption_takes_place_once(died, config, run, server):
     forget(run, f"tinker://{FIRST}/weights/000002")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert [record.batch for record in adopted(run)] == [2]
-    train_on(FakeServiceClient(server), config.model_copy(update=dict(max_steps=7)))
+    train_on_fake(FakeServiceClient(server), config.model_copy(update=dict(max_steps=7)))
     assert [record.batch for record in adopted(run)] == [2]
 
 
 def test_older_orphan_does_not_take_the_newest_states_place(died, config, run, server):
     newest = resolve_start(run)
     forget(run, f"tinker://{FIRST}/weights/000002")
-    train_on(service := FakeServiceClient(server), config)
+    train_on_fake(service := FakeServiceClient(server), config)
     assert isinstance(newest, Resume) and newest.batch == 4
     opened = [call.arguments["path"] for call in service.calls if call.call.endswith("with_optimizer")]
     assert opened == [newest.state_path]
@@ -245,10 +224,10 @@ def test_older_orphan_does_not_take_the_newest_states_place(died, config, run, s
 
 @pytest.mark.parametrize("lost", ["/weights/final", "/sampler_weights/final"])
 def test_final_save_without_its_record_ends_the_run_without_another_step(config, run, server, lost):
-    ended = train_on(FakeServiceClient(server), config)
+    ended = train_on_fake(FakeServiceClient(server), config)
     forget(run, lost)
-    train_on(service := FakeServiceClient(server), config)
-    again = train_on(service, config)
+    train_on_fake(service := FakeServiceClient(server), config)
+    again = train_on_fake(service, config)
     assert (again.status, again.state_path, again.steps) == ("already_complete", ended.state_path, 6)
     assert service.count("forward_backward") == service.count("save_state") == 0
     assert service.count("sample") == 0 and len(read_rows(run / "metrics.jsonl")) == 6
@@ -256,8 +235,8 @@ def test_final_save_without_its_record_ends_the_run_without_another_step(config,
 
 def test_without_a_rest_client_nothing_is_adopted_and_the_run_goes_on(died, config, run, server, whole):
     forget(run, f"tinker://{FIRST}/weights/000004")
-    train_on(FakeServiceClient(server), config, rest=None)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config, rest=None)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole
 
 
 @pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
@@ -267,8 +246,8 @@ def test_state_ahead_of_the_rows_is_not_adopted(died, config, run, server, whole
         path = run / f"{name}.jsonl"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if json.loads(line)["step"] < 3))
-    train_on(FakeServiceClient(server), config, rest)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config, rest)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole
 
 
 @pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
@@ -277,21 +256,21 @@ def test_state_of_an_abandoned_window_is_not_adopted(died, config, run, server, 
     forget(run, f"tinker://{FIRST}/weights/000004")
     die(server, config.model_copy(update=dict(save_every=None)), steps=3, rest=None)
     assert len(read_rows(run / "metrics.jsonl")) == 5, "by its rows alone it could be of this lineage"
-    train_on(FakeServiceClient(server), config, rest)
+    train_on_fake(FakeServiceClient(server), config, rest)
     assert began(run) == [0, 2, 2] and adopted(run) == []
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole
 
 
 def test_state_that_carries_another_runs_id_is_not_adopted(died, config, run, server, whole):
     plant(server, run, "000005", facts_of(5, "another"))
-    train_on(FakeServiceClient(server), config)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole
 
 
 def test_state_of_this_runs_id_is_adopted_whatever_its_name(died, config, run, server):
     mine = plant(server, run, "by-hand", facts_of(5, run_id(run)))
     nameless = plant(server, run, "best-so-far")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {(record.state_path, record.batch, record.kind) for record in adopted(run)} == {(mine, 5, "interrupted")}
     assert began(run) == [0, 5]
     assert nameless not in {record.state_path for record in load_checkpoints(run)}
@@ -302,20 +281,20 @@ def test_deleted_state_that_the_service_still_lists_is_not_adopted(died, config,
     (record,) = [record for record in load_checkpoints(run) if record.state_path == gone]
     forget(run, gone)
     CheckpointManager(run).append(deletion(record, gone))
-    train_on(FakeServiceClient(server), config)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole
 
 
 def test_sampler_weights_are_not_adopted_by_a_start(died, config, run, server):
     forget(run, f"tinker://{FIRST}/sampler_weights/000003")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert adopted(run) == []
 
 
 def test_server_run_that_the_service_forgot_holds_nothing_to_adopt(died, config, run, server, whole):
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404, times=9)])
-    train_on(service, config)
-    assert service.count("list_checkpoints") > 0 and rows(run) == whole
+    train_on_fake(service, config)
+    assert service.count("list_checkpoints") > 0 and rows_but_recoveries(run) == whole
 
 
 @pytest.mark.parametrize("error", [500, 401, "connection"])
@@ -325,11 +304,11 @@ def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, co
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=error)])
     with pytest.raises(ServiceError, match=f"listing the saves of {FIRST} failed"):
-        train_on(service, config.model_copy(update=dict(max_recoveries=0)))
+        train_on_fake(service, config.model_copy(update=dict(max_recoveries=0)))
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} == {orphan}
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole
 
 
 # --- rebuild ----------------------------------------------------------------------------------------------------
@@ -338,8 +317,8 @@ def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, co
 @pytest.fixture(scope="module")
 def run_of_three_lives(tmp_path_factory):
     directory = tmp_path_factory.mktemp("lives")
-    server, run, longer = directory / "server", directory / "run", small(directory, max_steps=8)
-    die(server, small(directory), steps=5)
+    server, run, longer = directory / "server", directory / "run", small_config(directory, max_steps=8)
+    die(server, small_config(directory), steps=5)
     FakeServiceClient(server).checkpoints.delete(f"tinker://{FIRST}/weights/000004")
     die(server, longer, steps=3)
     die(server, longer, steps=3)
@@ -381,8 +360,8 @@ def test_rebuilt_journal_resumes_from_the_same_state(config, run, lives, rows_of
     assert added == len(paths) and paths <= kept
     assert {f"tinker://{FIRST}/weights/000002", f"tinker://{SECOND}/weights/000004", before.state_path} <= paths
     assert any("/sampler_weights/" in path for path in paths)
-    train_on(service, config.model_copy(update=dict(max_steps=8)))
-    assert rows(run) == rows_of_whole_runs[8]
+    train_on_fake(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows_but_recoveries(run) == rows_of_whole_runs[8]
 
 
 def test_rebuild_without_the_noted_server_runs_goes_by_the_ids_given(run, lives):
@@ -421,8 +400,8 @@ def test_rebuild_without_any_ids_pages_the_users_checkpoints(config, run, lives,
     records = load_checkpoints(run)
     assert added == len(records)
     assert {record.state_path.split("/")[2] for record in records if record.state_path} == {FIRST, SECOND, THIRD}
-    train_on(service, config.model_copy(update=dict(max_steps=8)))
-    assert rows(run) == rows_of_whole_runs[8]
+    train_on_fake(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows_but_recoveries(run) == rows_of_whole_runs[8]
 
 
 @pytest.mark.parametrize("others", [0, 75, 101])
@@ -565,9 +544,9 @@ def test_copied_directory_never_adopts_later_states_of_the_original(config, run,
     """What the original saves after the copy is in a server run that the copy lacks."""
     die(server, config, steps=3)
     shutil.copytree(run, tmp_path / "copy")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     before = resolve_start(tmp_path / "copy")
-    train_on(FakeServiceClient(server), small(tmp_path, "copy"))
+    train_on_fake(FakeServiceClient(server), small_config(tmp_path, "copy"))
     assert isinstance(before, Resume) and before.batch == 2
     assert adopted(tmp_path / "copy") == []
-    assert rows(tmp_path / "copy") == rows(run)
+    assert rows_but_recoveries(tmp_path / "copy") == rows_but_recoveries(run)

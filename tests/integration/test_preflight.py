@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.strict import StrictRestClient, StrictServiceClient
-from tests.partial import Partial
+from tests.support.partial import Partial
+from tests.support.strict import StrictRestClient, StrictServiceClient
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
 from socratic_distill import (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.dialogues.answers import same_answer

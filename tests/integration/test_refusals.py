@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictRestClient, StrictServiceClient
+from tests.support.rows import read_rows
+from tests.support.strict import StrictRestClient, StrictServiceClient
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
 from socratic_distill import ConfigError, RenderingError, UnsupportedFeature, build_socratic_config, evaluate, train

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
-from tests.recovery.doomed import Doom, train_doomed
 from tests.recovery.test_kills import processes
+from tests.support.doomed import Doom, train_doomed
+from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
 from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS

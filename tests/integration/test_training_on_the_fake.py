@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     CheckpointConflict,

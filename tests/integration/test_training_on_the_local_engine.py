@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     build_socratic_config,

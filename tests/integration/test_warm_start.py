@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from safetensors.torch import load_file
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import load_checkpoints
 from socratic_distill.local.tiny import TRAIN_SEEDS

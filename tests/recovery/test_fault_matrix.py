@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import make_its_own, read_rows
+from tests.support.on_the_fake import make_its_own
+from tests.support.rows import read_rows
 
 from socratic_distill import SocraticError, train_async
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, run_virtual

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.recovery.doomed import WINDOWS, Doom, train_doomed
+from tests.support.doomed import WINDOWS, Doom, train_doomed
 
 from socratic_distill import SocraticConfig, build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.dialogues.batches import batch
@@ -23,7 +23,7 @@ from socratic_distill.testing.store import DirectoryStore
 # Children of a fork server start at once, with the imports done, and share nothing with the tests.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["tests.recovery.doomed", "socratic_distill.training.trainer", "socratic_distill.testing"]
+    ["tests.support.doomed", "socratic_distill.training.trainer", "socratic_distill.testing"]
 )
 ROLLBACKS = WINDOWS[2:6]
 ONCE_A_LIFE = (*ROLLBACKS, WINDOWS[6])

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import newest_state, train_on_fake
+from tests.support.rows import rows_but_recoveries
 
 from socratic_distill import (
     LocalEngineError,
@@ -17,29 +18,13 @@ from socratic_distill import (
     train,
     train_async,
 )
-from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
-def train_on(service, config):
-    return train(config, service_client=service, rest_client=FakeRestClient(service))
-
-
-def rows(run):
-    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
-
-
-def newest(run):
-    state = Journal.of(load_checkpoints(run)).newest_state()
-    assert state is not None
-    return state
-
-
 @pytest.fixture
 def whole(whole_run):
-    return rows(whole_run())
+    return rows_but_recoveries(whole_run())
 
 
 @pytest.mark.virtual_time
@@ -49,7 +34,7 @@ async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_confi
     service = FakeServiceClient(faults=[Fault("save_state", nth=nth, error="submission", seconds=0.2)])
     running = train_async(make_config(save_every=every), service_client=service, rest_client=FakeRestClient(service))
     result = await asyncio.wait_for(running, timeout=20)
-    assert result.status == "completed" and rows(tmp_path / "run") == whole
+    assert result.status == "completed" and rows_but_recoveries(tmp_path / "run") == whole
     assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
 
 
@@ -69,7 +54,7 @@ async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, 
         await task
     again = FakeServiceClient(tmp_path / "server")
     await train_async(make_config(), service_client=again, rest_client=FakeRestClient(again))
-    assert rows(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole
 
 
 async def interrupt(config, service, steps):
@@ -86,7 +71,7 @@ async def test_interrupted_run_with_rolling_states_keeps_one_for_days(make_confi
     service = FakeServiceClient(tmp_path / "server")
     config = make_config(save_every=100, rolling_save_every=1)
     await interrupt(config, service, 3)
-    state = newest(tmp_path / "run")
+    state = newest_state(tmp_path / "run")
     assert state.kind == "interrupted" and state.expires_at is not None and state.created_at is not None
     assert state.expires_at - state.created_at == timedelta(days=7)
     rolling = [one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints]
@@ -100,7 +85,7 @@ async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(
     with pytest.raises(Exception, match="key"):
         first = FakeServiceClient(tmp_path / "server", faults=faults)
         await train_async(config, service_client=first, rest_client=FakeRestClient(first))
-    assert newest(tmp_path / "run").kind == "rolling"
+    assert newest_state(tmp_path / "run").kind == "rolling"
     service = FakeServiceClient(tmp_path / "server")
     task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
     while not service.count("sample"):
@@ -108,7 +93,7 @@ async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(
     task.cancel()
     with pytest.raises(asyncio.CancelledError, match="2 batches are done"):
         await task
-    assert (newest(tmp_path / "run").kind, newest(tmp_path / "run").batch) == ("interrupted", 2)
+    assert (newest_state(tmp_path / "run").kind, newest_state(tmp_path / "run").batch) == ("interrupted", 2)
 
 
 def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_config, tmp_path, monkeypatch, whole):
@@ -122,7 +107,7 @@ def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_co
 
     monkeypatch.setattr(JournalWriter, "append", fail_on_the_periodic_one)
     with pytest.raises(StorageError):
-        train_on(FakeServiceClient(tmp_path / "server"), config)
+        train_on_fake(FakeServiceClient(tmp_path / "server"), config)
     monkeypatch.undo()
     journal = tmp_path / "run" / "checkpoints.jsonl"
     records = [one for one in load_checkpoints(tmp_path / "run") if one.batch is not None and one.batch <= 4]
@@ -134,8 +119,11 @@ def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_co
     journal.write_text((tmp_path / "kept" / "checkpoints.jsonl").read_text())
     with pytest.raises(NoUsableCheckpoint):
         train(config, service_client=FakeServiceClient())  # nobody to ask
-    train_on(FakeServiceClient(tmp_path / "server"), config)
-    assert any(one.adopted for one in load_checkpoints(tmp_path / "run")) and rows(tmp_path / "run") == whole
+    train_on_fake(FakeServiceClient(tmp_path / "server"), config)
+    assert (
+        any(one.adopted for one in load_checkpoints(tmp_path / "run"))
+        and rows_but_recoveries(tmp_path / "run") == whole
+    )
 
 
 def test_base_model_that_cannot_be_loaded_for_once_costs_no_state(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import TrainingError, train_async
 from socratic_distill.evaluation import compare_async

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import make_its_own
 from tests.selfhosted.runs import assert_alike, played, rows, states
+from tests.support.on_the_fake import make_its_own
 
 from socratic_distill import CheckpointNotFound, FreshStart, NoUsableCheckpoint, Resume, resolve_start, train
 from socratic_distill.cli import main

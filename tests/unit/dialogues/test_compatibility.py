@@ -7,8 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import (
+from tests.support.chat_templates import (
     FORCED,
     LAST_ONLY,
     NO_SYSTEM,
@@ -21,6 +20,7 @@ from tests.unit.dialogues.chat_templates import (
     ids,
     make,
 )
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import ConfigError, RenderingError, Seed

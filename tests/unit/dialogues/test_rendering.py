@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.dialogues.chat_templates import (
+from tests.support.chat_templates import (
     ADDS_A_NUMBER,
     DROPS_SYSTEM,
     FIRST_PART,

@@ -1,7 +1,7 @@
 from typing import Any, cast
 
 import pytest
-from tests.unit.dialogues.chat_templates import THINKING, ids, make
+from tests.support.chat_templates import THINKING, ids, make
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted

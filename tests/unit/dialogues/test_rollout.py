@@ -4,8 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import ids, make
+from tests.support.chat_templates import ids, make
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import TopkLogprobs
 

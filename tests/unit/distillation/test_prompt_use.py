@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.partial import Partial
+from tests.support.partial import Partial
 from tinker.lib.public_interfaces import sampling_client
 from tinker.types import SampledSequence, SampleResponse
 

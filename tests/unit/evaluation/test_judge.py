@@ -2,8 +2,8 @@ import doctest
 
 import pytest
 from hypothesis import example, given, strategies as st
-from tests.unit.dialogues.chat_templates import FORCED, make
-from tests.unit.evaluation.talks import Voice, talk
+from tests.support.chat_templates import FORCED, make
+from tests.support.talks import Voice, talk
 
 from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.errors import ConfigError

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tests.unit.evaluation.talks import scored, talk
+from tests.support.talks import scored, talk
 
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import MEASURES

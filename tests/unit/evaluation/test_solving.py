@@ -1,8 +1,8 @@
 from typing import Any, cast
 
 import pytest
-from tests.unit.dialogues.chat_templates import PLAIN, ids, make
-from tests.unit.evaluation.talks import Voice, talk
+from tests.support.chat_templates import PLAIN, ids, make
+from tests.support.talks import Voice, talk
 
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.dialogues.cast import Cast, Speaker, Teachers

@@ -18,7 +18,7 @@ from engine_data import (
     entropy_datum,
     trained,
 )
-from tests.conftest import PATIENCE
+from tests.support.patience import PATIENCE
 
 from socratic_distill import LocalEngineError
 from socratic_distill.local import LocalRestClient, LocalServiceClient, base_model, batches, training

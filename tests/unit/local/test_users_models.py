@@ -11,7 +11,7 @@ import numpy as np
 import tinker
 import torch
 import transformers
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 from tinker import ModelInput, SamplingParams
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 

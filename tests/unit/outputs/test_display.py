@@ -11,7 +11,7 @@ import pyte
 import pytest
 from rich.console import Console
 from rich.text import Text
-from tests.conftest import PATIENCE
+from tests.support.patience import PATIENCE
 
 from socratic_distill.outputs.display import Moment, open_display
 from socratic_distill.outputs.display.live import LiveView

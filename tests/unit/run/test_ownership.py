@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.partial import Partial
+from tests.support.partial import Partial
 from tests.unit.local.test_saved_paths import NAME, save
 
 from socratic_distill import ServiceError

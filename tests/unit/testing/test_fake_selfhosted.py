@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 import pytest
-from tests.conftest import read_rows
-from tests.selfhosted.differences import DIFFERENCES
+from tests.support.differences import DIFFERENCES
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     CheckpointManager,

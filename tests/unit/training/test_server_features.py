@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tests.partial import Partial
+from tests.support.partial import Partial
 from tinker.lib.public_interfaces import sampling_client
 
 from socratic_distill.errors import ServiceError, StorageError, TrainingError, UnsupportedFeature

@@ -1,8 +1,8 @@
 """The facts of a row are the measures of its dialogue."""
 
 import pytest
-from tests.unit.evaluation.talks import scored, talk
-from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, row_of
+from tests.support.talks import scored, talk
+from tests.support.written_runs import ASKS, FAILS, TELLS, row_of
 
 from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.evaluation.measures import measure

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.outputs.report.runs import write_run
+from tests.support.written_runs import write_run
 
 from socratic_distill.evaluation.definitions import MEASURES
 from socratic_distill.outputs.report.curves import StepSums, curves

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.outputs.report.runs import write_evaluation, write_run
+from tests.support.written_runs import write_evaluation, write_run
 
 from socratic_distill import ConfigError
 from socratic_distill.files.rows import parse_row

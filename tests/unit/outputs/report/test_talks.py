@@ -5,7 +5,7 @@ import re
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.outputs.report.runs import ASKS, row_of
+from tests.support.written_runs import ASKS, row_of
 
 from socratic_distill.outputs.report.embedding import printable, to_json
 from socratic_distill.outputs.report.facts import facts_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
+from tests.support.written_runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
 
 from socratic_distill import ConfigError
 from socratic_distill.errors import StorageError

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import PATIENCE
-from tests.unit.run.cloud.stores_in_tests import LIVELY, QUICK, MemoryStore
+from tests.support.patience import PATIENCE
+from tests.support.stores_in_tests import LIVELY, QUICK, MemoryStore
 
 from socratic_distill import LeaseLost, RunLocked, StorageError
 from socratic_distill.files.durable import append_durably, truncate_durably

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.unit.evaluation.talks import scored, talk
+from tests.support.talks import scored, talk
 
 from socratic_distill.distillation.rows import dialogue_row
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.unit.run.cloud.stores_in_tests import FolderStore
+from tests.support.stores_in_tests import FolderStore
 
 from socratic_distill.run.cloud import mirror
 from socratic_distill.run.cloud.lease import Timing
@@ -19,7 +19,7 @@ from socratic_distill.run.cloud.stores import FsspecStore
 TIMING = Timing(lease=1.0, patience=60.0, opening=30.0, commit=0.0)
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["tests.cloud.mortal", "socratic_distill.training.trainer", "socratic_distill.testing"]
+    ["tests.support.mortal", "socratic_distill.training.trainer", "socratic_distill.testing"]
 )
 
 

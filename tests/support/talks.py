@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import PLAIN, CharacterTokenizer, ids
+from tests.support.chat_templates import PLAIN, CharacterTokenizer, ids
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed

@@ -1,0 +1,75 @@
+"""Runs on the fake service, and what they leave behind."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.support.strict import StrictServiceClient
+
+from socratic_distill import (
+    CheckpointRecord,
+    SocraticConfig,
+    TrainResult,
+    build_socratic_config,
+    load_checkpoints,
+    train,
+    train_async,
+)
+from socratic_distill.run.journal import Journal
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, run_virtual
+
+Service = TypeVar("Service", bound=FakeServiceClient)
+
+
+def train_on_fake(
+    service: FakeServiceClient, config: SocraticConfig, rest: type[FakeRestClient] | None = FakeRestClient
+) -> TrainResult:
+    """Trains on this service, with a REST client of this kind, if any."""
+    return train(config, service_client=service, rest_client=rest and rest(service))
+
+
+async def train_on_fake_async(service: FakeServiceClient, config: SocraticConfig) -> TrainResult:
+    """Trains on this service, on the running loop."""
+    return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+
+
+def train_virtually(service: Service, config: SocraticConfig) -> Service:
+    """Trains on this service in virtual time; gives the service."""
+    run_virtual(train_on_fake_async(service, config))
+    return service
+
+
+def train_strictly(config: SocraticConfig, server: FakeServiceClient | None = None) -> FakeServiceClient:
+    """Trains without a REST client, each call held to the SDK's signatures; gives the service."""
+    server = FakeServiceClient() if server is None else server
+    train(config, service_client=StrictServiceClient(server))
+    return server
+
+
+def small_config(directory: Path, name: str = "run", **changes: Any) -> SocraticConfig:
+    """The config of a run in a directory, on the fake, that takes a tenth of a second."""
+    fields: dict[str, Any] = dict(
+        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
+        max_tokens=4, log_path=directory / name, groups_per_batch=1, num_envs=2, max_turns=1, max_steps=6, save_every=2,
+        display="off",
+    )  # fmt: skip
+    return build_socratic_config(**(fields | changes))
+
+
+def newest_state(run: Path) -> CheckpointRecord:
+    """The record of the run's newest state."""
+    state = Journal.of(load_checkpoints(run)).newest_state()
+    assert state is not None
+    return state
+
+
+def checkpoints_kept_by(service: FakeServiceClient) -> set[str]:
+    """Paths of all checkpoints that the service holds."""
+    return {one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints}
+
+
+def make_its_own(run: Path) -> None:
+    """Has a copied run directory count as the run itself, as if it had been moved."""
+    path = run / "run.json"
+    if path.exists():
+        path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
