@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
 from tests.support.mortal import TIMING, Machines
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import (
     LeaseLost,
@@ -30,7 +31,7 @@ from socratic_distill.run.cloud.mirror import Mirror
 from socratic_distill.run.cloud.patience import Patience
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.cloud.stores import FsspecStore, check_store
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 
 pytestmark = pytest.mark.cloud
 
@@ -65,7 +66,7 @@ def test_killed_run_resumed_on_an_empty_disk_equals_an_uninterrupted_one(
     assert machines.live(None) == 0
     service = FakeServiceClient(tmp_path / "whole-server")
     config = build_socratic_config(**fields, log_path=tmp_path / "whole")
-    train(config, service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, config)
     run = readable(url)
     assert len([one for one in load_checkpoints(url) if one.resumed_at]) >= 2, "hardly a life went on with another's"
     assert_same_run(run, tmp_path / "whole")
@@ -108,7 +109,7 @@ def test_server_that_does_not_answer_for_a_while_is_waited_for(make_config, serv
     for one in (stop, go_on):
         one.start()
     try:
-        result = train(config, service_client=service, rest_client=FakeRestClient(service))
+        result = train_on_fake(service, config)
     finally:
         go_on.join()
     assert (result.status, result.steps) == ("completed", 60)
@@ -144,7 +145,7 @@ def test_missing_bucket_and_missing_server_are_one_message_each(make_config, mon
 
 def test_command_line_reads_a_run(make_config, url, tmp_path, capsys):
     service = FakeServiceClient()
-    train(make_config(log_path=url), service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, make_config(log_path=url))
     assert main(["checkpoints", url]) == 0
     assert main(["report", url, "--out", str(tmp_path / "report.html")]) == 0
     assert url in capsys.readouterr().out

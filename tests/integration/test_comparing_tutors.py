@@ -5,7 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
-from tests.support.on_the_fake import train_strictly
+from tests.support.on_the_fake import strict_run
 
 from socratic_distill import (
     CheckpointNotFound,
@@ -50,7 +50,7 @@ def server(monkeypatch):
 
 def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path, server):
     config = make_config()
-    train_strictly(config, server)
+    strict_run(config, server)
     final = [one.sampler_path for one in load_checkpoints(tmp_path / "run") if one.sampler_path][-1] or ""
     found = compare(config, ["base", "final", "2", "pupil"])
     assert found["base"].measures == evaluate(config).measures
@@ -87,7 +87,7 @@ def test_tutors_that_are_no_list_of_different_names_are_refused(make_config, tut
 def test_missing_weights_are_refused_and_the_existing_ones_named(make_config, server, tutor):
     with pytest.raises(CheckpointNotFound, match=f"no sampler weights for the tutor '{tutor}'; train first"):
         compare(make_config(), [tutor])
-    train_strictly(make_config(max_steps=2), server)
+    strict_run(make_config(max_steps=2), server)
     if tutor != "final":
         with pytest.raises(CheckpointNotFound, match=r"there are those before the batches 0, 1, 2$"):
             compare(make_config(), [tutor])
@@ -108,7 +108,7 @@ def test_solve_rates_are_measured_where_samples_are_asked_for(make_config, serve
 
 
 def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path, server, seeds_file, capsys):
-    train_strictly(make_config(), server)
+    strict_run(make_config(), server)
     out = tmp_path / "found.json"
     arguments = ["--tutor", "base", "--tutor", "final", "--seeds", str(seeds_file), "--limit", "4", "--out", str(out)]
     assert main(["evaluate", str(tmp_path / "run"), *arguments, "--dialogues", "2", "--solve-samples", "2"]) == 0
@@ -130,7 +130,7 @@ def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path
     ],
 )
 def test_command_refuses_what_cannot_be_meant(make_config, tmp_path, server, capsys, arguments, message):
-    train_strictly(make_config(max_steps=1), server)
+    strict_run(make_config(max_steps=1), server)
     assert main(["evaluate", str(tmp_path / "run"), *arguments]) == 1
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows
 
 from socratic_distill import ConfigError, CostLimitReached, estimate_cost, train, train_async
@@ -26,7 +27,7 @@ def test_run_stops_before_its_cost_limit_and_a_higher_limit_resumes_it(make_conf
 
     def run(name: str, **changes: Any) -> Any:
         config = make_config(log_path=tmp_path / name, prices=PRICES, **options | changes)
-        return train(config, service_client=service, rest_client=FakeRestClient(service))
+        return train_on_fake(service, config)
 
     run("whole")
     limit = 0.6 * spent(tmp_path / "whole")
@@ -56,7 +57,7 @@ def test_run_stops_before_its_cost_limit_and_a_higher_limit_resumes_it(make_conf
 def test_steps_that_ran_twice_count_towards_the_limit(make_config, tmp_path):
     config = make_config(prices=PRICES, max_steps=4, save_every=2)
     service = FakeServiceClient()
-    train(config, service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, config)
     rows = (tmp_path / "run" / "metrics.jsonl").read_text()
     before = estimate_cost(config).spent_usd
     (tmp_path / "run" / "metrics.superseded.jsonl").write_text(rows + "torn {")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows
 
 from socratic_distill import (
@@ -19,7 +20,7 @@ from socratic_distill import (
 from socratic_distill.cli import main
 from socratic_distill.run.directory import config_of
 from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 
 MODEL = json.dumps({"model_type": "llama", "hidden_size": 64})
 FOREIGN = [MODEL, "{}", "[]", "null", "", "{", '{"tutor_model_name": "only"}', "\x00", "[" * 5000]
@@ -89,7 +90,7 @@ def test_config_beside_a_cookbooks_journal_is_kept(cookbooks, make_config, capsy
     config = make_config(log_path=directory)
     start = resolve_start(directory)
     assert isinstance(start, Resume) and start.batch == 2
-    assert train(config, service_client=service, rest_client=FakeRestClient(service)).steps == 6
+    assert train_on_fake(service, config).steps == 6
     assert (directory / CONFIG).read_bytes() == theirs
     assert json.loads((directory / BESIDE_ANOTHER).read_text())["max_steps"] == 6
     assert config_of(directory) == config
@@ -147,7 +148,7 @@ def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, mak
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(LockLost):
         patch.setattr(RunDirectory, "log_step", then_delete)
-        train(make_config(), service_client=service, rest_client=FakeRestClient(service))
+        train_on_fake(service, make_config())
     assert tree(run) == kept, "something was written after the lock file was gone"
     assert train(make_config(), service_client=service).steps == 6
     train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())

@@ -17,10 +17,11 @@ from typing import Any
 import pyte
 import pytest
 from rich.live import Live
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import RunInterrupted, TrainingError, train
 from socratic_distill.in_process import ServiceFuture
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 
 WIDTH, HEIGHT = 100, 30
 
@@ -137,7 +138,7 @@ def run(screen: Screen, config, server: Path, *faults: Fault) -> None:
     """Trains, and tells of an error as the examples do."""
     service = WatchedService(screen.draws, server, faults)
     try:
-        train(config, service_client=service, rest_client=FakeRestClient(service))
+        train_on_fake(service, config)
     except TrainingError as error:
         print(f"TrainingError: {error}", file=sys.stderr)
         raise
@@ -195,7 +196,7 @@ def test_ctrl_c_gives_streams_handlers_and_cursor_back(make_config, tmp_path, mo
         streams = sys.stdout, sys.stderr, handler.stream
         service = Interrupting(screen.draws, tmp_path / "server", [])
         with pytest.raises(RunInterrupted):
-            train(make_config(display="auto"), service_client=service, rest_client=FakeRestClient(service))
+            train_on_fake(service, make_config(display="auto"))
         assert (sys.stdout, sys.stderr, handler.stream) == streams and logger.handlers == [handler]
         print("afterwards")
     assert screen.last[-1] == "afterwards"

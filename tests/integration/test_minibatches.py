@@ -5,25 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_virtually
 from tests.support.rows import read_rows
+from tests.support.virtual_runs import LearningService
 
-from socratic_distill import build_socratic_config, load_checkpoints, open_service, train, train_async
+from socratic_distill import build_socratic_config, load_checkpoints, open_service, train
 from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
-from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
-from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training import loop
 
 CUTS = [1, 2, 99]
 Key = tuple[tuple[int, ...], tuple[tuple[str, str, bytes], ...]]
-
-
-class LearningService(VirtualServiceClient):
-    """A virtual service whose models are the fake's, which learn."""
-
-    make_weights = FakeServiceClient.make_weights
-    sampler = FakeServiceClient.sampler
 
 
 def key(datum: Any) -> Key:
@@ -68,11 +61,8 @@ def on_the_fake(config):
 
 def on_virtual_time(config, faults=()):
     # Cycles so short that a cut decides when its data are trained on.
-    async def main():
-        latency = Latency(cycle=0.1, sampler_save=0.1, state_save=0.1)
-        await train_async(config, service_client=LearningService(latency, faults=faults))
-
-    run_virtual(main())
+    latency = Latency(cycle=0.1, sampler_save=0.1, state_save=0.1)
+    train_virtually(LearningService(latency, faults=faults), config)
 
 
 @pytest.mark.parametrize("run", [on_the_fake, on_virtual_time])

@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 import pytest
 from tests.support.on_the_fake import train_on_fake_async, train_virtually
 from tests.support.rows import read_rows, rows_but_recoveries
-from tests.support.virtual_runs import CALM, OPENING, QUICK, TERSE, Key, turns_by_request_seed, virtual_config
+from tests.support.virtual_runs import (
+    CALM,
+    OPENING,
+    QUICK,
+    TERSE,
+    DoomedService,
+    Key,
+    LearningService,
+    turns_by_request_seed,
+    virtual_config,
+)
 
 from socratic_distill import RolloutError, ServiceError, SocraticConfig, load_checkpoints, load_seeds
 from socratic_distill.dialogues.batches import batch
@@ -28,27 +38,6 @@ from socratic_distill.testing.virtual import Served, VirtualServiceClient
 PASS, STEP, SAMPLER, STATE = "forward_backward", "optim_step", "save_weights_for_sampler", "save_state"
 LETTERS = {PASS: "p", STEP: "o", SAMPLER: "w", STATE: "s"}
 GROUPS = 3
-
-
-class DoomedService(VirtualServiceClient):
-    """A virtual service that fails the requests of some seeds."""
-
-    def __init__(self, latency: Latency, *, doomed: frozenset[int] = frozenset(), **options: Any) -> None:
-        super().__init__(latency, **options)
-        self._doomed = doomed
-
-    def submit(self, call, action, **arguments):
-        def fail():
-            raise Fault(call).exception()
-
-        return super().submit(call, fail if arguments.get("seed") in self._doomed else action, **arguments)
-
-
-class LearningService(DoomedService):
-    """One whose models are the fake's, which learn: what is trained on shows in what is said."""
-
-    make_weights = FakeServiceClient.make_weights
-    sampler = FakeServiceClient.sampler
 
 
 class Request(NamedTuple):

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from tests.interop.record import RUNS, SAMPLES, CookbookClients, cookbook, journal_of
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import CheckpointManager, CheckpointRecord, Resume, load_checkpoints, resolve_start, train
 from socratic_distill.run.journal import Journal
@@ -85,7 +86,7 @@ def ready(make_config: Any, **changes: Any) -> Any:
 def test_run_of_ours_at_every_stage(tmp_path, make_config):
     service, log_path = FakeServiceClient(), tmp_path / "run"
     for steps in (3, 6):  # the second one resumes the first
-        result = train(ready(make_config, max_steps=steps), service_client=service, rest_client=FakeRestClient(service))
+        result = train_on_fake(service, ready(make_config, max_steps=steps))
         assert result.steps == steps
         found = cookbook().get_last_checkpoint(str(log_path))
         assert (found.name, found.batch, found.final) == ("final", steps, True)
@@ -99,7 +100,7 @@ def test_run_of_ours_at_every_stage(tmp_path, make_config):
 
 def test_run_of_ours_cut_off_after_any_line(tmp_path, make_config):
     service, log_path = FakeServiceClient(), tmp_path / "run"
-    train(ready(make_config), service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, ready(make_config))
     lines = (log_path / JOURNAL).read_text().splitlines(keepends=True)
     sampler_batches = []
     for count in range(1, len(lines) + 1):

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.doomed import WINDOWS, Doom, train_doomed
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import SocraticConfig, build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.dialogues.batches import batch
 from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.rollback import next_step
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
 
 # Children of a fork server start at once, with the imports done, and share nothing with the tests.
@@ -147,7 +148,7 @@ def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Or
 def assert_equals_one_left_alone(ordeal: Ordeal, fields: dict[str, Any], directory: Path) -> None:
     whole = FakeServiceClient(directory / "whole-server")
     config = build_socratic_config(**fields, log_path=directory / "whole")
-    train(config, service_client=whole, rest_client=FakeRestClient(whole))
+    train_on_fake(whole, config)
     assert_same_run(ordeal.run, directory / "whole")
     ours, theirs = (
         final_arrays(ordeal.run, directory / "server"),

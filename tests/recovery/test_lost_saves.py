@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import newest_state, train_on_fake
+from tests.support.on_the_fake import newest_state, train_on_fake, train_on_fake_async
 from tests.support.rows import rows_but_recoveries
 
 from socratic_distill import (
@@ -16,7 +16,6 @@ from socratic_distill import (
     build_socratic_config,
     load_checkpoints,
     train,
-    train_async,
 )
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
@@ -32,7 +31,7 @@ def whole(whole_run):
 async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole, nth, every):
     # The SDK tries for a while before it gives up; the steps submitted meanwhile stand behind a hole.
     service = FakeServiceClient(faults=[Fault("save_state", nth=nth, error="submission", seconds=0.2)])
-    running = train_async(make_config(save_every=every), service_client=service, rest_client=FakeRestClient(service))
+    running = train_on_fake_async(service, make_config(save_every=every))
     result = await asyncio.wait_for(running, timeout=20)
     assert result.status == "completed" and rows_but_recoveries(tmp_path / "run") == whole
     assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
@@ -45,7 +44,7 @@ async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, 
         Fault("save_weights_for_sampler", nth=4, error="submission"),
     ]
     service = FakeServiceClient(tmp_path / "server", faults=faults)
-    task = asyncio.create_task(train_async(make_config(), service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, make_config()))
     while service.count("save_weights_for_sampler") < 4:
         await asyncio.sleep(0)
     task.cancel()
@@ -53,12 +52,12 @@ async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, 
     with pytest.raises(asyncio.CancelledError, match="the newest recorded one is resumed from"):
         await task
     again = FakeServiceClient(tmp_path / "server")
-    await train_async(make_config(), service_client=again, rest_client=FakeRestClient(again))
+    await train_on_fake_async(again, make_config())
     assert rows_but_recoveries(tmp_path / "run") == whole
 
 
 async def interrupt(config, service, steps):
-    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, config))
     begun = service.count("optim_step")
     while service.count("optim_step") < begun + steps:
         await asyncio.sleep(0)
@@ -84,10 +83,10 @@ async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(
     faults = [Fault("forward_backward", nth=nth, error=401) for nth in (4, 5, 6, 7)]
     with pytest.raises(Exception, match="key"):
         first = FakeServiceClient(tmp_path / "server", faults=faults)
-        await train_async(config, service_client=first, rest_client=FakeRestClient(first))
+        await train_on_fake_async(first, config)
     assert newest_state(tmp_path / "run").kind == "rolling"
     service = FakeServiceClient(tmp_path / "server")
-    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, config))
     while not service.count("sample"):
         await asyncio.sleep(0)
     task.cancel()

@@ -8,13 +8,14 @@ import logging
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_on_fake_async
 from tests.support.rows import read_rows
 
 from socratic_distill import TrainingError, train_async
 from socratic_distill.evaluation import compare_async
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.service.watched import Watch
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.clock import VirtualLoop, run_virtual
 
 LIMIT = 1800.0
@@ -36,7 +37,7 @@ def virtual_run(config: Any, *faults: Fault, directory: Any = None) -> tuple[Fak
     service = FakeServiceClient(directory, faults=faults)
 
     async def run() -> float:
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        await train_on_fake_async(service, config)
         return asyncio.get_running_loop().time()
 
     return service, run_virtual(run())

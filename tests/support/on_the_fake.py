@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support.strict import StrictServiceClient
+from tests.support.strict import StrictRestClient, StrictServiceClient
 
 from socratic_distill import (
     CheckpointRecord,
@@ -39,10 +39,18 @@ def train_virtually(service: Service, config: SocraticConfig) -> Service:
     return service
 
 
-def train_strictly(config: SocraticConfig, server: FakeServiceClient | None = None) -> FakeServiceClient:
+def train_strictly(
+    service: FakeServiceClient, config: SocraticConfig, rest: FakeRestClient | None = None
+) -> TrainResult:
+    """Trains on this service and with this REST client, if any, each call held to the SDK's signatures."""
+    strict_rest = None if rest is None else StrictRestClient(rest)
+    return train(config, service_client=StrictServiceClient(service), rest_client=strict_rest)
+
+
+def strict_run(config: SocraticConfig, server: FakeServiceClient | None = None) -> FakeServiceClient:
     """Trains without a REST client, each call held to the SDK's signatures; gives the service."""
     server = FakeServiceClient() if server is None else server
-    train(config, service_client=StrictServiceClient(server))
+    train_strictly(server, config)
     return server
 
 

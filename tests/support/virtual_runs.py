@@ -5,7 +5,9 @@ from typing import Any
 
 from socratic_distill import SocraticConfig, load_seeds
 from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.latency import Latency, ModelSpeed
+from socratic_distill.testing.virtual import VirtualServiceClient
 
 # Short replies, slowly said: the times of long ones for a tenth of the work.
 TERSE = {
@@ -18,6 +20,27 @@ CALM = Latency(models=TERSE)
 QUICK = Latency(models=TERSE, cycle=1.0, sampler_save=0.3, state_save=0.3)
 OPENING = 0
 Key = tuple[int, str, int, int]  # step, seed, number, turn; the opening is turn 0 and stands for its whole group
+
+
+class DoomedService(VirtualServiceClient):
+    """A virtual service that fails the requests of some seeds."""
+
+    def __init__(self, latency: Latency, *, doomed: frozenset[int] = frozenset(), **options: Any) -> None:
+        super().__init__(latency, **options)
+        self._doomed = doomed
+
+    def submit(self, call, action, **arguments):
+        def fail():
+            raise Fault(call).exception()
+
+        return super().submit(call, fail if arguments.get("seed") in self._doomed else action, **arguments)
+
+
+class LearningService(DoomedService):
+    """One whose models are the fake's, which learn: what is trained on shows in what is said."""
+
+    make_weights = FakeServiceClient.make_weights
+    sampler = FakeServiceClient.sampler
 
 
 def virtual_config(make_config: Callable[..., SocraticConfig], **changes: Any) -> SocraticConfig:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.on_the_fake import train_strictly
+from tests.support.on_the_fake import strict_run
 
 from socratic_distill.outputs.exports import export_csv, export_dataset, export_messages
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.trackers
 @pytest.fixture
 def log_path(make_config):
     config = make_config()
-    train_strictly(config)
+    strict_run(config)
     return Path(config.log_path)
 
 

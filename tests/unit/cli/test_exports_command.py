@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import train_strictly
+from tests.support.on_the_fake import strict_run
 
 from socratic_distill import build_socratic_config
 from socratic_distill.cli import export, main
@@ -23,7 +23,7 @@ def trained_once(tmp_path_factory):
         max_tokens=12, log_path=path / "run", seeds_file=path / "seeds.jsonl", groups_per_batch=2,
         num_envs=2, max_turns=2, max_steps=3, save_every=None, rolling_save_every=9, display="off",
     )  # fmt: skip
-    train_strictly(config)
+    strict_run(config)
     return path / "run"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.support.on_the_fake import train_strictly
+from tests.support.on_the_fake import strict_run
 
 from socratic_distill import ConfigError, StorageError
 from socratic_distill.dialogues.recordings import load_recordings
@@ -77,7 +77,7 @@ def test_messages_say_who_said_what_and_what_is_known_of_it(log_path):
 
 def test_messages_of_a_run_are_read_back_as_recordings(make_config, tmp_path):
     config = make_config()
-    train_strictly(config)
+    strict_run(config)
     rows = messages(Path(config.log_path))
     played = load_recordings([Path(config.log_path) / "dialogues.jsonl"])
     recorded = load_recordings([tmp_path / "out.jsonl"])
@@ -92,7 +92,7 @@ def test_messages_of_a_run_are_read_back_as_recordings(make_config, tmp_path):
 def test_messages_begin_with_the_tutors_own_prompt_where_that_is_wanted(make_config, tmp_path):
     (tmp_path / "tutor.txt").write_text("Teach this: {question}")
     config = make_config(tutor_prompt_file=tmp_path / "tutor.txt", max_steps=1)
-    train_strictly(config)
+    strict_run(config)
     for row in messages(Path(config.log_path), system_prompt=True, allow_files=True):
         assert row["messages"][0] == {"role": "system", "content": f"Teach this: {row['question']}"}
         assert row["messages"][1]["role"] == "user"

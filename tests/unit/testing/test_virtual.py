@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import tinker
+from tests.support.on_the_fake import train_on_fake_async
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
-from socratic_distill import train_async
-from socratic_distill.testing import FakeRestClient, Fault
+from socratic_distill.testing import Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
@@ -450,7 +450,7 @@ def test_the_ledger_keeps_tokens_where_it_is_asked_to():
 def test_two_runs_of_the_trainer_give_one_ledger(make_config, tmp_path, max_concurrent):
     async def main(service, name):
         config = make_config(log_path=tmp_path / name, max_steps=3)
-        return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        return await train_on_fake_async(service, config)
 
     latency = Latency(max_concurrent=max_concurrent)
     first, second = (

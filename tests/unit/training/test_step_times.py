@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import rows_of_run
+from tests.support.virtual_runs import virtual_config
 
-from socratic_distill import Seed, train_async
+from socratic_distill import Seed
 from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.distillation.scoring import ScoredDialogue
-from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training.step_times import (
@@ -251,26 +252,16 @@ def test_stopwatch_tells_steps_apart_that_overlap():
 
 
 @pytest.fixture
-def run(make_config):
-    """Trains on virtual time; gives the service, the rows of metrics and, of each step, those of dialogues."""
+def train(make_config):
+    """Trains in virtual time; gives the service, the rows of metrics and, of each step, those of dialogues."""
 
-    def run(**changes):
-        names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
-        config = make_config(**names, **({"max_tokens": 200, "groups_per_batch": 2, "max_steps": 4} | changes))
+    def train(**changes):
+        config = virtual_config(make_config, **({"groups_per_batch": 2, "max_steps": 4} | changes))
+        service = train_virtually(VirtualServiceClient(), config)
+        rows, dialogues = rows_of_run(config.log_path, without=())
+        return service, rows, [[row for row in dialogues if row["step"] == step["step"]] for step in rows]
 
-        async def main():
-            service = VirtualServiceClient()
-            await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-            return service
-
-        service = run_virtual(main())
-        rows, dialogues = (
-            [json.loads(line) for line in (Path(config.log_path) / name).read_text().splitlines()]
-            for name in ("metrics.jsonl", "dialogues.jsonl")
-        )
-        return service, rows, [[one for one in dialogues if one["step"] == row["step"]] for row in rows]
-
-    return run
+    return train
 
 
 def seconds_of(row):
@@ -283,8 +274,8 @@ def seconds_of(row):
     [{}, {"max_staleness": 1}, {"max_staleness": 3}, {"max_concurrent_dialogues": 2}, {"max_tokens": 1}],
     ids=str,
 )
-def test_waits_add_up_to_the_step_and_steps_to_the_run(run, changes):
-    service, rows, _ = run(**changes)
+def test_waits_add_up_to_the_step_and_steps_to_the_run(train, changes):
+    service, rows, _ = train(**changes)
     for row in rows:
         assert sum(seconds_of(row).values()) == pytest.approx(row["time/step"])
     steps = [one.answered for one in service.ledger if one.call == "optim_step"]
@@ -294,8 +285,8 @@ def test_waits_add_up_to_the_step_and_steps_to_the_run(run, changes):
     assert lengths[0] == pytest.approx(steps[0] - began)
 
 
-def test_an_on_policy_run_waits_for_what_the_services_ledger_says(run):
-    service, rows, _ = run()
+def test_an_on_policy_run_waits_for_what_the_services_ledger_says(train):
+    service, rows, _ = train()
     ledger = service.ledger
     steps = [one for one in ledger if one.call == "optim_step"]
     scores = [one for one in ledger if one.model == "teacher" and one.prompt_tokens]
@@ -314,19 +305,19 @@ def test_an_on_policy_run_waits_for_what_the_services_ledger_says(run):
             assert waited["opening"] == 0.0, "they were sampled while the step before trained"
 
 
-def test_a_stale_run_waits_for_its_updates_alone(run):
-    _, rows, _ = run(max_staleness=1)
+def test_a_stale_run_waits_for_its_updates_alone(train):
+    _, rows, _ = train(max_staleness=1)
     assert rows[0]["time/critical/update"] < 1
     assert [row["time/critical/update"] for row in rows[1:]] == pytest.approx([1.0] * 3)
 
 
-def test_dialogues_that_need_each_others_places_are_waited_for(run):
-    _, rows, _ = run(max_concurrent_dialogues=1)
+def test_dialogues_that_need_each_others_places_are_waited_for(train):
+    _, rows, _ = train(max_concurrent_dialogues=1)
     assert all(row["time/critical/waiting"] > 0.2 for row in rows)
 
 
-def test_dialogues_keep_their_spans_and_what_runs_ahead_is_negative(run):
-    _, rows, dialogues = run()
+def test_dialogues_keep_their_spans_and_what_runs_ahead_is_negative(train):
+    _, rows, dialogues = train()
     for row, batch in zip(rows, dialogues, strict=True):
         taken, scored = row["time/step"] - row["time/update"], []
         for one in batch:

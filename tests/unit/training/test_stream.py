@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.support.on_the_fake import train_virtually
+from tests.support.on_the_fake import train_on_fake_async, train_virtually
 from tests.support.rows import read_rows
 from tests.support.virtual_runs import CALM, OPENING, QUICK, turns_by_request_seed, virtual_config
 
@@ -23,7 +23,7 @@ from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.connect import Service
-from socratic_distill.testing import FakeRestClient, Fault
+from socratic_distill.testing import Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
@@ -465,7 +465,7 @@ def test_forty_steps_leave_nothing_behind_and_hold_no_more_than_ten(make_config,
 
     async def main(config):
         service = VirtualServiceClient(CALM)
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        await train_on_fake_async(service, config)
         for _ in range(3):  # what was cancelled may end
             await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}
