@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.support.rows import write_rows
 
 # As in the quickstart: threads do not pay on models this small. Before the package's import, which is torch's where
 # the SDK finds it; children of the tests inherit it, and compute as the tests do.
@@ -69,7 +69,7 @@ def seeds_file(tmp_path: Path) -> Path:
         for i in range(6)
     ]
     path = tmp_path / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, *rows)
     return path
 
 

@@ -8,9 +8,8 @@ import threading
 import uuid
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
+from tests.support.killed_runs import assert_same_run_on_the_fake, fake_fields
 from tests.support.mortal import TIMING, Machines
 from tests.support.on_the_fake import train_on_fake
 
@@ -69,12 +68,7 @@ def test_killed_run_resumed_on_an_empty_disk_equals_an_uninterrupted_one(
     train_on_fake(service, config)
     run = readable(url)
     assert len([one for one in load_checkpoints(url) if one.resumed_at]) >= 2, "hardly a life went on with another's"
-    assert_same_run(run, tmp_path / "whole")
-    ours, theirs = (
-        final_arrays(run, tmp_path / "server"),
-        final_arrays(tmp_path / "whole", tmp_path / "whole-server"),
-    )
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    assert_same_run_on_the_fake(run, tmp_path / "server", tmp_path / "whole", tmp_path / "whole-server")
     evaluations = {path.name for path in (run / "evaluations").iterdir() if "superseded" not in path.name}
     assert evaluations == {"000000.json", "000020.json", "000040.json", "000060.json"}
     told = "".join(capfd.readouterr()).encode() + b"".join(path.read_bytes() for path in run.rglob("*.json*"))

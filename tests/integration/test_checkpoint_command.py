@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.on_the_fake import checkpoints_kept_by, make_its_own, small_config
-from tests.support.rows import read_rows, rows_of_run
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import (
     CheckpointManager,
@@ -102,7 +102,7 @@ def test_table_shows_every_character_of_a_path(tmp_path, capsys, name):
         {"name": "000006", "batch": 6, "state_path": f"/runs/{name}/weights/000006"},
         {"name": "000007", "batch": 7, "sampler_path": f"tinker://{name}/sampler_weights/000007"},
     ]
-    (directory / "checkpoints.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(directory / "checkpoints.jsonl", *rows)
     (directory / "origin.json").write_text(json.dumps({"given": name, "resolved": f"tinker://{name}/weights/x"}))
     assert main(["checkpoints", str(directory)]) == 0
     title, _, *lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip("─ \n")]
@@ -142,7 +142,7 @@ def test_json_holds_everything_that_the_records_do(listed, capsys):
 
 def test_listing_of_another_tools_directory_says_the_origin_is_unknown(tmp_path, capsys):
     line = {"name": "000020", "batch": 20, "state_path": path_of("000020"), "loss": 0.5}
-    (tmp_path / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
+    write_rows(tmp_path / "checkpoints.jsonl", line)
     assert main(["checkpoints", str(tmp_path)]) == 0
     assert f"{tmp_path}, of unknown origin" in capsys.readouterr().out
     assert main(["checkpoints", str(tmp_path), "--json"]) == 0
@@ -268,10 +268,10 @@ def service(run_of_two_lives, tmp_path, server, monkeypatch):
     """
     shutil.copytree(run_of_two_lives, tmp_path, dirs_exist_ok=True)
     make_its_own(tmp_path / "run")
-    return opened(server, monkeypatch)
+    return command_opens(server, monkeypatch)
 
 
-def opened(server, monkeypatch, faults=()):
+def command_opens(server, monkeypatch, faults=()):
     """A fake service that the command opens, whatever the config says."""
     fake = FakeServiceClient(server, faults=faults)
     monkeypatch.setattr(
@@ -401,7 +401,7 @@ def test_prune_keeps_the_final_checkpoints_of_a_complete_run(service, config, se
 def test_prune_stopped_by_the_service_recorded_deletions_and_can_go_on(
     service, server, run, capsys, monkeypatch, error
 ):
-    service = opened(server, monkeypatch, [Fault("delete_checkpoint_from_tinker_path", nth=4, error=error)])
+    service = command_opens(server, monkeypatch, [Fault("delete_checkpoint_from_tinker_path", nth=4, error=error)])
     held = checkpoints_kept_by(service)
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 1
     assert re.search(r"(Training|Service)Error: deleting tinker://\S+ failed on the service", capsys.readouterr().err)
@@ -413,7 +413,7 @@ def test_prune_stopped_by_the_service_recorded_deletions_and_can_go_on(
 
 
 def test_prune_that_cannot_ask_for_the_newest_state_deletes_nothing(service, server, run, capsys, monkeypatch):
-    service = opened(server, monkeypatch, [Fault("get_weights_info_by_tinker_path", error=500)])
+    service = command_opens(server, monkeypatch, [Fault("get_weights_info_by_tinker_path", error=500)])
     held = checkpoints_kept_by(service)
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 1
     assert "asking for tinker://" in capsys.readouterr().err and checkpoints_kept_by(service) == held
@@ -464,7 +464,7 @@ def test_rebuild_restores_a_lost_journal_and_says_how_much(service, config, serv
 
 
 def test_rebuild_that_the_service_refuses_exits_with_one(service, server, run, capsys, monkeypatch):
-    opened(server, monkeypatch, [Fault("list_checkpoints", error=401)])
+    command_opens(server, monkeypatch, [Fault("list_checkpoints", error=401)])
     (run / "checkpoints.jsonl").unlink()
     assert main(["checkpoints", str(run), "rebuild"]) == 1
     assert re.search(r"ServiceError: listing the saves of .* set TINKER_API_KEY", capsys.readouterr().err)

@@ -8,9 +8,8 @@ import threading
 import uuid
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
+from tests.support.killed_runs import assert_same_run_on_the_fake, fake_fields
 from tests.support.mortal import Machines
 from tests.support.on_the_fake import train_on_fake, train_on_fake_async
 from tests.support.rows import rows_of_run
@@ -79,12 +78,7 @@ def test_run_that_is_killed_again_and_again_equals_one_that_is_not(seeds_file, t
     train_on_fake(
         FakeServiceClient(tmp_path / "whole-server"), build_socratic_config(**fields, log_path=tmp_path / "whole")
     )
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
-    ours, theirs = (
-        final_arrays(tmp_path / "run", tmp_path / "server"),
-        final_arrays(tmp_path / "whole", tmp_path / "whole-server"),
-    )
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    assert_same_run_on_the_fake(tmp_path / "run", tmp_path / "server", tmp_path / "whole", tmp_path / "whole-server")
 
 
 def test_run_that_lost_its_lease_stops_and_the_other_one_ends_it(make_config, monkeypatch, tmp_path):

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_orphans import die, forget
-from tests.support.on_the_fake import checkpoints_kept_by, small_config, train_on_fake
+from tests.support.on_the_fake import (
+    checkpoints_kept_by,
+    forget_checkpoint,
+    small_config,
+    train_on_fake,
+    train_until_it_dies,
+)
 from tests.support.rows import rows_but_recoveries
 
 from socratic_distill import CheckpointRecord, Resume, load_checkpoints, resolve_start
@@ -36,7 +41,7 @@ def server(tmp_path):
 @pytest.fixture
 def original(tmp_path, server):
     """A run that died after step 4; its only state is a rolling one."""
-    die(server, small_config(tmp_path, "original", **ROLLING), steps=5)
+    train_until_it_dies(server, small_config(tmp_path, "original", **ROLLING), steps=5)
     return tmp_path / "original"
 
 
@@ -46,7 +51,7 @@ def copy(original, tmp_path):
 
 
 @pytest.fixture
-def whole(tmp_path):
+def whole_rows(tmp_path):
     """The rows of a run that nothing interrupted."""
     train_on_fake(FakeServiceClient(), small_config(tmp_path, "whole", **ROLLING))
     return rows_but_recoveries(tmp_path / "whole")
@@ -57,24 +62,24 @@ def go_on(server: Path, run: Path, **changes: Any) -> None:
     assert result.status == "completed"
 
 
-def test_copy_and_then_the_original_go_on_bit_for_bit(original, copy, server, whole):
+def test_copy_and_then_the_original_go_on_bit_for_bit(original, copy, server, whole_rows):
     """The original's only state is a rolling one, which the copy has no right to replace."""
     start = resolve_start(original)
     assert isinstance(start, Resume)
     go_on(server, copy)
-    assert rows_but_recoveries(copy) == whole and start.state_path in kept_on(server)
+    assert rows_but_recoveries(copy) == whole_rows and start.state_path in kept_on(server)
     go_on(server, original)
-    assert rows_but_recoveries(original) == whole and start.state_path not in kept_on(server)
+    assert rows_but_recoveries(original) == whole_rows and start.state_path not in kept_on(server)
     assert identity(copy)["run_id"] != identity(original)["run_id"]
 
 
-def test_original_and_then_the_copy_go_on_bit_for_bit(server, tmp_path, whole):
+def test_original_and_then_the_copy_go_on_bit_for_bit(server, tmp_path, whole_rows):
     kept = ROLLING | dict(save_every=2)
-    die(server, small_config(tmp_path, "original", **kept), steps=5)
+    train_until_it_dies(server, small_config(tmp_path, "original", **kept), steps=5)
     copy = Path(shutil.copytree(tmp_path / "original", tmp_path / "copy"))
     for run in (tmp_path / "original", copy):
         go_on(server, run, **kept)
-        assert rows_but_recoveries(run) == whole
+        assert rows_but_recoveries(run) == whole_rows
 
 
 def test_copy_deletes_its_own_rolling_states_and_none_of_the_originals(original, copy, server):
@@ -112,15 +117,15 @@ def test_run_of_an_older_version_is_the_same_and_then_knows_its_place(original, 
     assert identity(original) == before
 
 
-def test_copy_adopts_what_the_original_saved_before_the_copy(original, server, tmp_path, whole):
+def test_copy_adopts_what_the_original_saved_before_the_copy(original, server, tmp_path, whole_rows):
     start = resolve_start(original)
     assert isinstance(start, Resume)
-    forget(original, start.state_path)
+    forget_checkpoint(original, start.state_path)
     copy = Path(shutil.copytree(original, tmp_path / "copy"))
     before = kept_on(server)
     go_on(server, copy)
     assert {record.state_path for record in load_checkpoints(copy) if record.adopted} == {start.state_path}
-    assert rows_but_recoveries(copy) == whole and before <= kept_on(server)
+    assert rows_but_recoveries(copy) == whole_rows and before <= kept_on(server)
 
 
 # --- pruning and claiming ---------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Costs against the ledger of a virtual service: rows and evaluations to the token, estimates within 15 %."""
 
-import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.on_the_fake import train_virtually
-from tests.support.rows import read_rows
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import (
     ConfigError,
@@ -113,7 +112,7 @@ def config_in(directory: Path, name: str, **changes: Any) -> SocraticConfig:
          "expected_answer": str(2 * i + 30), "initial_error": f"{i + 30} - {i} = 30."}
         for i in range(24)
     ]  # fmt: skip
-    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(seeds, *rows)
     fields: dict[str, Any] = dict(
         tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher", learning_rate=0.1,
         max_tokens=512, log_path=directory / name, seeds_file=seeds, groups_per_batch=3, num_envs=3, max_turns=3,

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import train_on_fake
-from tests.support.rows import read_rows
+from tests.support.on_the_fake import file_contents, train_on_fake
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import (
     ConfigDrift,
@@ -26,20 +26,16 @@ MODEL = json.dumps({"model_type": "llama", "hidden_size": 64})
 FOREIGN = [MODEL, "{}", "[]", "null", "", "{", '{"tutor_model_name": "only"}', "\x00", "[" * 5000]
 
 
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
-
-
 @pytest.mark.parametrize("text", FOREIGN, ids=repr)
 def test_directory_of_something_else_is_refused_and_left_alone(tmp_path, make_config, text):
     directory = tmp_path / "model"
     directory.mkdir()
     (directory / CONFIG).write_text(text)
     (directory / "model.safetensors").write_bytes(b"weights")
-    before = tree(directory)
+    before = file_contents(directory)
     with pytest.raises(ForeignDirectory, match="another log_path"):
         train(make_config(log_path=directory), service_client=FakeServiceClient())
-    assert tree(directory) == before
+    assert file_contents(directory) == before
 
 
 def test_link_or_directory_named_as_the_config_is_refused(tmp_path, make_config):
@@ -79,7 +75,7 @@ def cookbooks(tmp_path, make_config):
     directory = tmp_path / "cookbook"
     directory.mkdir()
     record = {"name": "000002", "batch": 2, "state_path": state.state_path}
-    (directory / JOURNAL).write_text(json.dumps(record) + "\n")
+    write_rows(directory / JOURNAL, record)
     (directory / CONFIG).write_text('{"model_name": "small", "lora_rank": 32}')
     return directory, service
 
@@ -126,10 +122,10 @@ def test_start_that_is_refused_leaves_no_directory(tmp_path, make_config):
 def test_start_refused_for_drift_leaves_the_directory_as_it_was(tmp_path, make_config):
     service = FakeServiceClient()
     train(make_config(max_steps=2), service_client=service)
-    before = tree(tmp_path / "run")
+    before = file_contents(tmp_path / "run")
     with pytest.raises(ConfigDrift):
         train(make_config(num_envs=3), service_client=service)
-    assert tree(tmp_path / "run") == before
+    assert file_contents(tmp_path / "run") == before
 
 
 def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, make_config):
@@ -144,12 +140,12 @@ def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, mak
         log_step(self, metrics, dialogues)
         if metrics["step"] == 2:
             (run / ".lock").unlink()
-            kept.update(tree(run))
+            kept.update(file_contents(run))
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(LockLost):
         patch.setattr(RunDirectory, "log_step", then_delete)
         train_on_fake(service, make_config())
-    assert tree(run) == kept, "something was written after the lock file was gone"
+    assert file_contents(run) == kept, "something was written after the lock file was gone"
     assert train(make_config(), service_client=service).steps == 6
     train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())
     assert read_rows(run / "metrics.jsonl") == read_rows(tmp_path / "whole" / "metrics.jsonl")
@@ -171,8 +167,8 @@ def test_every_write_of_a_run_checks_its_lock(tmp_path, name):
     with RunDirectory(tmp_path / "run") as run:
         WRITES[name](run)
         (tmp_path / "run" / ".lock").unlink()
-        before = tree(tmp_path / "run")
+        before = file_contents(tmp_path / "run")
         with pytest.raises(LockLost):
             WRITES[name](run)
-        assert tree(tmp_path / "run") == before
+        assert file_contents(tmp_path / "run") == before
     assert (tmp_path / "run").exists()

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.hostile_text import HOSTILE, is_safe
 from tests.support.on_the_fake import train_on_fake
-from tests.unit.test_text import HOSTILE, is_safe
+from tests.support.rows import write_rows
 
 from socratic_distill.testing import FakeServiceClient
 
@@ -84,7 +85,7 @@ def work(make_config, tmp_path):
                 lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
                 path.write_text("".join(json.dumps(poisoned(json.loads(line))) + "\n" for line in lines))
     seeds = [{"id": f"{i} {HOSTILE}", "question": f"{i} {HOSTILE}", "expected_answer": str(i)} for i in range(1, 8)]
-    (tmp_path / "hostile.jsonl").write_text("".join(json.dumps(one) + "\n" for one in seeds))
+    write_rows(tmp_path / "hostile.jsonl", *seeds)
     (tmp_path / "script.py").write_text(SCRIPT)
     return tmp_path
 

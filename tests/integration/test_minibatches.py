@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.support.on_the_fake import train_virtually
 from tests.support.rows import read_rows
+from tests.support.tiny_runs import tiny_config
 from tests.support.virtual_runs import LearningService
 
-from socratic_distill import build_socratic_config, load_checkpoints, open_service, train
-from socratic_distill.local.tiny import TRAIN_SEEDS
+from socratic_distill import load_checkpoints, open_service, train
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
 from socratic_distill.testing.latency import Latency
 from socratic_distill.training import loop
@@ -114,15 +114,6 @@ def test_metrics_do_not_tell_how_a_batch_was_cut(make_config, tmp_path):
 # On torch
 
 
-def tiny_config(log_path, **changes):
-    fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=12, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
-        max_turns=1, max_steps=1, save_every=None, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
 def test_on_the_local_engine_the_gradient_is_the_same_within_tolerance(tmp_path, monkeypatch):
     """After one step from a fresh optimizer, Adam's first moment is the gradient, but for a factor.
 
@@ -135,13 +126,15 @@ def test_on_the_local_engine_the_gradient_is_the_same_within_tolerance(tmp_path,
     from socratic_distill.local.training_client import LocalTrainingClient
 
     passes = record(monkeypatch, LocalTrainingClient)
-    before = tiny_config(tmp_path / "before")
+    small: dict[str, Any] = dict(max_tokens=12, max_turns=1, max_steps=1, save_every=None)
+    before = tiny_config(tmp_path / "before", **small)
     service = open_service(before).client
     train(before, service_client=service)
     data, moments = {}, {}
     for groups in CUTS:
         passes.clear()
-        config = tiny_config(tmp_path / str(groups), groups_per_minibatch=groups, load_checkpoint_path=before.log_path)
+        changes = small | dict(groups_per_minibatch=groups, load_checkpoint_path=before.log_path)
+        config = tiny_config(tmp_path / str(groups), **changes)
         train(config, service_client=service)
         assert len(passes) == math.ceil(3 / groups)
         data[groups] = [datum for one in passes for datum in one]

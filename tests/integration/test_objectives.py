@@ -1,6 +1,5 @@
 """Every objective on the fake service: that it learns, what it asks for and sends, that a run repeats and resumes."""
 
-import json
 import math
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.on_the_fake import strict_run, train_on_fake
-from tests.support.rows import read_rows, rows_of_run
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import TrainingError
 from socratic_distill.dialogues.answers import contains_answer
@@ -374,7 +373,7 @@ def test_outcomes_are_rewarded_by_what_the_rows_say(make_config, tmp_path):
     seeds = tmp_path / "digits.jsonl"
     # A digit, which the toy models say often enough to solve and to tell.
     lines = [{"id": f"d{i}", "question": f"Which digit is {i}?", "expected_answer": str(i)} for i in range(1, 7)]
-    seeds.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(seeds, *lines)
     common: dict[str, Any] = dict(seeds_file=seeds, num_envs=6, groups_per_batch=6, max_steps=1, max_turns=3)
     strict_run(make_config(log_path=tmp_path / "solved", rewards=[{"kind": "solved"}], **common))
     found = [row for row in read_rows(tmp_path / "solved" / "dialogues.jsonl") if tutor_turns(row)]

@@ -57,7 +57,7 @@ def train_learning(config: SocraticConfig, latency: Latency = CALM, **options: A
     return train_virtually(LearningService(latency, **options), config)
 
 
-def sampled(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+def sampling_requests(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
     known = turns_by_request_seed(config, steps=12)
     return [
         Request(known[record.arguments["seed"]], served)
@@ -66,9 +66,13 @@ def sampled(service: VirtualServiceClient, config: SocraticConfig) -> list[Reque
     ]
 
 
-def scored(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+def scoring_requests(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
     """The teacher's scores; which turn they end with is read from the tokens."""
-    said = {tuple(one.at.replies[0].tolist()): one.key for one in sampled(service, config) if one.at.model == "tutor"}
+    said = {
+        tuple(one.at.replies[0].tolist()): one.key
+        for one in sampling_requests(service, config)
+        if one.at.model == "tutor"
+    }
     found = []
     for record, served in zip(service.calls, service.ledger, strict=True):
         if record.arguments.get("prompt_logprobs"):
@@ -79,7 +83,7 @@ def scored(service: VirtualServiceClient, config: SocraticConfig) -> list[Reques
     return found
 
 
-def trained(service: VirtualServiceClient) -> list[Served]:
+def training_calls(service: VirtualServiceClient) -> list[Served]:
     """The training client's calls, in order."""
     return [served for served in service.ledger if served.server_run is not None and served.call in LETTERS]
 
@@ -110,7 +114,7 @@ def test_the_next_batch_opens_once_this_ones_dialogues_end_while_it_trains(make_
     """No opening is sampled before all dialogues of this batch have ended."""
     config = virtual_config(make_config)
     service = train_scripted(config)
-    requests, steps = sampled(service, config), steps_of(trained(service))
+    requests, steps = sampling_requests(service, config), steps_of(training_calls(service))
     for step in range(1, 6):
         openings = [one.at for one in requests if (one.key[0], one.key[3]) == (step, OPENING)]
         ended = max(one.at.answered for one in requests if one.key[0] == step - 1)
@@ -124,8 +128,12 @@ def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends(make_config):
     """It does not wait for the batch to end."""
     config = virtual_config(make_config, max_turns=3)
     service = train_scripted(config)
-    last = {one.key[:3]: one.at.answered for one in sampled(service, config) if one.key[3] == 2 * config.max_turns - 1}
-    scores = {one.key[:3]: one.at.submitted for one in scored(service, config)}
+    last = {
+        one.key[:3]: one.at.answered
+        for one in sampling_requests(service, config)
+        if one.key[3] == 2 * config.max_turns - 1
+    }
+    scores = {one.key[:3]: one.at.submitted for one in scoring_requests(service, config)}
     assert scores.keys() == last.keys() and len(last) == 6 * 6
     assert scores == pytest.approx(last)
     for step in range(6):
@@ -138,9 +146,9 @@ def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends(make_config):
 def test_a_pass_is_submitted_once_its_and_all_earlier_groups_are_scored(make_config, groups):
     config = virtual_config(make_config, groups_per_minibatch=groups, max_turns=3)
     service = train_scripted(config)
-    there = {one.key[:3]: one.at.answered for one in scored(service, config)}
+    there = {one.key[:3]: one.at.answered for one in scoring_requests(service, config)}
     overlapping = 0
-    for step, calls in enumerate(steps_of(trained(service))):
+    for step, calls in enumerate(steps_of(training_calls(service))):
         seeds = [one.id for one in batch(load_seeds(config.seeds_file), seed=0, step=step, size=GROUPS)]
         whole = [max(there[step, seed, number] for number in range(2)) for seed in seeds]
         cuts = range(groups, GROUPS + groups, groups)
@@ -154,7 +162,7 @@ def test_a_pass_is_submitted_once_its_and_all_earlier_groups_are_scored(make_con
 def test_the_optimizer_step_and_sampler_save_share_the_last_passs_cycle(make_config, k):
     """They are submitted right after the last pass."""
     config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=k, save_every=None)
-    steps = steps_of(trained(train_scripted(config)))
+    steps = steps_of(training_calls(train_scripted(config)))
     assert len(steps) == 6
     for number, calls in enumerate(steps):
         last = [one for one in calls if one.call == PASS][-1]
@@ -177,7 +185,7 @@ def test_the_queue_order_is_passes_step_sampler_weights_and_a_due_state(make_con
     With enough staleness, the weights that a state follows are not saved, unless those before were not either.
     """
     config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=k, save_every=save_every)
-    calls = trained(train_scripted(config, QUICK))
+    calls = training_calls(train_scripted(config, QUICK))
     behind = {  # of the steps before batches 1 to 6
         (False, 1): ["ws"] * 5,
         (False, 2): ["w", "ws", "w", "ws", "w"],
@@ -199,13 +207,13 @@ def test_a_run_resumes_at_a_state_whose_weights_were_done_without(make_config, t
         service = VirtualServiceClient(QUICK, directory=server, faults=[Fault(STEP, nth=6, error=401)])
         with pytest.raises(ServiceError):
             await train_on_fake_async(service, config)
-        return [one.path for one in trained(service) if one.path is not None]
+        return [one.path for one in training_calls(service) if one.path is not None]
 
     saved = run_virtual(fail())
     state = newest_state(config.log_path)
     assert not any(f"/sampler_weights/{state.batch:06d}" in path for path in saved), "they were saved: nothing is shown"
     resumed = train_scripted(config, QUICK, directory=server)
-    begun = next(one.path for one in trained(resumed) if one.path is not None)
+    begun = next(one.path for one in training_calls(resumed) if one.path is not None)
     assert begun.endswith(f"/sampler_weights/{state.batch:06d}")
     played = comparable_rows(config.log_path)[1]
     asked = [(step, one.id, number) for step in range(8) for one in picked(config, step) for number in range(2)]
@@ -219,7 +227,7 @@ def picked(config, step):
 
 def test_the_next_steps_pass_does_not_wait_for_this_one_without_a_state(make_config):
     config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=3, save_every=2, max_steps=8)
-    steps = steps_of(trained(train_scripted(config, QUICK)))
+    steps = steps_of(training_calls(train_scripted(config, QUICK)))
     ahead = {}
     for number, (calls, following) in enumerate(pairwise(steps)):
         (stepped,) = [one for one in calls if one.call == STEP]
@@ -234,12 +242,12 @@ def test_the_next_steps_pass_does_not_wait_for_this_one_without_a_state(make_con
 def test_a_state_is_saved_in_the_background(make_config):
     config = virtual_config(make_config, save_every=1)
     service = train_scripted(config)
-    states = [one for one in trained(service) if one.call == STATE][:-1]  # the final one apart
+    states = [one for one in training_calls(service) if one.call == STATE][:-1]  # the final one apart
     assert len(states) == 5
     for number, state in enumerate(states, 1):
         meanwhile = [
             one.key
-            for one in sampled(service, config)
+            for one in sampling_requests(service, config)
             if state.submitted < one.at.submitted < state.answered and one.key[0] == number and one.at.model == "tutor"
         ]
         assert meanwhile, f"the tutor says nothing while the state of batch {number} is saved"
@@ -328,7 +336,7 @@ _whole: list[Any] = []  # it takes a second, and is the same in every directory
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
+def whole_rows(make_config, tmp_path):
     """The rows of a run that nothing happens to, on models that learn."""
     if not _whole:
         train_learning(virtual_config(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=5))
@@ -336,24 +344,24 @@ def whole(make_config, tmp_path):
     return deepcopy(_whole)
 
 
-def test_a_strictly_on_policy_run_does_not_depend_on_latency(make_config, tmp_path, whole):
+def test_a_strictly_on_policy_run_does_not_depend_on_latency(make_config, tmp_path, whole_rows):
     for name, latency in LATENCIES.items():
         config = virtual_config(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=5)
         train_learning(config, latency)
-        assert comparable_rows(tmp_path / name) == whole, f"{name}: other rows"
-    said = {turn["text"] for row in whole[1] for turn in row["turns"]}
+        assert comparable_rows(tmp_path / name) == whole_rows, f"{name}: other rows"
+    said = {turn["text"] for row in whole_rows[1] for turn in row["turns"]}
     assert len(said) > 40, "the models say one thing: nothing was shown"
 
 
-def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole):
+def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole_rows):
     config = virtual_config(make_config, log_path=tmp_path / "fake", max_tokens=5)
 
     asyncio.run(train_on_fake_async(FakeServiceClient(), config))
     found = comparable_rows(tmp_path / "fake")
     # Added up over other passes: hundreds of terms of some nats each, which may cancel, in float64.
-    for row in (*found[0], *whole[0]):
+    for row in (*found[0], *whole_rows[0]):
         row["service/loss:sum"] = pytest.approx(row["service/loss:sum"], rel=0, abs=1e-9)
-    assert found == whole
+    assert found == whole_rows
 
 
 # Failures behind the first minibatch of a step
@@ -371,20 +379,20 @@ def newest_state(log_path):
     return record
 
 
-def check_resumed(again, whole, k):
+def check_resumed(again, whole_rows, k):
     """Strictly on-policy, a resumed run equals the one that nothing happened to; else it loses and repeats no seed."""
     if k == 0:
-        assert again == whole
+        assert again == whole_rows
         return
     assert [row["step"] for row in again[0]] == list(range(6))
-    who = [[(row["step"], row["seed"], row["number"]) for row in dialogues] for dialogues in (again[1], whole[1])]
+    who = [[(row["step"], row["seed"], row["number"]) for row in dialogues] for dialogues in (again[1], whole_rows[1])]
     assert who[0] == who[1]
     ages = [row["step"] - turn["version"] for row in again[1] for turn in row["turns"][1::2]]
     assert min(ages) == 0 and max(ages) == k
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole, k):
+def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole_rows, k):
     config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
 
@@ -392,7 +400,7 @@ def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp
         service = LearningService(CALM, directory=server, doomed=doom(config, step=3))
         with pytest.raises(RolloutError, match="2 of 6 dialogues failed"):
             await train_on_fake_async(service, config)
-        return trained(service)
+        return training_calls(service)
 
     calls = run_virtual(fail())
     queue = "".join(LETTERS[one.call] for one in calls)
@@ -401,24 +409,24 @@ def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp
     assert (state.batch, state.version) == (3, 3)
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
     resumed = train_learning(config, directory=server)
-    assert all(one.server_run != calls[0].server_run for one in trained(resumed)), "the client was not reopened"
-    check_resumed(comparable_rows(config.log_path), whole, k)
+    assert all(one.server_run != calls[0].server_run for one in training_calls(resumed)), "the client was not reopened"
+    check_resumed(comparable_rows(config.log_path), whole_rows, k)
 
 
 @pytest.mark.parametrize(
     ("nth", "error"), [(1, 500), (10, "poisoned"), (11, 500), (11, "submission"), (12, "lost_answer"), (12, "timeout")]
 )
-def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole, nth, error):
+def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole_rows, nth, error):
     """Whether it is known before the step is taken or not: nothing of the lost client counts."""
     config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5)
     service = train_learning(config, faults=[Fault(PASS, nth=nth, error=error)])
-    assert comparable_rows(config.log_path) == whole
+    assert comparable_rows(config.log_path) == whole_rows
     lives = [one["server_run"] for one in read_rows(tmp_path / "run" / "server_runs.jsonl")]
     assert len(lives) == 2
     recorded = [path for record in load_checkpoints(config.log_path) for path in record.paths]
     behind = [
         one.path
-        for one in trained(service)[1 + nth + 2 * ((nth - 1) // 3) :]
+        for one in training_calls(service)[1 + nth + 2 * ((nth - 1) // 3) :]
         if one.server_run == lives[0] and one.path is not None
     ]
     assert not set(behind) & set(recorded), "what was queued behind the failed pass is recorded"
@@ -426,7 +434,7 @@ def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_con
 
 @pytest.mark.parametrize("k", [0, 2])
 @pytest.mark.parametrize("after", ["first pass", "step"])
-def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole, after, k):
+def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole_rows, after, k):
     """Behind a minibatch its batch is dropped; behind the optimizer step it is done."""
     config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
@@ -437,11 +445,11 @@ def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, 
         task = asyncio.create_task(train_on_fake_async(service, config))
         while service.count(PASS if after == "first pass" else STEP) < awaited:
             await asyncio.sleep(0.01)
-        stopped, before = asyncio.get_running_loop().time(), len(trained(service))
+        stopped, before = asyncio.get_running_loop().time(), len(training_calls(service))
         task.cancel()
         with pytest.raises(asyncio.CancelledError, match="was interrupted"):
             await task
-        return service, stopped, "".join(LETTERS[one.call] for one in trained(service)[before:])
+        return service, stopped, "".join(LETTERS[one.call] for one in training_calls(service)[before:])
 
     service, stopped, queue = run_virtual(cancelled())
     assert STEP not in queue and "o" not in queue, "a step was taken behind the cancellation"
@@ -449,10 +457,10 @@ def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, 
     done = 3 if after == "first pass" else 4
     state = newest_state(config.log_path)
     assert (state.batch, state.version, state.kind) == (done, done, "interrupted")
-    asked = [one for one in sampled(service, config) if one.at.submitted > stopped]
+    asked = [one for one in sampling_requests(service, config) if one.at.submitted > stopped]
     assert [one.key for one in asked if one.key[0] >= done] == [], "dialogues are played that nobody will train on"
     train_learning(config, directory=server)
-    check_resumed(comparable_rows(config.log_path), whole, k)
+    check_resumed(comparable_rows(config.log_path), whole_rows, k)
 
 
 FAILURES = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.on_the_fake import strict_run, train_strictly
-from tests.support.rows import read_rows, rows_of_run
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import ConfigDrift, RecordingError, TrainingError, load_checkpoints, train
 from socratic_distill.dialogues.recordings import load_recordings
@@ -18,7 +18,7 @@ TOKENIZER = ToyTokenizer()
 
 
 def write(path, found):
-    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    write_rows(path, *found)
     return str(path)
 
 

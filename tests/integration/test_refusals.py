@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.on_the_fake import train_strictly
-from tests.support.rows import read_rows
+from tests.support.rows import read_rows, write_rows
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
 from socratic_distill import ConfigError, RenderingError, UnsupportedFeature, build_socratic_config, evaluate
@@ -356,7 +356,7 @@ def test_nothing_is_probed_without_need(make_config, changes, is_asked):
 
 def test_a_warm_start_on_a_server_without_features_is_not_refused(make_config, tmp_path):
     row = {"messages": [{"role": "user", "content": "I got 7."}, {"role": "assistant", "content": "Why?"}]}
-    (tmp_path / "recorded.jsonl").write_text(json.dumps(row) + "\n")
+    write_rows(tmp_path / "recorded.jsonl", row)
     lacking = FakeServiceClient(lacks=["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs"])
     recordings = {"files": [tmp_path / "recorded.jsonl"]}
     config = make_config(base_url=URL, recordings=recordings, max_steps=1)

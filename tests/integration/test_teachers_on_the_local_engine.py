@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.recovery.test_kills import processes
 from tests.support.doomed import Doom, train_doomed
+from tests.support.processes import processes
 from tests.support.rows import read_rows
+from tests.support.tiny_runs import tiny_fields
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
 from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
@@ -25,11 +26,7 @@ NOT_TELLING = {"kind": "not_telling"}
 @pytest.fixture
 def fields(tmp_path) -> dict[str, Any]:
     """What builds a small run; a process of its own can be given it too."""
-    return dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=30, base_url="local", seeds_file=str(TRAIN_SEEDS), groups_per_batch=2, num_envs=4, max_turns=2,
-        max_steps=2, save_every=3, display="off", log_path=str(tmp_path / "run"),
-    )  # fmt: skip
+    return tiny_fields(groups_per_batch=2, num_envs=4, max_steps=2, save_every=3, log_path=str(tmp_path / "run"))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from tests.support.on_the_fake import train_on_fake
-from tests.support.rows import read_rows
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import (
     CheckpointConflict,
@@ -34,7 +34,7 @@ def files(run, *names):
     return {name: read_rows(run / name) for name in names or ("metrics.jsonl", "dialogues.jsonl")}
 
 
-def scored(calls):
+def count_scored(calls):
     return sum(call.arguments.get("prompt_logprobs", False) for call in calls)
 
 
@@ -245,7 +245,7 @@ def test_empty_batch_is_a_step_without_an_update(make_config, tmp_path):
 def test_tempered_sampling_is_scored_again_at_temperature_one(make_config, tmp_path):
     train(make_config(max_steps=1, temperature=1.5), service_client=(server := FakeServiceClient()))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
-    assert row["datums"] > 0 and scored(server.calls) == 2 * row["datums"]
+    assert row["datums"] > 0 and count_scored(server.calls) == 2 * row["datums"]
     assert row["drift/max"] < 1e-5
 
 
@@ -314,7 +314,7 @@ def test_journal_of_the_cookbook_resumes(make_config, tmp_path):
     (tmp_path / "run").mkdir()
     line = {"name": "000002", "batch": 2, "epoch": 0, "state_path": state.state_path, "sampler_path": None}
     line = {key: value for key, value in line.items() if value is not None}
-    (tmp_path / "run" / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
+    write_rows(tmp_path / "run" / "checkpoints.jsonl", line)
     train(make_config(max_steps=4), service_client=server)
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [2, 3]
 

@@ -9,10 +9,11 @@ import time
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from tests.support.tiny_runs import tiny_config
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -20,7 +21,6 @@ pytest.importorskip("peft")
 from tests.support.rows import read_rows
 
 from socratic_distill import (
-    build_socratic_config,
     evaluate,
     load_checkpoints,
     load_evaluations,
@@ -38,15 +38,6 @@ from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.tiny import HELDOUT_SEEDS, MODEL_DIR, TRAIN_SEEDS
 from socratic_distill.local.training_client import LocalTrainingClient
 from socratic_distill.service.connect import Service
-
-
-def tiny_config(log_path, **changes):
-    fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=30, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
-        max_turns=2, max_steps=4, save_every=2, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
 
 
 def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.rows import write_rows
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -86,7 +87,7 @@ def own_files(tmp_path):
         for row in seeds[:8]
     ]
     for name, content in (("seeds", seeds), ("recordings", rows)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+        write_rows(tmp_path / f"{name}.jsonl", *content)
     return tmp_path / "recordings.jsonl", tmp_path / "seeds.jsonl", {row["id"] for row in seeds[:8]}
 
 

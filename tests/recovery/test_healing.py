@@ -12,7 +12,7 @@ from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
 @pytest.fixture
-def whole(whole_run):
+def whole_rows(whole_run):
     return rows_but_recoveries(whole_run())
 
 
@@ -25,7 +25,7 @@ class LateToFail(FakeServiceClient):
         return answer if error is None else ServiceFuture.later(error, 0.01)
 
 
-def test_calls_queued_after_a_failed_pass_are_not_recorded_but_repeated(make_config, tmp_path, whole):
+def test_calls_queued_after_a_failed_pass_are_not_recorded_but_repeated(make_config, tmp_path, whole_rows):
     service = LateToFail(faults=[Fault("forward_backward", nth=4)])
     train_on_fake(service, make_config())
     lost = "fake-0001:train:0"
@@ -40,7 +40,7 @@ def test_calls_queued_after_a_failed_pass_are_not_recorded_but_repeated(make_con
     records = load_checkpoints(tmp_path / "run")
     assert void not in {path for record in records for path in record.paths}
     assert [record.batch for record in records if record.resumed_at] == [2]
-    assert rows_but_recoveries(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
 
 
 def test_recovery_is_logged_and_counted(make_config, tmp_path, caplog):
@@ -53,25 +53,25 @@ def test_recovery_is_logged_and_counted(make_config, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("error", ["submission", "poisoned", "lost_answer", "timeout"])
-def test_every_training_client_may_be_lost_once(make_config, tmp_path, whole, error):
+def test_every_training_client_may_be_lost_once(make_config, tmp_path, whole_rows, error):
     faults = [Fault("forward_backward", nth=nth, error=error) for nth in (1, 4, 7)]
     train_on_fake(FakeServiceClient(faults=faults), make_config())
-    assert rows_but_recoveries(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
 
 
-def test_losses_that_no_batch_comes_between_end_the_run(make_config, tmp_path, whole):
+def test_losses_that_no_batch_comes_between_end_the_run(make_config, tmp_path, whole_rows):
     service = FakeServiceClient(tmp_path / "server", faults=[Fault("optim_step", nth=3, times=4)])
     with pytest.raises(TrainingError, match="Start the same script again"):
         train_on_fake(service, make_config(max_recoveries=3))
     assert service.count("optim_step") == 2 + 4
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config())
-    assert rows_but_recoveries(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
 
 
-def test_losses_with_batches_between_them_go_on_for_ever(make_config, tmp_path, whole):
+def test_losses_with_batches_between_them_go_on_for_ever(make_config, tmp_path, whole_rows):
     faults = [Fault("optim_step", nth=nth) for nth in (2, 4, 6, 8, 10)]
     train_on_fake(FakeServiceClient(faults=faults), make_config(max_recoveries=1, save_every=1))
-    assert rows_but_recoveries(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
     assert read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["recovery/count"] == 5
 
 

@@ -22,23 +22,23 @@ from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
 @pytest.fixture
-def whole(whole_run):
+def whole_rows(whole_run):
     return rows_but_recoveries(whole_run())
 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(("nth", "every"), [(1, 2), (2, 2), (5, 1)])
-async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole, nth, every):
+async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole_rows, nth, every):
     # The SDK tries for a while before it gives up; the steps submitted meanwhile stand behind a hole.
     service = FakeServiceClient(faults=[Fault("save_state", nth=nth, error="submission", seconds=0.2)])
     running = train_on_fake_async(service, make_config(save_every=every))
     result = await asyncio.wait_for(running, timeout=20)
-    assert result.status == "completed" and rows_but_recoveries(tmp_path / "run") == whole
+    assert result.status == "completed" and rows_but_recoveries(tmp_path / "run") == whole_rows
     assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
 
 
 @pytest.mark.virtual_time
-async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole):
+async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole_rows):
     faults = [
         Fault("forward_backward", nth=3, error="slow", seconds=0.2),
         Fault("save_weights_for_sampler", nth=4, error="submission"),
@@ -53,7 +53,7 @@ async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, 
         await task
     again = FakeServiceClient(tmp_path / "server")
     await train_on_fake_async(again, make_config())
-    assert rows_but_recoveries(tmp_path / "run") == whole
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
 
 
 async def interrupt(config, service, steps):
@@ -95,7 +95,7 @@ async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(
     assert (newest_state(tmp_path / "run").kind, newest_state(tmp_path / "run").batch) == ("interrupted", 2)
 
 
-def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_config, tmp_path, monkeypatch, whole):
+def test_state_without_a_record_is_found_once_recorded_ones_expired(make_config, tmp_path, monkeypatch, whole_rows):
     config = make_config(save_every=4, rolling_save_every=1)
     append = JournalWriter.append
 
@@ -121,7 +121,7 @@ def test_state_without_a_record_is_found_after_the_recorded_ones_expired(make_co
     train_on_fake(FakeServiceClient(tmp_path / "server"), config)
     assert (
         any(one.adopted for one in load_checkpoints(tmp_path / "run"))
-        and rows_but_recoveries(tmp_path / "run") == whole
+        and rows_but_recoveries(tmp_path / "run") == whole_rows
     )
 
 

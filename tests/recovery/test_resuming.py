@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.on_the_fake import train_on_fake
-from tests.support.rows import read_rows, rows_of_run
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import ConfigDrift, ConfigError, NoUsableCheckpoint, load_checkpoints, train
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
@@ -35,11 +35,11 @@ def contents(directory: Path):
 
 
 @pytest.fixture
-def whole(whole_run):
+def whole_rows(whole_run):
     return rows_of_run(whole_run(max_steps=8))
 
 
-def test_deleted_state_is_passed_over_for_an_older_one_with_a_warning(make_config, tmp_path, whole, caplog):
+def test_deleted_state_is_passed_over_for_an_older_one_with_a_warning(make_config, tmp_path, whole_rows, caplog):
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
     for batch in (6, 4):
@@ -47,12 +47,12 @@ def test_deleted_state_is_passed_over_for_an_older_one_with_a_warning(make_confi
     train_on_fake(service, make_config(max_steps=8))
     assert "Resuming at batch 2: 4 batches will be repeated" in caplog.text
     assert "is gone from the service" in caplog.text
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
     asked = [call.arguments["path"] for call in service.calls if call.call == "get_weights_info_by_tinker_path"]
     assert len(asked) == 3, "one cheap call a candidate"
 
 
-def test_expired_state_is_passed_over_without_asking(make_config, tmp_path, whole, caplog):
+def test_expired_state_is_passed_over_without_asking(make_config, tmp_path, whole_rows, caplog):
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
     journal = tmp_path / "run" / "checkpoints.jsonl"
@@ -60,11 +60,11 @@ def test_expired_state_is_passed_over_without_asking(make_config, tmp_path, whol
     for line in lines:
         if line.get("state_path") and line["batch"] > 2:
             line["expires_at"] = "2020-01-01T00:00:00+00:00"
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(journal, *lines)
     train_on_fake(service, make_config(max_steps=8))
     assert "expired at 2020-01-01 00:00 UTC. Resuming at batch 2: 4 batches will be repeated" in caplog.text
     assert service.count("get_weights_info_by_tinker_path") == 1
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
 def test_run_whose_states_are_all_gone_names_each_and_why(make_config, tmp_path):
@@ -80,13 +80,13 @@ def test_run_whose_states_are_all_gone_names_each_and_why(make_config, tmp_path)
     assert contents(tmp_path / "run") == before
 
 
-def test_state_that_cannot_be_asked_for_is_found_gone_when_it_is_loaded(make_config, tmp_path, whole):
+def test_state_that_cannot_be_asked_for_is_found_gone_when_it_is_loaded(make_config, tmp_path, whole_rows):
     """Without a REST client nobody can be asked; loading tells."""
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
     FakeRestClient(service).delete_checkpoint_from_tinker_path(states(tmp_path / "run")[6]).result()
     train(make_config(max_steps=8), service_client=service)
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
 def test_states_expire_as_configured_and_the_last_ones_never(make_config, tmp_path):
@@ -180,14 +180,14 @@ def test_config_digest_stands_in_every_record_and_on_the_service(make_config, tm
     assert {(one["run_id"], one["config_digest"]) for one in facts} == {(run_id, digest)}
 
 
-def test_journal_with_a_torn_line_and_others_that_are_no_records_resumes(make_config, tmp_path, whole, caplog):
+def test_journal_with_a_torn_line_and_others_that_are_no_records_resumes(make_config, tmp_path, whole_rows, caplog):
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=4))
     journal = tmp_path / "run" / "checkpoints.jsonl"
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join([*lines[:2], "", "null", '{"batch": 3}', *lines[2:], lines[-1][:40]]))
     train_on_fake(service, make_config(max_steps=8))
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
     damaged = (tmp_path / "run" / "checkpoints.jsonl.damaged").read_text().splitlines()
     assert damaged == ["null", '{"batch": 3}', lines[-1][:40]]
     assert "line 4 (byte " in caplog.text

@@ -32,12 +32,12 @@ class SignallingService(FakeServiceClient):
 
 
 @pytest.fixture
-def whole(whole_run):
+def whole_rows(whole_run):
     return rows_of_run(whole_run())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_while_dialogues_are_played_drops_them_and_saves_a_state(make_config, tmp_path, whole, number):
+def test_signal_while_dialogues_are_played_drops_them_and_saves_a_state(make_config, tmp_path, whole_rows, number):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     service = SignallingService(tmp_path / "server", "sample", 50, number)
     with pytest.raises(RunInterrupted) as stopped:
@@ -51,12 +51,12 @@ def test_signal_while_dialogues_are_played_drops_them_and_saves_a_state(make_con
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     resumed = FakeServiceClient(tmp_path / "server")
     train_on_fake(resumed, make_config())
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
     assert resumed.count("forward_backward") == 6 - done, "a batch was done twice"
 
 
 @pytest.mark.parametrize("call", ["forward_backward", "optim_step", "save_weights_for_sampler"])
-def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole, call):
+def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole_rows, call):
     slow = Fault("optim_step", nth=3, error="slow", seconds=0.1)
     service = SignallingService(tmp_path / "server", call, 3, signal.SIGTERM, faults=[slow])
     with pytest.raises(RunInterrupted):
@@ -65,35 +65,35 @@ def test_signal_within_a_training_step_lets_it_end(make_config, tmp_path, whole,
     # tutor's, so that its third one belongs to step 1.
     assert newest_state(tmp_path / "run").batch == (3 if call == "optim_step" else 2)
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config())
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
 @pytest.mark.parametrize("call", ["sample", "optim_step", "save_state"])
-def test_second_signal_stops_at_once_and_corrupts_nothing(make_config, tmp_path, whole, call):
+def test_second_signal_stops_at_once_and_corrupts_nothing(make_config, tmp_path, whole_rows, call):
     slow = Fault(call, nth=2, error="slow", seconds=3600)  # whoever waited for it would be stopped by the test's limit
     service = SignallingService(tmp_path / "server", call, 2, signal.SIGINT, signal.SIGINT, faults=[slow])
     with pytest.raises(RunInterrupted, match="at once"):
         train_on_fake(service, make_config())
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config())
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
-def test_signal_before_the_first_batch_is_done_saves_nothing(make_config, tmp_path, whole):
+def test_signal_before_the_first_batch_is_done_saves_nothing(make_config, tmp_path, whole_rows):
     service = SignallingService(tmp_path / "server", "sample", 2, signal.SIGINT)
     with pytest.raises(RunInterrupted, match="no batch was done since the start at batch 0"):
         train_on_fake(service, make_config())
     assert service.count("save_state") == 0
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config())
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
-def test_state_that_cannot_be_saved_on_the_way_out_is_said(make_config, tmp_path, whole):
+def test_state_that_cannot_be_saved_on_the_way_out_is_said(make_config, tmp_path, whole_rows):
     failing = Fault("save_state", nth=2, error="request_failed", times=9)
     service = SignallingService(tmp_path / "server", "forward_backward", 4, signal.SIGINT, faults=[failing])
     with pytest.raises(RunInterrupted, match="state of batch 3 could not be saved; the newest recorded one"):
         train_on_fake(service, make_config())
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config())
-    assert rows_of_run(tmp_path / "run") == whole
+    assert rows_of_run(tmp_path / "run") == whole_rows
 
 
 async def test_cancellation_saves_a_state_and_touches_no_handler(make_config, tmp_path):

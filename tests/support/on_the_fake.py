@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from tests.support.strict import StrictRestClient, StrictServiceClient
 
 from socratic_distill import (
     CheckpointRecord,
+    ServiceError,
     SocraticConfig,
     TrainResult,
     build_socratic_config,
@@ -16,7 +18,7 @@ from socratic_distill import (
     train_async,
 )
 from socratic_distill.run.journal import Journal
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, run_virtual
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, run_virtual
 
 Service = TypeVar("Service", bound=FakeServiceClient)
 
@@ -31,6 +33,15 @@ def train_on_fake(
 async def train_on_fake_async(service: FakeServiceClient, config: SocraticConfig) -> TrainResult:
     """Trains on this service, on the running loop."""
     return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+
+
+def train_until_it_dies(
+    server: Path, config: SocraticConfig, steps: int, rest: type[FakeRestClient] | None = FakeRestClient
+) -> None:
+    """Trains until, after some steps, the service in this directory fails a training call permanently."""
+    service = FakeServiceClient(server, faults=[Fault("optim_step", nth=steps + 1)])
+    with pytest.raises(ServiceError, match="the training step of batch"):
+        train_on_fake(service, config.model_copy(update={"max_recoveries": 0}), rest)
 
 
 def train_virtually(service: Service, config: SocraticConfig) -> Service:
@@ -74,6 +85,20 @@ def newest_state(run: Path) -> CheckpointRecord:
 def checkpoints_kept_by(service: FakeServiceClient) -> set[str]:
     """Paths of all checkpoints that the service holds."""
     return {one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints}
+
+
+def forget_checkpoint(run: Path, path: str) -> None:
+    """Takes every line that names a path out of the journal."""
+    journal = run / "checkpoints.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if path not in line]
+    assert len(kept) < len(lines)
+    journal.write_text("".join(kept))
+
+
+def file_contents(directory: Path) -> dict[str, bytes]:
+    """The content of each file in and below a directory, by its path from there."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def make_its_own(run: Path) -> None:

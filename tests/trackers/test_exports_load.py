@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.on_the_fake import strict_run
+from tests.support.rows import write_rows
 
 from socratic_distill.outputs.exports import export_csv, export_dataset, export_messages
 
@@ -66,7 +67,7 @@ def test_datasets_takes_a_reward_that_is_there_in_later_rows_alone(log_path, tmp
     """Read in small parts, each part of which would have a guessed type of its own."""
     lines = (log_path / "dialogues.jsonl").read_text().splitlines()
     rows = [json.loads(line) | {"reward": 0.5 if number > 30 else None} for number, line in enumerate(lines)]
-    (log_path / "dialogues.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(log_path / "dialogues.jsonl", *rows)
     export_dataset(log_path, tmp_path / "set")
     data = load(tmp_path / "set", chunksize=2000)
     assert data["reward"][:] == [row["reward"] for row in rows]

@@ -1,7 +1,7 @@
 from typing import Any, cast
 
 import pytest
-from tests.support.chat_templates import THINKING, ids, make
+from tests.support.chat_templates import THINKING, ids, make_renderer
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted
@@ -22,7 +22,7 @@ def make_cast(make_config):
     """A cast without clients: replaying asks nobody."""
 
     def build(room: int | None = None, teacher: bool = True, renderer: Renderer | None = None) -> Cast:
-        renderer = renderer or make()
+        renderer = renderer or make_renderer()
         return Cast(
             tutor=Speaker("tutor", NOBODY, renderer, max_tokens=5, temperature=1.0),
             student=Speaker("student", NOBODY, renderer, max_tokens=5, temperature=1.0),
@@ -86,7 +86,7 @@ def test_turn_of_a_run_keeps_what_it_was_sampled_with(make_cast):
 
 def test_reasoning_of_a_run_is_told_apart_from_what_the_student_heard(make_cast):
     turn = RecordedTurn("tutor", "Why?", ids("<think>hm</think>Why?<end>"), (-0.5,) * 9, 0, "stop")
-    renderer = make(THINKING, thinking=True)
+    renderer = make_renderer(THINKING, thinking=True)
     found = replay(recording(said("student", "11"), turn), 0, make_cast(renderer=renderer)).turns[1]
     assert found.thought == len(ids("<think>hm</think>")) and found.history == ids("Why?")
 

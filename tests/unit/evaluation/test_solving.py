@@ -1,7 +1,7 @@
 from typing import Any, cast
 
 import pytest
-from tests.support.chat_templates import PLAIN, ids, make
+from tests.support.chat_templates import PLAIN, ids, make_renderer
 from tests.support.talks import Voice, talk
 
 from socratic_distill.config.objectives import Wanted
@@ -35,7 +35,7 @@ def helped(prompt, seed):
 @pytest.fixture
 def make_cast(make_config):
     def build(reply, room=None, template=PLAIN):
-        student = Speaker("student", Voice(reply), make(template), max_tokens=20, temperature=1.0)
+        student = Speaker("student", Voice(reply), make_renderer(template), max_tokens=20, temperature=1.0)
         return Cast(
             tutor=NOBODY,
             student=student,
@@ -80,7 +80,9 @@ async def test_attempts_are_drawn_apart_and_alike_in_each_run(make_cast):
 
 
 async def test_dialogue_that_outgrew_the_context_has_a_rate_before_alone(make_cast):
-    opening = len(ids(make().text([Message("system", "x" * 400), Message("user", "Tell me how you solved it.")])))
+    opening = len(
+        ids(make_renderer().text([Message("system", "x" * 400), Message("user", "Tell me how you solved it.")]))
+    )
     playing = make_cast(helped, room=10 * opening)
     long = talk("It is 11.", "Why? " * 4 * opening, "Hm.", seed="long")
     assert await solve_rates([long, SOLVED], playing, k=4, concurrency=2) == [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.on_the_fake import strict_run
+from tests.support.rows import write_rows
 
 from socratic_distill import ConfigError, StorageError
 from socratic_distill.dialogues.recordings import load_recordings
@@ -238,7 +239,7 @@ def test_the_data_file_is_named_after_its_content(log_path):
 
 def test_the_table_has_a_row_a_step_and_a_column_a_key(log_path):
     rows = [{"step": 0, "teacher_kl": 0.1, "drift/max": None}, {"step": 1, "loss:sum": 2, "teacher_kl": 1e-17}]
-    (log_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(log_path / "metrics.jsonl", *rows)
     assert export_csv(log_path, log_path.parent / "out.csv") == 2
     assert (log_path.parent / "out.csv").read_bytes() == (b"step,teacher_kl,drift/max,loss:sum\n0,0.1,,\n1,1e-17,,2\n")
 
@@ -269,7 +270,7 @@ FORMULAS = [
 @pytest.mark.parametrize("text", FORMULAS)
 def test_csv_cells_and_headers_hold_no_formula(log_path, text):
     row = {"step": 0, "note": text, text: -1.5}
-    (log_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    write_rows(log_path / "metrics.jsonl", row)
     export_csv(log_path, out := log_path.parent / "out.csv")
     with out.open(encoding="utf-8", newline="") as file:
         header, cells = csv.reader(file)

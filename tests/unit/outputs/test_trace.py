@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.on_the_fake import train_virtually
-from tests.support.rows import read_rows
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import ConfigError, StorageError, build_socratic_config, export_trace
 from socratic_distill.cli import main
@@ -142,7 +142,7 @@ def test_rows_with_impossible_times_are_left_out(run, value):
     dialogues[0]["time/spans"][0] = [value, 1.0]
     dialogues[1]["time/spans"] = value
     for name, content in (("metrics", metrics), ("dialogues", dialogues)):
-        (run / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+        write_rows(run / f"{name}.jsonl", *content)
     found = events(run)
     assert {event["args"]["step"] for event in found} == {0, 1}
     shown = {tuple(event["args"].values()) for event in found if event["name"] in PHASES and event["args"]["step"] == 0}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import write_rows
 
 from socratic_distill import Seed, SocraticConfig, load_seeds
 from socratic_distill.config.named_models import with_known_names
@@ -127,8 +128,8 @@ def test_another_name_of_the_same_model_is_the_same_meaning(make_config, short, 
 def test_seeds_are_compared_by_content_not_by_file_or_id(make_config, seeds_file, tmp_path):
     rows = [json.loads(line) for line in seeds_file.read_text().splitlines()]
     first, second, renamed = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"
-    first.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
-    second.write_text("".join(json.dumps(row) + "\n" for row in rows[2:]))
+    write_rows(first, *rows[:2])
+    write_rows(second, *rows[2:])
     renamed.write_text("\n".join(json.dumps({**row, "id": f"new-{row['id']}"}) for row in rows))
     before = meaning_of(make_config())
     assert meaning_of(make_config(seeds_file=renamed, seeds_limit=6)) == before
@@ -181,7 +182,7 @@ def taught(make_config, tmp_path):
     prompt.write_text("Ask of {question}.")
     row = {"question": "1 + 1?", "expected_answer": "2"}
     tagged.write_text(json.dumps(row | {"tags": ["a"]}) + "\n" + json.dumps(row | {"tags": ["b"]}) + "\n")
-    rest.write_text(json.dumps(row) + "\n")
+    write_rows(rest, row)
 
     def make(*, second: dict[str, Any] | None = None, first: dict[str, Any] | None = None, **fields: Any):
         own = {"name": "second", "tags": ["b"], "prompt_file": prompt} | (second or {})

@@ -29,7 +29,7 @@ PHASES = ("opening", "student", "tutor", "teacher", "update", "weights", "waitin
 TIMES = StepTimes(began=100.0, renewed=104.0, taken=130.0, answered=150.0)
 
 
-def played(*spans, scored=None):
+def timed_dialogue(*spans, scored=None):
     """A dialogue whose turns took these spans, in order; without scores where none are timed."""
     roles = ["student", "tutor"] * len(spans)
     turns = [
@@ -42,8 +42,8 @@ def played(*spans, scored=None):
     return ScoredDialogue(dialogue, teacher=(np.zeros(1),), span=scored)
 
 
-SLOW = played((85, 98), (104, 110), (110, 120), (120, 127), (130, 140), scored=(127, 130))
-QUICK = played((90, 95), (104, 106), (106, 112), (112, 116), (121, 139), scored=(116, 121))
+SLOW = timed_dialogue((85, 98), (104, 110), (110, 120), (120, 127), (130, 140), scored=(127, 130))
+QUICK = timed_dialogue((90, 95), (104, 106), (106, 112), (112, 116), (121, 139), scored=(116, 121))
 
 
 def waited_for(times, *scored):
@@ -89,7 +89,7 @@ def test_metrics_of_a_batch_without_dialogues_have_the_same_keys():
 def test_seconds_of_a_phase_are_those_in_which_a_request_was_under_way(openings):
     spans = [(start, start + length) for start, length in openings]
     seconds = {at for start, end in spans for at in range(start, end)}
-    assert time_metrics(TIMES, [played(span) for span in spans])["time/opening"] == len(seconds)
+    assert time_metrics(TIMES, [timed_dialogue(span) for span in spans])["time/opening"] == len(seconds)
 
 
 def test_the_step_waits_for_the_dialogue_that_was_scored_last():
@@ -99,24 +99,24 @@ def test_the_step_waits_for_the_dialogue_that_was_scored_last():
     alone = {"update": 20, "waiting": 9, "teacher": 5, "tutor": 6, "student": 6, "weights": 4}
     assert waited_for(TIMES, QUICK) == alone
     # Asked for before those of the other one, and there after them.
-    slowly_scored = played((85, 98), (104, 126), scored=(126, 130))
-    assert waited_for(TIMES, slowly_scored, played((85, 98), (104, 127), scored=(127, 129)))["tutor"] == 22
-    never_scored = played((90, 103), (104, 128))
+    slowly_scored = timed_dialogue((85, 98), (104, 126), scored=(126, 130))
+    assert waited_for(TIMES, slowly_scored, timed_dialogue((85, 98), (104, 127), scored=(127, 129)))["tutor"] == 22
+    never_scored = timed_dialogue((90, 103), (104, 128))
     assert waited_for(TIMES, QUICK, never_scored) == alone
 
 
 def test_the_answer_to_the_last_turn_is_never_waited_for():
     # The step was taken at 130, for a dialogue that failed then; the answer of the one that was scored was there.
-    failed = played((90, 103), (104, 130))
-    answered = played((90, 95), (104, 110), (115, 125), scored=(110, 115))
+    failed = timed_dialogue((90, 103), (104, 130))
+    answered = timed_dialogue((90, 95), (104, 110), (115, 125), scored=(110, 115))
     expected = {"update": 20, "waiting": 15, "teacher": 5, "tutor": 6, "weights": 4}
     assert waited_for(TIMES, failed, answered) == expected
 
 
 def test_an_opening_slower_than_the_weights_is_what_was_waited_for():
-    long = played((90, 108), (108, 125), scored=(125, 130))
+    long = timed_dialogue((90, 108), (108, 125), scored=(125, 130))
     assert waited_for(TIMES, long) == {"update": 20, "teacher": 5, "tutor": 17, "opening": 8}
-    late = played((101, 108), (108, 125), scored=(125, 130))
+    late = timed_dialogue((101, 108), (108, 125), scored=(125, 130))
     expected = {"update": 20, "teacher": 5, "tutor": 17, "opening": 7, "waiting": 1}
     assert waited_for(TIMES, late) == expected
 
@@ -124,31 +124,31 @@ def test_an_opening_slower_than_the_weights_is_what_was_waited_for():
 def test_weights_that_outlast_an_opening_are_waited_for_and_it_is_not():
     """As in a run's first step: nothing is shorter where the opening is."""
     for opening in [(90, 101), (100, 103), (101, 104)]:
-        dialogue = played(opening, (104, 125), scored=(125, 130))
+        dialogue = timed_dialogue(opening, (104, 125), scored=(125, 130))
         assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 21, "weights": 4}, opening
 
 
 def test_a_place_that_came_later_than_the_weights_is_waited_for():
-    dialogue = played((90, 95), (110, 125), scored=(125, 130))
+    dialogue = timed_dialogue((90, 95), (110, 125), scored=(125, 130))
     assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 15, "waiting": 6, "weights": 4}
 
 
 def test_newer_weights_than_the_dialogue_began_with_are_not_waited_for():
     """With staleness: its first turns were on weights that were there before the step began."""
-    dialogue = played((80, 85), (102, 125), scored=(125, 130))
+    dialogue = timed_dialogue((80, 85), (102, 125), scored=(125, 130))
     assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 23, "waiting": 2}
 
 
 def test_what_lies_before_the_step_is_cut_off():
-    ahead = played((80, 85), (85, 95), (95, 107), (107, 125), scored=(125, 130))
+    ahead = timed_dialogue((80, 85), (85, 95), (95, 107), (107, 125), scored=(125, 130))
     assert waited_for(TIMES, ahead) == {"update": 20, "teacher": 5, "tutor": 18, "student": 7}
-    done = played((50, 55), (55, 60), scored=(60, 65))
+    done = timed_dialogue((50, 55), (55, 60), scored=(60, 65))
     assert waited_for(StepTimes(100, 104, 100, 120), done) == {"update": 20}
     assert time_metrics(TIMES, [ahead])["time/tutor"] == 10 + 18, "seconds of a phase count whenever they were"
 
 
 def test_a_step_that_was_queued_early_waits_for_its_update_alone():
-    dialogue = played((50, 55), (55, 60), (61, 70), scored=(60, 65))
+    dialogue = timed_dialogue((50, 55), (55, 60), (61, 70), scored=(60, 65))
     row = time_metrics(StepTimes(began=100, renewed=104, taken=90, answered=120), [dialogue])
     assert row["time/critical/update"] == 1.0 and row["time/step"] == 20.0
     assert row["time/update"] == 30.0
@@ -156,7 +156,7 @@ def test_a_step_that_was_queued_early_waits_for_its_update_alone():
 
 
 def test_a_batch_without_scores_waits_for_nothing_that_it_could_name():
-    failed = [played((90, 103), (104, 130)), played()]
+    failed = [timed_dialogue((90, 103), (104, 130)), timed_dialogue()]
     assert waited_for(TIMES, *failed) == {"update": 20, "weights": 4, "waiting": 26}
     assert waited_for(StepTimes(100, 100, 130, 130), *failed) == {"waiting": 30}
 
@@ -167,25 +167,25 @@ def test_a_step_without_time_has_shares_of_zero():
 
 
 def test_spans_of_a_dialogue_are_in_order_by_phase():
-    dialogue = played((1, 2), (2, 3), (3, 4), (4, 5), (6, 9), scored=(5, 6))
+    dialogue = timed_dialogue((1, 2), (2, 3), (3, 4), (4, 5), (6, 9), scored=(5, 6))
     assert dialogue_spans(dialogue) == [
         ("opening", (1, 2)), ("tutor", (2, 3)), ("student", (3, 4)), ("tutor", (4, 5)),
         ("teacher", (5, 6)), ("student", (6, 9)),
     ]  # fmt: skip
-    assert dialogue_spans(played()) == []
+    assert dialogue_spans(timed_dialogue()) == []
 
 
 def test_span_row_is_rounded_seconds_since_the_step_began():
-    dialogue = played((97.1234567, 99.9996), (100.0004, 103.1), (105.25, 107.0), scored=(103.1, 105.25))
+    dialogue = timed_dialogue((97.1234567, 99.9996), (100.0004, 103.1), (105.25, 107.0), scored=(103.1, 105.25))
     row = span_row(TIMES, dialogue)
     assert row == {"time/spans": [[-2.877, -0.0], [0.0, 3.1], [5.25, 7.0], [3.1, 5.25]]}
     assert json.loads(json.dumps(row)) == row
 
 
 def test_span_row_has_a_span_for_each_turn_and_one_for_any_scores():
-    assert span_row(TIMES, played((101, 102), (103, 104))) == {"time/spans": [[1, 2], [3, 4]]}
-    assert span_row(TIMES, played((101, 102), (103, 104), scored=(104, 106)))["time/spans"][2:] == [[4, 6]]
-    assert span_row(TIMES, played()) == {"time/spans": []}
+    assert span_row(TIMES, timed_dialogue((101, 102), (103, 104))) == {"time/spans": [[1, 2], [3, 4]]}
+    assert span_row(TIMES, timed_dialogue((101, 102), (103, 104), scored=(104, 106)))["time/spans"][2:] == [[4, 6]]
+    assert span_row(TIMES, timed_dialogue()) == {"time/spans": []}
 
 
 # Over any times
@@ -193,7 +193,7 @@ def test_span_row_has_a_span_for_each_turn_and_one_for_any_scores():
 moments = st.floats(0, 1000, allow_nan=False)
 spans_of = st.lists(st.tuples(moments, moments).map(lambda span: tuple(sorted(span))), max_size=7)
 dialogues_of = st.builds(
-    lambda spans, scored: played(*spans, scored=scored),
+    lambda spans, scored: timed_dialogue(*spans, scored=scored),
     spans_of,
     st.none() | st.tuples(moments, moments).map(lambda span: tuple(sorted(span))),
 )
