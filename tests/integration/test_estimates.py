@@ -10,14 +10,7 @@ import pytest
 from tests.support.on_the_fake import train_virtually
 from tests.support.rows import read_rows, write_rows
 
-from socratic_distill import (
-    ConfigError,
-    SocraticConfig,
-    build_socratic_config,
-    cli,
-    estimate_cost,
-    load_evaluations,
-)
+from socratic_distill import ConfigError, SocraticConfig, build_socratic_config, cli, estimate_cost, load_evaluations
 from socratic_distill.cost.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
 from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.cost.workload import Part

@@ -20,14 +20,7 @@ pytest.importorskip("peft")
 
 from tests.support.rows import read_rows
 
-from socratic_distill import (
-    evaluate,
-    load_checkpoints,
-    load_evaluations,
-    load_seeds,
-    open_service,
-    train,
-)
+from socratic_distill import evaluate, load_checkpoints, load_evaluations, load_seeds, open_service, train
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.rollout import play_batch

@@ -184,9 +184,7 @@ def test_trackio_goes_on_in_the_same_run_and_keeps_the_rows_of_both_starts(run_t
 
 
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    from tensorboard.backend.event_processing.event_accumulator import (  # pyright: ignore[reportMissingImports]
-        EventAccumulator,
-    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # pyright: ignore[reportMissingImports]
 
     events = EventAccumulator(str(directory))
     events.Reload()

@@ -12,12 +12,7 @@ pytest.importorskip("peft")
 import numpy as np
 import tinker
 import torch
-from engine_data import (
-    PROMPTS,
-    ask,
-    entropy_datum,
-    trained,
-)
+from engine_data import PROMPTS, ask, entropy_datum, trained
 from tests.support.patience import PATIENCE
 
 from socratic_distill import LocalEngineError

@@ -8,13 +8,7 @@ from tests.support.differences import DIFFERENCES
 from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows
 
-from socratic_distill import (
-    CheckpointManager,
-    CheckpointNotFound,
-    ModelMismatch,
-    UnsupportedFeature,
-    load_checkpoints,
-)
+from socratic_distill import CheckpointManager, CheckpointNotFound, ModelMismatch, UnsupportedFeature, load_checkpoints
 from socratic_distill.evaluation.stored import load_evaluations
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.pruning import delete, find_surplus
