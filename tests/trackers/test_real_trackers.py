@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.opened_trackers import open_trackers
 
-from socratic_distill import SocraticConfig
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.outputs.trackers import Trackers
 
 pytestmark = pytest.mark.trackers
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
-
-
-def open_trackers(config: SocraticConfig, run_id: str, batch: int, log_path: Path) -> Trackers:
-    opened = Trackers(config)
-    opened.begin(run_id, batch, log_path)
-    return opened
 
 
 @pytest.fixture

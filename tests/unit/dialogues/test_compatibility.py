@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from tests.support.casts import cast_of
 from tests.support.chat_templates import (
     FORCED,
     LAST_ONLY,
@@ -24,8 +25,7 @@ from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import ConfigError, RenderingError, Seed
-from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Member, Speaker, Teachers
 from socratic_distill.dialogues.compatibility import check_room, check_same_replies, check_same_tokens
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rollout import play_batch
@@ -84,7 +84,8 @@ def make_cast(make_config, tmp_path):
         for role in ("tutor", "teacher", "student"):
             (tmp_path / role).write_text(dict(prompts).get(role, "{question}"))
             changes[f"{role}_prompt_file"] = tmp_path / role
-        return Cast(
+        return cast_of(
+            make_config,
             tutor=make_speaker("tutor", 10, **dict(model)),
             student=make_speaker("student", 5, **dict(model)),
             teachers=Teachers(
@@ -95,9 +96,6 @@ def make_cast(make_config, tmp_path):
             profile="",
             max_turns=max_turns if callable(max_turns) else lambda step: max_turns,
             max_context=max_context,
-            seed=0,
-            of_played=Wanted(),
-            of_recorded=Wanted(),
         )
 
     return build

@@ -1,13 +1,13 @@
 from typing import Any, cast
 
 import pytest
+from tests.support.casts import cast_of
 from tests.support.chat_templates import THINKING, ids, make_renderer
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import tutor_view
-from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.rollout import replay
@@ -23,16 +23,12 @@ def make_cast(make_config):
 
     def build(room: int | None = None, teacher: bool = True, renderer: Renderer | None = None) -> Cast:
         renderer = renderer or make_renderer()
-        return Cast(
+        return cast_of(
+            make_config,
             tutor=Speaker("tutor", NOBODY, renderer, max_tokens=5, temperature=1.0),
             student=Speaker("student", NOBODY, renderer, max_tokens=5, temperature=1.0),
             teachers=Teachers({"teacher": Member("teacher", renderer, NOBODY)}, {"s": ("teacher",)}),
-            prompts=load_prompts(make_config()),
-            profile="Curious.",
-            max_turns=lambda step: 1,
             max_context=room,
-            seed=0,
-            of_played=Wanted(),
             of_recorded=Wanted(teacher=teacher),
         )
 

@@ -1,13 +1,12 @@
 from typing import Any, cast
 
 import pytest
+from tests.support.casts import cast_of
 from tests.support.chat_templates import PLAIN, ids, make_renderer
 from tests.support.talks import Voice, talk
 
-from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Speaker, Teachers
+from socratic_distill.dialogues.cast import Speaker, Teachers
 from socratic_distill.dialogues.dialogue import Message
-from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.solving import SolveRates, final_messages, solve_measures, solve_rates
 
@@ -36,18 +35,8 @@ def helped(prompt, seed):
 def make_cast(make_config):
     def build(reply, room=None, template=PLAIN):
         student = Speaker("student", Voice(reply), make_renderer(template), max_tokens=20, temperature=1.0)
-        return Cast(
-            tutor=NOBODY,
-            student=student,
-            teachers=Teachers({}, {}),
-            prompts=load_prompts(make_config()),
-            profile="Curious.",
-            max_turns=lambda step: 2,
-            max_context=room,
-            seed=3,
-            of_played=Wanted(),
-            of_recorded=Wanted(),
-        )
+        fields = dict(tutor=NOBODY, student=student, teachers=Teachers({}, {}))
+        return cast_of(make_config, **fields, max_turns=lambda step: 2, max_context=room, seed=3)
 
     return build
 

@@ -1,6 +1,5 @@
 import csv
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.on_the_fake import strict_run
+from tests.support.opened_trackers import logged_warnings
 from tests.support.rows import write_rows
 
 from socratic_distill import ConfigError, StorageError
@@ -52,10 +52,6 @@ def messages(log_path: Path, choice: Choice | None = None, **options: Any) -> li
     out = log_path.parent / "out.jsonl"
     export_messages(log_path, out, choice, **options)
     return [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def warnings(caplog) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 # Messages
@@ -161,14 +157,14 @@ def test_half_a_character_becomes_the_replacement_character(log_path):
 def test_a_run_under_way_is_exported_up_to_its_last_finished_step(log_path, caplog):
     write(log_path, ASKED, TOLD, UNSOLVED, steps=2, tail='{"step": 2, "seed": "s')
     assert [row["step"] for row in messages(log_path)] == [0, 1]
-    assert warnings(caplog) == []
+    assert logged_warnings(caplog) == []
 
 
 def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplog):
     torn = '{"step": 0, "seed": "s\n[1]\n\n{"step": 0, "seed": "s1", "turns": [{}]}\n'
     write(log_path, ASKED, tail=torn + json.dumps(TOLD) + "\n")
     assert [row["step"] for row in messages(log_path)] == [0, 1]
-    told = warnings(caplog)
+    told = logged_warnings(caplog)
     assert told[0].endswith("skipped lines that hold no JSON object (line 2, 3)") and told[1].endswith(
         "1 rows that are no dialogues as this version writes them"
     )
@@ -249,7 +245,7 @@ def test_the_table_has_no_step_twice_and_none_that_is_half_written(log_path, cap
     (log_path / "metrics.jsonl").write_text("\n".join(lines))
     assert export_csv(log_path, log_path.parent / "out.csv") == 2
     assert (log_path.parent / "out.csv").read_text() == "step,kl\n0,0\n1,3\n"
-    assert warnings(caplog) == []
+    assert logged_warnings(caplog) == []
 
 
 # Refusals

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.support.opened_trackers import logged_warnings, open_trackers
 
-from socratic_distill import ConfigError, SocraticConfig
+from socratic_distill import ConfigError
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.outputs import trackers
 from socratic_distill.outputs.progress import Progress
-from socratic_distill.outputs.trackers import Trackers, check_trackers
+from socratic_distill.outputs.trackers import check_trackers
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
 ROW = {"step": 7, "teacher_kl": 0.25, "dialogues": 6, "teacher_kl/answer": None, "note": "text"}
@@ -141,18 +142,8 @@ def libraries(monkeypatch):
     return logs
 
 
-def open_trackers(config: SocraticConfig, run_id: str, batch: int, log_path: Path) -> Trackers:
-    opened = Trackers(config)
-    opened.begin(run_id, batch, log_path)
-    return opened
-
-
 def measure(value: float | None) -> Measure:
     return Measure(value, None if value is None else value - 0.1, None if value is None else value + 0.1, 10)
-
-
-def warnings(caplog) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 def test_a_run_without_trackers_starts_no_thread_and_keeps_the_streams(make_config, tmp_path):
@@ -239,7 +230,7 @@ def test_a_tracker_that_fails_is_one_warning_and_no_other_suffers(
     for step in range(3):
         opened.log(step, ROW)
     opened.close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert told.startswith(f"tracker {name} failed (OSError: No space left on device); training goes on without it")
     for other in {"wandb", "trackio"} - {name}:
         assert len(getattr(libraries, other).of("log")) == 3
@@ -253,7 +244,7 @@ def test_a_tracker_that_failed_to_log_is_closed_and_asked_no_more(make_config, t
         opened.log(step, ROW)
     opened.close()
     assert [name for name, _ in libraries.trackio.calls] == ["init", "finish"]
-    assert len(warnings(caplog)) == 1
+    assert len(logged_warnings(caplog)) == 1
 
 
 async def test_a_tracker_that_hangs_delays_neither_training_nor_its_end(
@@ -269,7 +260,7 @@ async def test_a_tracker_that_hangs_delays_neither_training_nor_its_end(
         await asyncio.sleep(0.001)
     assert libraries.wandb.calls == []
     opened.close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert told.startswith("tracker wandb has not taken all figures in time")
     libraries.wandb.gate.set()
     while not libraries.wandb.of("finish"):
@@ -342,7 +333,7 @@ async def test_a_run_with_a_live_view_gives_the_streams_back(make_config, tmp_pa
 def test_nobody_is_asked_for_a_key(make_config, tmp_path, libraries, caplog):
     sys.modules["wandb"].session.key = None  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert "no user is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline" in told
     sys.modules["wandb"].session.mode = "offline"  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
@@ -381,7 +372,7 @@ def test_a_library_that_cannot_be_imported_is_a_warning(make_config, tmp_path, m
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     (tmp_path / "trackio.py").write_text("raise ImportError('libfoo.so is missing')\n")
     open_trackers(make_config(trackers=["trackio"]), RUN_ID, 0, tmp_path).close()
-    assert warnings(caplog)[0].startswith("tracker trackio failed (ImportError: libfoo.so is missing)")
+    assert logged_warnings(caplog)[0].startswith("tracker trackio failed (ImportError: libfoo.so is missing)")
 
 
 def test_a_run_in_the_working_directory_is_named_after_it(make_config, tmp_path, libraries, monkeypatch):
