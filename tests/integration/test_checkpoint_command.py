@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.support.on_the_fake import checkpoints_kept_by, make_its_own, small_config
+from tests.support.on_the_fake import checkpoints_kept_by, small_config
 from tests.support.rows import read_rows, rows_of_run, write_rows
+from tests.support.run_directories import make_its_own
 
 from socratic_distill import (
     CheckpointManager,

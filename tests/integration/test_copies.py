@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.on_the_fake import (
-    checkpoints_kept_by,
-    forget_checkpoint,
-    small_config,
-    train_on_fake,
-    train_until_it_dies,
-)
+from tests.support.on_the_fake import checkpoints_kept_by, small_config, train_on_fake, train_until_it_dies
 from tests.support.rows import rows_but_recoveries
+from tests.support.run_directories import forget_checkpoint
 
 from socratic_distill import CheckpointRecord, Resume, load_checkpoints, resolve_start
 from socratic_distill.cli import main

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.on_the_fake import file_contents
 from tests.support.rows import rows_of_run, write_rows
+from tests.support.run_directories import file_contents
 from tests.support.tiny_runs import tiny_config
 
 pytest.importorskip("torch")

@@ -22,7 +22,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.support.on_the_fake import make_its_own, train_on_fake
+from tests.support.on_the_fake import train_on_fake
+from tests.support.run_directories import make_its_own
 
 import socratic_distill
 from socratic_distill import SeedError, cli, load_seeds, train

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import file_contents, train_on_fake
+from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows, write_rows
+from tests.support.run_directories import file_contents
 
 from socratic_distill import (
     ConfigDrift,

@@ -6,8 +6,9 @@ import shutil
 from datetime import timedelta
 
 import pytest
-from tests.support.on_the_fake import forget_checkpoint, small_config, train_on_fake, train_until_it_dies
+from tests.support.on_the_fake import small_config, train_on_fake, train_until_it_dies
 from tests.support.rows import read_rows, rows_but_recoveries
+from tests.support.run_directories import forget_checkpoint
 
 from socratic_distill import (
     CheckpointManager,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.support.on_the_fake import make_its_own, train_virtually
+from tests.support.on_the_fake import train_virtually
 from tests.support.rows import rows_of_run
+from tests.support.run_directories import make_its_own
 
 from socratic_distill import SocraticError
 from socratic_distill.testing import FakeServiceClient, Fault

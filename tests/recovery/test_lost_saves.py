@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import newest_state, train_on_fake, train_on_fake_async
+from tests.support.on_the_fake import train_on_fake, train_on_fake_async
 from tests.support.rows import rows_but_recoveries
+from tests.support.run_directories import newest_state
 
 from socratic_distill import (
     LocalEngineError,

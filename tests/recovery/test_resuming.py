@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows, rows_of_run, write_rows
+from tests.support.run_directories import states_by_batch
 
 from socratic_distill import ConfigDrift, ConfigError, NoUsableCheckpoint, load_checkpoints, train
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
@@ -26,10 +27,6 @@ class Clock:
         return time.time() + self.seconds
 
 
-def states(run):
-    return {record.batch: record.state_path for record in load_checkpoints(run) if record.state_path}
-
-
 def contents(directory: Path):
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
@@ -43,7 +40,7 @@ def test_deleted_state_is_passed_over_for_an_older_one_with_a_warning(make_confi
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
     for batch in (6, 4):
-        FakeRestClient(service).delete_checkpoint_from_tinker_path(states(tmp_path / "run")[batch]).result()
+        FakeRestClient(service).delete_checkpoint_from_tinker_path(states_by_batch(tmp_path / "run")[batch]).result()
     train_on_fake(service, make_config(max_steps=8))
     assert "Resuming at batch 2: 4 batches will be repeated" in caplog.text
     assert "is gone from the service" in caplog.text
@@ -70,12 +67,12 @@ def test_expired_state_is_passed_over_without_asking(make_config, tmp_path, whol
 def test_run_whose_states_are_all_gone_names_each_and_why(make_config, tmp_path):
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
-    for path in states(tmp_path / "run").values():
+    for path in states_by_batch(tmp_path / "run").values():
         FakeRestClient(service).delete_checkpoint_from_tinker_path(path).result()
     before = contents(tmp_path / "run")
     with pytest.raises(NoUsableCheckpoint) as refused:
         train_on_fake(service, make_config(max_steps=8))
-    for path in states(tmp_path / "run").values():
+    for path in states_by_batch(tmp_path / "run").values():
         assert f"{path}: is gone from the service" in str(refused.value)
     assert contents(tmp_path / "run") == before
 
@@ -84,7 +81,7 @@ def test_state_that_cannot_be_asked_for_is_found_gone_when_it_is_loaded(make_con
     """Without a REST client nobody can be asked; loading tells."""
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
-    FakeRestClient(service).delete_checkpoint_from_tinker_path(states(tmp_path / "run")[6]).result()
+    FakeRestClient(service).delete_checkpoint_from_tinker_path(states_by_batch(tmp_path / "run")[6]).result()
     train(make_config(max_steps=8), service_client=service)
     assert rows_of_run(tmp_path / "run") == whole_rows
 
@@ -197,7 +194,7 @@ def test_journal_with_a_torn_line_and_others_that_are_no_records_resumes(make_co
 def test_no_name_is_used_twice_in_a_server_run(make_config, tmp_path):
     service = FakeServiceClient()
     train_on_fake(service, make_config(max_steps=6))
-    FakeRestClient(service).delete_checkpoint_from_tinker_path(states(tmp_path / "run")[6]).result()
+    FakeRestClient(service).delete_checkpoint_from_tinker_path(states_by_batch(tmp_path / "run")[6]).result()
     train_on_fake(service, make_config(max_steps=8))
     saves = [
         (call.server_run, call.call, call.arguments["name"]) for call in service.calls if call.call.startswith("save")

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.on_the_fake import newest_state, train_on_fake
+from tests.support.on_the_fake import train_on_fake
 from tests.support.rows import read_rows, rows_of_run
+from tests.support.run_directories import newest_state
 
 from socratic_distill import RunInterrupted, train_async
 from socratic_distill.testing import FakeServiceClient, Fault

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.support.on_the_fake import newest_state
+from tests.support.run_directories import newest_state
 
 from socratic_distill.testing.store import DirectoryStore
 

@@ -1,6 +1,5 @@
 """Runs on the fake service, and what they leave behind."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,16 +7,13 @@ import pytest
 from tests.support.strict import StrictRestClient, StrictServiceClient
 
 from socratic_distill import (
-    CheckpointRecord,
     ServiceError,
     SocraticConfig,
     TrainResult,
     build_socratic_config,
-    load_checkpoints,
     train,
     train_async,
 )
-from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, run_virtual
 
 Service = TypeVar("Service", bound=FakeServiceClient)
@@ -75,34 +71,6 @@ def small_config(directory: Path, name: str = "run", **changes: Any) -> Socratic
     return build_socratic_config(**(fields | changes))
 
 
-def newest_state(run: Path) -> CheckpointRecord:
-    """The record of the run's newest state."""
-    state = Journal.of(load_checkpoints(run)).newest_state()
-    assert state is not None
-    return state
-
-
 def checkpoints_kept_by(service: FakeServiceClient) -> set[str]:
     """Paths of all checkpoints that the service holds."""
     return {one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints}
-
-
-def forget_checkpoint(run: Path, path: str) -> None:
-    """Takes every line that names a path out of the journal."""
-    journal = run / "checkpoints.jsonl"
-    lines = journal.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if path not in line]
-    assert len(kept) < len(lines)
-    journal.write_text("".join(kept))
-
-
-def file_contents(directory: Path) -> dict[str, bytes]:
-    """The content of each file in and below a directory, by its path from there."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def make_its_own(run: Path) -> None:
-    """Has a copied run directory count as the run itself, as if it had been moved."""
-    path = run / "run.json"
-    if path.exists():
-        path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
