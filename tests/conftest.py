@@ -12,13 +12,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.support.rows import write_rows
 
 # As in the quickstart: threads do not pay on models this small. Before the package's import, which is torch's where
 # the SDK finds it; children of the tests inherit it, and compute as the tests do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
+
+# Asserts of the shared helpers say as much as those of the tests, if this comes before the helpers' import.
+pytest.register_assert_rewrite("tests.support")
 
 # What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
 # Tests that count syncs, or make them fail, put their own in this one's place.
@@ -59,6 +61,8 @@ def no_named_servers(monkeypatch, tmp_path_factory: pytest.TempPathFactory) -> N
 @pytest.fixture
 def seeds_file(tmp_path: Path) -> Path:
     """Six problems in our own format, one without a mistake."""
+    from tests.support.rows import write_rows
+
     rows = [
         {
             "id": f"s{i}",
@@ -68,9 +72,7 @@ def seeds_file(tmp_path: Path) -> Path:
         | ({"initial_error": f"30 - {i} = {30 - i}."} if i else {})
         for i in range(6)
     ]
-    path = tmp_path / "seeds.jsonl"
-    write_rows(path, *rows)
-    return path
+    return write_rows(tmp_path / "seeds.jsonl", *rows)
 
 
 @pytest.fixture
