@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import json
 import os
 import signal
 import socket
@@ -20,8 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
 
-# How long, in seconds, a test waits for another thread or process before it says that it hangs.
-PATIENCE = 120
+# Asserts of the shared helpers say as much as those of the tests, if this comes before the helpers' import.
+pytest.register_assert_rewrite("tests.support")
+
 # What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
 # Tests that count syncs, or make them fail, put their own in this one's place.
 os.fsync = lambda descriptor: None
@@ -29,7 +29,7 @@ os.fsync = lambda descriptor: None
 
 def pytest_configure(config: pytest.Config) -> None:
     """A long run says how far it is; tests and their children can be sent SIGINT."""
-    from tests.progress import register
+    from tests.support.progress import register
 
     register(config)
     # What a shell starts in the background inherits SIGINT as one that is ignored.
@@ -61,6 +61,8 @@ def no_named_servers(monkeypatch, tmp_path_factory: pytest.TempPathFactory) -> N
 @pytest.fixture
 def seeds_file(tmp_path: Path) -> Path:
     """Six problems in our own format, one without a mistake."""
+    from tests.support.rows import write_rows
+
     rows = [
         {
             "id": f"s{i}",
@@ -70,9 +72,7 @@ def seeds_file(tmp_path: Path) -> Path:
         | ({"initial_error": f"30 - {i} = {30 - i}."} if i else {})
         for i in range(6)
     ]
-    path = tmp_path / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(tmp_path / "seeds.jsonl", *rows)
 
 
 @pytest.fixture
@@ -88,13 +88,6 @@ def make_config(tmp_path: Path, seeds_file: Path):
         return build_socratic_config(**(fields | changes))
 
     return make
-
-
-def make_its_own(run: Path) -> None:
-    """Has a copied run directory count as the run itself, as if it had been moved."""
-    path = run / "run.json"
-    if path.exists():
-        path.write_text(json.dumps({"run_id": json.loads(path.read_text())["run_id"]}))
 
 
 _whole_runs: dict[tuple[str, bytes], Path] = {}
@@ -159,9 +152,3 @@ def opened_files() -> Iterator[set[Path]]:
     _watching.append(set())
     yield _watching[-1]
     _watching.pop()
-
-
-def read_rows(path: Path, without: str = "time/") -> list[dict[str, Any]]:
-    """Rows of a JSONL file, timings left out."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith(without)} for row in rows]

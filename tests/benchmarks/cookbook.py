@@ -20,10 +20,7 @@ import tinker
 from tinker_cookbook.checkpoint_utils import CheckpointManager  # pyright: ignore[reportMissingImports]
 from tinker_cookbook.completers import TinkerMessageCompleter  # pyright: ignore[reportMissingImports]
 from tinker_cookbook.distillation.datasets import CompositeDataset  # pyright: ignore[reportMissingImports]
-from tinker_cookbook.distillation.train_on_policy import (  # pyright: ignore[reportMissingImports]
-    Config,
-    do_sync_training,
-)
+from tinker_cookbook.distillation.train_on_policy import Config, do_sync_training  # pyright: ignore[reportMissingImports]
 from tinker_cookbook.renderers.base import (  # pyright: ignore[reportMissingImports]
     Message,
     ParseTermination,

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.outputs.report.runs import TELLS, row_of, write_run
+from tests.support.written_runs import TELLS, row_of, write_run
 
 from socratic_distill.outputs.report import write_report
 

@@ -8,10 +8,10 @@ import threading
 import uuid
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.cloud.mortal import TIMING, Machines
-from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
+from tests.support.killed_runs import assert_same_run_on_the_fake, fake_fields
+from tests.support.mortal import TIMING, Machines
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import (
     LeaseLost,
@@ -30,7 +30,7 @@ from socratic_distill.run.cloud.mirror import Mirror
 from socratic_distill.run.cloud.patience import Patience
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.cloud.stores import FsspecStore, check_store
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 
 pytestmark = pytest.mark.cloud
 
@@ -51,7 +51,7 @@ def test_store_has_conditional_writes(url):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_not(
+def test_killed_run_resumed_on_an_empty_disk_equals_an_uninterrupted_one(
     seeds_file, tmp_path, server, url, seed, capfd
 ):
     fields: dict[str, Any] = fake_fields(seeds_file, 60) | {"eval_seeds": 2, "eval_every": 20}
@@ -65,22 +65,18 @@ def test_run_that_is_killed_is_resumed_on_an_empty_disk_and_equals_one_that_is_n
     assert machines.live(None) == 0
     service = FakeServiceClient(tmp_path / "whole-server")
     config = build_socratic_config(**fields, log_path=tmp_path / "whole")
-    train(config, service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, config)
     run = readable(url)
     assert len([one for one in load_checkpoints(url) if one.resumed_at]) >= 2, "hardly a life went on with another's"
-    assert_same_run(run, tmp_path / "whole")
-    ours, theirs = (
-        final_arrays(run, tmp_path / "server"),
-        final_arrays(tmp_path / "whole", tmp_path / "whole-server"),
-    )
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    assert_same_run_on_the_fake(run, tmp_path / "server", tmp_path / "whole", tmp_path / "whole-server")
     evaluations = {path.name for path in (run / "evaluations").iterdir() if "superseded" not in path.name}
     assert evaluations == {"000000.json", "000020.json", "000040.json", "000060.json"}
     told = "".join(capfd.readouterr()).encode() + b"".join(path.read_bytes() for path in run.rglob("*.json*"))
     assert server.environment["AWS_SECRET_ACCESS_KEY"].encode() not in told
 
 
-def test_second_writer_is_refused_then_takes_over_and_the_first_one_is_fenced_off(url):
+def test_second_writer_is_refused_then_takes_over_from_a_frozen_first_one(url):
+    """The first one cannot write any more after that."""
     first = Mirror(url, timing=TIMING)
     first.open()
     with pytest.raises(RunLocked):
@@ -107,7 +103,7 @@ def test_server_that_does_not_answer_for_a_while_is_waited_for(make_config, serv
     for one in (stop, go_on):
         one.start()
     try:
-        result = train(config, service_client=service, rest_client=FakeRestClient(service))
+        result = train_on_fake(service, config)
     finally:
         go_on.join()
     assert (result.status, result.steps) == ("completed", 60)
@@ -126,7 +122,7 @@ def test_file_of_many_pieces_comes_back_as_it_was(url):
     assert (readable(url) / "dialogues.jsonl").read_bytes() == text
 
 
-def test_bucket_that_is_missing_and_server_that_is_not_there_are_one_message_each(make_config, monkeypatch, capsys):
+def test_missing_bucket_and_missing_server_are_one_message_each(make_config, monkeypatch, capsys):
     s3fs: Any = pytest.importorskip("s3fs")
     monkeypatch.setattr(mirror, "TIMING", Timing(lease=1.0, opening=1.0))
     service = FakeServiceClient()
@@ -143,7 +139,7 @@ def test_bucket_that_is_missing_and_server_that_is_not_there_are_one_message_eac
 
 def test_command_line_reads_a_run(make_config, url, tmp_path, capsys):
     service = FakeServiceClient()
-    train(make_config(log_path=url), service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, make_config(log_path=url))
     assert main(["checkpoints", url]) == 0
     assert main(["report", url, "--out", str(tmp_path / "report.html")]) == 0
     assert url in capsys.readouterr().out

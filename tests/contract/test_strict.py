@@ -1,5 +1,5 @@
 import pytest
-from strict import StrictRestClient, StrictServiceClient
+from tests.support.strict import StrictRestClient, StrictServiceClient
 from tinker import ModelInput, SamplingParams
 
 from socratic_distill.testing import FakeRestClient, FakeServiceClient

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from tests.partial import Partial
+from tests.support.partial import Partial
 
 from socratic_distill.testing import FakeServiceClient
 

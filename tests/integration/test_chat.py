@@ -1,5 +1,5 @@
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import train
 from socratic_distill.cli import main
@@ -7,7 +7,7 @@ from socratic_distill.cli.conversation import chat
 from socratic_distill.testing import FakeServiceClient
 
 
-def talk(log_path, lines, service, **options):
+def chat_with(log_path, lines, service, **options):
     said, pending = [], [*lines]
     options = {"allow_files": True, **options}  # the seeds file is beside the run
     chat(log_path, service_client=service, read=lambda _: pending.pop(0), write=said.append, **options)
@@ -18,13 +18,13 @@ def test_chat_talks_to_the_newest_weights_until_an_empty_line(make_config, tmp_p
     service = FakeServiceClient()
     train(make_config(), service_client=service)
     before = len(service.calls)
-    said = talk(tmp_path / "run", ["It is 3.", "Why?", ""], service)
+    said = chat_with(tmp_path / "run", ["It is 3.", "Why?", ""], service)
     assert said[0].startswith("Problem: Tom has")
     assert [line.startswith("tutor> ") for line in said[1:]] == [True, True]
     calls = service.calls[before:]
     opened = {call.arguments["model_path"] for call in calls if call.call == "create_sampling_client"}
     assert len(opened) == 1 and opened.pop().endswith("/sampler_weights/final")
-    assert talk(tmp_path / "run", ["It is 3.", "Why?", ""], service) == said, "the same talk repeats"
+    assert chat_with(tmp_path / "run", ["It is 3.", "Why?", ""], service) == said, "the same talk repeats"
 
 
 def test_chat_takes_a_question_and_leaves_the_run_as_it_was(make_config, tmp_path):
@@ -33,7 +33,9 @@ def test_chat_takes_a_question_and_leaves_the_run_as_it_was(make_config, tmp_pat
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     with (tmp_path / "run" / "checkpoints.jsonl").open("a") as journal:
         journal.write('{"half": ')
-    assert talk(tmp_path / "run", [""], service, question="What is 1 + 1?")[0].startswith("Problem: What is 1 + 1?")
+    assert chat_with(tmp_path / "run", [""], service, question="What is 1 + 1?")[0].startswith(
+        "Problem: What is 1 + 1?"
+    )
     assert (tmp_path / "run" / "checkpoints.jsonl").read_text().endswith('{"half": ')
     assert read_rows(tmp_path / "run" / "metrics.jsonl") == rows
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.conftest import make_its_own, read_rows
+from tests.support.on_the_fake import checkpoints_kept_by, small_config
+from tests.support.rows import read_rows, rows_of_run, write_rows
+from tests.support.run_directories import make_its_own
 
 from socratic_distill import (
     CheckpointManager,
     CheckpointRecord,
     Resume,
     ServiceError,
-    build_socratic_config,
     load_checkpoints,
     resolve_start,
     train as train_run,
@@ -102,7 +103,7 @@ def test_table_shows_every_character_of_a_path(tmp_path, capsys, name):
         {"name": "000006", "batch": 6, "state_path": f"/runs/{name}/weights/000006"},
         {"name": "000007", "batch": 7, "sampler_path": f"tinker://{name}/sampler_weights/000007"},
     ]
-    (directory / "checkpoints.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(directory / "checkpoints.jsonl", *rows)
     (directory / "origin.json").write_text(json.dumps({"given": name, "resolved": f"tinker://{name}/weights/x"}))
     assert main(["checkpoints", str(directory)]) == 0
     title, _, *lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip("─ \n")]
@@ -140,9 +141,9 @@ def test_json_holds_everything_that_the_records_do(listed, capsys):
     assert (origins["000001"], origins["000004"], origins["final"]) == ("other tool", "adopted", "saved")
 
 
-def test_listing_of_another_tools_directory_says_that_its_origin_is_unknown(tmp_path, capsys):
+def test_listing_of_another_tools_directory_says_the_origin_is_unknown(tmp_path, capsys):
     line = {"name": "000020", "batch": 20, "state_path": path_of("000020"), "loss": 0.5}
-    (tmp_path / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
+    write_rows(tmp_path / "checkpoints.jsonl", line)
     assert main(["checkpoints", str(tmp_path)]) == 0
     assert f"{tmp_path}, of unknown origin" in capsys.readouterr().out
     assert main(["checkpoints", str(tmp_path), "--json"]) == 0
@@ -163,7 +164,7 @@ def test_listing_changes_nothing_and_needs_no_service_nor_the_lock(listed, capsy
         assert main(["checkpoints", str(listed), "list"]) == 0
 
 
-def test_listing_of_a_damaged_journal_names_the_bad_lines_and_shows_the_others(listed, capsys, caplog):
+def test_listing_of_a_damaged_journal_names_bad_lines_and_shows_the_rest(listed, capsys, caplog):
     with (listed / "checkpoints.jsonl").open("a") as file:
         file.write('{"name": "0000')
     assert main(["checkpoints", str(listed), "--json"]) == 0
@@ -221,10 +222,6 @@ def train(server, config, steps=None, rest=False):
     return service
 
 
-def rows(run):
-    return [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-
-
 def states(server_run, *batches):
     return {f"tinker://{server_run}/weights/{batch:06d}" for batch in batches}
 
@@ -243,27 +240,23 @@ def server(tmp_path):
     return tmp_path / "server"
 
 
-def small(directory, name="run"):
+def rolling_config(directory, name="run"):
     """The config of a run in a directory that takes a tenth of a second."""
-    return build_socratic_config(
-        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
-        max_tokens=4, log_path=directory / name, groups_per_batch=1, num_envs=2, max_turns=1, max_steps=8,
-        save_every=3, rolling_save_every=1, display="off",
-    )  # fmt: skip
+    return small_config(directory, name, max_steps=8, save_every=3, rolling_save_every=1)
 
 
 @pytest.fixture
 def config(tmp_path):
     """The config of the run that the tests are about."""
-    return small(tmp_path)
+    return rolling_config(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def run_of_two_lives(tmp_path_factory):
     directory = tmp_path_factory.mktemp("lives")
-    train(directory / "server", small(directory), steps=5)
+    train(directory / "server", rolling_config(directory), steps=5)
     FakeServiceClient(directory / "server").checkpoints.delete(f"tinker://{FIRST}/weights/000005")
-    train(directory / "server", small(directory), steps=2)
+    train(directory / "server", rolling_config(directory), steps=2)
     return directory
 
 
@@ -276,10 +269,10 @@ def service(run_of_two_lives, tmp_path, server, monkeypatch):
     """
     shutil.copytree(run_of_two_lives, tmp_path, dirs_exist_ok=True)
     make_its_own(tmp_path / "run")
-    return opened(server, monkeypatch)
+    return command_opens(server, monkeypatch)
 
 
-def opened(server, monkeypatch, faults=()):
+def command_opens(server, monkeypatch, faults=()):
     """A fake service that the command opens, whatever the config says."""
     fake = FakeServiceClient(server, faults=faults)
     monkeypatch.setattr(
@@ -297,10 +290,6 @@ SURPLUS = (
 KEPT = states(FIRST, 3) | samplers(FIRST, 3) | states(SECOND, 6) | samplers(SECOND, 6)
 
 
-def kept_by(service):
-    return {one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints}
-
-
 def answer(monkeypatch, text):
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
@@ -314,7 +303,7 @@ def refuse_to_be_asked(monkeypatch):
 
 @pytest.mark.parametrize("given_answer", ["n\n", "\n", "", "no\n", "nay, yes\n"], ids=repr)
 def test_prune_lists_asks_and_deletes_nothing_without_a_yes(service, run, capsys, monkeypatch, given_answer):
-    held, journal = kept_by(service), (run / "checkpoints.jsonl").read_bytes()
+    held, journal = checkpoints_kept_by(service), (run / "checkpoints.jsonl").read_bytes()
     answer(monkeypatch, given_answer)
     assert main(["checkpoints", str(run), "prune"]) == 0
     told = capsys.readouterr().out
@@ -322,7 +311,7 @@ def test_prune_lists_asks_and_deletes_nothing_without_a_yes(service, run, capsys
     assert {path for path, _ in listed} == SURPLUS and len(listed) == len(SURPLUS)
     assert f"Delete these {len(SURPLUS)} checkpoints on the service? [y/N] " in told
     assert told.endswith("nothing was deleted\n")
-    assert kept_by(service) == held and (run / "checkpoints.jsonl").read_bytes() == journal
+    assert checkpoints_kept_by(service) == held and (run / "checkpoints.jsonl").read_bytes() == journal
     assert service.count("delete_checkpoint_from_tinker_path") == 0
 
 
@@ -344,7 +333,7 @@ def test_prune_deletes_what_is_superseded_or_surplus_and_keeps_the_rest(service,
         answer(monkeypatch, way)
     assert main(["checkpoints", str(run), "prune", *(["--yes"] if way == "--yes" else [])]) == 0
     assert capsys.readouterr().out.endswith(f"deleted {len(SURPLUS)}\n")
-    assert kept_by(service) == KEPT
+    assert checkpoints_kept_by(service) == KEPT
     journal = Journal.read(run / "checkpoints.jsonl")
     assert journal.deleted == SURPLUS, "one that was gone before counts as deleted too"
     newest = journal.newest_state()
@@ -365,8 +354,8 @@ def test_prune_twice_has_nothing_to_delete(service, run, capsys, monkeypatch):
 def test_pruned_run_resumes_and_equals_one_never_interrupted(service, config, server, run, tmp_path):
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
     after = train(server, config, rest=True)
-    train(tmp_path / "other", small(tmp_path, "whole"))
-    assert rows(run) == rows(tmp_path / "whole")
+    train(tmp_path / "other", rolling_config(tmp_path, "whole"))
+    assert rows_of_run(run) == rows_of_run(tmp_path / "whole")
     opened_states = {call.arguments["path"] for call in after.calls if call.call.endswith("with_optimizer")}
     assert opened_states == states(SECOND, 6)
 
@@ -381,10 +370,10 @@ def test_deleted_states_are_never_tried_by_a_later_resume(service, config, serve
     assert set(tried) == states(SECOND, 6) | states(FIRST, 3)
 
 
-def test_prune_protects_the_older_state_where_the_newest_is_gone_from_the_service(service, config, server, run):
+def test_prune_keeps_the_older_state_if_the_service_lost_the_newest(service, config, server, run):
     service.checkpoints.delete(f"tinker://{SECOND}/weights/000006")
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
-    assert kept_by(service) == (KEPT | states(SECOND, 5)) - states(SECOND, 6)
+    assert checkpoints_kept_by(service) == (KEPT | states(SECOND, 5)) - states(SECOND, 6)
     after = train(server, config, rest=True)
     opened_states = {call.arguments["path"] for call in after.calls if call.call.endswith("with_optimizer")}
     assert opened_states == states(SECOND, 5)
@@ -394,9 +383,9 @@ def test_prune_deletes_nothing_where_no_state_can_be_used(service, run, capsys, 
     refuse_to_be_asked(monkeypatch)
     for path in states(FIRST, 1, 2, 3, 4) | states(SECOND, 5, 6):
         service.checkpoints.delete(path)
-    held = kept_by(service)
+    held = checkpoints_kept_by(service)
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
-    assert capsys.readouterr().out == "nothing to delete\n" and kept_by(service) == held
+    assert capsys.readouterr().out == "nothing to delete\n" and checkpoints_kept_by(service) == held
 
 
 def test_prune_keeps_the_final_checkpoints_of_a_complete_run(service, config, server, run):
@@ -404,40 +393,40 @@ def test_prune_keeps_the_final_checkpoints_of_a_complete_run(service, config, se
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
     third = "fake-0003:train:0"
     final = {f"tinker://{third}/{kind}/final" for kind in ("weights", "sampler_weights")}
-    assert kept_by(service) == KEPT | samplers(third, 6) | final
+    assert checkpoints_kept_by(service) == KEPT | samplers(third, 6) | final
     again = FakeServiceClient(server)
     assert train_run(config, service_client=again, rest_client=FakeRestClient(again)).status == "already_complete"
 
 
 @pytest.mark.parametrize("error", [500, 403, "connection"])
-def test_prune_that_the_service_stops_has_recorded_what_it_deleted_and_goes_on_later(
+def test_prune_stopped_by_the_service_recorded_deletions_and_can_go_on(
     service, server, run, capsys, monkeypatch, error
 ):
-    service = opened(server, monkeypatch, [Fault("delete_checkpoint_from_tinker_path", nth=4, error=error)])
-    held = kept_by(service)
+    service = command_opens(server, monkeypatch, [Fault("delete_checkpoint_from_tinker_path", nth=4, error=error)])
+    held = checkpoints_kept_by(service)
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 1
     assert re.search(r"(Training|Service)Error: deleting tinker://\S+ failed on the service", capsys.readouterr().err)
     deleted = Journal.read(run / "checkpoints.jsonl").deleted
-    assert len(deleted) == 3 and kept_by(service) == held - deleted
+    assert len(deleted) == 3 and checkpoints_kept_by(service) == held - deleted
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 0
     assert capsys.readouterr().out.endswith(f"deleted {len(SURPLUS) - 3}\n")
-    assert kept_by(service) == KEPT
+    assert checkpoints_kept_by(service) == KEPT
 
 
 def test_prune_that_cannot_ask_for_the_newest_state_deletes_nothing(service, server, run, capsys, monkeypatch):
-    service = opened(server, monkeypatch, [Fault("get_weights_info_by_tinker_path", error=500)])
-    held = kept_by(service)
+    service = command_opens(server, monkeypatch, [Fault("get_weights_info_by_tinker_path", error=500)])
+    held = checkpoints_kept_by(service)
     assert main(["checkpoints", str(run), "prune", "--yes"]) == 1
-    assert "asking for tinker://" in capsys.readouterr().err and kept_by(service) == held
+    assert "asking for tinker://" in capsys.readouterr().err and checkpoints_kept_by(service) == held
 
 
 @pytest.mark.parametrize("action", ["prune", "rebuild"])
 def test_run_that_another_process_writes_is_left_alone(service, run, capsys, action):
-    held, journal = kept_by(service), (run / "checkpoints.jsonl").read_bytes()
+    held, journal = checkpoints_kept_by(service), (run / "checkpoints.jsonl").read_bytes()
     with RunDirectory(run):
         assert main(["checkpoints", str(run), action, "--yes"]) == 1
     assert f"RunLocked: {run} is being written by process " in capsys.readouterr().err
-    assert kept_by(service) == held and (run / "checkpoints.jsonl").read_bytes() == journal
+    assert checkpoints_kept_by(service) == held and (run / "checkpoints.jsonl").read_bytes() == journal
 
 
 def test_moved_directory_is_opened_where_it_is(service, run, tmp_path, monkeypatch):
@@ -451,7 +440,7 @@ def test_moved_directory_is_opened_where_it_is(service, run, tmp_path, monkeypat
 
     monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
     assert main(["checkpoints", str(tmp_path / "moved"), "prune", "--yes"]) == 0
-    assert asked == [str(tmp_path / "moved")] and kept_by(service) == KEPT and not run.exists()
+    assert asked == [str(tmp_path / "moved")] and checkpoints_kept_by(service) == KEPT and not run.exists()
 
 
 # --- rebuilding -------------------------------------------------------------------------------------------------
@@ -476,7 +465,7 @@ def test_rebuild_restores_a_lost_journal_and_says_how_much(service, config, serv
 
 
 def test_rebuild_that_the_service_refuses_exits_with_one(service, server, run, capsys, monkeypatch):
-    opened(server, monkeypatch, [Fault("list_checkpoints", error=401)])
+    command_opens(server, monkeypatch, [Fault("list_checkpoints", error=401)])
     (run / "checkpoints.jsonl").unlink()
     assert main(["checkpoints", str(run), "rebuild"]) == 1
     assert re.search(r"ServiceError: listing the saves of .* set TINKER_API_KEY", capsys.readouterr().err)

@@ -8,12 +8,12 @@ import threading
 import uuid
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.cloud.mortal import Machines
-from tests.integration.on_the_fake import rows
-from tests.recovery.test_kills import assert_same_run, fake_fields, final_arrays
-from tests.unit.run.cloud.stores_in_tests import QUICK, FolderStore, MemoryStore
+from tests.support.killed_runs import assert_same_run_on_the_fake, fake_fields
+from tests.support.mortal import Machines
+from tests.support.on_the_fake import train_on_fake, train_on_fake_async
+from tests.support.rows import rows_of_run
+from tests.support.stores_in_tests import QUICK, FolderStore, MemoryStore
 
 from socratic_distill import (
     CheckpointManager,
@@ -27,7 +27,6 @@ from socratic_distill import (
     load_checkpoints,
     load_evaluations,
     resolve_start,
-    train,
     train_async,
 )
 from socratic_distill.cli import main
@@ -57,17 +56,11 @@ def url() -> str:
     return f"memory://{uuid.uuid4().hex}/run-001"
 
 
-def trained(config, service=None) -> FakeServiceClient:
-    service = service or FakeServiceClient()
-    train(config, service_client=service, rest_client=FakeRestClient(service))
-    return service
-
-
 def test_run_in_a_store_equals_a_local_one(make_config, url, tmp_path):
     changes = dict(rolling_save_every=1, eval_seeds=2, eval_every=2)
-    trained(make_config(**changes))
-    trained(make_config(**changes, log_path=url))
-    assert rows(readable(url)) == rows(tmp_path / "run")
+    train_on_fake(FakeServiceClient(), make_config(**changes))
+    train_on_fake(FakeServiceClient(), make_config(**changes, log_path=url))
+    assert rows_of_run(readable(url)) == rows_of_run(tmp_path / "run")
     copied = {path.name for path in readable(url).iterdir()}
     local = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")}
     assert copied == local
@@ -82,13 +75,10 @@ def test_run_that_is_killed_again_and_again_equals_one_that_is_not(seeds_file, t
     assert machines.live(None) == 0
     fetch_newest(FolderStore(tmp_path / "store"), tmp_path / "run", Patience(0.0))
     assert [one.batch for one in load_checkpoints(tmp_path / "run") if one.resumed_at], "no life went on with another's"
-    trained(build_socratic_config(**fields, log_path=tmp_path / "whole"), FakeServiceClient(tmp_path / "whole-server"))
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
-    ours, theirs = (
-        final_arrays(tmp_path / "run", tmp_path / "server"),
-        final_arrays(tmp_path / "whole", tmp_path / "whole-server"),
+    train_on_fake(
+        FakeServiceClient(tmp_path / "whole-server"), build_socratic_config(**fields, log_path=tmp_path / "whole")
     )
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    assert_same_run_on_the_fake(tmp_path / "run", tmp_path / "server", tmp_path / "whole", tmp_path / "whole-server")
 
 
 def test_run_that_lost_its_lease_stops_and_the_other_one_ends_it(make_config, monkeypatch, tmp_path):
@@ -107,10 +97,10 @@ def test_run_that_lost_its_lease_stops_and_the_other_one_ends_it(make_config, mo
 
     monkeypatch.setattr(RunDirectory, "log_step", freeze)
     with pytest.raises(Exception, match="was taken over by process") as caught:
-        trained(config, service)
+        train_on_fake(service, config)
     assert type(caught.value).__name__ == "LeaseLost"
     monkeypatch.setattr(RunDirectory, "log_step", log_step)
-    result = train(config, service_client=service, rest_client=FakeRestClient(service))
+    result = train_on_fake(service, config)
     assert (result.status, result.steps) == ("completed", 8)
 
 
@@ -125,7 +115,7 @@ def test_store_that_fails_for_good_stops_the_run(make_config, monkeypatch):
 
     store.before = down
     with pytest.raises(StorageError, match="ConnectionError: down"):
-        trained(make_config(log_path=store.url, max_steps=400, save_every=2))
+        train_on_fake(FakeServiceClient(), make_config(log_path=store.url, max_steps=400, save_every=2))
 
 
 async def test_cancellation_while_a_lease_is_awaited_ends_the_waiting(make_config, monkeypatch):
@@ -159,13 +149,13 @@ async def test_event_loop_goes_on_while_the_store_is_slow(make_config, monkeypat
 
     store.before = slow
     service = FakeServiceClient()
-    await train_async(make_config(log_path=store.url), service_client=service, rest_client=FakeRestClient(service))
+    await train_on_fake_async(service, make_config(log_path=store.url))
     assert store.calls and on_the_loop == []
 
 
 def test_everything_that_reads_a_run_reads_one_in_a_store(make_config, url, tmp_path, capsys):
     config = make_config(log_path=url, eval_seeds=2, eval_every=3)
-    service = trained(config)
+    train_on_fake(service := FakeServiceClient(), config)
     records = load_checkpoints(url)
     assert records == load_checkpoints(f"{url}/checkpoints.jsonl") == list(CheckpointManager(url).records)
     assert isinstance(start := resolve_start(url), Resume) and start.batch == 6
@@ -186,7 +176,7 @@ def test_everything_that_reads_a_run_reads_one_in_a_store(make_config, url, tmp_
 
 
 def test_what_would_write_into_a_store_is_refused(make_config, url):
-    trained(make_config(log_path=url, max_steps=2))
+    train_on_fake(FakeServiceClient(), make_config(log_path=url, max_steps=2))
     with pytest.raises(ConfigError, match="where only its run writes; give out"):
         write_report(url)
     with pytest.raises(StorageError, match="Only its run writes it"):
@@ -194,12 +184,12 @@ def test_what_would_write_into_a_store_is_refused(make_config, url):
 
 
 def test_run_begins_from_a_state_of_a_run_in_a_store(make_config, url):
-    service = trained(make_config(log_path=url))
+    train_on_fake(service := FakeServiceClient(), make_config(log_path=url))
     for path in (url, f"{url}/checkpoints.jsonl", f"{url}/checkpoints.jsonl#000002", f"{url}#000002"):
         start = resolve_start("memory://nothing/there", path)
         assert start.state_path.endswith("000002" if "#" in path else "final")  # type: ignore[union-attr]
     other = f"memory://{uuid.uuid4().hex}/other"
-    trained(make_config(log_path=other, load_checkpoint_path=f"{url}#000002", max_steps=1), service)
+    train_on_fake(service, make_config(log_path=other, load_checkpoint_path=f"{url}#000002", max_steps=1))
     origin = json.loads((readable(other) / "origin.json").read_text())
     assert origin["given"] == f"{url}#000002" and origin["resolved"].endswith("weights/000002")
 
@@ -213,7 +203,7 @@ def test_run_that_is_not_there_is_none(url):
 
 
 def test_journal_of_a_run_in_a_store_is_rebuilt_there(make_config, url):
-    service = trained(make_config(log_path=url))
+    train_on_fake(service := FakeServiceClient(), make_config(log_path=url))
     with RunDirectory(url) as run:
         lines = run.checkpoints.path.read_text().splitlines(keepends=True)
         run.checkpoints.path.write_text("".join(lines[:2]))
@@ -226,7 +216,7 @@ def test_secrets_in_the_environment_stay_out_of_a_run_in_a_store(make_config, ur
     secrets = {"AWS_SECRET_ACCESS_KEY": "s3cret-of-the-store", "TINKER_API_KEY": "tml-s3cret-of-the-service"}
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
-    trained(make_config(log_path=url))
+    train_on_fake(FakeServiceClient(), make_config(log_path=url))
     import fsspec
 
     store = fsspec.filesystem("memory")

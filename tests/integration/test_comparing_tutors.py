@@ -5,7 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
-from tests.integration.on_the_fake import run
+from tests.support.on_the_fake import strict_run
 
 from socratic_distill import (
     CheckpointNotFound,
@@ -50,7 +50,7 @@ def server(monkeypatch):
 
 def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path, server):
     config = make_config()
-    run(config, server)
+    strict_run(config, server)
     final = [one.sampler_path for one in load_checkpoints(tmp_path / "run") if one.sampler_path][-1] or ""
     found = compare(config, ["base", "final", "2", "pupil"])
     assert found["base"].measures == evaluate(config).measures
@@ -61,7 +61,7 @@ def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path,
     assert kl[0] > kl[1] > kl[2], "the fake's tutor learns"
 
 
-def test_teacher_speaks_under_its_own_prompt_and_is_as_near_to_itself_as_can_be(make_config, tmp_path, server):
+def test_teacher_speaks_under_its_own_prompt_and_has_no_kl_to_itself(make_config, tmp_path, server):
     prompt = tmp_path / "teacher.txt"
     prompt.write_text("The answer to {question} is {expected_answer}. Ask!")
     found = compare(make_config(teacher_prompt_file=prompt), ["base", "teacher"])
@@ -84,10 +84,10 @@ def test_tutors_that_are_no_list_of_different_names_are_refused(make_config, tut
 
 
 @pytest.mark.parametrize("tutor", ["final", "7"])
-def test_weights_that_the_run_does_not_have_are_refused_and_those_there_are_named(make_config, server, tutor):
+def test_missing_weights_are_refused_and_the_existing_ones_named(make_config, server, tutor):
     with pytest.raises(CheckpointNotFound, match=f"no sampler weights for the tutor '{tutor}'; train first"):
         compare(make_config(), [tutor])
-    run(make_config(max_steps=2), server)
+    strict_run(make_config(max_steps=2), server)
     if tutor != "final":
         with pytest.raises(CheckpointNotFound, match=r"there are those before the batches 0, 1, 2$"):
             compare(make_config(), [tutor])
@@ -108,7 +108,7 @@ def test_solve_rates_are_measured_where_samples_are_asked_for(make_config, serve
 
 
 def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path, server, seeds_file, capsys):
-    run(make_config(), server)
+    strict_run(make_config(), server)
     out = tmp_path / "found.json"
     arguments = ["--tutor", "base", "--tutor", "final", "--seeds", str(seeds_file), "--limit", "4", "--out", str(out)]
     assert main(["evaluate", str(tmp_path / "run"), *arguments, "--dialogues", "2", "--solve-samples", "2"]) == 0
@@ -130,7 +130,7 @@ def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path
     ],
 )
 def test_command_refuses_what_cannot_be_meant(make_config, tmp_path, server, capsys, arguments, message):
-    run(make_config(max_steps=1), server)
+    strict_run(make_config(max_steps=1), server)
     assert main(["evaluate", str(tmp_path / "run"), *arguments]) == 1
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
-from tests.integration.test_orphans import die, forget, small, train_on
+from tests.support.on_the_fake import checkpoints_kept_by, small_config, train_on_fake, train_until_it_dies
+from tests.support.rows import rows_but_recoveries
+from tests.support.run_directories import forget_checkpoint
 
 from socratic_distill import CheckpointRecord, Resume, load_checkpoints, resolve_start
 from socratic_distill.cli import main
@@ -19,14 +20,8 @@ from socratic_distill.testing import FakeRestClient, FakeServiceClient
 ROLLING = dict(save_every=None, save_every_seconds=9999.0, rolling_save_every=2, max_steps=8)
 
 
-def rows(run: Path) -> list[list[dict[str, Any]]]:
-    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
-
-
-def kept_by(server: Path) -> set[str]:
-    rest = FakeRestClient(FakeServiceClient(server))
-    return {one.tinker_path for one in rest.list_user_checkpoints().result().checkpoints}
+def kept_on(server: Path) -> set[str]:
+    return checkpoints_kept_by(FakeServiceClient(server))
 
 
 def identity(run: Path) -> dict[str, Any]:
@@ -41,7 +36,7 @@ def server(tmp_path):
 @pytest.fixture
 def original(tmp_path, server):
     """A run that died after step 4; its only state is a rolling one."""
-    die(server, small(tmp_path, "original", **ROLLING), steps=5)
+    train_until_it_dies(server, small_config(tmp_path, "original", **ROLLING), steps=5)
     return tmp_path / "original"
 
 
@@ -51,41 +46,41 @@ def copy(original, tmp_path):
 
 
 @pytest.fixture
-def whole(tmp_path):
+def whole_rows(tmp_path):
     """The rows of a run that nothing interrupted."""
-    train_on(FakeServiceClient(), small(tmp_path, "whole", **ROLLING))
-    return rows(tmp_path / "whole")
+    train_on_fake(FakeServiceClient(), small_config(tmp_path, "whole", **ROLLING))
+    return rows_but_recoveries(tmp_path / "whole")
 
 
 def go_on(server: Path, run: Path, **changes: Any) -> None:
-    result = train_on(FakeServiceClient(server), small(run.parent, run.name, **(ROLLING | changes)))
+    result = train_on_fake(FakeServiceClient(server), small_config(run.parent, run.name, **(ROLLING | changes)))
     assert result.status == "completed"
 
 
-def test_copy_and_then_the_original_go_on_bit_for_bit(original, copy, server, whole):
+def test_copy_and_then_the_original_go_on_bit_for_bit(original, copy, server, whole_rows):
     """The original's only state is a rolling one, which the copy has no right to replace."""
     start = resolve_start(original)
     assert isinstance(start, Resume)
     go_on(server, copy)
-    assert rows(copy) == whole and start.state_path in kept_by(server)
+    assert rows_but_recoveries(copy) == whole_rows and start.state_path in kept_on(server)
     go_on(server, original)
-    assert rows(original) == whole and start.state_path not in kept_by(server)
+    assert rows_but_recoveries(original) == whole_rows and start.state_path not in kept_on(server)
     assert identity(copy)["run_id"] != identity(original)["run_id"]
 
 
-def test_original_and_then_the_copy_go_on_bit_for_bit(server, tmp_path, whole):
+def test_original_and_then_the_copy_go_on_bit_for_bit(server, tmp_path, whole_rows):
     kept = ROLLING | dict(save_every=2)
-    die(server, small(tmp_path, "original", **kept), steps=5)
+    train_until_it_dies(server, small_config(tmp_path, "original", **kept), steps=5)
     copy = Path(shutil.copytree(tmp_path / "original", tmp_path / "copy"))
     for run in (tmp_path / "original", copy):
         go_on(server, run, **kept)
-        assert rows(run) == whole
+        assert rows_but_recoveries(run) == whole_rows
 
 
 def test_copy_deletes_its_own_rolling_states_and_none_of_the_originals(original, copy, server):
-    before = kept_by(server)
+    before = kept_on(server)
     go_on(server, copy)
-    after = kept_by(server)
+    after = kept_on(server)
     assert before <= after, "the copy deleted what it did not save"
     states = {path for path in after - before if "/weights/" in path}
     assert {path.rpartition("/")[2] for path in states} == {"final"}
@@ -107,7 +102,7 @@ def test_moved_run_is_the_same_and_replaces_its_rolling_state(original, server, 
     moved = original.rename(tmp_path / "moved")
     go_on(server, moved)
     assert identity(moved) == before | {"path": str(moved.resolve())}
-    assert state.state_path not in kept_by(server)
+    assert state.state_path not in kept_on(server)
 
 
 def test_run_of_an_older_version_is_the_same_and_then_knows_its_place(original, server):
@@ -117,15 +112,15 @@ def test_run_of_an_older_version_is_the_same_and_then_knows_its_place(original, 
     assert identity(original) == before
 
 
-def test_copy_adopts_what_the_original_saved_before_the_copy(original, server, tmp_path, whole):
+def test_copy_adopts_what_the_original_saved_before_the_copy(original, server, tmp_path, whole_rows):
     start = resolve_start(original)
     assert isinstance(start, Resume)
-    forget(original, start.state_path)
+    forget_checkpoint(original, start.state_path)
     copy = Path(shutil.copytree(original, tmp_path / "copy"))
-    before = kept_by(server)
+    before = kept_on(server)
     go_on(server, copy)
     assert {record.state_path for record in load_checkpoints(copy) if record.adopted} == {start.state_path}
-    assert rows(copy) == whole and before <= kept_by(server)
+    assert rows_but_recoveries(copy) == whole_rows and before <= kept_on(server)
 
 
 # --- pruning and claiming ---------------------------------------------------------------------------------------
@@ -143,19 +138,19 @@ def opened(server, monkeypatch):
 
 
 def test_prune_in_a_copy_deletes_nothing_and_says_so(opened, copy, server, capsys):
-    before = kept_by(server)
+    before = kept_on(server)
     assert main(["checkpoints", str(copy), "prune", "--yes"]) == 0
     told = capsys.readouterr().out
     assert "not ours" in told and "claim" in told and told.endswith("nothing to delete\n")
-    assert kept_by(server) == before
+    assert kept_on(server) == before
     assert identity(copy)["run_id"] == identity(copy.parent / "original")["run_id"], "pruning begins nothing"
 
 
 def test_prune_in_a_copy_that_went_on_deletes_its_own(opened, original, copy, server, capsys):
-    before = kept_by(server)
+    before = kept_on(server)
     go_on(server, copy)
     assert main(["checkpoints", str(copy), "prune", "--yes"]) == 0
-    told, after = capsys.readouterr().out, kept_by(server)
+    told, after = capsys.readouterr().out, kept_on(server)
     assert before <= after and "not ours" in told
     assert {path for path in after - before if "sampler" in path} == {
         "tinker://fake-0002:train:0/sampler_weights/final"
@@ -169,13 +164,13 @@ def test_claimed_copy_prunes_what_the_original_saved(opened, original, copy, ser
         go_on(server, copy)
     assert main(["checkpoints", str(copy), "claim", "--yes"]) == 1
     assert f"{original.resolve()} still holds the run" in capsys.readouterr().err
-    before = kept_by(server)
+    before = kept_on(server)
     shutil.rmtree(original)
     assert main(["checkpoints", str(copy), "claim", "--yes"]) == 0
-    assert kept_by(server) == before, "a claim deletes nothing"
+    assert kept_on(server) == before, "a claim deletes nothing"
     assert main(["checkpoints", str(copy), "prune", "--yes"]) == 0
     assert "not ours" not in capsys.readouterr().out
-    assert len(kept_by(server)) < len(before)
+    assert len(kept_on(server)) < len(before)
     go_on(server, copy, max_steps=9)
 
 
@@ -191,15 +186,15 @@ def test_claim_asks_and_takes_nothing_without_a_yes(original, copy, capsys, monk
 def test_states_of_another_run_in_the_journal_are_never_deleted(opened, original, server, tmp_path, capsys):
     """A stranger's journal: it names them as rolling, as superseded, and as sampler weights."""
     go_on(server, original)
-    victims = kept_by(server)
-    train_on(FakeServiceClient(server), small(tmp_path, "stranger", **ROLLING))
+    victims = kept_on(server)
+    train_on_fake(FakeServiceClient(server), small_config(tmp_path, "stranger", **ROLLING))
     journal = JournalWriter(tmp_path / "stranger")
     for path in sorted(victims):
         key = "sampler_path" if "sampler" in path else "state_path"
         kind = "sampler" if "sampler" in path else "rolling"
         journal.append(CheckpointRecord.model_validate({"name": "x", "batch": 1, "kind": kind, key: path}))
     assert main(["checkpoints", str(tmp_path / "stranger"), "prune", "--yes"]) == 0
-    assert victims <= kept_by(server)
+    assert victims <= kept_on(server)
     told = capsys.readouterr().out
     assert sum(line.endswith("(batch 1, not ours: this directory did not save it)") for line in told.splitlines()) > 0
 
@@ -212,4 +207,4 @@ def test_rolling_state_of_another_run_that_a_journal_ends_with_stays(original, s
     record = CheckpointRecord(name="x", batch=4, state_path=state.state_path, kind="rolling")
     JournalWriter(stranger).append(record)
     go_on(server, stranger)
-    assert state.state_path in kept_by(server)
+    assert state.state_path in kept_on(server)

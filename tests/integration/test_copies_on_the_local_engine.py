@@ -11,35 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import rows_of_run, write_rows
+from tests.support.run_directories import file_contents
+from tests.support.tiny_runs import tiny_config
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
 
-from socratic_distill import RunInterrupted, build_socratic_config, load_checkpoints, train
+from socratic_distill import RunInterrupted, load_checkpoints, train
 from socratic_distill.cli import main
 from socratic_distill.local.saved_paths import present_path
-from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.outputs.exports.merged import export_merged
 
 
 def config_of(log_path: Path, **changes: Any):
     fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=6, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=1, num_envs=1,
-        max_turns=1, max_steps=6, save_every=None, save_every_seconds=9999.0, rolling_save_every=2, lora_rank=4,
-        display="off", write_report=False,
+        max_tokens=6, groups_per_batch=1, num_envs=1, max_turns=1, max_steps=6, save_every=None,
+        save_every_seconds=9999.0, rolling_save_every=2, lora_rank=4, write_report=False,
     )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
-
-
-def rows(run: Path) -> list[Any]:
-    return [read_rows(run / name) for name in ("metrics.jsonl", "dialogues.jsonl")]
+    return tiny_config(log_path, **(fields | changes))
 
 
 def final_weights(run: Path) -> dict[str, bytes]:
@@ -78,7 +69,7 @@ def _lines(path: Path) -> list[str]:
 def whole(tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     train(config_of(run))
-    return rows(run), final_weights(run)
+    return rows_of_run(run), final_weights(run)
 
 
 @pytest.fixture
@@ -102,52 +93,52 @@ def copied(original, tmp_path):
 
 
 def test_copy_goes_on_without_a_trace_in_the_original_which_then_goes_on(original, copied, whole):
-    before = tree(original)
+    before = file_contents(original)
     assert train(config_of(copied)).status == "completed"
-    assert tree(original) == before
-    assert (rows(copied), final_weights(copied)) == whole
+    assert file_contents(original) == before
+    assert (rows_of_run(copied), final_weights(copied)) == whole
     assert train(config_of(original)).status == "completed"
-    assert (rows(original), final_weights(original)) == whole
+    assert (rows_of_run(original), final_weights(original)) == whole
 
 
 def test_copy_goes_on_by_its_own_files_once_the_original_is_gone(original, copied, whole):
     shutil.rmtree(original)
     train(config_of(copied))
-    assert (rows(copied), final_weights(copied)) == whole
+    assert (rows_of_run(copied), final_weights(copied)) == whole
 
 
 def test_moved_run_goes_on_and_deletes_its_old_rolling_state(original, tmp_path, whole):
     moved = original.rename(tmp_path / "moved")
     train(config_of(moved))
-    assert (rows(moved), final_weights(moved)) == whole
+    assert (rows_of_run(moved), final_weights(moved)) == whole
     assert [path.parent.name for path in moved.glob("local/*/weights/*/state.json")] == ["final"]
 
 
 def test_prune_in_a_copy_deletes_the_copys_files_alone(tmp_path, capsys):
     train(config_of(tmp_path / "original", save_every=2, rolling_save_every=None, max_steps=4))
     copy = Path(shutil.copytree(tmp_path / "original", tmp_path / "copy"))
-    before = tree(tmp_path / "original")
+    before = file_contents(tmp_path / "original")
     assert main(["checkpoints", str(copy), "prune", "--yes"]) == 0
     told = capsys.readouterr().out
     assert "deleted 3\n" in told and str(copy / "local") in told and "original" not in told
-    assert tree(tmp_path / "original") == before
-    assert len(tree(copy / "local")) < len(tree(tmp_path / "original" / "local"))
+    assert file_contents(tmp_path / "original") == before
+    assert len(file_contents(copy / "local")) < len(file_contents(tmp_path / "original" / "local"))
     assert train(config_of(copy, save_every=2, rolling_save_every=None, max_steps=5)).steps == 5
-    assert tree(tmp_path / "original") == before
+    assert file_contents(tmp_path / "original") == before
 
 
 def test_journal_that_names_another_store_deletes_nothing_there(original, tmp_path, capsys):
     """A stranger's directory, whose journal names weights of ours."""
     train(config_of(original))
-    before = tree(original)
+    before = file_contents(original)
     train(config_of(tmp_path / "stranger", max_steps=4))
     journal = tmp_path / "stranger" / "checkpoints.jsonl"
     lines = [json.loads(line) for line in _lines(original / "checkpoints.jsonl")]
     named = [line | {"batch": 1, "kind": "rolling", "final": None} for line in lines if "deleted_path" not in line]
-    journal.write_text("".join(json.dumps(line) + "\n" for line in named) + journal.read_text())
+    write_rows(journal, *named, *journal.read_text().splitlines())
     assert main(["checkpoints", str(tmp_path / "stranger"), "prune", "--yes"]) == 0
     assert "not ours" in capsys.readouterr().out
-    assert tree(original) == before
+    assert file_contents(original) == before
 
 
 def test_export_of_a_copy_takes_the_copys_weights(original, copied, tmp_path):

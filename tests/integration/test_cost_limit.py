@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import read_rows
 
 from socratic_distill import ConfigError, CostLimitReached, estimate_cost, train, train_async
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
@@ -19,13 +20,14 @@ def spent(log_path: Path) -> float:
 
 
 @pytest.mark.parametrize("staleness", [0, 2])
-def test_run_stops_before_its_limit_with_a_state_saved_and_a_higher_limit_resumes_it(make_config, tmp_path, staleness):
+def test_run_stops_before_its_cost_limit_and_a_higher_limit_resumes_it(make_config, tmp_path, staleness):
+    """It saves a state before it stops."""
     options: dict[str, Any] = {"max_steps": 8, "save_every": 100, "max_staleness": staleness}
     service = FakeServiceClient()
 
     def run(name: str, **changes: Any) -> Any:
         config = make_config(log_path=tmp_path / name, prices=PRICES, **options | changes)
-        return train(config, service_client=service, rest_client=FakeRestClient(service))
+        return train_on_fake(service, config)
 
     run("whole")
     limit = 0.6 * spent(tmp_path / "whole")
@@ -55,7 +57,7 @@ def test_run_stops_before_its_limit_with_a_state_saved_and_a_higher_limit_resume
 def test_steps_that_ran_twice_count_towards_the_limit(make_config, tmp_path):
     config = make_config(prices=PRICES, max_steps=4, save_every=2)
     service = FakeServiceClient()
-    train(config, service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, config)
     rows = (tmp_path / "run" / "metrics.jsonl").read_text()
     before = estimate_cost(config).spent_usd
     (tmp_path / "run" / "metrics.superseded.jsonl").write_text(rows + "torn {")

@@ -22,7 +22,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.conftest import make_its_own
+from tests.support.on_the_fake import train_on_fake
+from tests.support.run_directories import make_its_own
 
 import socratic_distill
 from socratic_distill import SeedError, cli, load_seeds, train
@@ -88,7 +89,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         for name, steps in (("run-001", 13), ("run-002", 2)):
             sizes: dict[str, Any] = SIZES | {"max_steps": steps, "save_every": 5, "eval_every": 10, "eval_seeds": 2}
             config = socratic_distill.build_socratic_config(**USUAL, **sizes, log_path=f"runs/{name}")
-            train(config, service_client=server, rest_client=FakeRestClient(server))
+            train_on_fake(server, config)
         if find_spec("torch") is not None:
             quickstart = load_script("quickstart")
             small = {"groups_per_batch": 1, "num_envs": 2, "eval_seeds": 2, "display": "off"}

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import rows_of_run
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
 
 from socratic_distill import ConfigDrift, build_socratic_config, preflight, train
 from socratic_distill.cli import main
@@ -63,44 +63,40 @@ def project(trained_once, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole_rows(tmp_path_factory):
     """The rows of three steps that nothing interrupted."""
     directory = clone_at(tmp_path_factory.mktemp("whole"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         train(config_of(max_steps=3))
-    return rows(directory / "run")
+    return rows_of_run(directory / "run")
 
 
-def rows(run: Path) -> list[Any]:
-    return [read_rows(run / name) for name in ("metrics.jsonl", "dialogues.jsonl")]
-
-
-def goes_on(run: Path, whole: list[Any], **changes: Any) -> None:
+def goes_on(run: Path, whole_rows: list[Any], **changes: Any) -> None:
     assert train(config_of(max_steps=3, **changes)).steps == 3
-    assert rows(run) == whole
+    assert rows_of_run(run) == whole_rows
 
 
-def test_run_resumes_under_another_spelling_of_its_paths(project, whole):
+def test_run_resumes_under_another_spelling_of_its_paths(project, whole_rows):
     changes = dict(tutor_model_name=str(project / "model"), teacher_model_name="../project/model")
-    goes_on(project / "run", whole, **changes)
+    goes_on(project / "run", whole_rows, **changes)
 
 
-def test_run_resumes_in_another_clone(project, whole, tmp_path, monkeypatch):
+def test_run_resumes_in_another_clone(project, whole_rows, tmp_path, monkeypatch):
     other = clone_at(tmp_path / "other")
     (project / "run").rename(other / "run")
     shutil.rmtree(project)
     monkeypatch.chdir(other)
-    goes_on(other / "run", whole)
+    goes_on(other / "run", whole_rows)
 
 
-def test_project_that_was_moved_as_a_whole_goes_on(project, whole, tmp_path, monkeypatch):
+def test_project_that_was_moved_as_a_whole_goes_on(project, whole_rows, tmp_path, monkeypatch):
     moved = project.rename(tmp_path / "moved")
     monkeypatch.chdir(moved)
-    goes_on(moved / "run", whole)
+    goes_on(moved / "run", whole_rows)
 
 
-def test_run_below_the_home_directory_resumes_and_exports_from_anywhere(project, whole, tmp_path, monkeypatch):
+def test_run_below_the_home_directory_resumes_and_exports_from_anywhere(project, whole_rows, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(project))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -108,7 +104,7 @@ def test_run_below_the_home_directory_resumes_and_exports_from_anywhere(project,
     changes = {name: f"~/{path}" for name, path in dict(
         tutor_model_name="model", student_model_name="model", teacher_model_name="model", log_path="run",
         seeds_file="data/seeds.jsonl", tutor_prompt_file="prompt.txt").items()}  # fmt: skip
-    goes_on(project / "run", whole, **changes)
+    goes_on(project / "run", whole_rows, **changes)
     assert export_merged("~/run", "~/merged", allow_files=True).is_relative_to(project / "run")
     assert (project / "merged" / "config.json").is_file() and not list(elsewhere.iterdir())
 
@@ -159,7 +155,8 @@ def test_model_that_changed_since_the_start_is_drift(project, part):
     assert train(config_of(max_steps=3, allow_config_changes=allowed)).steps == 3
 
 
-def test_fingerprint_of_an_older_version_is_no_drift_and_then_holds_content(project, whole):
+def test_fingerprint_of_an_older_version_is_no_drift_and_is_upgraded(project, whole_rows):
+    """It named models by path; now it names their content."""
     path = project / "run" / "fingerprint.json"
     held = json.loads(path.read_text())
     assert held["tutor_model_name"].startswith("local files: ") and str(project) not in path.read_text()
@@ -168,7 +165,7 @@ def test_fingerprint_of_an_older_version_is_no_drift_and_then_holds_content(proj
     for state in project.glob("run/local/*/*/*/state.json"):
         facts = json.loads(state.read_text())
         state.write_text(json.dumps({key: facts[key] for key in facts if key not in ("base_path", "base_content")}))
-    goes_on(project / "run", whole)
+    goes_on(project / "run", whole_rows)
     assert json.loads(path.read_text()) == held
     path.write_text(json.dumps(older | {"tutor_model_name": "another"}))
     with pytest.raises(ConfigDrift, match=r"tutor_model_name +another"):

@@ -1,6 +1,5 @@
 """Costs against the ledger of a virtual service: rows and evaluations to the token, estimates within 15 %."""
 
-import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -8,21 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import read_rows, write_rows
 
-from socratic_distill import (
-    ConfigError,
-    SocraticConfig,
-    build_socratic_config,
-    cli,
-    estimate_cost,
-    load_evaluations,
-    train_async,
-)
+from socratic_distill import ConfigError, SocraticConfig, build_socratic_config, cli, estimate_cost, load_evaluations
 from socratic_distill.cost.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
 from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.cost.workload import Part
-from socratic_distill.testing import FakeRestClient, VirtualServiceClient, run_virtual
+from socratic_distill.testing import VirtualServiceClient
 from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
 from socratic_distill.testing.weights import Weights
 
@@ -101,7 +93,7 @@ def written(log_path: Path) -> Counter[tuple[str, str]]:
 
 
 @pytest.fixture
-def make(tmp_path: Path):
+def config_named(tmp_path: Path):
     """Configs of runs whose replies have lengths as real ones do."""
     return partial(config_in, tmp_path)
 
@@ -113,7 +105,7 @@ def config_in(directory: Path, name: str, **changes: Any) -> SocraticConfig:
          "expected_answer": str(2 * i + 30), "initial_error": f"{i + 30} - {i} = 30."}
         for i in range(24)
     ]  # fmt: skip
-    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(seeds, *rows)
     fields: dict[str, Any] = dict(
         tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher", learning_rate=0.1,
         max_tokens=512, log_path=directory / name, seeds_file=seeds, groups_per_batch=3, num_envs=3, max_turns=3,
@@ -122,13 +114,8 @@ def config_in(directory: Path, name: str, **changes: Any) -> SocraticConfig:
     return build_socratic_config(**(fields | changes))
 
 
-def play(config: SocraticConfig, given: CountingService | None = None) -> CountingService:
-    async def main() -> CountingService:
-        service = CountingService() if given is None else given
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-        return service
-
-    return run_virtual(main())
+def train_counted(config: SocraticConfig, service: CountingService | None = None) -> CountingService:
+    return train_virtually(CountingService() if service is None else service, config)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +123,9 @@ def play(config: SocraticConfig, given: CountingService | None = None) -> Counti
     [{}, {"objective": JENSEN_SHANNON}, {"objective": MIXTURE, "temperature": 0.7}, {"max_staleness": 2}, EVALUATED],
     ids=["default", "jensen_shannon", "mixture", "stale", "evaluated"],
 )
-def test_rows_and_evaluations_tell_every_token_that_the_service_counted(make, tmp_path, changes):
-    config = make("run", **changes)
-    service = play(config)
+def test_rows_and_evaluations_tell_every_token_that_the_service_counted(config_named, tmp_path, changes):
+    config = config_named("run", **changes)
+    service = train_counted(config)
     assert written(tmp_path / "run") == service.counted()
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     told = sum(row["cost/usd"] for row in rows) + sum(one.cost_usd or 0 for one in load_evaluations(tmp_path / "run"))
@@ -146,13 +133,13 @@ def test_rows_and_evaluations_tell_every_token_that_the_service_counted(make, tm
     assert rows[-1]["cost/total_usd"] == pytest.approx(sum(row["cost/usd"] for row in rows))
 
 
-def test_batches_of_played_and_recorded_dialogues_are_told_to_the_token(make, tmp_path):
-    play(make("before"))
+def test_batches_of_played_and_recorded_dialogues_are_told_to_the_token(config_named, tmp_path):
+    train_counted(config_named("before"))
     recordings = {"files": [tmp_path / "before" / "dialogues.jsonl"], "objective": {"kind": "forward_kl", "k": 4}}
     for fraction in (0.0, 0.5):
         name = f"run-{fraction}"
-        config = make(name, recordings=recordings | {"on_policy_fraction": fraction})
-        service = play(config)
+        config = config_named(name, recordings=recordings | {"on_policy_fraction": fraction})
+        service = train_counted(config)
         assert written(tmp_path / name) == service.counted()
         estimate = estimate_cost(config.model_copy(update={"log_path": str(tmp_path / "none")}))
         assert estimate.usd == pytest.approx(service.usd(config), rel=0.3)
@@ -162,7 +149,7 @@ def test_batches_of_played_and_recorded_dialogues_are_told_to_the_token(make, tm
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> SocraticConfig:
     """A run with evaluations that is done."""
     config = config_in(tmp_path_factory.mktemp("before"), "recorded", **EVALUATED)
-    play(config)
+    train_counted(config)
     return config
 
 
@@ -177,11 +164,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> SocraticConfig:
     ],
     ids=["longer run", "more turns", "larger batches", "another objective", "groups of one"],
 )
-def test_estimate_from_a_recorded_run_is_within_15_percent_of_the_ledger(make, tmp_path, recorded, changes):
-    config = make("next", **EVALUATED | changes)
+def test_estimate_from_a_recorded_run_is_within_15_percent_of_the_ledger(config_named, tmp_path, recorded, changes):
+    config = config_named("next", **EVALUATED | changes)
     found = estimate_cost(config, past=recorded.log_path, allow_files=True)
     assert found.basis == f"3 steps of {recorded.log_path}" and found.steps == config.max_steps
-    service = play(config)
+    service = train_counted(config)
     assert found.usd == pytest.approx(service.usd(config), rel=0.15)
     by_key = Counter[tuple[str, str]]()
     for line in found.lines:
@@ -191,14 +178,14 @@ def test_estimate_from_a_recorded_run_is_within_15_percent_of_the_ledger(make, t
             assert by_key[key] == pytest.approx(number, rel=0.3), key
 
 
-def test_estimate_of_the_rest_goes_by_the_rows_of_the_run_itself(make):
-    config = make("run", **EVALUATED)
-    service = play(config)
+def test_estimate_of_the_rest_goes_by_the_rows_of_the_run_itself(config_named):
+    config = config_named("run", **EVALUATED)
+    service = train_counted(config)
     before, longer = service.usd(config), config.model_copy(update={"max_steps": 5})
     found = estimate_cost(longer)
     assert (found.steps, found.evaluations) == (2, 2), "evaluations before batches 4 and 5 are due"
     assert found.spent_usd == pytest.approx(before)
-    play(longer, service)
+    train_counted(longer, service)
     after = service.usd(longer)
     assert found.usd == pytest.approx(after - before, rel=0.15)
     assert found.total_usd == pytest.approx(after, rel=0.15)
@@ -206,32 +193,32 @@ def test_estimate_of_the_rest_goes_by_the_rows_of_the_run_itself(make):
     assert (done.steps, done.evaluations, done.usd, done.spent_usd) == (0, 0, 0.0, pytest.approx(after))
 
 
-def test_estimate_from_defaults_is_of_the_right_size_and_says_so(make):
-    config = make("run", **EVALUATED)
+def test_estimate_from_defaults_is_of_the_right_size_and_says_so(config_named):
+    config = config_named("run", **EVALUATED)
     found = estimate_cost(config)
     assert found.basis == "defaults" and found.spent_usd == 0.0
-    actual = play(config).usd(config)
+    actual = train_counted(config).usd(config)
     assert found.usd is not None and 0.8 * actual < found.usd < 2 * actual
 
 
-def test_estimate_has_parts_that_add_up_and_none_of_what_is_not_asked(make):
-    found = estimate_cost(make("run"))
+def test_estimate_has_parts_that_add_up_and_none_of_what_is_not_asked(config_named):
+    found = estimate_cost(config_named("run"))
     parts: set[Part] = {line.part for line in found.lines}
     assert parts == {"dialogues", "scoring", "training"} and found.usd is not None
     assert found.usd == pytest.approx(sum(found.part_usd(part) or 0.0 for part in parts))
     assert found.total_usd == found.usd
-    phases = {line.phase for line in estimate_cost(make("run", objective=JENSEN_SHANNON)).lines}
+    phases = {line.phase for line in estimate_cost(config_named("run", objective=JENSEN_SHANNON)).lines}
     assert phases - {line.phase for line in found.lines} == {"forward"}
-    assert estimate_cost(make("run", base_url="local")).usd is None
+    assert estimate_cost(config_named("run", base_url="local")).usd is None
 
 
-def test_estimate_without_prices_still_tells_tokens(make):
-    found = estimate_cost(make("run", prices={}))
+def test_estimate_without_prices_still_tells_tokens(config_named):
+    found = estimate_cost(config_named("run", prices={}))
     assert found.usd is None and found.total_usd is None and sum(line.tokens for line in found.lines) > 1000
 
 
-def test_averages_of_a_run_without_steps_are_refused(make, tmp_path):
-    config = make("run")
+def test_averages_of_a_run_without_steps_are_refused(config_named, tmp_path):
+    config = config_named("run")
     with pytest.raises(ConfigError, match="does not exist"):
         estimate_cost(config, past=tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
@@ -240,12 +227,12 @@ def test_averages_of_a_run_without_steps_are_refused(make, tmp_path):
         estimate_cost(config, past=tmp_path / "empty", allow_files=True)
 
 
-def test_command_prints_the_estimate_of_a_run_and_of_a_config(recorded, make, tmp_path, capsys):
+def test_command_prints_the_estimate_of_a_run_and_of_a_config(recorded, config_named, tmp_path, capsys):
     assert cli.main(["cost", recorded.log_path, "--allow-files"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "0 steps and 0 evaluations are left; averages: 3 steps of" in printed and "left 0.0000" in printed
     path = tmp_path / "next.json"
-    path.write_text(make("next").model_dump_json())
+    path.write_text(config_named("next").model_dump_json())
     assert cli.main(["cost", str(path), "--past", recorded.log_path, "--allow-files"]) == 0
     printed = capsys.readouterr().out
     assert "cached prefill" in printed and "3 steps and 0 evaluations are left" in " ".join(printed.split())

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictServiceClient
-from tests.integration.on_the_fake import rows, run
+from tests.support.on_the_fake import strict_run
+from tests.support.rows import read_rows, rows_of_run
+from tests.support.strict import StrictServiceClient
 
 from socratic_distill import ConfigError, SeedError, load_evaluations, load_seeds, train, train_async
 from socratic_distill.dialogues.batches import hold_out
@@ -31,8 +31,8 @@ def talks(log_path: Path, batch: int) -> list[dict]:
     return json.loads((log_path / "evaluations" / f"{batch:06d}.json").read_text())["dialogues"]
 
 
-def test_evaluations_are_before_the_first_step_every_so_many_and_behind_the_last(make_config, tmp_path):
-    run(make_config(eval_every=4, eval_seeds=2, eval_dialogues_per_seed=3))
+def test_evaluations_run_before_the_first_step_periodically_and_at_the_end(make_config, tmp_path):
+    strict_run(make_config(eval_every=4, eval_seeds=2, eval_dialogues_per_seed=3))
     found = load_evaluations(tmp_path / "run")
     assert [one.batch for one in found] == [0, 4, 6] and all(one.error is None for one in found)
     assert all(one.measures["solved"].count == 6 for one in found)
@@ -41,7 +41,7 @@ def test_evaluations_are_before_the_first_step_every_so_many_and_behind_the_last
 
 
 def test_no_token_of_a_held_out_seed_is_trained_on(make_config, tmp_path, seeds_file):
-    run(make_config(eval_every=3, eval_seeds=2, epochs=2, max_steps=None))
+    strict_run(make_config(eval_every=3, eval_seeds=2, epochs=2, max_steps=None))
     _, held_out = hold_out(load_seeds(seeds_file), 2)
     trained = {row["seed"] for row in read_rows(tmp_path / "run" / "dialogues.jsonl")}
     assert len(held_out) == 2 and trained == {f"s{i}" for i in range(6)} - {seed.id for seed in held_out}
@@ -50,7 +50,7 @@ def test_no_token_of_a_held_out_seed_is_trained_on(make_config, tmp_path, seeds_
 
 def test_evaluation_in_training_equals_the_call(make_config, tmp_path):
     config, server = make_config(eval_every=3, eval_seeds=2), FakeServiceClient()
-    run(config, server)
+    strict_run(config, server)
     (stored,) = [one for one in load_evaluations(tmp_path / "run") if one.batch == 3]
     again = evaluate(config, sampler_path=stored.tutor, service_client=server)
     assert again.measures == stored.measures
@@ -60,9 +60,9 @@ def test_evaluation_in_training_equals_the_call(make_config, tmp_path):
 
 
 def test_training_is_the_same_with_and_without_evaluations(make_config, tmp_path):
-    run(make_config(eval_seeds=2))
-    run(make_config(eval_seeds=2, eval_every=1, log_path=tmp_path / "evaluated"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "evaluated")
+    strict_run(make_config(eval_seeds=2))
+    strict_run(make_config(eval_seeds=2, eval_every=1, log_path=tmp_path / "evaluated"))
+    assert rows_of_run(tmp_path / "run") == rows_of_run(tmp_path / "evaluated")
 
 
 def test_evaluation_that_fails_is_written_down_and_training_goes_on(make_config, tmp_path, caplog):
@@ -83,7 +83,7 @@ def test_evaluation_that_fails_is_written_down_and_training_goes_on(make_config,
 
 def test_evaluation_that_failed_or_is_missing_runs_at_the_next_start(make_config, tmp_path):
     config, server = make_config(eval_every=3, eval_seeds=2), FakeServiceClient()
-    run(config, server)
+    strict_run(config, server)
     whole = evaluations(tmp_path / "run")
     unfinish(tmp_path / "run", 3)
     (tmp_path / "run" / "evaluations" / "000006.json").unlink()  # a kill before it was even begun
@@ -94,30 +94,30 @@ def test_evaluation_that_failed_or_is_missing_runs_at_the_next_start(make_config
 
 def test_resumed_run_has_the_evaluations_of_one_never_interrupted(make_config, tmp_path):
     server = FakeServiceClient()
-    run(make_config(eval_every=1, eval_seeds=2, log_path=tmp_path / "whole"), server)
-    run(make_config(eval_every=1, eval_seeds=2, max_steps=3), server)
+    strict_run(make_config(eval_every=1, eval_seeds=2, log_path=tmp_path / "whole"), server)
+    strict_run(make_config(eval_every=1, eval_seeds=2, max_steps=3), server)
     unfinish(tmp_path / "run", 1)  # as a kill leaves it
     unfinish(tmp_path / "run", 2)
-    run(make_config(eval_every=1, eval_seeds=2), server)
+    strict_run(make_config(eval_every=1, eval_seeds=2), server)
     assert evaluations(tmp_path / "run") == evaluations(tmp_path / "whole")
 
 
 def test_evaluations_of_batches_that_run_again_are_set_aside(make_config, tmp_path):
     config, server = make_config(eval_every=1, eval_seeds=2, max_steps=5, save_every=2), FakeServiceClient()
-    run(config, server)
+    strict_run(config, server)
     directory = tmp_path / "run" / "evaluations"
     journal = tmp_path / "run" / "checkpoints.jsonl"
     lines = [line for line in journal.read_text().splitlines(keepends=True) if json.loads(line)["batch"] < 5]
     journal.write_text("".join(lines))  # the final state is lost: batch 4 runs again
-    run(config, server)
+    strict_run(config, server)
     assert (directory / "000005.superseded.json").exists()
     assert sorted(evaluations(tmp_path / "run")) == [0, 1, 2, 3, 4, 5]
 
 
 def test_evaluations_that_are_switched_on_at_a_resume_begin_there(make_config, tmp_path):
     server = FakeServiceClient()
-    run(make_config(eval_seeds=2, max_steps=4), server)
-    run(make_config(eval_seeds=2, eval_every=1), server)
+    strict_run(make_config(eval_seeds=2, max_steps=4), server)
+    strict_run(make_config(eval_seeds=2, eval_every=1), server)
     assert sorted(evaluations(tmp_path / "run")) == [4, 5, 6], "what was not asked for then is not paid for now"
 
 

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import read_rows, write_rows
+from tests.support.run_directories import file_contents
 
 from socratic_distill import (
     ConfigDrift,
@@ -19,14 +21,10 @@ from socratic_distill import (
 from socratic_distill.cli import main
 from socratic_distill.run.directory import config_of
 from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 
 MODEL = json.dumps({"model_type": "llama", "hidden_size": 64})
 FOREIGN = [MODEL, "{}", "[]", "null", "", "{", '{"tutor_model_name": "only"}', "\x00", "[" * 5000]
-
-
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
 
 
 @pytest.mark.parametrize("text", FOREIGN, ids=repr)
@@ -35,10 +33,10 @@ def test_directory_of_something_else_is_refused_and_left_alone(tmp_path, make_co
     directory.mkdir()
     (directory / CONFIG).write_text(text)
     (directory / "model.safetensors").write_bytes(b"weights")
-    before = tree(directory)
+    before = file_contents(directory)
     with pytest.raises(ForeignDirectory, match="another log_path"):
         train(make_config(log_path=directory), service_client=FakeServiceClient())
-    assert tree(directory) == before
+    assert file_contents(directory) == before
 
 
 def test_link_or_directory_named_as_the_config_is_refused(tmp_path, make_config):
@@ -78,7 +76,7 @@ def cookbooks(tmp_path, make_config):
     directory = tmp_path / "cookbook"
     directory.mkdir()
     record = {"name": "000002", "batch": 2, "state_path": state.state_path}
-    (directory / JOURNAL).write_text(json.dumps(record) + "\n")
+    write_rows(directory / JOURNAL, record)
     (directory / CONFIG).write_text('{"model_name": "small", "lora_rank": 32}')
     return directory, service
 
@@ -89,7 +87,7 @@ def test_config_beside_a_cookbooks_journal_is_kept(cookbooks, make_config, capsy
     config = make_config(log_path=directory)
     start = resolve_start(directory)
     assert isinstance(start, Resume) and start.batch == 2
-    assert train(config, service_client=service, rest_client=FakeRestClient(service)).steps == 6
+    assert train_on_fake(service, config).steps == 6
     assert (directory / CONFIG).read_bytes() == theirs
     assert json.loads((directory / BESIDE_ANOTHER).read_text())["max_steps"] == 6
     assert config_of(directory) == config
@@ -125,10 +123,10 @@ def test_start_that_is_refused_leaves_no_directory(tmp_path, make_config):
 def test_start_refused_for_drift_leaves_the_directory_as_it_was(tmp_path, make_config):
     service = FakeServiceClient()
     train(make_config(max_steps=2), service_client=service)
-    before = tree(tmp_path / "run")
+    before = file_contents(tmp_path / "run")
     with pytest.raises(ConfigDrift):
         train(make_config(num_envs=3), service_client=service)
-    assert tree(tmp_path / "run") == before
+    assert file_contents(tmp_path / "run") == before
 
 
 def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, make_config):
@@ -143,12 +141,12 @@ def test_writer_stops_before_it_appends_once_its_lock_file_is_gone(tmp_path, mak
         log_step(self, metrics, dialogues)
         if metrics["step"] == 2:
             (run / ".lock").unlink()
-            kept.update(tree(run))
+            kept.update(file_contents(run))
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(LockLost):
         patch.setattr(RunDirectory, "log_step", then_delete)
-        train(make_config(), service_client=service, rest_client=FakeRestClient(service))
-    assert tree(run) == kept, "something was written after the lock file was gone"
+        train_on_fake(service, make_config())
+    assert file_contents(run) == kept, "something was written after the lock file was gone"
     assert train(make_config(), service_client=service).steps == 6
     train(make_config(log_path=tmp_path / "whole"), service_client=FakeServiceClient())
     assert read_rows(run / "metrics.jsonl") == read_rows(tmp_path / "whole" / "metrics.jsonl")
@@ -170,8 +168,8 @@ def test_every_write_of_a_run_checks_its_lock(tmp_path, name):
     with RunDirectory(tmp_path / "run") as run:
         WRITES[name](run)
         (tmp_path / "run" / ".lock").unlink()
-        before = tree(tmp_path / "run")
+        before = file_contents(tmp_path / "run")
         with pytest.raises(LockLost):
             WRITES[name](run)
-        assert tree(tmp_path / "run") == before
+        assert file_contents(tmp_path / "run") == before
     assert (tmp_path / "run").exists()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictRestClient, StrictServiceClient
+from tests.support.on_the_fake import train_strictly
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     FreshStart,
@@ -40,28 +40,27 @@ def build(log_path, **more):
     )
 
 
-def run(config, server):
-    rest = StrictRestClient(FakeRestClient(server))
-    return train(config, service_client=StrictServiceClient(server), rest_client=rest)
+def train_as_guided(config, server):
+    return train_strictly(server, config, FakeRestClient(server))
 
 
 def test_same_path_resumes_from_the_most_recent_checkpoint(repo_root):
     log_path = str(repo_root / "experiments" / "distillation" / "run-001")
     server = FakeServiceClient()
-    run(build(log_path), server)
+    train_as_guided(build(log_path), server)
     start = resolve_start(log_path)
     assert isinstance(start, Resume) and start.batch == 4
-    assert run(build(log_path, max_steps=6), server).steps == 6
+    assert train_as_guided(build(log_path, max_steps=6), server).steps == 6
     assert [row["step"] for row in read_rows(Path(log_path) / "metrics.jsonl")] == list(range(6))
     assert server.count("create_training_client_from_state_with_optimizer") == 1
 
 
 def test_new_path_starts_from_scratch(repo_root):
     server = FakeServiceClient()
-    run(build(str(repo_root / "experiments" / "distillation" / "run-001")), server)
+    train_as_guided(build(str(repo_root / "experiments" / "distillation" / "run-001")), server)
     log_path = str(repo_root / "experiments" / "distillation" / "run-002")
     assert resolve_start(log_path) == FreshStart()
-    run(build(log_path), server)
+    train_as_guided(build(log_path), server)
     assert server.count("create_lora_training_client") == 2
 
 
@@ -69,7 +68,7 @@ def test_new_path_starts_from_scratch(repo_root):
 def test_checkpoint_of_another_run_is_built_on_in_every_path_form(repo_root, form):
     sft = repo_root / "experiments" / "distillation" / "sft"
     server = FakeServiceClient()
-    run(build(sft), server)
+    train_as_guided(build(sft), server)
     model_id = json.loads((sft / "server_runs.jsonl").read_text().splitlines()[0])["server_run"]
     load_checkpoint_path, name = {
         "full": (f"tinker://{model_id}/weights/000002", "000002"),
@@ -84,7 +83,7 @@ def test_checkpoint_of_another_run_is_built_on_in_every_path_form(repo_root, for
 
     config = build(log_path, load_checkpoint_path=load_checkpoint_path)
     assert config.load_checkpoint_path == load_checkpoint_path
-    run(config, server)
+    train_as_guided(config, server)
     loaded = [call for call in server.calls if call.call == "create_training_client_from_state"]
     assert [call.arguments["path"] for call in loaded] == [expected.state_path]
     assert isinstance(resolve_start(log_path, load_checkpoint_path), Resume), "the same script run again resumes"
@@ -106,11 +105,11 @@ def test_local_weights_directory_is_built_on(repo_root):
     assert train(second).status == "completed"
 
 
-def test_sampler_weights_are_saved_after_every_update_and_states_every_20_batches_by_default(repo_root):
+def test_by_default_sampler_weights_are_saved_every_step_states_every_20(repo_root):
     config = build(repo_root / "run", max_steps=41, save_every=20, groups_per_batch=1, num_envs=1)
     assert build_socratic_config(**{k: v for k, v in config.model_dump().items() if k != "save_every"}).save_every == 20
     server = FakeServiceClient()
-    run(config, server)
+    train_as_guided(config, server)
     records = load_checkpoints(repo_root / "run")
     assert [one.batch for one in records if one.state_path] == [20, 40, 41]
     assert {one.batch for one in records if one.sampler_path} == set(range(42))

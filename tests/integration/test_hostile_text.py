@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.test_text import HOSTILE, is_safe
+from tests.support.hostile_text import HOSTILE, is_safe
+from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import write_rows
 
-from socratic_distill import train
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 
 # Without what no file name, JSON or process can hold.
 NAME = HOSTILE.replace("\ud800", "").replace("/", "")
@@ -75,7 +76,7 @@ def work(make_config, tmp_path):
     """A directory with a run, and copies of it with a hostile name, or hostile files."""
     config = make_config(max_steps=3, eval_every=2, eval_seeds=1)
     server = FakeServiceClient(tmp_path / "server")
-    train(config, service_client=server, rest_client=FakeRestClient(server))
+    train_on_fake(server, config)
     shutil.copytree(tmp_path / "run", tmp_path / f"named run {NAME}")
     for name in ("run of hostile files", "run of hostile files but its config"):
         shutil.copytree(tmp_path / "run", tmp_path / name)
@@ -84,7 +85,7 @@ def work(make_config, tmp_path):
                 lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
                 path.write_text("".join(json.dumps(poisoned(json.loads(line))) + "\n" for line in lines))
     seeds = [{"id": f"{i} {HOSTILE}", "question": f"{i} {HOSTILE}", "expected_answer": str(i)} for i in range(1, 8)]
-    (tmp_path / "hostile.jsonl").write_text("".join(json.dumps(one) + "\n" for one in seeds))
+    write_rows(tmp_path / "hostile.jsonl", *seeds)
     (tmp_path / "script.py").write_text(SCRIPT)
     return tmp_path
 

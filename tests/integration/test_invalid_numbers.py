@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
 from tests.integration.spoiling import SpoilingService, changed, first_logprob, prompt_logprobs, sampled
+from tests.support.rows import read_rows
 
 from socratic_distill import NoUsableCheckpoint, Resume, load_checkpoints, resolve_start, train
 from socratic_distill.errors import InvalidAnswer, RolloutError

@@ -17,10 +17,11 @@ from typing import Any
 import pyte
 import pytest
 from rich.live import Live
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import RunInterrupted, TrainingError, train
 from socratic_distill.in_process import ServiceFuture
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 
 WIDTH, HEIGHT = 100, 30
 
@@ -133,11 +134,11 @@ def _read(master: int, screen: Screen) -> None:
         pass
 
 
-def run(screen: Screen, config, server: Path, *faults: Fault) -> None:
+def train_on_screen(screen: Screen, config, server: Path, *faults: Fault) -> None:
     """Trains, and tells of an error as the examples do."""
     service = WatchedService(screen.draws, server, faults)
     try:
-        train(config, service_client=service, rest_client=FakeRestClient(service))
+        train_on_fake(service, config)
     except TrainingError as error:
         print(f"TrainingError: {error}", file=sys.stderr)
         raise
@@ -148,7 +149,7 @@ def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path,
     config = make_config(display="auto", max_steps=4, save_every=2, max_recoveries=0, log_path="run")
     lost = Fault("optim_step", nth=4, error=500)
     with terminal(monkeypatch) as failed, pytest.raises(TrainingError):
-        run(failed, config, tmp_path / "server", lost)
+        train_on_screen(failed, config, tmp_path / "server", lost)
 
     assert failed.showed("starting fresh", "step       0/4", "batch 0", "in flight  playing", "checkpoint none yet")
     assert failed.showed("step       1/4", "batch 1", "left", "elapsed", "teacher_kl", "tells", "sampled")
@@ -158,7 +159,7 @@ def test_terminal_shows_training_then_failure_then_resume(make_config, tmp_path,
     assert failed.last.index(view["checkpoint"]) < failed.last.index(view["TrainingError:"])
 
     with terminal(monkeypatch) as resumed:
-        run(resumed, config, tmp_path / "server")
+        train_on_screen(resumed, config, tmp_path / "server")
     assert resumed.showed("resuming at step 2 of 4", "step       2/4", "batch 2", "000002")
     assert not resumed.showed("step       0/4") and not resumed.showed("batch 0")
     view = resumed.view()
@@ -174,7 +175,7 @@ def test_terminal_shows_a_lost_client_once_above_the_view(make_config, tmp_path,
     monkeypatch.chdir(tmp_path)
     config = make_config(display="auto", max_steps=3, save_every=1, log_path="run")
     with terminal(monkeypatch) as screen:
-        run(screen, config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
+        train_on_screen(screen, config, tmp_path / "server", Fault("optim_step", nth=2, error=500))
     told = [i for i, line in enumerate(screen.last) if "recovery 1 of 3" in line]
     assert len(told) == 1 and told[0] < screen.last.index(screen.view()["step"])
     assert "3/3" in screen.view()["step"] and screen.showed("resuming at step 1 of 3")
@@ -195,7 +196,7 @@ def test_ctrl_c_gives_streams_handlers_and_cursor_back(make_config, tmp_path, mo
         streams = sys.stdout, sys.stderr, handler.stream
         service = Interrupting(screen.draws, tmp_path / "server", [])
         with pytest.raises(RunInterrupted):
-            train(make_config(display="auto"), service_client=service, rest_client=FakeRestClient(service))
+            train_on_fake(service, make_config(display="auto"))
         assert (sys.stdout, sys.stderr, handler.stream) == streams and logger.handlers == [handler]
         print("afterwards")
     assert screen.last[-1] == "afterwards"
@@ -205,7 +206,7 @@ def test_ctrl_c_gives_streams_handlers_and_cursor_back(make_config, tmp_path, mo
 def test_narrow_terminal_shows_whole_lines(make_config, tmp_path, monkeypatch):
     config = make_config(display="auto", max_steps=2)
     with terminal(monkeypatch, COLUMNS="40") as screen:
-        run(screen, config, tmp_path / "server")
+        train_on_screen(screen, config, tmp_path / "server")
     names = ["step", "teacher_kl", "tells", "tokens", "checkpoint"]
     assert [line.split()[0] for line in screen.last[-len(names) :]] == names
     assert all(len(line) <= 40 for line in screen.last[-len(names) :])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_published_data import MATHDIAL, MATHDIAL_ROWS, published, rows
+from tests.integration.test_published_data import MATHDIAL, MATHDIAL_ROWS, published
+from tests.support.rows import read_rows
 
 from socratic_distill import load_seeds
 from socratic_distill.dialogues.recordings import load_recordings, parse_conversation
@@ -31,11 +32,11 @@ def as_published(row: dict[str, Any]) -> list[tuple[str, str]]:
     return [("tutor" if name == "Teacher" else "student", text) for name, _, text in parts]
 
 
-def test_measures_of_every_published_conversation_equal_those_of_the_datasets_script():
+def test_measures_of_published_conversations_equal_the_datasets_script():
     path = published(MATHDIAL)
     found = {
         seed.id: figures(as_published(row), row["ground_truth"].split("\n")[-1].strip())
-        for seed, row in zip(load_seeds(path), rows(path), strict=True)
+        for seed, row in zip(load_seeds(path), read_rows(path, without=()), strict=True)
     }
     assert len(found) == MATHDIAL_ROWS and found == RECORDED
     assert len(set(found.values())) > 10, "the figures hardly differ, so that equal ones say little"
@@ -44,7 +45,7 @@ def test_measures_of_every_published_conversation_equal_those_of_the_datasets_sc
 def test_conversations_as_recordings_are_read_give_the_same_figures():
     """But for those in which one side speaks twice in a row: the reader makes one turn of them, which shifts k."""
     path, same = published(MATHDIAL), 0
-    for recording, row in zip(load_recordings([path]), rows(path), strict=True):
+    for recording, row in zip(load_recordings([path]), read_rows(path, without=()), strict=True):
         turns = [(turn.role, turn.text) for turn in parse_conversation(row["conversation"])]
         if len(turns) == len(as_published(row)):
             assert figures(turns, recording.seed.expected_answer) == RECORDED[recording.id]

@@ -5,25 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import read_rows
+from tests.support.tiny_runs import tiny_config
+from tests.support.virtual_runs import LearningService
 
-from socratic_distill import build_socratic_config, load_checkpoints, open_service, train, train_async
-from socratic_distill.local.tiny import TRAIN_SEEDS
+from socratic_distill import load_checkpoints, open_service, train
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
-from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
-from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training import loop
 
 CUTS = [1, 2, 99]
 Key = tuple[tuple[int, ...], tuple[tuple[str, str, bytes], ...]]
-
-
-class LearningService(VirtualServiceClient):
-    """A virtual service whose models are the fake's, which learn."""
-
-    make_weights = FakeServiceClient.make_weights
-    sampler = FakeServiceClient.sampler
 
 
 def key(datum: Any) -> Key:
@@ -68,17 +61,12 @@ def on_the_fake(config):
 
 def on_virtual_time(config, faults=()):
     # Cycles so short that a cut decides when its data are trained on.
-    async def main():
-        latency = Latency(cycle=0.1, sampler_save=0.1, state_save=0.1)
-        await train_async(config, service_client=LearningService(latency, faults=faults))
-
-    run_virtual(main())
+    latency = Latency(cycle=0.1, sampler_save=0.1, state_save=0.1)
+    train_virtually(LearningService(latency, faults=faults), config)
 
 
 @pytest.mark.parametrize("run", [on_the_fake, on_virtual_time])
-def test_the_data_of_a_batch_are_the_same_and_in_the_same_order_however_it_is_cut(
-    make_config, tmp_path, monkeypatch, run
-):
+def test_a_batch_has_the_same_data_in_the_same_order_however_it_is_cut(make_config, tmp_path, monkeypatch, run):
     passes = record(monkeypatch, FakeTrainingClient)
     found = {}
     for groups in CUTS:
@@ -126,16 +114,7 @@ def test_metrics_do_not_tell_how_a_batch_was_cut(make_config, tmp_path):
 # On torch
 
 
-def tiny_config(log_path, **changes):
-    fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=12, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
-        max_turns=1, max_steps=1, save_every=None, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
-def test_on_the_local_engine_the_gradient_is_the_same_within_float_tolerance(tmp_path, monkeypatch):
+def test_on_the_local_engine_the_gradient_is_the_same_within_tolerance(tmp_path, monkeypatch):
     """After one step from a fresh optimizer, Adam's first moment is the gradient, but for a factor.
 
     The runs begin from weights that took a step before: in a fresh LoRA one of the two factors has no gradient.
@@ -147,13 +126,15 @@ def test_on_the_local_engine_the_gradient_is_the_same_within_float_tolerance(tmp
     from socratic_distill.local.training_client import LocalTrainingClient
 
     passes = record(monkeypatch, LocalTrainingClient)
-    before = tiny_config(tmp_path / "before")
+    small: dict[str, Any] = dict(max_tokens=12, max_turns=1, max_steps=1, save_every=None)
+    before = tiny_config(tmp_path / "before", **small)
     service = open_service(before).client
     train(before, service_client=service)
     data, moments = {}, {}
     for groups in CUTS:
         passes.clear()
-        config = tiny_config(tmp_path / str(groups), groups_per_minibatch=groups, load_checkpoint_path=before.log_path)
+        changes = small | dict(groups_per_minibatch=groups, load_checkpoint_path=before.log_path)
+        config = tiny_config(tmp_path / str(groups), **changes)
         train(config, service_client=service)
         assert len(passes) == math.ceil(3 / groups)
         data[groups] = [datum for one in passes for datum in one]

@@ -1,6 +1,5 @@
 """Every objective on the fake service: that it learns, what it asks for and sends, that a run repeats and resumes."""
 
-import json
 import math
 import sys
 from collections import Counter
@@ -10,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
-from tests.integration.on_the_fake import rows, run
+from tests.support.on_the_fake import strict_run, train_on_fake
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
-from socratic_distill import TrainingError, train
+from socratic_distill import TrainingError
 from socratic_distill.dialogues.answers import contains_answer
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
+from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 from socratic_distill.testing.sampling import Sampler
 
 SAMPLED = {"kind": "sampled_reverse_kl"}
@@ -114,7 +113,7 @@ def joined(parts: Sequence[Sequence[int]]) -> list[int]:
 
 @every_objective
 def test_training_lowers_the_divergence(make_config, tmp_path, objective):
-    run(make_config(objective=objective, max_steps=20, save_every=20))
+    strict_run(make_config(objective=objective, max_steps=20, save_every=20))
     kl = [row["teacher_kl"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")]
     assert sum(kl[-5:]) < 0.5 * sum(kl[:5]), f"teacher_kl went from {kl[:5]} to {kl[-5:]}"
 
@@ -122,7 +121,7 @@ def test_training_lowers_the_divergence(make_config, tmp_path, objective):
 @pytest.mark.parametrize("name", CALLS)
 def test_a_batch_makes_no_other_calls_than_its_objective_needs(make_config, tmp_path, name):
     training, asked = CALLS[name]
-    server = run(make_config(objective=OBJECTIVES[name], max_steps=1))
+    server = strict_run(make_config(objective=OBJECTIVES[name], max_steps=1))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     turns, dialogues = row["turns/tutor"], row["dialogues"]
     of_training = [one.call for one in server.calls if one.call in ("forward", "forward_backward", "optim_step")]
@@ -137,7 +136,7 @@ def test_a_batch_makes_no_other_calls_than_its_objective_needs(make_config, tmp_
 
 @pytest.mark.parametrize("name", ["forward, bucket", "reverse", "jensen-shannon", "monte carlo"])
 def test_all_of_a_batch_is_read_forward_before_anything_is_trained_on(make_config, passes, name):
-    run(make_config(objective=OBJECTIVES[name], max_steps=2, groups_per_minibatch=1))
+    strict_run(make_config(objective=OBJECTIVES[name], max_steps=2, groups_per_minibatch=1))
     assert [one.call for one in passes] == 2 * (3 * ["forward"] + 3 * ["forward_backward"])
     for forward, backward in zip(passes[:3] + passes[6:9], passes[3:6] + passes[9:], strict=True):
         assert [one.model_input for one in forward.data] == [one.model_input for one in backward.data]
@@ -146,7 +145,7 @@ def test_all_of_a_batch_is_read_forward_before_anything_is_trained_on(make_confi
 
 @every_objective
 def test_the_tutors_own_tokens_and_no_others_are_trained_on(make_config, tmp_path, passes, objective):
-    run(make_config(objective=objective, max_steps=1))
+    strict_run(make_config(objective=objective, max_steps=1))
     said = [
         joined([turn["tokens"] for turn in tutor_turns(row)]) for row in read_rows(tmp_path / "run" / "dialogues.jsonl")
     ]
@@ -167,12 +166,12 @@ def test_the_tutors_own_tokens_and_no_others_are_trained_on(make_config, tmp_pat
     ],
 )
 def test_a_position_has_its_own_token_and_those_that_k_asks_for(make_config, passes, objective, width):
-    run(make_config(objective=objective, max_steps=1))
+    strict_run(make_config(objective=objective, max_steps=1))
     assert {arrays(datum)["target_tokens"].shape[1] for one in passes for datum in one.data} == {width}
 
 
 def test_a_mixtures_part_leaves_the_run_when_its_weight_is_0(make_config):
-    server = run(make_config(objective=MIXTURE, max_steps=5))
+    server = strict_run(make_config(objective=MIXTURE, max_steps=5))
     assert server.count("forward") == 3, "its weight is 0 from step 3 on"
     assert server.count("forward_backward") == 3 * 2 + 2
 
@@ -184,7 +183,7 @@ def test_a_mixtures_weight_scales_the_data(make_config, tmp_path, passes):
         ("quarter", mixed, 1.0),
         ("twice", mixed, 8.0),
     ):
-        run(make_config(log_path=tmp_path / name, objective=objective, kl_penalty_coef=coef, max_steps=1))
+        strict_run(make_config(log_path=tmp_path / name, objective=objective, kl_penalty_coef=coef, max_steps=1))
     whole, quarter, twice = [[arrays(datum)["weights"] for datum in one.data] for one in passes]
     for one, smaller, larger in zip(whole, quarter, twice, strict=True):
         np.testing.assert_allclose(smaller, 0.25 * one, rtol=1e-6)
@@ -197,8 +196,8 @@ def test_a_mixtures_weight_scales_the_data(make_config, tmp_path, passes):
 @every_objective
 def test_same_config_gives_the_same_run(make_config, tmp_path, objective):
     for name in ("a", "b"):
-        run(make_config(log_path=tmp_path / name, objective=objective, max_steps=3))
-    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+        strict_run(make_config(log_path=tmp_path / name, objective=objective, max_steps=3))
+    assert rows_of_run(tmp_path / "a") == rows_of_run(tmp_path / "b")
 
 
 @pytest.mark.parametrize("call", ["forward", "forward_backward"])
@@ -207,19 +206,21 @@ def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_pa
     objective = OBJECTIVES[name]
     server = FakeServiceClient(tmp_path / "server", faults=[Fault(call, nth=3)])
     with pytest.raises(TrainingError):
-        run(make_config(objective=objective, max_recoveries=0), server)
+        strict_run(make_config(objective=objective, max_recoveries=0), server)
     done = len(read_rows(tmp_path / "run" / "metrics.jsonl"))
     assert 0 < done < 6
-    run(make_config(objective=objective), FakeServiceClient(tmp_path / "server"))
-    assert rows(tmp_path / "run") == rows(whole_run(objective=objective))
+    strict_run(make_config(objective=objective), FakeServiceClient(tmp_path / "server"))
+    assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(objective=objective))
 
 
 @pytest.mark.parametrize("call", ["forward", "forward_backward"])
 def test_a_client_lost_in_a_step_is_reopened_and_the_run_is_the_same(make_config, whole_run, tmp_path, call):
     objective = OBJECTIVES["reverse"]
-    run(make_config(objective=objective), server := FakeServiceClient(faults=[Fault(call, nth=3, error="poisoned")]))
+    strict_run(
+        make_config(objective=objective), server := FakeServiceClient(faults=[Fault(call, nth=3, error="poisoned")])
+    )
     assert server.count("create_training_client_from_state_with_optimizer") == 1
-    found, whole = rows(tmp_path / "run"), rows(whole_run(objective=objective))
+    found, whole = rows_of_run(tmp_path / "run"), rows_of_run(whole_run(objective=objective))
     assert [_without_recoveries(row) for row in found[0]] == [_without_recoveries(row) for row in whole[0]]
     assert found[1] == whole[1]
 
@@ -230,7 +231,7 @@ def _without_recoveries(row):
 
 @every_objective
 def test_dialogues_may_run_ahead_at_another_temperature(make_config, tmp_path, objective):
-    run(make_config(objective=objective, max_staleness=1, temperature=1.3, max_steps=4))
+    strict_run(make_config(objective=objective, max_staleness=1, temperature=1.3, max_steps=4))
     metrics = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert [row["staleness/max"] for row in metrics] == [0, 1, 1, 1]
     assert metrics[0]["drift/max"] < 1e-5, "the tutor's own scores are those at temperature 1"
@@ -277,7 +278,7 @@ def group_means(found):
 def test_rewards_count_by_what_a_dialogue_has_over_its_group(make_config, tmp_path, passes, objective):
     rewards = [{"kind": "function", "function": f"{HERE}:words", "weight": 0.5}, {"kind": "few_turns"}]
     config = make_config(objective=objective, rewards=rewards, reward_coef=2.0, kl_penalty_coef=0.0, num_envs=3)
-    run(config.model_copy(update={"max_steps": 1}))
+    strict_run(config.model_copy(update={"max_steps": 1}))
     found = read_rows(tmp_path / "run" / "dialogues.jsonl")
     means = group_means(found)
     (policy,) = [one for one in passes if one.loss_fn == "importance_sampling"]
@@ -298,7 +299,7 @@ def test_rewards_count_by_what_a_dialogue_has_over_its_group(make_config, tmp_pa
 
 def test_rewards_add_to_the_divergence_in_data_of_their_own(make_config, passes):
     rewards = [{"kind": "function", "function": f"{HERE}:words"}]
-    run(make_config(objective={"kind": "monte_carlo_kl"}, rewards=rewards, max_steps=1))
+    strict_run(make_config(objective={"kind": "monte_carlo_kl"}, rewards=rewards, max_steps=1))
     assert [(one.call, one.loss_fn) for one in passes] == [
         ("forward_backward", "importance_sampling"),
         ("forward", "cross_entropy"),
@@ -314,16 +315,16 @@ def test_rewards_and_divergence_add_up_on_the_sampled_tokens(make_config, passes
         ("both", {"rewards": [reward]}),
         ("reward", {"rewards": [reward], "kl_penalty_coef": 0.0}),
     ):
-        run(make_config(log_path=tmp_path / name, max_steps=1, **changes))
+        strict_run(make_config(log_path=tmp_path / name, max_steps=1, **changes))
     kl, both, alone = [[arrays(datum)["advantages"] for datum in one.data] for one in passes if one.call != "forward"]
     for one, two, three in zip(kl, both, alone, strict=True):
         np.testing.assert_allclose(one + three, two, atol=1e-5)
     assert any(one.any() for one in alone)
 
 
-def test_a_reward_sees_the_students_last_answer_before_anything_is_trained_on(make_config, tmp_path, seen, monkeypatch):
+def test_a_reward_sees_the_students_last_answer_before_any_training(make_config, tmp_path, seen, monkeypatch):
     rewards = [{"kind": "function", "function": f"{HERE}:words"}]
-    shorter = run(make_config(log_path=tmp_path / "shorter", max_steps=1, rewards=rewards))
+    shorter = strict_run(make_config(log_path=tmp_path / "shorter", max_steps=1, rewards=rewards))
     said_by = [one.arguments["base_model"] for one in shorter.calls if one.call == "sample"]
     last_answer = max(i for i, model in enumerate(said_by, start=1) if model == "pupil")
     seen.clear()
@@ -336,7 +337,7 @@ def test_a_reward_sees_the_students_last_answer_before_anything_is_trained_on(ma
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)
     late = Fault("sample", nth=last_answer, error="slow", seconds=0.2)
-    run(make_config(max_steps=2, rewards=rewards), FakeServiceClient(faults=[late]))
+    strict_run(make_config(max_steps=2, rewards=rewards), FakeServiceClient(faults=[late]))
     assert rewarded == [6, 12]
     assert all(dialogue.turns[-1].role == "student" for dialogue in seen)
     assert {dialogue.ending for dialogue in seen} <= {"solved", "max_turns"}
@@ -347,7 +348,7 @@ def test_a_reward_function_that_raises_fails_its_dialogue_alone(make_config, tmp
     config = make_config(
         rewards=rewards, num_envs=3, groups_per_batch=6, max_steps=2, max_failed_fraction=0.1, kl_penalty_coef=0.0
     )
-    run(config)
+    strict_run(config)
     found = [row for row in read_rows(tmp_path / "run" / "dialogues.jsonl") if row["step"] == 0]
     failed = [row for row in found if row["ending"] == "failed"]
     assert [(row["seed"], row["number"], row["reward"]) for row in failed] == [(_refused, 1, None)]
@@ -363,7 +364,7 @@ def test_a_reward_function_that_raises_fails_its_dialogue_alone(make_config, tmp
 
 def test_a_reward_may_be_a_function_of_the_running_script(make_config, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "marks", lambda dialogue: 3 * dialogue.number, raising=False)
-    run(make_config(rewards=[{"kind": "function", "function": "__main__:marks"}], max_steps=1))
+    strict_run(make_config(rewards=[{"kind": "function", "function": "__main__:marks"}], max_steps=1))
     found = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert [row["reward"] for row in found] == [0.0, 3.0] * 3
 
@@ -372,13 +373,13 @@ def test_outcomes_are_rewarded_by_what_the_rows_say(make_config, tmp_path):
     seeds = tmp_path / "digits.jsonl"
     # A digit, which the toy models say often enough to solve and to tell.
     lines = [{"id": f"d{i}", "question": f"Which digit is {i}?", "expected_answer": str(i)} for i in range(1, 7)]
-    seeds.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(seeds, *lines)
     common: dict[str, Any] = dict(seeds_file=seeds, num_envs=6, groups_per_batch=6, max_steps=1, max_turns=3)
-    run(make_config(log_path=tmp_path / "solved", rewards=[{"kind": "solved"}], **common))
+    strict_run(make_config(log_path=tmp_path / "solved", rewards=[{"kind": "solved"}], **common))
     found = [row for row in read_rows(tmp_path / "solved" / "dialogues.jsonl") if tutor_turns(row)]
     assert {row["reward"] for row in found} == {0.0, 1.0}
     assert all(row["reward"] == (row["ending"] == "solved") for row in found)
-    run(make_config(log_path=tmp_path / "telling", rewards=[{"kind": "not_telling", "weight": 2.0}], **common))
+    strict_run(make_config(log_path=tmp_path / "telling", rewards=[{"kind": "not_telling", "weight": 2.0}], **common))
     found = [row for row in read_rows(tmp_path / "telling" / "dialogues.jsonl") if tutor_turns(row)]
     assert {row["reward"] for row in found} == {0.0, 2.0}
     for row in found:
@@ -391,9 +392,11 @@ def test_a_run_with_rewards_resumes_as_if_it_had_not_been_interrupted(make_confi
         objective={"kind": "monte_carlo_kl"}, rewards=[{"kind": "function", "function": f"{HERE}:words"}]
     )
     with pytest.raises(TrainingError):
-        run(make_config(max_recoveries=0, **changes), FakeServiceClient(tmp_path / "s", faults=[Fault("forward", 4)]))
-    run(make_config(**changes), FakeServiceClient(tmp_path / "s"))
-    assert rows(tmp_path / "run") == rows(whole_run(**changes))
+        strict_run(
+            make_config(max_recoveries=0, **changes), FakeServiceClient(tmp_path / "s", faults=[Fault("forward", 4)])
+        )
+    strict_run(make_config(**changes), FakeServiceClient(tmp_path / "s"))
+    assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(**changes))
 
 
 # Masks
@@ -401,7 +404,7 @@ def test_a_run_with_rewards_resumes_as_if_it_had_not_been_interrupted(make_confi
 
 @pytest.mark.parametrize("objective", [SAMPLED, {"kind": "forward_kl"}, {"kind": "reverse_kl"}])
 def test_cut_replies_can_be_left_out(make_config, tmp_path, passes, objective):
-    run(make_config(objective=objective, cut_replies="mask", max_tokens=7, max_steps=2, num_envs=4))
+    strict_run(make_config(objective=objective, cut_replies="mask", max_tokens=7, max_steps=2, num_envs=4))
     found = read_rows(tmp_path / "run" / "dialogues.jsonl")
     reasons = Counter(turn["stop_reason"] for row in found for turn in tutor_turns(row))
     assert min(reasons["stop"], reasons["length"]) > 5, "both kinds are needed to see a difference"
@@ -413,7 +416,7 @@ def test_cut_replies_can_be_left_out(make_config, tmp_path, passes, objective):
 def test_cut_replies_can_be_penalised(make_config, tmp_path, passes):
     found = {}
     for name in ("keep", "penalize"):
-        run(make_config(log_path=tmp_path / name, cut_replies=name, cut_penalty=0.75, max_tokens=7, max_steps=1))
+        strict_run(make_config(log_path=tmp_path / name, cut_replies=name, cut_penalty=0.75, max_tokens=7, max_steps=1))
         found[name] = [arrays(datum)["advantages"] for datum in passes[-1].data]
     dialogues = read_rows(tmp_path / "keep" / "dialogues.jsonl")
     for row, kept, penalised in zip(dialogues, found["keep"], found["penalize"], strict=True):
@@ -425,7 +428,7 @@ def test_cut_replies_can_be_penalised(make_config, tmp_path, passes):
 
 def test_a_cut_reply_is_penalised_beside_a_divergence_over_named_tokens(make_config, tmp_path, passes):
     config = make_config(objective={"kind": "forward_kl"}, cut_replies="penalize", max_tokens=7, max_steps=1)
-    run(config)
+    strict_run(config)
     by_loss = {one.loss_fn: one.data for one in passes}
     cut = [
         joined([turn["tokens"] for turn in tutor_turns(row) if turn["stop_reason"] == "length"])
@@ -437,7 +440,7 @@ def test_a_cut_reply_is_penalised_beside_a_divergence_over_named_tokens(make_con
 
 @pytest.mark.parametrize("objective", [SAMPLED, {"kind": "jensen_shannon"}])
 def test_first_tokens_of_each_turn_can_be_skipped(make_config, tmp_path, passes, objective):
-    run(make_config(objective=objective, skip_first_tokens=3, max_steps=1))
+    strict_run(make_config(objective=objective, skip_first_tokens=3, max_steps=1))
     found = read_rows(tmp_path / "run" / "dialogues.jsonl")
     kept = [joined([turn["tokens"][3:] for turn in tutor_turns(row)]) for row in found]
     (backward,) = [one for one in passes if one.call == "forward_backward"]
@@ -470,7 +473,7 @@ class ThinkingService(FakeServiceClient):
 @pytest.mark.parametrize("is_trained", [True, False])
 def test_reasoning_is_trained_on_as_told(make_config, tmp_path, passes, is_trained):
     config = make_config(train_thinking=is_trained, max_tokens=len(THOUGHT) + 12, max_steps=1, skip_first_tokens=1)
-    run(config, ThinkingService())
+    strict_run(config, ThinkingService())
     first = 1 if is_trained else len(THOUGHT) + 1
     found = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert all(turn["tokens"][: len(THOUGHT)] == THOUGHT for row in found for turn in tutor_turns(row))
@@ -488,7 +491,7 @@ def adam(server):
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_the_learning_rate_follows_its_schedule(make_config, schedule, warmup):
-    server = run(make_config(lr_schedule=schedule, lr_warmup_steps=warmup, max_steps=6))
+    server = strict_run(make_config(lr_schedule=schedule, lr_warmup_steps=warmup, max_steps=6))
     shares = {
         "constant": lambda left: 1.0,
         "linear": lambda left: left,
@@ -500,27 +503,27 @@ def test_the_learning_rate_follows_its_schedule(make_config, schedule, warmup):
 
 def test_a_resumed_run_goes_on_along_its_schedule(make_config, tmp_path):
     changes: dict[str, Any] = dict(lr_schedule="cosine", lr_warmup_steps=1, objective={"kind": "reverse_kl"})
-    whole = run(make_config(log_path=tmp_path / "whole", **changes))
+    whole = strict_run(make_config(log_path=tmp_path / "whole", **changes))
     broken = FakeServiceClient(tmp_path / "server", faults=[Fault("optim_step", 5)])
     with pytest.raises(TrainingError):
-        run(make_config(max_recoveries=0, **changes), broken)
-    rest = run(make_config(**changes), FakeServiceClient(tmp_path / "server"))
+        strict_run(make_config(max_recoveries=0, **changes), broken)
+    rest = strict_run(make_config(**changes), FakeServiceClient(tmp_path / "server"))
     assert len(adam(rest)) == 2 and adam(rest) == adam(whole)[4:]
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows_of_run(tmp_path / "run") == rows_of_run(tmp_path / "whole")
 
 
 def test_the_optimizer_has_the_configs_settings(make_config):
-    default = adam(run(make_config(max_steps=1)))
+    default = adam(strict_run(make_config(max_steps=1)))
     assert default == [dict(learning_rate=0.1, beta1=0.9, beta2=0.95, eps=1e-12, weight_decay=0.0, grad_clip_norm=0.0)]
     changes = dict(adam_beta1=0.8, adam_beta2=0.99, adam_eps=1e-6, weight_decay=0.01, grad_clip_norm=1.5)
-    sent = adam(run(make_config(log_path=make_config().log_path + "-other", max_steps=2, **changes)))
+    sent = adam(strict_run(make_config(log_path=make_config().log_path + "-other", max_steps=2, **changes)))
     wanted = dict(learning_rate=0.1, beta1=0.8, beta2=0.99, eps=1e-6, weight_decay=0.01, grad_clip_norm=1.5)
     assert sent == [wanted, wanted]
 
 
 def test_dialogues_grow_with_the_schedule_of_turns(make_config, tmp_path):
     schedule = {"start": 1.0, "end": 3.0, "steps": 4}
-    run(make_config(max_turns=3, max_turns_schedule=schedule, max_steps=6, max_staleness=1))
+    strict_run(make_config(max_turns=3, max_turns_schedule=schedule, max_steps=6, max_staleness=1))
     most = Counter()
     for row in read_rows(tmp_path / "run" / "dialogues.jsonl"):
         most[row["step"]] = max(most[row["step"]], len(tutor_turns(row)))
@@ -528,14 +531,14 @@ def test_dialogues_grow_with_the_schedule_of_turns(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("max_staleness", [0, 1, 3])
-def test_a_lagged_teacher_has_its_weights_however_far_the_dialogues_run_ahead(make_config, tmp_path, max_staleness):
+def test_a_lagged_teacher_has_its_weights_at_every_staleness(make_config, tmp_path, max_staleness):
     """From 3 on a step that a state follows saves no weights to play with, unless such a teacher is to have them."""
     changes: dict[str, Any] = dict(
         teacher_lag_steps=2, save_every=2, max_steps=9, max_staleness=max_staleness, rewards=[{"kind": "not_telling"}]
     )
     service = FakeServiceClient(tmp_path / "server", faults=[Fault("forward_backward", nth=7, error=500)])
     config = make_config(**changes)
-    result = train(config, service_client=service, rest_client=FakeRestClient(service))
+    result = train_on_fake(service, config)
     assert result.status == "completed"
     dialogues = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert not [one["error"] for one in dialogues if one["ending"] == "failed"]

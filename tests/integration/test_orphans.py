@@ -4,11 +4,11 @@ import json
 import logging
 import shutil
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import small_config, train_on_fake, train_until_it_dies
+from tests.support.rows import read_rows, rows_but_recoveries
+from tests.support.run_directories import forget_checkpoint
 
 from socratic_distill import (
     CheckpointManager,
@@ -16,10 +16,8 @@ from socratic_distill import (
     RunLocked,
     ServiceError,
     StartError,
-    build_socratic_config,
     load_checkpoints,
     resolve_start,
-    train,
 )
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.run.journal_writer import JournalWriter
@@ -42,41 +40,6 @@ class ForgetfulRest(FakeRestClient):
     def _forget(self, answer):
         bare = [one.model_copy(update={"user_metadata": None}) for one in answer.checkpoints]
         return ServiceFuture.of(answer.model_copy(update={"checkpoints": bare, "cursor": None}))
-
-
-def small(directory, name="run", **changes):
-    """The config of a run in a directory that takes a tenth of a second."""
-    fields: dict[str, Any] = dict(
-        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
-        max_tokens=4, log_path=directory / name, groups_per_batch=1, num_envs=2, max_turns=1, max_steps=6,
-        save_every=2, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
-def train_on(service, config, rest: type[FakeRestClient] | None = FakeRestClient):
-    return train(config, service_client=service, rest_client=rest and rest(service))
-
-
-def die(server, config, steps, rest: type[FakeRestClient] | None = FakeRestClient):
-    """Trains until, after some steps, the service fails a training call for good."""
-    service = FakeServiceClient(server, faults=[Fault("optim_step", nth=steps + 1)])
-    with pytest.raises(ServiceError, match="the training step of batch"):
-        train_on(service, config.model_copy(update={"max_recoveries": 0}), rest)
-
-
-def forget(run: Path, path: str) -> None:
-    """Takes every line that names a path out of the journal."""
-    journal = run / "checkpoints.jsonl"
-    lines = journal.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if path not in line]
-    assert len(kept) < len(lines)
-    journal.write_text("".join(kept))
-
-
-def rows(run):
-    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
 
 
 def check_times(record, old):
@@ -118,26 +81,26 @@ def rows_of_whole_runs(tmp_path_factory):
     """Rows of uninterrupted runs, by their number of steps."""
     directory = tmp_path_factory.mktemp("whole")
     for steps in (6, 8):
-        train_on(FakeServiceClient(), small(directory, str(steps), max_steps=steps))
-    return {steps: rows(directory / str(steps)) for steps in (6, 8)}
+        train_on_fake(FakeServiceClient(), small_config(directory, str(steps), max_steps=steps))
+    return {steps: rows_but_recoveries(directory / str(steps)) for steps in (6, 8)}
 
 
 @pytest.fixture
-def whole(rows_of_whole_runs):
+def whole_rows(rows_of_whole_runs):
     return rows_of_whole_runs[6]
 
 
 @pytest.fixture(scope="module")
 def dead_run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("dead")
-    die(directory / "server", small(directory), steps=5)
+    train_until_it_dies(directory / "server", small_config(directory), steps=5)
     return directory
 
 
 @pytest.fixture
 def config(tmp_path):
     """The config of the run that the tests are about."""
-    return small(tmp_path)
+    return small_config(tmp_path)
 
 
 @pytest.fixture
@@ -161,14 +124,14 @@ def died(dead_run, tmp_path):
 
 
 @pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
-def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run, server, whole, caplog, rest):
+def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run, server, whole_rows, caplog, rest):
     orphan = f"tinker://{FIRST}/weights/000004"
     (before,) = [record for record in load_checkpoints(run) if record.state_path == orphan]
-    forget(run, orphan)
-    assert train_on(FakeServiceClient(server), config, rest).status == "completed"
+    forget_checkpoint(run, orphan)
+    assert train_on_fake(FakeServiceClient(server), config, rest).status == "completed"
     assert f"adopted {orphan}, saved before batch 4: it had no record" in caplog.text
     assert began(run) == [0, 4]
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole_rows
     record, *again = adopted(run)
     assert all(one.state_path == orphan for one in again)
     assert (record.name, record.batch, record.kind, record.state_path) == ("000004", 4, "periodic", orphan)
@@ -178,7 +141,7 @@ def test_state_without_its_record_is_adopted_and_gone_on_from(died, config, run,
         check_times(record, before)
 
 
-def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, server, whole, monkeypatch):
+def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, server, whole_rows, monkeypatch):
     class Died(BaseException):
         pass
 
@@ -193,16 +156,16 @@ def test_state_of_a_process_that_died_before_its_record_is_adopted(config, run, 
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
-            train_on(FakeServiceClient(server), config)
+            train_on_fake(FakeServiceClient(server), config)
     assert {record.batch for record in load_checkpoints(run) if record.state_path} == {2}
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} >= {f"tinker://{FIRST}/weights/000004"}
     assert began(run) == [0, 4]
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole_rows
 
 
-def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(config, run, server, whole, monkeypatch):
-    die(server, config, steps=3)
+def test_state_is_adopted_after_a_torn_line_in_the_server_runs(config, run, server, whole_rows, monkeypatch):
+    train_until_it_dies(server, config, steps=3)
     with (run / "server_runs.jsonl").open("ab") as file:
         file.write(b'{"server_run": "fake-0002:tr')  # a start that died as it noted its server run
 
@@ -220,24 +183,24 @@ def test_state_is_adopted_though_a_crash_tore_the_line_before_its_server_runs(co
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "append", append)
         with pytest.raises(Died):
-            train_on(FakeServiceClient(server), config)
-    train_on(FakeServiceClient(server), config)
+            train_on_fake(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} == {f"tinker://{SECOND}/weights/000004"}
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole_rows
 
 
 def test_adoption_takes_place_once(died, config, run, server):
-    forget(run, f"tinker://{FIRST}/weights/000002")
-    train_on(FakeServiceClient(server), config)
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000002")
+    train_on_fake(FakeServiceClient(server), config)
     assert [record.batch for record in adopted(run)] == [2]
-    train_on(FakeServiceClient(server), config.model_copy(update=dict(max_steps=7)))
+    train_on_fake(FakeServiceClient(server), config.model_copy(update=dict(max_steps=7)))
     assert [record.batch for record in adopted(run)] == [2]
 
 
 def test_older_orphan_does_not_take_the_newest_states_place(died, config, run, server):
     newest = resolve_start(run)
-    forget(run, f"tinker://{FIRST}/weights/000002")
-    train_on(service := FakeServiceClient(server), config)
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000002")
+    train_on_fake(service := FakeServiceClient(server), config)
     assert isinstance(newest, Resume) and newest.batch == 4
     opened = [call.arguments["path"] for call in service.calls if call.call.endswith("with_optimizer")]
     assert opened == [newest.state_path]
@@ -245,91 +208,91 @@ def test_older_orphan_does_not_take_the_newest_states_place(died, config, run, s
 
 @pytest.mark.parametrize("lost", ["/weights/final", "/sampler_weights/final"])
 def test_final_save_without_its_record_ends_the_run_without_another_step(config, run, server, lost):
-    ended = train_on(FakeServiceClient(server), config)
-    forget(run, lost)
-    train_on(service := FakeServiceClient(server), config)
-    again = train_on(service, config)
+    ended = train_on_fake(FakeServiceClient(server), config)
+    forget_checkpoint(run, lost)
+    train_on_fake(service := FakeServiceClient(server), config)
+    again = train_on_fake(service, config)
     assert (again.status, again.state_path, again.steps) == ("already_complete", ended.state_path, 6)
     assert service.count("forward_backward") == service.count("save_state") == 0
     assert service.count("sample") == 0 and len(read_rows(run / "metrics.jsonl")) == 6
 
 
-def test_without_a_rest_client_nothing_is_adopted_and_the_run_goes_on(died, config, run, server, whole):
-    forget(run, f"tinker://{FIRST}/weights/000004")
-    train_on(FakeServiceClient(server), config, rest=None)
-    assert adopted(run) == [] and rows(run) == whole
+def test_without_a_rest_client_nothing_is_adopted_and_the_run_goes_on(died, config, run, server, whole_rows):
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000004")
+    train_on_fake(FakeServiceClient(server), config, rest=None)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole_rows
 
 
 @pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
-def test_state_ahead_of_the_rows_is_not_adopted(died, config, run, server, whole, rest):
-    forget(run, f"tinker://{FIRST}/weights/000004")
+def test_state_ahead_of_the_rows_is_not_adopted(died, config, run, server, whole_rows, rest):
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000004")
     for name in ("metrics", "dialogues"):
         path = run / f"{name}.jsonl"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if json.loads(line)["step"] < 3))
-    train_on(FakeServiceClient(server), config, rest)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config, rest)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole_rows
 
 
 @pytest.mark.parametrize("rest", [FakeRestClient, ForgetfulRest], ids=["metadata", "names"])
-def test_state_of_an_abandoned_window_is_not_adopted(died, config, run, server, whole, rest):
+def test_state_of_an_abandoned_window_is_not_adopted(died, config, run, server, whole_rows, rest):
     """The run went on from batch 2 without knowing of the first life's state of batch 4."""
-    forget(run, f"tinker://{FIRST}/weights/000004")
-    die(server, config.model_copy(update=dict(save_every=None)), steps=3, rest=None)
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000004")
+    train_until_it_dies(server, config.model_copy(update=dict(save_every=None)), steps=3, rest=None)
     assert len(read_rows(run / "metrics.jsonl")) == 5, "by its rows alone it could be of this lineage"
-    train_on(FakeServiceClient(server), config, rest)
+    train_on_fake(FakeServiceClient(server), config, rest)
     assert began(run) == [0, 2, 2] and adopted(run) == []
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole_rows
 
 
-def test_state_that_carries_another_runs_id_is_not_adopted(died, config, run, server, whole):
+def test_state_that_carries_another_runs_id_is_not_adopted(died, config, run, server, whole_rows):
     plant(server, run, "000005", facts_of(5, "another"))
-    train_on(FakeServiceClient(server), config)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole_rows
 
 
 def test_state_of_this_runs_id_is_adopted_whatever_its_name(died, config, run, server):
     mine = plant(server, run, "by-hand", facts_of(5, run_id(run)))
     nameless = plant(server, run, "best-so-far")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {(record.state_path, record.batch, record.kind) for record in adopted(run)} == {(mine, 5, "interrupted")}
     assert began(run) == [0, 5]
     assert nameless not in {record.state_path for record in load_checkpoints(run)}
 
 
-def test_deleted_state_that_the_service_still_lists_is_not_adopted(died, config, run, server, whole):
+def test_deleted_state_that_the_service_still_lists_is_not_adopted(died, config, run, server, whole_rows):
     gone = f"tinker://{FIRST}/weights/000004"
     (record,) = [record for record in load_checkpoints(run) if record.state_path == gone]
-    forget(run, gone)
+    forget_checkpoint(run, gone)
     CheckpointManager(run).append(deletion(record, gone))
-    train_on(FakeServiceClient(server), config)
-    assert adopted(run) == [] and rows(run) == whole
+    train_on_fake(FakeServiceClient(server), config)
+    assert adopted(run) == [] and rows_but_recoveries(run) == whole_rows
 
 
 def test_sampler_weights_are_not_adopted_by_a_start(died, config, run, server):
-    forget(run, f"tinker://{FIRST}/sampler_weights/000003")
-    train_on(FakeServiceClient(server), config)
+    forget_checkpoint(run, f"tinker://{FIRST}/sampler_weights/000003")
+    train_on_fake(FakeServiceClient(server), config)
     assert adopted(run) == []
 
 
-def test_server_run_that_the_service_forgot_holds_nothing_to_adopt(died, config, run, server, whole):
+def test_server_run_that_the_service_forgot_holds_nothing_to_adopt(died, config, run, server, whole_rows):
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404, times=9)])
-    train_on(service, config)
-    assert service.count("list_checkpoints") > 0 and rows(run) == whole
+    train_on_fake(service, config)
+    assert service.count("list_checkpoints") > 0 and rows_but_recoveries(run) == whole_rows
 
 
 @pytest.mark.parametrize("error", [500, 401, "connection"])
-def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, config, run, server, whole, error):
+def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, config, run, server, whole_rows, error):
     orphan = f"tinker://{FIRST}/weights/000004"
-    forget(run, orphan)
+    forget_checkpoint(run, orphan)
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=error)])
     with pytest.raises(ServiceError, match=f"listing the saves of {FIRST} failed"):
-        train_on(service, config.model_copy(update=dict(max_recoveries=0)))
+        train_on_fake(service, config.model_copy(update=dict(max_recoveries=0)))
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     assert {record.state_path for record in adopted(run)} == {orphan}
-    assert rows(run) == whole
+    assert rows_but_recoveries(run) == whole_rows
 
 
 # --- rebuild ----------------------------------------------------------------------------------------------------
@@ -338,11 +301,11 @@ def test_start_that_cannot_ask_for_orphans_is_refused_and_loses_nothing(died, co
 @pytest.fixture(scope="module")
 def run_of_three_lives(tmp_path_factory):
     directory = tmp_path_factory.mktemp("lives")
-    server, run, longer = directory / "server", directory / "run", small(directory, max_steps=8)
-    die(server, small(directory), steps=5)
+    server, run, longer = directory / "server", directory / "run", small_config(directory, max_steps=8)
+    train_until_it_dies(server, small_config(directory), steps=5)
     FakeServiceClient(server).checkpoints.delete(f"tinker://{FIRST}/weights/000004")
-    die(server, longer, steps=3)
-    die(server, longer, steps=3)
+    train_until_it_dies(server, longer, steps=3)
+    train_until_it_dies(server, longer, steps=3)
     assert began(run) == [0, 2, 4]
     return directory, plant(server, run, "000004-2", facts_of(4, run_id(run)))
 
@@ -381,8 +344,8 @@ def test_rebuilt_journal_resumes_from_the_same_state(config, run, lives, rows_of
     assert added == len(paths) and paths <= kept
     assert {f"tinker://{FIRST}/weights/000002", f"tinker://{SECOND}/weights/000004", before.state_path} <= paths
     assert any("/sampler_weights/" in path for path in paths)
-    train_on(service, config.model_copy(update=dict(max_steps=8)))
-    assert rows(run) == rows_of_whole_runs[8]
+    train_on_fake(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows_but_recoveries(run) == rows_of_whole_runs[8]
 
 
 def test_rebuild_without_the_noted_server_runs_goes_by_the_ids_given(run, lives):
@@ -421,8 +384,8 @@ def test_rebuild_without_any_ids_pages_the_users_checkpoints(config, run, lives,
     records = load_checkpoints(run)
     assert added == len(records)
     assert {record.state_path.split("/")[2] for record in records if record.state_path} == {FIRST, SECOND, THIRD}
-    train_on(service, config.model_copy(update=dict(max_steps=8)))
-    assert rows(run) == rows_of_whole_runs[8]
+    train_on_fake(service, config.model_copy(update=dict(max_steps=8)))
+    assert rows_but_recoveries(run) == rows_of_whole_runs[8]
 
 
 @pytest.mark.parametrize("others", [0, 75, 101])
@@ -453,7 +416,7 @@ def test_rebuilding_again_adds_nothing(run, lives, noted):
 def test_rebuilding_a_whole_journal_changes_nothing_but_for_what_it_lacks(run, lives):
     service, before, abandoned = lives
     journal = (run / "checkpoints.jsonl").read_bytes()
-    forget(run, f"tinker://{FIRST}/weights/000002")
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000002")
     assert CheckpointManager(run).rebuild(FakeRestClient(service)) == 1
     assert f"tinker://{FIRST}/weights/000002" in {record.state_path for record in load_checkpoints(run)}
     check_rebuilt(run, before, abandoned)
@@ -503,7 +466,7 @@ def test_rebuild_by_given_ids_works_where_the_runs_own_id_was_lost_too(run, live
     check_rebuilt(run, before, abandoned)
 
 
-def test_server_run_that_the_service_forgot_is_left_out_of_the_rebuilt_journal(run, server, lives):
+def test_server_run_that_the_service_forgot_is_left_out_of_the_rebuild(run, server, lives):
     _, before, abandoned = lives
     lose(run, "checkpoints.jsonl")
     service = FakeServiceClient(server, faults=[Fault("list_checkpoints", error=404)])
@@ -520,7 +483,7 @@ def test_service_that_cannot_be_asked_leaves_the_journal_as_it_was(run, server, 
     if call == "list_user_checkpoints":
         lose(run, "server_runs.jsonl")
         save_others(service, 101)
-    forget(run, f"tinker://{FIRST}/weights/000002")
+    forget_checkpoint(run, f"tinker://{FIRST}/weights/000002")
     journal = (run / "checkpoints.jsonl").read_bytes()
     service = FakeServiceClient(server, faults=[Fault(call, nth=2, error=error)])
     with pytest.raises(ServiceError, match="listing the"):
@@ -543,7 +506,7 @@ def test_rebuild_while_a_process_writes_is_refused(run, lives):
     assert not (run / "checkpoints.jsonl").exists()
 
 
-def test_rebuild_of_a_run_whose_rows_were_lost_too_takes_what_the_service_holds(run, lives):
+def test_rebuild_of_a_run_without_rows_takes_what_the_service_holds(run, lives):
     service, before, abandoned = lives
     lose(run, "checkpoints.jsonl", "metrics.jsonl", "dialogues.jsonl")
     CheckpointManager(run).rebuild(FakeRestClient(service))
@@ -561,13 +524,13 @@ def test_lines_of_server_runs_that_a_crash_tore_are_told_and_passed_over(run, li
     check_rebuilt(run, before, abandoned)
 
 
-def test_copied_directory_never_takes_over_the_states_of_the_one_that_went_on(config, run, server, tmp_path):
+def test_copied_directory_never_adopts_later_states_of_the_original(config, run, server, tmp_path):
     """What the original saves after the copy is in a server run that the copy lacks."""
-    die(server, config, steps=3)
+    train_until_it_dies(server, config, steps=3)
     shutil.copytree(run, tmp_path / "copy")
-    train_on(FakeServiceClient(server), config)
+    train_on_fake(FakeServiceClient(server), config)
     before = resolve_start(tmp_path / "copy")
-    train_on(FakeServiceClient(server), small(tmp_path, "copy"))
+    train_on_fake(FakeServiceClient(server), small_config(tmp_path, "copy"))
     assert isinstance(before, Resume) and before.batch == 2
     assert adopted(tmp_path / "copy") == []
-    assert rows(tmp_path / "copy") == rows(run)
+    assert rows_but_recoveries(tmp_path / "copy") == rows_but_recoveries(run)

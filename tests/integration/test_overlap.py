@@ -11,51 +11,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake_async, train_virtually
+from tests.support.rows import read_rows, rows_but_recoveries
+from tests.support.virtual_runs import (
+    CALM,
+    OPENING,
+    QUICK,
+    TERSE,
+    DoomedService,
+    Key,
+    LearningService,
+    turns_by_request_seed,
+    virtual_config,
+)
 
-from socratic_distill import RolloutError, ServiceError, SocraticConfig, load_checkpoints, load_seeds, train_async
+from socratic_distill import RolloutError, ServiceError, SocraticConfig, load_checkpoints, load_seeds
 from socratic_distill.dialogues.batches import batch
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.journal import Journal
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.clock import run_virtual
-from socratic_distill.testing.latency import Latency, ModelSpeed
+from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
 
-# Short replies, slowly said: the times of long ones for a tenth of the work.
-TERSE = {
-    "tutor": ModelSpeed(50e-6, 60e-3, 12),
-    "student": ModelSpeed(100e-6, 100e-3, 32),
-    "teacher": ModelSpeed(200e-6, 60e-3, 12),
-}
-CALM = Latency(models=TERSE)
-QUICK = Latency(models=TERSE, cycle=1.0, sampler_save=0.3, state_save=0.3)
 PASS, STEP, SAMPLER, STATE = "forward_backward", "optim_step", "save_weights_for_sampler", "save_state"
 LETTERS = {PASS: "p", STEP: "o", SAMPLER: "w", STATE: "s"}
-OPENING, GROUPS = 0, 3
-Key = tuple[int, str, int, int]  # step, seed, number, turn
-
-
-class DoomedService(VirtualServiceClient):
-    """A virtual service that fails the requests of some seeds."""
-
-    def __init__(self, latency: Latency, *, doomed: frozenset[int] = frozenset(), **options: Any) -> None:
-        super().__init__(latency, **options)
-        self._doomed = doomed
-
-    def submit(self, call, action, **arguments):
-        def fail():
-            raise Fault(call).exception()
-
-        return super().submit(call, fail if arguments.get("seed") in self._doomed else action, **arguments)
-
-
-class LearningService(DoomedService):
-    """One whose models are the fake's, which learn: what is trained on shows in what is said."""
-
-    make_weights = FakeServiceClient.make_weights
-    sampler = FakeServiceClient.sampler
+GROUPS = 3
 
 
 class Request(NamedTuple):
@@ -65,52 +47,18 @@ class Request(NamedTuple):
     at: Served
 
 
-def virtual(make_config, **changes) -> SocraticConfig:
-    """A small config of the models whose speeds a `Latency` knows."""
-    names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
-    return make_config(**(names | dict(max_tokens=200) | changes))
-
-
-async def train_on(service, config):
-    return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-
-
-def run(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> VirtualServiceClient:
+def train_scripted(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> VirtualServiceClient:
     """Trains on a virtual service that learns nothing; gives it."""
-
-    async def main():
-        service = VirtualServiceClient(latency, keep_tokens=True, **options)
-        await train_on(service, config)
-        return service
-
-    return run_virtual(main())
+    return train_virtually(VirtualServiceClient(latency, keep_tokens=True, **options), config)
 
 
-def learn(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> LearningService:
+def train_learning(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> LearningService:
     """Trains on a virtual service that learns; gives it."""
-
-    async def main():
-        service = LearningService(latency, **options)
-        await train_on(service, config)
-        return service
-
-    return run_virtual(main())
+    return train_virtually(LearningService(latency, **options), config)
 
 
-def turns(config: SocraticConfig, steps: int = 12) -> dict[int, Key]:
-    """The turns of the first steps, by the seed of their request."""
-    found = dict[int, Key]()
-    for step in range(steps):
-        for one in load_seeds(config.seeds_file):
-            for number in range(2 * config.num_envs):
-                who = (step, one.id, number)
-                found[stable_seed(config.seed, *who, "opening")] = (*who, OPENING)
-                found |= {stable_seed(config.seed, *who, n): (*who, n) for n in range(1, 2 * config.max_turns + 1)}
-    return found
-
-
-def sampled(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
-    known = turns(config)
+def sampling_requests(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+    known = turns_by_request_seed(config, steps=12)
     return [
         Request(known[record.arguments["seed"]], served)
         for record, served in zip(service.calls, service.ledger, strict=True)
@@ -118,9 +66,13 @@ def sampled(service: VirtualServiceClient, config: SocraticConfig) -> list[Reque
     ]
 
 
-def scored(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
+def scoring_requests(service: VirtualServiceClient, config: SocraticConfig) -> list[Request]:
     """The teacher's scores; which turn they end with is read from the tokens."""
-    said = {tuple(one.at.replies[0].tolist()): one.key for one in sampled(service, config) if one.at.model == "tutor"}
+    said = {
+        tuple(one.at.replies[0].tolist()): one.key
+        for one in sampling_requests(service, config)
+        if one.at.model == "tutor"
+    }
     found = []
     for record, served in zip(service.calls, service.ledger, strict=True):
         if record.arguments.get("prompt_logprobs"):
@@ -131,7 +83,7 @@ def scored(service: VirtualServiceClient, config: SocraticConfig) -> list[Reques
     return found
 
 
-def trained(service: VirtualServiceClient) -> list[Served]:
+def training_calls(service: VirtualServiceClient) -> list[Served]:
     """The training client's calls, in order."""
     return [served for served in service.ledger if served.server_run is not None and served.call in LETTERS]
 
@@ -147,25 +99,22 @@ def steps_of(calls: list[Served]) -> list[list[Served]]:
     return steps
 
 
-def rows(log_path: Path | str) -> list[list[dict[str, Any]]]:
+def comparable_rows(log_path: Path | str) -> list[list[dict[str, Any]]]:
     """Metrics and dialogues, without what tells of time, recoveries and what happened to be cached."""
-    kept = [read_rows(Path(log_path) / f"{name}.jsonl") for name in ("metrics", "dialogues")]
     return [
-        [
-            {key: row[key] for key in row if not key.startswith("recovery/") and not key.endswith("_cached")}
-            for row in part
-        ]
-        for part in kept
+        [{key: value for key, value in row.items() if not key.endswith("_cached")} for row in rows]
+        for rows in rows_but_recoveries(log_path)
     ]
 
 
 # What a strictly on-policy run does meanwhile
 
 
-def test_the_next_batch_is_opened_while_this_one_trains_and_not_before_all_its_dialogues_have_ended(make_config):
-    config = virtual(make_config)
-    service = run(config)
-    requests, steps = sampled(service, config), steps_of(trained(service))
+def test_the_next_batch_opens_once_this_ones_dialogues_end_while_it_trains(make_config):
+    """No opening is sampled before all dialogues of this batch have ended."""
+    config = virtual_config(make_config)
+    service = train_scripted(config)
+    requests, steps = sampling_requests(service, config), steps_of(training_calls(service))
     for step in range(1, 6):
         openings = [one.at for one in requests if (one.key[0], one.key[3]) == (step, OPENING)]
         ended = max(one.at.answered for one in requests if one.key[0] == step - 1)
@@ -175,11 +124,16 @@ def test_the_next_batch_is_opened_while_this_one_trains_and_not_before_all_its_d
         assert max(one.answered for one in openings) < saved.ended, "the new weights had to wait for them"
 
 
-def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends_and_not_when_the_batch_does(make_config):
-    config = virtual(make_config, max_turns=3)
-    service = run(config)
-    last = {one.key[:3]: one.at.answered for one in sampled(service, config) if one.key[3] == 2 * config.max_turns - 1}
-    scores = {one.key[:3]: one.at.submitted for one in scored(service, config)}
+def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends(make_config):
+    """It does not wait for the batch to end."""
+    config = virtual_config(make_config, max_turns=3)
+    service = train_scripted(config)
+    last = {
+        one.key[:3]: one.at.answered
+        for one in sampling_requests(service, config)
+        if one.key[3] == 2 * config.max_turns - 1
+    }
+    scores = {one.key[:3]: one.at.submitted for one in scoring_requests(service, config)}
     assert scores.keys() == last.keys() and len(last) == 6 * 6
     assert scores == pytest.approx(last)
     for step in range(6):
@@ -189,12 +143,12 @@ def test_a_dialogue_is_scored_when_its_last_tutor_turn_ends_and_not_when_the_bat
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_a_pass_is_submitted_as_soon_as_its_groups_and_those_before_are_scored(make_config, groups):
-    config = virtual(make_config, groups_per_minibatch=groups, max_turns=3)
-    service = run(config)
-    there = {one.key[:3]: one.at.answered for one in scored(service, config)}
+def test_a_pass_is_submitted_once_its_and_all_earlier_groups_are_scored(make_config, groups):
+    config = virtual_config(make_config, groups_per_minibatch=groups, max_turns=3)
+    service = train_scripted(config)
+    there = {one.key[:3]: one.at.answered for one in scoring_requests(service, config)}
     overlapping = 0
-    for step, calls in enumerate(steps_of(trained(service))):
+    for step, calls in enumerate(steps_of(training_calls(service))):
         seeds = [one.id for one in batch(load_seeds(config.seeds_file), seed=0, step=step, size=GROUPS)]
         whole = [max(there[step, seed, number] for number in range(2)) for seed in seeds]
         cuts = range(groups, GROUPS + groups, groups)
@@ -205,9 +159,10 @@ def test_a_pass_is_submitted_as_soon_as_its_groups_and_those_before_are_scored(m
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_and_share_its_cycle(make_config, k):
-    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=None)
-    steps = steps_of(trained(run(config)))
+def test_the_optimizer_step_and_sampler_save_share_the_last_passs_cycle(make_config, k):
+    """They are submitted right after the last pass."""
+    config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=k, save_every=None)
+    steps = steps_of(training_calls(train_scripted(config)))
     assert len(steps) == 6
     for number, calls in enumerate(steps):
         last = [one for one in calls if one.call == PASS][-1]
@@ -224,13 +179,13 @@ def test_the_optimizer_step_and_the_sampler_save_are_right_behind_the_last_pass_
 
 @pytest.mark.parametrize("save_every", [1, 2, None])
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_due(make_config, k, save_every):
+def test_the_queue_order_is_passes_step_sampler_weights_and_a_due_state(make_config, k, save_every):
     """A pass ahead of a state would be carried out in a cycle of its own; one ahead of a step would be in its sum.
 
     With enough staleness, the weights that a state follows are not saved, unless those before were not either.
     """
-    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, save_every=save_every)
-    calls = trained(run(config, QUICK))
+    config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=k, save_every=save_every)
+    calls = training_calls(train_scripted(config, QUICK))
     behind = {  # of the steps before batches 1 to 6
         (False, 1): ["ws"] * 5,
         (False, 2): ["w", "ws", "w", "ws", "w"],
@@ -245,22 +200,22 @@ def test_the_queue_holds_passes_then_the_step_its_weights_and_a_state_that_is_du
 
 
 def test_a_run_resumes_at_a_state_whose_weights_were_done_without(make_config, tmp_path):
-    config = virtual(make_config, max_staleness=3, save_every=1, max_steps=8)
+    config = virtual_config(make_config, max_staleness=3, save_every=1, max_steps=8)
     server = tmp_path / "server"
 
     async def fail():
         service = VirtualServiceClient(QUICK, directory=server, faults=[Fault(STEP, nth=6, error=401)])
         with pytest.raises(ServiceError):
-            await train_on(service, config)
-        return [one.path for one in trained(service) if one.path is not None]
+            await train_on_fake_async(service, config)
+        return [one.path for one in training_calls(service) if one.path is not None]
 
     saved = run_virtual(fail())
     state = newest_state(config.log_path)
     assert not any(f"/sampler_weights/{state.batch:06d}" in path for path in saved), "they were saved: nothing is shown"
-    resumed = run(config, QUICK, directory=server)
-    begun = next(one.path for one in trained(resumed) if one.path is not None)
+    resumed = train_scripted(config, QUICK, directory=server)
+    begun = next(one.path for one in training_calls(resumed) if one.path is not None)
     assert begun.endswith(f"/sampler_weights/{state.batch:06d}")
-    played = rows(config.log_path)[1]
+    played = comparable_rows(config.log_path)[1]
     asked = [(step, one.id, number) for step in range(8) for one in picked(config, step) for number in range(2)]
     assert [(row["step"], row["seed"], row["number"]) for row in played] == asked
     assert max(row["step"] - turn["version"] for row in played for turn in row["turns"][1::2]) <= 3
@@ -270,9 +225,9 @@ def picked(config, step):
     return batch(load_seeds(config.seeds_file), seed=config.seed, step=step, size=GROUPS)
 
 
-def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_no_state_is_due(make_config):
-    config = virtual(make_config, groups_per_minibatch=1, max_staleness=3, save_every=2, max_steps=8)
-    steps = steps_of(trained(run(config, QUICK)))
+def test_the_next_steps_pass_does_not_wait_for_this_one_without_a_state(make_config):
+    config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=3, save_every=2, max_steps=8)
+    steps = steps_of(training_calls(train_scripted(config, QUICK)))
     ahead = {}
     for number, (calls, following) in enumerate(pairwise(steps)):
         (stepped,) = [one for one in calls if one.call == STEP]
@@ -285,14 +240,14 @@ def test_a_pass_of_the_next_step_does_not_wait_for_the_answer_to_this_one_where_
 
 
 def test_a_state_is_saved_in_the_background(make_config):
-    config = virtual(make_config, save_every=1)
-    service = run(config)
-    states = [one for one in trained(service) if one.call == STATE][:-1]  # the final one apart
+    config = virtual_config(make_config, save_every=1)
+    service = train_scripted(config)
+    states = [one for one in training_calls(service) if one.call == STATE][:-1]  # the final one apart
     assert len(states) == 5
     for number, state in enumerate(states, 1):
         meanwhile = [
             one.key
-            for one in sampled(service, config)
+            for one in sampling_requests(service, config)
             if state.submitted < one.at.submitted < state.answered and one.key[0] == number and one.at.model == "tutor"
         ]
         assert meanwhile, f"the tutor says nothing while the state of batch {number} is saved"
@@ -301,8 +256,8 @@ def test_a_state_is_saved_in_the_background(make_config):
 def test_states_cost_a_strictly_on_policy_run_no_time(make_config, tmp_path):
     found = []
     for save_every in (1, None):
-        config = virtual(make_config, log_path=tmp_path / str(save_every), save_every=save_every)
-        calls = [(one.call, one.submitted) for one in run(config).ledger if one.call != STATE]
+        config = virtual_config(make_config, log_path=tmp_path / str(save_every), save_every=save_every)
+        calls = [(one.call, one.submitted) for one in train_scripted(config).ledger if one.call != STATE]
         found.append(calls)
     assert found[0] == found[1]
 
@@ -330,8 +285,8 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
         right(self, metrics, dialogues)
 
     def times(name):
-        config = virtual(make_config, log_path=tmp_path / name, save_every=None, display="plain")
-        ledger = run(config).ledger
+        config = virtual_config(make_config, log_path=tmp_path / name, save_every=None, display="plain")
+        ledger = train_scripted(config).ledger
         return [one.submitted for one in ledger if one.call in (PASS, STEP)]
 
     spent: list[float] = []
@@ -347,10 +302,12 @@ def test_rows_and_display_are_written_while_the_weights_are_saved(make_config, t
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_refusals_and_a_slow_service_slow_the_loop_and_multiply_no_requests(make_config, tmp_path, k):
+def test_refusals_and_a_slow_service_multiply_no_requests(make_config, tmp_path, k):
+    """They only slow the loop down."""
+
     def sent(name, **latency):
-        config = virtual(make_config, log_path=tmp_path / name, max_staleness=k, max_steps=4)
-        service = run(config, Latency(models=TERSE, **latency))
+        config = virtual_config(make_config, log_path=tmp_path / name, max_staleness=k, max_steps=4)
+        service = train_scripted(config, Latency(models=TERSE, **latency))
         asked = Counter(record.arguments.get("seed") for record in service.calls if record.call == "sample")
         counts = Counter(record.call for record in service.calls)
         seconds = [row["time/step"] for row in read_rows(tmp_path / name / "metrics.jsonl", without="none")]
@@ -379,32 +336,32 @@ _whole: list[Any] = []  # it takes a second, and is the same in every directory
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
+def whole_rows(make_config, tmp_path):
     """The rows of a run that nothing happens to, on models that learn."""
     if not _whole:
-        learn(virtual(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=5))
-        _whole.extend(rows(tmp_path / "whole"))
+        train_learning(virtual_config(make_config, log_path=tmp_path / "whole", groups_per_minibatch=1, max_tokens=5))
+        _whole.extend(comparable_rows(tmp_path / "whole"))
     return deepcopy(_whole)
 
 
-def test_a_strictly_on_policy_run_is_the_same_however_long_the_service_takes(make_config, tmp_path, whole):
+def test_a_strictly_on_policy_run_does_not_depend_on_latency(make_config, tmp_path, whole_rows):
     for name, latency in LATENCIES.items():
-        config = virtual(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=5)
-        learn(config, latency)
-        assert rows(tmp_path / name) == whole, f"{name}: other rows"
-    said = {turn["text"] for row in whole[1] for turn in row["turns"]}
+        config = virtual_config(make_config, log_path=tmp_path / name, groups_per_minibatch=1, max_tokens=5)
+        train_learning(config, latency)
+        assert comparable_rows(tmp_path / name) == whole_rows, f"{name}: other rows"
+    said = {turn["text"] for row in whole_rows[1] for turn in row["turns"]}
     assert len(said) > 40, "the models say one thing: nothing was shown"
 
 
-def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole):
-    config = virtual(make_config, log_path=tmp_path / "fake", max_tokens=5)
+def test_a_run_on_virtual_time_equals_one_that_is_answered_at_once(make_config, tmp_path, whole_rows):
+    config = virtual_config(make_config, log_path=tmp_path / "fake", max_tokens=5)
 
-    asyncio.run(train_on(FakeServiceClient(), config))
-    found = rows(tmp_path / "fake")
+    asyncio.run(train_on_fake_async(FakeServiceClient(), config))
+    found = comparable_rows(tmp_path / "fake")
     # Added up over other passes: hundreds of terms of some nats each, which may cancel, in float64.
-    for row in (*found[0], *whole[0]):
+    for row in (*found[0], *whole_rows[0]):
         row["service/loss:sum"] = pytest.approx(row["service/loss:sum"], rel=0, abs=1e-9)
-    assert found == whole
+    assert found == whole_rows
 
 
 # Failures behind the first minibatch of a step
@@ -422,28 +379,28 @@ def newest_state(log_path):
     return record
 
 
-def check_resumed(again, whole, k):
+def check_resumed(again, whole_rows, k):
     """Strictly on-policy, a resumed run equals the one that nothing happened to; else it loses and repeats no seed."""
     if k == 0:
-        assert again == whole
+        assert again == whole_rows
         return
     assert [row["step"] for row in again[0]] == list(range(6))
-    who = [[(row["step"], row["seed"], row["number"]) for row in dialogues] for dialogues in (again[1], whole[1])]
+    who = [[(row["step"], row["seed"], row["number"]) for row in dialogues] for dialogues in (again[1], whole_rows[1])]
     assert who[0] == who[1]
     ages = [row["step"] - turn["version"] for row in again[1] for turn in row["turns"][1::2]]
     assert min(ages) == 0 and max(ages) == k
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole, k):
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
+def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp_path, whole_rows, k):
+    config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
 
     async def fail():
         service = LearningService(CALM, directory=server, doomed=doom(config, step=3))
         with pytest.raises(RolloutError, match="2 of 6 dialogues failed"):
-            await train_on(service, config)
-        return trained(service)
+            await train_on_fake_async(service, config)
+        return training_calls(service)
 
     calls = run_virtual(fail())
     queue = "".join(LETTERS[one.call] for one in calls)
@@ -451,25 +408,25 @@ def test_no_step_follows_the_minibatches_of_a_batch_that_failed(make_config, tmp
     state = newest_state(config.log_path)
     assert (state.batch, state.version) == (3, 3)
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
-    resumed = learn(config, directory=server)
-    assert all(one.server_run != calls[0].server_run for one in trained(resumed)), "the client was not reopened"
-    check_resumed(rows(config.log_path), whole, k)
+    resumed = train_learning(config, directory=server)
+    assert all(one.server_run != calls[0].server_run for one in training_calls(resumed)), "the client was not reopened"
+    check_resumed(comparable_rows(config.log_path), whole_rows, k)
 
 
 @pytest.mark.parametrize(
     ("nth", "error"), [(1, 500), (10, "poisoned"), (11, 500), (11, "submission"), (12, "lost_answer"), (12, "timeout")]
 )
-def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole, nth, error):
+def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_config, tmp_path, whole_rows, nth, error):
     """Whether it is known before the step is taken or not: nothing of the lost client counts."""
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5)
-    service = learn(config, faults=[Fault(PASS, nth=nth, error=error)])
-    assert rows(config.log_path) == whole
+    config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5)
+    service = train_learning(config, faults=[Fault(PASS, nth=nth, error=error)])
+    assert comparable_rows(config.log_path) == whole_rows
     lives = [one["server_run"] for one in read_rows(tmp_path / "run" / "server_runs.jsonl")]
     assert len(lives) == 2
     recorded = [path for record in load_checkpoints(config.log_path) for path in record.paths]
     behind = [
         one.path
-        for one in trained(service)[1 + nth + 2 * ((nth - 1) // 3) :]
+        for one in training_calls(service)[1 + nth + 2 * ((nth - 1) // 3) :]
         if one.server_run == lives[0] and one.path is not None
     ]
     assert not set(behind) & set(recorded), "what was queued behind the failed pass is recorded"
@@ -477,22 +434,22 @@ def test_a_pass_that_fails_is_done_again_with_its_batch_on_a_new_client(make_con
 
 @pytest.mark.parametrize("k", [0, 2])
 @pytest.mark.parametrize("after", ["first pass", "step"])
-def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole, after, k):
+def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, whole_rows, after, k):
     """Behind a minibatch its batch is dropped; behind the optimizer step it is done."""
-    config = virtual(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
+    config = virtual_config(make_config, groups_per_minibatch=1, max_tokens=5, save_every=None, max_staleness=k)
     server = tmp_path / "server"
     awaited = {"first pass": 3 * 3 + 1, "step": 4}[after]
 
     async def cancelled():
         service = LearningService(CALM, directory=server)
-        task = asyncio.create_task(train_on(service, config))
+        task = asyncio.create_task(train_on_fake_async(service, config))
         while service.count(PASS if after == "first pass" else STEP) < awaited:
             await asyncio.sleep(0.01)
-        stopped, before = asyncio.get_running_loop().time(), len(trained(service))
+        stopped, before = asyncio.get_running_loop().time(), len(training_calls(service))
         task.cancel()
         with pytest.raises(asyncio.CancelledError, match="was interrupted"):
             await task
-        return service, stopped, "".join(LETTERS[one.call] for one in trained(service)[before:])
+        return service, stopped, "".join(LETTERS[one.call] for one in training_calls(service)[before:])
 
     service, stopped, queue = run_virtual(cancelled())
     assert STEP not in queue and "o" not in queue, "a step was taken behind the cancellation"
@@ -500,10 +457,10 @@ def test_a_run_cancelled_in_the_middle_of_a_step_resumes(make_config, tmp_path, 
     done = 3 if after == "first pass" else 4
     state = newest_state(config.log_path)
     assert (state.batch, state.version, state.kind) == (done, done, "interrupted")
-    asked = [one for one in sampled(service, config) if one.at.submitted > stopped]
+    asked = [one for one in sampling_requests(service, config) if one.at.submitted > stopped]
     assert [one.key for one in asked if one.key[0] >= done] == [], "dialogues are played that nobody will train on"
-    learn(config, directory=server)
-    check_resumed(rows(config.log_path), whole, k)
+    train_learning(config, directory=server)
+    check_resumed(comparable_rows(config.log_path), whole_rows, k)
 
 
 FAILURES = {
@@ -524,7 +481,7 @@ def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog,
     async def main():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
         service = DoomedService(CALM, doomed=doom(config, 1) if what == "doomed" else frozenset(), faults=faults)
-        task = asyncio.create_task(train_on(service, config))
+        task = asyncio.create_task(train_on_fake_async(service, config))
         await asyncio.wait([task], timeout=40 if what == "cancelled" else None)
         task.cancel()
         await asyncio.wait([task])
@@ -538,7 +495,7 @@ def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog,
     caplog.set_level(logging.CRITICAL)
     fault = FAILURES[what]
     faults = [] if fault is None else [fault]
-    config = virtual(make_config, groups_per_minibatch=1, max_staleness=k, max_steps=3, save_every=1)
+    config = virtual_config(make_config, groups_per_minibatch=1, max_staleness=k, max_steps=3, save_every=1)
     ended, left = run_virtual(main())
     assert ended == {"cancelled": "cancelled", "doomed": "RolloutError"}.get(what, "NoneType")
     assert left == set()
@@ -552,9 +509,9 @@ def test_failures_leave_no_task_and_no_complaint_of_asyncio(make_config, caplog,
 def test_evaluations_hold_no_step_up(make_config, tmp_path, max_staleness):
     """Each takes about as long as a step."""
     options = dict(max_staleness=max_staleness, eval_seeds=3, save_every=None, save_every_seconds=1e9)
-    run(virtual(make_config, **options))
+    train_scripted(virtual_config(make_config, **options))
     evaluated = dict(log_path=tmp_path / "evaluated", eval_every=1, eval_dialogues_per_seed=4, eval_solve_samples=2)
-    run(virtual(make_config, **options, **evaluated))
+    train_scripted(virtual_config(make_config, **options, **evaluated))
     plain, beside = (read_rows(tmp_path / name / "metrics.jsonl", without="-") for name in ("run", "evaluated"))
     assert [row["time/step"] for row in plain] == pytest.approx([row["time/step"] for row in beside])
     seconds = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "evaluated/evaluations").glob("*.json")]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.strict import StrictRestClient, StrictServiceClient
-from tests.partial import Partial
+from tests.support.partial import Partial
+from tests.support.strict import StrictRestClient, StrictServiceClient
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
 from socratic_distill import (
@@ -112,7 +112,7 @@ def test_train_lists_what_the_service_lacks_and_begins_no_run(make_config, tmp_p
     assert not {one.call for one in server.calls} - FREE - {"sample"}
 
 
-def test_train_lists_what_is_wrong_on_this_machine_before_it_asks_the_service(make_config, tmp_path):
+def test_train_lists_local_problems_before_it_asks_the_service(make_config, tmp_path):
     server, missing = FakeServiceClient(), tmp_path / "other" / "checkpoints.jsonl"
     bad_seeds = tmp_path / "bad.jsonl"
     bad_seeds.write_text("{}\n")

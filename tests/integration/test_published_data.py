@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.dialogues.answers import same_answer
@@ -34,11 +34,6 @@ def published(name: str) -> Path:
     return path
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 def plain(number: str) -> float:
     assert re.fullmatch(r"-?\d[\d,]*(\.\d+)?", number), number
     return float(number.replace(",", ""))
@@ -48,7 +43,7 @@ def test_mathdial_loads_fully_with_right_answers():
     path = published(MATHDIAL)
     seeds = load_seeds(path)
     assert len(seeds) == MATHDIAL_ROWS
-    for seed, row in zip(seeds, rows(path), strict=True):
+    for seed, row in zip(seeds, read_rows(path, without=()), strict=True):
         # The last line of both solutions is the bare number, behind one space.
         answer = plain(row["ground_truth"].rpartition("\n ")[2].strip())
         mistake = plain(row["student_incorrect_solution"].rpartition("\n ")[2].strip())
@@ -64,7 +59,7 @@ def test_gsm8k_loads_fully_with_right_answers():
     path = published(GSM8K)
     seeds = load_seeds(path)
     assert len(seeds) == GSM8K_ROWS
-    for seed, row in zip(seeds, rows(path), strict=True):
+    for seed, row in zip(seeds, read_rows(path, without=()), strict=True):
         assert float(seed.expected_answer) == plain(row["answer"].split("#### ")[1]), seed.id
         assert seed.question == row["question"].strip()
         assert seed.initial_error is None and seed.student_profile is None
@@ -80,7 +75,7 @@ def test_published_files_load_together():
 def test_answers_agree_with_the_last_step_of_the_working(name, key):
     """The line above the marked answer works it out, so it holds the number that was read."""
     path = published(name)
-    for seed, row in zip(load_seeds(path), rows(path), strict=True):
+    for seed, row in zip(load_seeds(path), read_rows(path, without=()), strict=True):
         step = re.sub(r"<<.*?>>", "", row[key]).strip().split("\n")[-2]
         results = {float(number) for number in re.findall(r"\d*\.?\d+", step.replace(",", ""))}
         assert float(seed.expected_answer) in results, (seed.id, step)
@@ -90,7 +85,7 @@ def test_mathdial_conversations_load_fully():
     path = published(MATHDIAL)
     recordings = load_recordings([path])
     assert [recording.seed for recording in recordings] == list(load_seeds(path))
-    for recording, row in zip(recordings, rows(path), strict=True):
+    for recording, row in zip(recordings, read_rows(path, without=()), strict=True):
         sides = [part.startswith("Teacher: ") for part in row["conversation"].split("|EOM|")]
         changes = sum(one != other for one, other in pairwise(sides))
         # The solution is a turn before the first, which is the teacher's in every published row.
@@ -103,7 +98,7 @@ def test_mathdial_conversations_load_fully():
 
 def test_mathdial_conversations_keep_every_word_but_marks_and_moves():
     path = published(MATHDIAL)
-    for recording, row in zip(load_recordings([path]), rows(path), strict=True):
+    for recording, row in zip(load_recordings([path]), read_rows(path, without=()), strict=True):
         bare = re.sub(r"Teacher: \((focus|probing|telling|generic)\)", "", row["conversation"])
         bare = re.sub(r"(^|\|EOM\|)(Student|Mariana|DeAndre|Cody|Ronny): ", " ", bare).replace("|EOM|", " ")
         assert " ".join(turn.text for turn in recording.turns[1:]).split() == bare.split(), recording.id

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictServiceClient
-from tests.integration.on_the_fake import rows, run
+from tests.support.on_the_fake import strict_run, train_strictly
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import ConfigDrift, RecordingError, TrainingError, load_checkpoints, train
 from socratic_distill.dialogues.recordings import load_recordings
@@ -19,7 +18,7 @@ TOKENIZER = ToyTokenizer()
 
 
 def write(path, found):
-    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    write_rows(path, *found)
     return str(path)
 
 
@@ -98,7 +97,7 @@ def trained_text(datum) -> str:
 
 
 def test_a_warm_start_samples_nothing_and_trains_on_the_tutors_words(make_config, tmp_path, passes, mathdial, messages):
-    server = run(make_config(**recorded(mathdial, messages), max_steps=3))
+    server = strict_run(make_config(**recorded(mathdial, messages), max_steps=3))
     assert server.count("sample") == server.count("forward") == server.count("compute_logprobs") == 0
     assert [loss_fn for loss_fn, _ in passes] == 3 * ["cross_entropy"]
     wanted = Counter("Why? What is times?<|end|>" for _ in range(2))
@@ -112,9 +111,9 @@ def test_a_warm_start_samples_nothing_and_trains_on_the_tutors_words(make_config
 
 
 def test_a_warm_start_reads_the_prompt_that_the_tutor_plays_with(make_config, passes, messages):
-    run(make_config(**recorded(messages), groups_per_batch=2, max_steps=1))
+    strict_run(make_config(**recorded(messages), groups_per_batch=2, max_steps=1))
     read = [TOKENIZER.decode(datum.model_input.to_ints()) for _, data in passes for datum in data]
-    run(make_config(log_path=make_config().log_path + "-played", max_steps=1))
+    strict_run(make_config(log_path=make_config().log_path + "-played", max_steps=1))
     played = TOKENIZER.decode(passes[-1][1][0].model_input.to_ints())
     for text in read:
         assert text[:60] == played[:60] and text.startswith("<|system|>")
@@ -122,13 +121,13 @@ def test_a_warm_start_reads_the_prompt_that_the_tutor_plays_with(make_config, pa
 
 
 def test_a_warm_start_lowers_its_loss(make_config, tmp_path, mathdial):
-    run(make_config(**recorded(mathdial), max_steps=21, learning_rate=0.2, save_every=20))
+    strict_run(make_config(**recorded(mathdial), max_steps=21, learning_rate=0.2, save_every=20))
     loss = [row["service/loss:sum"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")]
     assert sum(loss[-7:]) < 0.6 * sum(loss[:7]), f"the loss went from {loss[:7]} to {loss[-7:]}"
 
 
 def test_epochs_of_recordings_decide_the_number_of_batches(make_config, passes, mathdial):
-    run(make_config(**recorded(mathdial), max_steps=None, epochs=3))
+    strict_run(make_config(**recorded(mathdial), max_steps=None, epochs=3))
     assert [len(data) for _, data in passes] == 7 * [3], "7 recordings thrice, in batches of 3"
     times = Counter(trained_text(datum) for _, data in passes for datum in data)
     assert sorted(times.values()) == 7 * [3]
@@ -151,7 +150,7 @@ def test_epochs_of_recordings_decide_the_number_of_batches(make_config, passes, 
 def test_a_teacher_is_learned_from_on_recorded_text(
     make_config, tmp_path, passes, mathdial, objective, forwards, features
 ):
-    server = run(make_config(**recorded(mathdial, objective=objective), max_steps=2))
+    server = strict_run(make_config(**recorded(mathdial, objective=objective), max_steps=2))
     assert server.count("forward") == 2 * forwards and server.count("forward_backward") == 2
     asked = [one.arguments for one in server.calls if one.call == "sample"]
     assert all(one["max_tokens"] == 1 and one["prompt_logprobs"] for one in asked), "nothing is played"
@@ -173,11 +172,11 @@ def test_a_teacher_is_neared_on_recorded_text(make_config, tmp_path, mathdial, k
     """Measured by dialogues that the tutor then plays: teacher_kl of their first batch, before any step of theirs."""
     server = FakeServiceClient()
     warm = make_config(log_path=tmp_path / "warm", **recorded(mathdial, objective={"kind": kind}), max_steps=21)
-    run(warm, server)
+    strict_run(warm, server)
     assert all(row["drift/max"] is None for row in read_rows(tmp_path / "warm" / "metrics.jsonl")), "nobody sampled it"
     common: dict[str, Any] = dict(max_steps=1, num_envs=6, groups_per_batch=6)
-    run(make_config(log_path=tmp_path / "after", load_checkpoint_path=tmp_path / "warm", **common), server)
-    run(make_config(log_path=tmp_path / "before", **common), server)
+    strict_run(make_config(log_path=tmp_path / "after", load_checkpoint_path=tmp_path / "warm", **common), server)
+    strict_run(make_config(log_path=tmp_path / "before", **common), server)
     before, after = (read_rows(tmp_path / name / "metrics.jsonl")[0]["teacher_kl"] for name in ("before", "after"))
     assert after < 0.8 * before, f"teacher_kl went from {before} to {after}"
 
@@ -191,7 +190,7 @@ def test_sampled_tokens_cannot_be_learned_from_text(make_config, tmp_path, reque
     server = FakeServiceClient()
     first = load_recordings([file])[0].id
     with pytest.raises(RecordingError) as refused:
-        run(make_config(**recorded(file, objective={"kind": "sampled_reverse_kl"})), server)
+        strict_run(make_config(**recorded(file, objective={"kind": "sampled_reverse_kl"})), server)
     assert str(refused.value) == (
         f"recording {first!r} is text that the tutor did not sample (a {kind} file), so it has no log-probabilities "
         "for 'sampled_reverse_kl'; set recordings.objective to 'supervised', 'forward_kl' or 'jensen_shannon'"
@@ -199,10 +198,10 @@ def test_sampled_tokens_cannot_be_learned_from_text(make_config, tmp_path, reque
     assert server.calls == [] and not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_a_runs_own_dialogues_are_learned_from_by_what_they_were_sampled_with(make_config, tmp_path, passes, played):
+def test_a_runs_own_dialogues_are_trained_on_with_their_sampling_logprobs(make_config, tmp_path, passes, played):
     passes.clear()
     sampled = {"kind": "sampled_reverse_kl"}
-    server = run(make_config(**recorded(played, objective=sampled), max_steps=4, max_staleness=3))
+    server = strict_run(make_config(**recorded(played, objective=sampled), max_steps=4, max_staleness=3))
     assert {one.arguments["base_model"] for one in server.calls if one.call == "sample"} == {"small"}
     assert all(one.arguments["max_tokens"] == 1 for one in server.calls if one.call == "sample")
     assert [loss_fn for loss_fn, _ in passes] == 4 * ["importance_sampling"]
@@ -224,7 +223,7 @@ def test_dialogues_older_than_allowed_are_refused(make_config, played, max_stale
     config = make_config(**recorded(played, objective=objective), max_steps=4, max_staleness=max_staleness)
     server = FakeServiceClient()
     with pytest.raises(RecordingError) as refused:
-        run(config, server)
+        strict_run(config, server)
     told = str(refused.value).partition("recording '")[2].partition("'")[2]
     assert told == (
         f" was sampled by weights of version 0, and batch {batch} trains version {batch}; 'sampled_reverse_kl' needs "
@@ -239,13 +238,15 @@ def test_dialogues_of_later_weights_are_refused(make_config, tmp_path):
     found = [row for row in read_rows(tmp_path / "long" / "dialogues.jsonl") if row["step"] == 2]
     file = write(tmp_path / "late.jsonl", found)
     with pytest.raises(RecordingError, match="was sampled by weights of version 2, and batch 0 trains version 0"):
-        run(make_config(**recorded(file, objective={"kind": "sampled_reverse_kl"}), max_steps=1, max_staleness=5))
+        strict_run(
+            make_config(**recorded(file, objective={"kind": "sampled_reverse_kl"}), max_steps=1, max_staleness=5)
+        )
 
 
 def test_old_dialogues_are_learned_from_by_other_objectives(make_config, tmp_path):
     train(make_config(log_path=tmp_path / "long", max_steps=3), service_client=FakeServiceClient())
     file = str(tmp_path / "long" / "dialogues.jsonl")
-    server = run(make_config(**recorded(file), max_steps=6))
+    server = strict_run(make_config(**recorded(file), max_steps=6))
     assert server.count("sample") == 0 and server.count("optim_step") == 6
 
 
@@ -254,7 +255,7 @@ def test_old_dialogues_are_learned_from_by_other_objectives(make_config, tmp_pat
 
 def test_half_of_the_groups_are_recorded(make_config, tmp_path, passes, mathdial):
     config = make_config(**recorded(mathdial, on_policy_fraction=0.5), groups_per_batch=3, max_steps=6)
-    run(config)
+    strict_run(config)
     metrics = read_rows(tmp_path / "run" / "metrics.jsonl")
     groups = [(row["dialogues"] - row["dialogues/recorded"]) // 2 for row in metrics]
     assert all(played + row["dialogues/recorded"] == 3 for played, row in zip(groups, metrics, strict=True))
@@ -270,7 +271,9 @@ def test_half_of_the_groups_are_recorded(make_config, tmp_path, passes, mathdial
 
 def test_played_and_recorded_groups_have_objectives_of_their_own(make_config, passes, mathdial):
     changes = recorded(mathdial, on_policy_fraction=0.5, objective={"kind": "forward_kl", "k": 4})
-    server = run(make_config(objective={"kind": "reverse_kl", "k": 6}, groups_per_batch=2, max_steps=2, **changes))
+    server = strict_run(
+        make_config(objective={"kind": "reverse_kl", "k": 6}, groups_per_batch=2, max_steps=2, **changes)
+    )
     widths = Counter(datum.loss_fn_inputs["target_tokens"].to_numpy().shape[1] for _, data in passes for datum in data)
     assert widths == {5: 2, 13: 4}, "one recording and two dialogues of a group a batch"
     assert server.count("forward") == 2
@@ -301,29 +304,29 @@ KINDS = {
 def test_a_resumed_run_trains_on_no_batch_twice(make_config, tmp_path, passes, mathdial, kind, call, nth):
     """What the weights at the end have seen is each datum of the uninterrupted run, as often as there."""
     changes = recorded(mathdial, **KINDS[kind])
-    run(make_config(log_path=tmp_path / "whole", **changes))
+    strict_run(make_config(log_path=tmp_path / "whole", **changes))
     whole = every_datum(passes)
     passes.clear()
     if call == "forward_backward" and kind.startswith("mixed"):
         nth = 7  # two a batch, so batch 3 too
     config = make_config(max_recoveries=0, **changes)
     with pytest.raises(TrainingError):
-        run(config, FakeServiceClient(tmp_path / "server", faults=[Fault(call, nth)]))
+        strict_run(config, FakeServiceClient(tmp_path / "server", faults=[Fault(call, nth)]))
     done = max(one.batch or 0 for one in load_checkpoints(tmp_path / "run") if one.state_path)
     assert 0 < done < nth
     kept = sum(row["step"] < done for row in read_rows(tmp_path / "run" / "dialogues.jsonl"))
     before = every_datum(passes)[:kept]
     passes.clear()
-    run(config, FakeServiceClient(tmp_path / "server"))
+    strict_run(config, FakeServiceClient(tmp_path / "server"))
     assert before + every_datum(passes) == whole
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows_of_run(tmp_path / "run") == rows_of_run(tmp_path / "whole")
 
 
 def test_a_run_killed_between_a_step_and_its_rows_runs_that_batch_again(
     make_config, tmp_path, passes, mathdial, monkeypatch
 ):
     changes = recorded(mathdial, on_policy_fraction=0.5)
-    run(make_config(log_path=tmp_path / "whole", **changes))
+    strict_run(make_config(log_path=tmp_path / "whole", **changes))
     whole = every_datum(passes)
     passes.clear()
     server, right = FakeServiceClient(), RunDirectory.log_step
@@ -335,14 +338,14 @@ def test_a_run_killed_between_a_step_and_its_rows_runs_that_batch_again(
 
     monkeypatch.setattr(RunDirectory, "log_step", crash)
     with pytest.raises(KeyboardInterrupt):
-        run(make_config(**changes), server)
+        strict_run(make_config(**changes), server)
     monkeypatch.setattr(RunDirectory, "log_step", right)
     kept = sum(row["step"] < 2 for row in read_rows(tmp_path / "run" / "dialogues.jsonl"))
     before = every_datum(passes)[:kept]
     passes.clear()
-    run(make_config(**changes), server)
+    strict_run(make_config(**changes), server)
     assert before + every_datum(passes) == whole
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows_of_run(tmp_path / "run") == rows_of_run(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -350,14 +353,14 @@ def test_a_run_of_more_steps_goes_on_with_recordings_that_are_not_used_yet(
     make_config, tmp_path, passes, mathdial, kind
 ):
     changes = recorded(mathdial, **KINDS[kind])
-    run(make_config(log_path=tmp_path / "whole", max_steps=7, **changes))
+    strict_run(make_config(log_path=tmp_path / "whole", max_steps=7, **changes))
     whole = every_datum(passes)
     passes.clear()
     server = FakeServiceClient()
     for steps in (2, 3, 7):
-        run(make_config(max_steps=steps, **changes), server)
+        strict_run(make_config(max_steps=steps, **changes), server)
     assert every_datum(passes) == whole
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows_of_run(tmp_path / "run") == rows_of_run(tmp_path / "whole")
 
 
 def test_evaluations_route_held_out_seeds_by_their_own_tags(make_config, tmp_path):
@@ -383,7 +386,7 @@ def test_evaluations_route_held_out_seeds_by_their_own_tags(make_config, tmp_pat
         groups_per_batch=2,
         **earlier_rows,
     )
-    run(config)
+    strict_run(config)
     evaluation = json.loads(next((tmp_path / "run" / "evaluations").glob("*.json")).read_text())
     teachers_of = {row["seed"]: tuple(row["teachers"]) for row in evaluation["dialogues"]}
     assert teachers_of == {name: ("tagged",) if int(name[1:]) % 2 else ("rest",) for name in teachers_of}
@@ -392,10 +395,10 @@ def test_evaluations_route_held_out_seeds_by_their_own_tags(make_config, tmp_pat
 
 def test_changed_recordings_are_another_run(make_config, tmp_path, mathdial, messages):
     server = FakeServiceClient()
-    run(make_config(**recorded(mathdial), max_steps=2), server)
+    strict_run(make_config(**recorded(mathdial), max_steps=2), server)
     calls = len(server.calls)
     with pytest.raises(ConfigDrift):
-        run(make_config(**recorded(mathdial, messages), max_steps=3), server)
+        strict_run(make_config(**recorded(mathdial, messages), max_steps=3), server)
     assert len(server.calls) == calls
 
 
@@ -405,25 +408,25 @@ def test_changed_recordings_are_another_run(make_config, tmp_path, mathdial, mes
 def test_states_and_final_weights_are_kept_as_of_any_run(make_config, tmp_path, mathdial):
     server = FakeServiceClient()
     config = make_config(**recorded(mathdial), max_steps=5, save_every=2)
-    result = train(config, service_client=StrictServiceClient(server))
+    result = train_strictly(server, config)
     records = load_checkpoints(tmp_path / "run")
     assert [one.name for one in records if one.state_path] == ["000002", "000004", "final"]
     assert (result.status, result.steps, result.state_path) == ("completed", 5, records[-1].state_path)
     assert result.sampler_path is not None
     calls = len(server.calls)
-    assert train(config, service_client=StrictServiceClient(server)).status == "already_complete"
+    assert train_strictly(server, config).status == "already_complete"
     assert len(server.calls) == calls
 
 
 def test_an_on_policy_run_takes_up_a_warm_started_tutor(make_config, tmp_path, mathdial):
     server = FakeServiceClient()
-    run(make_config(log_path=tmp_path / "warm", **recorded(mathdial), max_steps=4, learning_rate=0.05), server)
+    strict_run(make_config(log_path=tmp_path / "warm", **recorded(mathdial), max_steps=4, learning_rate=0.05), server)
     state = load_checkpoints(tmp_path / "warm")[-1].state_path
     second = make_config(load_checkpoint_path=tmp_path / "warm", max_steps=3)
-    run(second, server)
+    strict_run(second, server)
     (created,) = [one for one in server.calls if one.call == "create_training_client_from_state"]
     assert created.arguments["path"] == state
-    run(make_config(log_path=tmp_path / "cold", max_steps=3), cold := FakeServiceClient())
+    strict_run(make_config(log_path=tmp_path / "cold", max_steps=3), cold := FakeServiceClient())
     assert cold.count("create_training_client_from_state") == 0
     warm, fresh = (read_rows(tmp_path / name / "metrics.jsonl") for name in ("run", "cold"))
     assert warm[0]["drift/max"] < 1e-5 and warm[0]["version"] == 0

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
-from tests.contract.strict import StrictRestClient, StrictServiceClient
+from tests.support.on_the_fake import train_strictly
+from tests.support.rows import read_rows, write_rows
 from tinker.types import GetServerCapabilitiesResponse, SupportedModel
 
-from socratic_distill import ConfigError, RenderingError, UnsupportedFeature, build_socratic_config, evaluate, train
+from socratic_distill import ConfigError, RenderingError, UnsupportedFeature, build_socratic_config, evaluate
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, ToyTokenizer
 from socratic_distill.testing.tokenizer import END_TOKEN, ROLE_TOKENS
@@ -100,16 +100,10 @@ def tokenizer_of(monkeypatch):
     return give
 
 
-def run(config, server, rest=None):
-    return train(
-        config, service_client=StrictServiceClient(server), rest_client=None if rest is None else StrictRestClient(rest)
-    )
-
-
 def refused(error, config, server, rest=None) -> str:
     """The message that a run is refused with, nothing sampled, trained or saved, and no run begun."""
     with pytest.raises(error) as told:
-        run(config, server, rest)
+        train_strictly(server, config, rest)
     asked = {one.call for one in server.calls}
     assert asked <= {"create_lora_training_client", "create_sampling_client", "get_server_capabilities",
                      "list_user_checkpoints"}, asked  # fmt: skip
@@ -196,7 +190,7 @@ def test_one_of_several_teachers_that_does_not_fit_is_refused(make_config, token
 
 def test_a_student_may_be_of_another_family(make_config, tokenizer_of):
     tokenizer_of(pupil=OtherEnd())
-    assert run(make_config(max_steps=1), FakeServiceClient()).status == "completed"
+    assert train_strictly(FakeServiceClient(), make_config(max_steps=1)).status == "completed"
 
 
 @pytest.mark.parametrize("tokenizer", [NoSystem, DropsSystem])
@@ -219,7 +213,7 @@ def test_a_system_prompt_is_merged_where_the_template_has_no_place_for_it(
         return right(self, prompt, *rest, **more)
 
     monkeypatch.setattr(FakeSamplingClient, "sample", sample)
-    run(make_config(teacher_model_name="foreign", system_role="merge", max_steps=1), FakeServiceClient())
+    train_strictly(FakeServiceClient(), make_config(teacher_model_name="foreign", system_role="merge", max_steps=1))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert row["end/failed"] == 0 and row["teacher_kl"] is not None
     assert heard["small"].startswith("<|system|>"), "a template with a system role keeps it"
@@ -309,7 +303,7 @@ def test_a_feature_that_an_unknown_server_lacks_is_refused_after_a_probe(make_co
     server = FakeServiceClient(lacks=[lacking])
     config = make_config(objective={"kind": kind}, base_url=URL)
     with pytest.raises(UnsupportedFeature) as told:
-        run(config, server)
+        train_strictly(server, config)
     works = {
         "forward_kl": "'sampled_reverse_kl', 'supervised'",
         "reverse_kl": "'sampled_reverse_kl', 'supervised', 'forward_kl'",
@@ -328,18 +322,18 @@ def test_a_feature_that_an_unknown_server_lacks_is_refused_after_a_probe(make_co
     assert {one.call for one in server.calls} == made
     assert not (tmp_path / "run" / "config.json").exists() and not (tmp_path / "run" / "metrics.jsonl").exists()
     with pytest.raises(UnsupportedFeature):
-        run(config, server)
+        train_strictly(server, config)
     assert probes(server) == NEEDED[kind], "asked once"
 
 
 def test_a_server_that_has_the_features_is_asked_once_in_a_runs_life(make_config, tmp_path):
     server = FakeServiceClient()
     config = make_config(objective={"kind": "reverse_kl"}, base_url=URL, max_steps=1)
-    run(config, server)
+    train_strictly(server, config)
     calls = [one.arguments for one in server.calls if one.call == "sample"]
     assert [one["features"][0] for one in calls[:3]] == NEEDED["reverse_kl"] and calls[3]["base_model"] == "pupil"
     before = server.count("sample")
-    run(make_config(objective={"kind": "reverse_kl"}, base_url=URL, max_steps=2), server)
+    train_strictly(server, make_config(objective={"kind": "reverse_kl"}, base_url=URL, max_steps=2))
     resumed = [one.arguments for one in server.calls if one.call == "sample"][before:]
     assert resumed[0]["base_model"] == "pupil" and resumed[0]["max_tokens"] == 12, "the next dialogues, at once"
 
@@ -355,23 +349,23 @@ def test_a_server_that_has_the_features_is_asked_once_in_a_runs_life(make_config
 )
 def test_nothing_is_probed_without_need(make_config, changes, is_asked):
     server = FakeServiceClient()
-    run(make_config(max_steps=1, **changes), server)
+    train_strictly(server, make_config(max_steps=1, **changes))
     first = next(one for one in server.calls if one.call == "sample")
     assert (first.arguments["prompt_tokens"] <= 8) == is_asked
 
 
 def test_a_warm_start_on_a_server_without_features_is_not_refused(make_config, tmp_path):
     row = {"messages": [{"role": "user", "content": "I got 7."}, {"role": "assistant", "content": "Why?"}]}
-    (tmp_path / "recorded.jsonl").write_text(json.dumps(row) + "\n")
+    write_rows(tmp_path / "recorded.jsonl", row)
     lacking = FakeServiceClient(lacks=["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs"])
     recordings = {"files": [tmp_path / "recorded.jsonl"]}
     config = make_config(base_url=URL, recordings=recordings, max_steps=1)
-    run(config, lacking)
+    train_strictly(lacking, config)
     assert lacking.count("sample") == 0
     server = FakeServiceClient(lacks=["topk_prompt_logprobs"])
     taught = recordings | {"objective": {"kind": "forward_kl"}}
     with pytest.raises(UnsupportedFeature, match="the objective 'forward_kl' needs topk_prompt_logprobs"):
-        run(make_config(log_path=tmp_path / "taught", base_url=URL, recordings=taught, max_steps=1), server)
+        train_strictly(server, make_config(log_path=tmp_path / "taught", base_url=URL, recordings=taught, max_steps=1))
     assert probes(server) == ["topk_prompt_logprobs"]
 
 
@@ -412,7 +406,9 @@ def test_a_long_prompt_of_tutor_or_teacher_is_refused_to_the_token(make_config, 
     together = int(told["together"])
     assert together == int(told["prompt"]) + 12 + 12
     told_of_room(make_config(max_context_tokens=together - 1, **changes), FakeServiceClient())
-    assert run(make_config(max_context_tokens=together, **changes), FakeServiceClient()).status == "completed"
+    assert (
+        train_strictly(FakeServiceClient(), make_config(max_context_tokens=together, **changes)).status == "completed"
+    )
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert row["end/context"] == row["end/failed"] == 0, "what is let through has the room it was promised"
 
@@ -452,7 +448,7 @@ def test_the_guides_own_call_passes_with_one_warning_about_turns(tmp_path, caplo
     assert config.max_turns == 20
     server = FakeServiceClient()
     with caplog.at_level(logging.WARNING, logger="socratic_distill"):
-        assert run(config, server, TwoContexts(server)).status == "completed"
+        assert train_strictly(server, config, TwoContexts(server)).status == "completed"
     warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
     (told,) = [one for one in warnings if "max_turns" in one]
     match = re.fullmatch(

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.integration.on_the_fake import run
-from tests.unit.outputs.report.runs import data_of
+from tests.support.on_the_fake import strict_run
+from tests.support.written_runs import data_of
 
 from socratic_distill import SocraticError, load_seeds
 from socratic_distill.cli import main
@@ -26,7 +26,7 @@ def make_config(make_config):
 def trained(make_config):
     """A run of six steps, with evaluations."""
     config = make_config(eval_every=3, eval_seeds=2)
-    run(config)
+    strict_run(config)
     return config
 
 
@@ -45,7 +45,7 @@ def test_a_run_leaves_its_report(trained, tmp_path):
 
 
 def test_a_run_without_a_report_leaves_none(make_config, tmp_path):
-    run(make_config(write_report=False, max_steps=1))
+    strict_run(make_config(write_report=False, max_steps=1))
     assert not (tmp_path / "run" / "report.html").exists()
 
 
@@ -58,7 +58,7 @@ def test_the_command_prints_the_path_of_the_page(trained, tmp_path, capsys):
 
 
 def test_runs_are_reported_side_by_side(trained, make_config, tmp_path, capsys):
-    run(make_config(log_path=tmp_path / "other", max_steps=2, learning_rate=0.05))
+    strict_run(make_config(log_path=tmp_path / "other", max_steps=2, learning_rate=0.05))
     out = tmp_path / "both.html"
     assert main(["report", str(tmp_path / "run"), str(tmp_path / "other"), "--out", str(out)]) == 0
     assert [one["name"] for one in data(out)["runs"]] == ["run", "other"]
@@ -68,11 +68,11 @@ def test_runs_are_reported_side_by_side(trained, make_config, tmp_path, capsys):
 def test_a_run_that_stopped_and_went_on_is_reported_with_its_lives(make_config, tmp_path):
     server = FakeServiceClient(faults=[Fault("forward_backward", nth=5)])
     with pytest.raises(SocraticError):
-        run(make_config(max_recoveries=0), server)
+        strict_run(make_config(max_recoveries=0), server)
     assert main(["report", str(tmp_path / "run")]) == 0
     before = (tmp_path / "run" / "report.html").read_text()
     assert "not finished" in before or "interrupted" in before
-    run(make_config(), server)
+    strict_run(make_config(), server)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<dd><bdi>complete</bdi></dd>" in page and "<bdi>at batch " in page
     assert data(tmp_path / "run" / "report.html")["runs"][0]["curves"]["to"] == [0, 1, 2, 3, 4, 5]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import SocraticError, open_service, train
 from socratic_distill.cli.script import run_script
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, status_error
+from socratic_distill.testing import FakeServiceClient, Fault, status_error
 
 KEY, PASSWORD, OTHER = "tml-0123-planted-key", "planted-password", "planted-token-of-a-tracker"
 
@@ -39,7 +40,7 @@ def traces(run: Path, *told: str) -> list[str]:
 def start(config: Any, service: FakeServiceClient) -> str:
     """Trains; gives the error that ended it, as users see it."""
     try:
-        train(config, service_client=service, rest_client=FakeRestClient(service))
+        train_on_fake(service, config)
     except SocraticError as error:
         return f"{error!r} {error}"
     return ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tinker
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, train
 

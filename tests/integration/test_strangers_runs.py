@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import tinker
+from tests.support.on_the_fake import train_on_fake
 
-from socratic_distill import ServiceError, open_service, train
+from socratic_distill import ServiceError, open_service
 from socratic_distill.cli import main
 from socratic_distill.config.known_servers import known_servers
 from socratic_distill.run.directory import load_config
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 
 KEY = "tml-planted-key-0123456789"
 COMMANDS: dict[str, list[str]] = {
@@ -74,7 +75,7 @@ def finished(tmp_path_factory) -> Path:
         max_tokens=12, log_path=run, groups_per_batch=2, num_envs=2, max_turns=2, max_steps=2, save_every=1,
         display="off", write_report=False,
     )  # fmt: skip
-    train(config, service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, config)
     return run
 
 

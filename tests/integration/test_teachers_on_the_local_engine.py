@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
-from tests.recovery.doomed import Doom, train_doomed
-from tests.recovery.test_kills import processes
+from tests.support.doomed import Doom, train_doomed
+from tests.support.processes import processes
+from tests.support.rows import read_rows
+from tests.support.tiny_runs import tiny_fields
 
 from socratic_distill import build_socratic_config, evaluate, load_checkpoints, load_seeds, open_service, train
 from socratic_distill.local.tiny import HELDOUT_SEEDS, TRAIN_SEEDS
@@ -25,11 +26,7 @@ NOT_TELLING = {"kind": "not_telling"}
 @pytest.fixture
 def fields(tmp_path) -> dict[str, Any]:
     """What builds a small run; a process of its own can be given it too."""
-    return dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=30, base_url="local", seeds_file=str(TRAIN_SEEDS), groups_per_batch=2, num_envs=4, max_turns=2,
-        max_steps=2, save_every=3, display="off", log_path=str(tmp_path / "run"),
-    )  # fmt: skip
+    return tiny_fields(groups_per_batch=2, num_envs=4, max_steps=2, save_every=3, log_path=str(tmp_path / "run"))
 
 
 @pytest.fixture
@@ -139,7 +136,7 @@ def test_averaged_teachers_score_as_the_average_of_what_each_gives_alone(fields,
     assert gap > 0.5, "the check needs teachers that differ"
 
 
-def test_lagged_self_teacher_has_nothing_to_say_in_the_first_step_of_its_period(fields, prompts):
+def test_lagged_self_teacher_has_no_effect_in_its_periods_first_step(fields, prompts):
     # The reward moves the tutor; without it a tutor that is its own teacher would stand still.
     lagged = {"teacher_lag_steps": 2, "teacher_prompt_file": prompts["tutor"], "rewards": [NOT_TELLING]}
     train(build_socratic_config(**(fields | lagged | {"max_steps": 4})))
@@ -156,7 +153,7 @@ def test_run_killed_within_a_lag_period_resumes_to_the_same_rows(tmp_path, field
     assert_resumes_as_whole(tmp_path, fields, resumed_at=3)
 
 
-def test_teacher_checkpoint_that_the_tutor_is_loaded_from_has_nothing_to_say_at_first(tmp_path, fields, prompts):
+def test_teacher_that_is_the_tutors_own_checkpoint_has_no_effect_at_first(tmp_path, fields, prompts):
     first = train(build_socratic_config(**(fields | {"log_path": str(tmp_path / "first")})))
     trained = {
         "load_checkpoint_path": first.state_path, "teacher_checkpoint_path": first.sampler_path,

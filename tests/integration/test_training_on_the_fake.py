@@ -5,7 +5,8 @@ import json
 import shutil
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import (
     CheckpointConflict,
@@ -26,14 +27,14 @@ from socratic_distill import (
 )
 from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.run.journal import Journal
-from socratic_distill.testing import FakeRestClient, FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
+from socratic_distill.testing import FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
 
 
 def files(run, *names):
     return {name: read_rows(run / name) for name in names or ("metrics.jsonl", "dialogues.jsonl")}
 
 
-def scored(calls):
+def count_scored(calls):
     return sum(call.arguments.get("prompt_logprobs", False) for call in calls)
 
 
@@ -163,7 +164,7 @@ def test_state_that_is_gone_is_an_error_that_names_a_sampler_of_that_name(make_c
     run_id = json.loads((tmp_path / "sft" / "server_runs.jsonl").read_text())["server_run"]
     config = make_config(load_checkpoint_path=f"tinker://{run_id}/000003")
     with pytest.raises(CheckpointNotFound, match=f"sampler weights tinker://{run_id}/sampler_weights/000003"):
-        train(config, service_client=server, rest_client=FakeRestClient(server))
+        train_on_fake(server, config)
 
 
 @pytest.mark.parametrize("change", [{"tutor_model_name": "large", "teacher_model_name": "large"}, {"lora_rank": 8}])
@@ -218,23 +219,23 @@ def test_dialogue_without_room_ends_before_the_turn_and_says_so(make_config, tmp
 
 def test_context_is_the_services_smallest(make_config, tmp_path):
     server = FakeServiceClient(max_context_length=300)
-    train(make_config(max_steps=1, max_turns=20), service_client=server, rest_client=FakeRestClient(server))
+    train_on_fake(server, make_config(max_steps=1, max_turns=20))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert row["end/context"] == row["dialogues"] == 6
     assert 0 < row["turns/tutor"] < 6 * 20
 
 
-def test_a_context_without_room_for_one_turn_is_refused_before_any_sampling(make_config, tmp_path):
+def test_a_context_without_room_for_a_turn_is_refused_before_sampling(make_config, tmp_path):
     server = FakeServiceClient(max_context_length=20)
     with pytest.raises(ConfigError, match="the smallest context holds 20"):
-        train(make_config(max_steps=1), service_client=server, rest_client=FakeRestClient(server))
+        train_on_fake(server, make_config(max_steps=1))
     assert server.count("sample") == 0 and not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_empty_batch_is_a_step_without_an_update(make_config, tmp_path):
     server = FakeServiceClient()
     config = make_config(max_steps=2, save_every=1, skip_first_tokens=99)  # more than a reply has
-    train(config, service_client=server, rest_client=FakeRestClient(server))
+    train_on_fake(server, config)
     assert server.count("optim_step") == 0
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert [(row["version"], row["datums"]) for row in rows] == [(0, 0), (0, 0)]
@@ -244,7 +245,7 @@ def test_empty_batch_is_a_step_without_an_update(make_config, tmp_path):
 def test_tempered_sampling_is_scored_again_at_temperature_one(make_config, tmp_path):
     train(make_config(max_steps=1, temperature=1.5), service_client=(server := FakeServiceClient()))
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
-    assert row["datums"] > 0 and scored(server.calls) == 2 * row["datums"]
+    assert row["datums"] > 0 and count_scored(server.calls) == 2 * row["datums"]
     assert row["drift/max"] < 1e-5
 
 
@@ -313,7 +314,7 @@ def test_journal_of_the_cookbook_resumes(make_config, tmp_path):
     (tmp_path / "run").mkdir()
     line = {"name": "000002", "batch": 2, "epoch": 0, "state_path": state.state_path, "sampler_path": None}
     line = {key: value for key, value in line.items() if value is not None}
-    (tmp_path / "run" / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
+    write_rows(tmp_path / "run" / "checkpoints.jsonl", line)
     train(make_config(max_steps=4), service_client=server)
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [2, 3]
 

@@ -9,25 +9,18 @@ import time
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from tests.support.tiny_runs import tiny_config
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
-from socratic_distill import (
-    build_socratic_config,
-    evaluate,
-    load_checkpoints,
-    load_evaluations,
-    load_seeds,
-    open_service,
-    train,
-)
+from socratic_distill import evaluate, load_checkpoints, load_evaluations, load_seeds, open_service, train
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.rollout import play_batch
@@ -40,15 +33,6 @@ from socratic_distill.local.training_client import LocalTrainingClient
 from socratic_distill.service.connect import Service
 
 
-def tiny_config(log_path, **changes):
-    fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=30, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=3, num_envs=2,
-        max_turns=2, max_steps=4, save_every=2, display="off",
-    )  # fmt: skip
-    return build_socratic_config(**(fields | changes))
-
-
 def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
     train(tiny_config(tmp_path / "run", max_steps=8, groups_per_batch=4, num_envs=4))
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
@@ -56,7 +40,7 @@ def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
     assert all(row["drift/max"] < 1e-4 for row in rows), "sampler and trainer disagree on the same weights"
 
 
-def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
+def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
     from safetensors.torch import load_file
 
     train(tiny_config(tmp_path / "whole"))
@@ -71,7 +55,7 @@ def test_one_more_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(t
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
 
 
-def test_evaluations_leave_the_training_as_it_is_and_survive_a_resume_bit_for_bit(tmp_path):
+def test_evaluations_do_not_change_training_and_survive_a_resume_exactly(tmp_path):
     small = {"eval_seeds": 3, "max_steps": 3, "max_tokens": 16}
     train(tiny_config(tmp_path / "plain", **small))
     train(tiny_config(tmp_path / "whole", **small, eval_every=1))
@@ -217,7 +201,7 @@ async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypa
     assert signal.drift > 1e-4 if places > 0 else signal.ends < signal.examples
 
 
-def test_one_service_serves_training_and_evaluation_and_holds_its_base_model_once(tmp_path):
+def test_one_service_trains_and_evaluates_with_a_single_base_model(tmp_path):
     config = tiny_config(tmp_path / "run", max_steps=1)
     service = open_service(config)
     result = train(config, service_client=service.client, rest_client=service.rest)

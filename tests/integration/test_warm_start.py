@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.rows import write_rows
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from safetensors.torch import load_file
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import load_checkpoints
 from socratic_distill.local.tiny import TRAIN_SEEDS
@@ -86,13 +87,11 @@ def own_files(tmp_path):
         for row in seeds[:8]
     ]
     for name, content in (("seeds", seeds), ("recordings", rows)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+        write_rows(tmp_path / f"{name}.jsonl", *content)
     return tmp_path / "recordings.jsonl", tmp_path / "seeds.jsonl", {row["id"] for row in seeds[:8]}
 
 
-def test_example_takes_files_of_the_users_own_and_starts_again_without_training(
-    tmp_path, own_files, monkeypatch, capsys
-):
+def test_example_takes_the_users_files_and_restarts_without_training(tmp_path, own_files, monkeypatch, capsys):
     recordings, seeds, trained = own_files
     runs = tmp_path / "runs"
     arguments = ("--recordings", recordings, "--seeds", seeds, "--model", "tiny", "--base-url", "local")

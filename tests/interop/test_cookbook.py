@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from tests.interop.record import RUNS, SAMPLES, CookbookClients, cookbook, journal_of
+from tests.support.on_the_fake import train_on_fake
 
 from socratic_distill import CheckpointManager, CheckpointRecord, Resume, load_checkpoints, resolve_start, train
 from socratic_distill.run.journal import Journal
@@ -85,7 +86,7 @@ def ready(make_config: Any, **changes: Any) -> Any:
 def test_run_of_ours_at_every_stage(tmp_path, make_config):
     service, log_path = FakeServiceClient(), tmp_path / "run"
     for steps in (3, 6):  # the second one resumes the first
-        result = train(ready(make_config, max_steps=steps), service_client=service, rest_client=FakeRestClient(service))
+        result = train_on_fake(service, ready(make_config, max_steps=steps))
         assert result.steps == steps
         found = cookbook().get_last_checkpoint(str(log_path))
         assert (found.name, found.batch, found.final) == ("final", steps, True)
@@ -99,7 +100,7 @@ def test_run_of_ours_at_every_stage(tmp_path, make_config):
 
 def test_run_of_ours_cut_off_after_any_line(tmp_path, make_config):
     service, log_path = FakeServiceClient(), tmp_path / "run"
-    train(ready(make_config), service_client=service, rest_client=FakeRestClient(service))
+    train_on_fake(service, ready(make_config))
     lines = (log_path / JOURNAL).read_text().splitlines(keepends=True)
     sampler_batches = []
     for count in range(1, len(lines) + 1):
@@ -141,7 +142,7 @@ def sampler(batch: int, name: str) -> CheckpointRecord:
     return CheckpointRecord(name=name, batch=batch, sampler_path=path, kind="sampler")
 
 
-def test_marker_of_a_resumed_run_supersedes_the_lines_above_for_the_cookbook_too(tmp_path):
+def test_marker_of_a_resumed_run_supersedes_lines_for_the_cookbook_too(tmp_path):
     manager = CheckpointManager(tmp_path)
     for batch in (2, 4):
         manager.append(sampler(batch, f"{batch:06d}"))
@@ -164,7 +165,7 @@ def test_late_and_deleted_states(tmp_path):
     assert last(tmp_path) == newest(tmp_path) == "tinker://run/weights/000002"
 
 
-def test_a_journal_that_a_crash_tore_is_readable_for_the_cookbook_after_the_next_save(tmp_path):
+def test_the_cookbook_can_read_a_torn_journal_after_the_next_save(tmp_path):
     manager = CheckpointManager(tmp_path)
     manager.append(state(2, "000002"))
     with (tmp_path / JOURNAL).open("a") as file:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import make_its_own, read_rows
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import rows_of_run
+from tests.support.run_directories import make_its_own
 
-from socratic_distill import SocraticError, train_async
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, run_virtual
+from socratic_distill import SocraticError
+from socratic_distill.testing import FakeServiceClient, Fault
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "failures.md"
 HEADER = "<!-- the fault matrix: written by `make fault-matrix` -->\n"
@@ -112,15 +114,13 @@ class Bench:
         return here
 
     def _rows(self, here: Path, as_written: bool = False) -> tuple[Any, ...]:
-        metrics, dialogues = (read_rows(here / "run" / f"{name}.jsonl") for name in ("metrics", "dialogues"))
+        metrics, dialogues = rows_of_run(here / "run")
         assert [row["step"] for row in metrics] == list(range(TOTAL))
         return metrics if as_written else [{**row, "recovery/count": 0} for row in metrics], dialogues
 
     def _train(self, here: Path, config: Any, *faults: Fault) -> FakeServiceClient:
-        service = FakeServiceClient(here / "server", faults=faults)
-        # On virtual time: what is late comes behind all that goes on without it, on every machine.
-        run_virtual(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
-        return service
+        # In virtual time: what is late comes after all that goes on without it, on every machine.
+        return train_virtually(FakeServiceClient(here / "server", faults=faults), config)
 
 
 def row_of(call: str, bench: Bench) -> str:

@@ -1,30 +1,32 @@
 """A trainer that is killed again and again ends with what it would have had, and never loses a confirmed state."""
 
 import json
-import multiprocessing
 import random
 import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.recovery.doomed import WINDOWS, Doom, train_doomed
+from tests.support.doomed import WINDOWS, Doom, train_doomed
+from tests.support.killed_runs import (
+    assert_same_rows,
+    assert_same_run_on_the_fake,
+    fake_fields,
+    final_state,
+    texts_of_rows,
+)
+from tests.support.on_the_fake import train_on_fake
+from tests.support.processes import processes
+from tests.support.tiny_runs import tiny_fields
 
 from socratic_distill import SocraticConfig, build_socratic_config, load_checkpoints, load_seeds, train
 from socratic_distill.dialogues.batches import batch
-from socratic_distill.local.tiny import TRAIN_SEEDS
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.rollback import next_step
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
 
-# Children of a fork server start at once, with the imports done, and share nothing with the tests.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["tests.recovery.doomed", "socratic_distill.training.trainer", "socratic_distill.testing"]
-)
 ROLLBACKS = WINDOWS[2:6]
 ONCE_A_LIFE = (*ROLLBACKS, WINDOWS[6])
 
@@ -88,42 +90,6 @@ class Ordeal:
         return load_checkpoints(self.run) if self.run.exists() else []
 
 
-def rows(run: Path, name: str) -> list[str]:
-    """The rows' own text, but for what time and recoveries put there."""
-    kept = []
-    for line in (run / name).read_text().splitlines():
-        assert "://" not in line and str(run) not in line, "a row names a path on the service"
-        row = json.loads(line)
-        kept.append(json.dumps({key: row[key] for key in row if not key.startswith(("time/", "recovery/"))}))
-    return kept
-
-
-def assert_same_run(run: Path, whole: Path) -> None:
-    for name in ("metrics.jsonl", "dialogues.jsonl"):
-        assert rows(run, name) == rows(whole, name), f"{name} differs"
-
-
-def final_state(run: Path) -> str:
-    newest = Journal.of(load_checkpoints(run)).newest_state()
-    assert newest is not None and newest.state_path is not None and newest.final
-    return newest.state_path
-
-
-def final_arrays(run: Path, server: Path) -> dict[str, Any]:
-    store = DirectoryStore(server)
-    header = store.header(final_state(run))
-    assert header is not None
-    return store.arrays(header)
-
-
-def fake_fields(seeds_file: Path, steps: int) -> dict[str, Any]:
-    return dict(
-        tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
-        max_tokens=4, seeds_file=str(seeds_file), groups_per_batch=2, num_envs=1, max_turns=1, max_steps=steps,
-        save_every=5, rolling_save_every=3, display="off",
-    )  # fmt: skip
-
-
 def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Ordeal:
     """Kills a run on the fake `kills` times, each window first, and lets it end."""
     steps, chance = fields["max_steps"], random.Random(seed)
@@ -147,13 +113,8 @@ def endure(directory: Path, fields: dict[str, Any], kills: int, seed: int) -> Or
 def assert_equals_one_left_alone(ordeal: Ordeal, fields: dict[str, Any], directory: Path) -> None:
     whole = FakeServiceClient(directory / "whole-server")
     config = build_socratic_config(**fields, log_path=directory / "whole")
-    train(config, service_client=whole, rest_client=FakeRestClient(whole))
-    assert_same_run(ordeal.run, directory / "whole")
-    ours, theirs = (
-        final_arrays(ordeal.run, directory / "server"),
-        final_arrays(directory / "whole", directory / "whole-server"),
-    )
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    train_on_fake(whole, config)
+    assert_same_run_on_the_fake(ordeal.run, directory / "server", directory / "whole", directory / "whole-server")
 
 
 def assert_every_dialogue_once(run: Path, config: SocraticConfig) -> None:
@@ -161,9 +122,9 @@ def assert_every_dialogue_once(run: Path, config: SocraticConfig) -> None:
     steps, size = config.max_steps or 0, config.groups_per_batch
     seeds = load_seeds(config.seeds_file)
     wanted = [(step, seed.id) for step in range(steps) for seed in batch(seeds, seed=0, step=step, size=size)]
-    dialogues = [json.loads(row) for row in rows(run, "dialogues.jsonl")]
+    dialogues = [json.loads(row) for row in texts_of_rows(run, "dialogues.jsonl")]
     assert [(row["step"], row["seed"]) for row in dialogues] == wanted
-    metrics = [json.loads(row) for row in rows(run, "metrics.jsonl")]
+    metrics = [json.loads(row) for row in texts_of_rows(run, "metrics.jsonl")]
     assert [row["step"] for row in metrics] == list(range(steps))
     trained = [row["version"] for row in metrics]
     ages = {
@@ -190,13 +151,11 @@ def test_run_that_is_killed_while_dialogues_are_ahead_plays_each_once(seeds_file
 
 
 @pytest.mark.slow
-def test_run_on_the_local_engine_that_is_killed_ten_times_equals_one_that_is_not(tmp_path):
+def test_run_on_the_local_engine_killed_ten_times_equals_a_whole_one(tmp_path):
     pytest.importorskip("torch")
-    fields: dict[str, Any] = dict(
-        tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
-        max_tokens=20, base_url="local", seeds_file=str(TRAIN_SEEDS), groups_per_batch=2, num_envs=2, max_turns=1,
-        max_steps=12, save_every=3, rolling_save_every=2, display="off",
-    )  # fmt: skip
+    fields = tiny_fields(
+        max_tokens=20, groups_per_batch=2, max_turns=1, max_steps=12, save_every=3, rolling_save_every=2
+    )
     train(build_socratic_config(**fields, log_path=tmp_path / "whole"))
     ordeal, chance = Ordeal(tmp_path, fields, on_the_fake=False), random.Random(3)
     planted = [WINDOWS[7], WINDOWS[2], WINDOWS[0], WINDOWS[1]]
@@ -206,7 +165,7 @@ def test_run_on_the_local_engine_that_is_killed_ten_times_equals_one_that_is_not
         assert ordeal.start(doom), f"the run was complete after {ordeal.kills} kills"
     assert not ordeal.start(Doom())
     assert set(ordeal.windows()) >= {WINDOWS[place] for place in (0, 1, 2, 7)}
-    assert_same_run(ordeal.run, tmp_path / "whole")
+    assert_same_rows(ordeal.run, tmp_path / "whole")
     finals = [final_state(run) for run in (ordeal.run, tmp_path / "whole")]
     for file in ("adapter_model.safetensors", "optimizer.safetensors"):
         one, other = ((Path(final) / file).read_bytes() for final in finals)

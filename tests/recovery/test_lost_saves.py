@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake, train_on_fake_async
+from tests.support.rows import rows_but_recoveries
+from tests.support.run_directories import newest_state
 
 from socratic_distill import (
     LocalEngineError,
@@ -15,52 +17,35 @@ from socratic_distill import (
     build_socratic_config,
     load_checkpoints,
     train,
-    train_async,
 )
-from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
 
-def train_on(service, config):
-    return train(config, service_client=service, rest_client=FakeRestClient(service))
-
-
-def rows(run):
-    kept = [read_rows(run / f"{name}.jsonl") for name in ("metrics", "dialogues")]
-    return [[{key: row[key] for key in row if not key.startswith("recovery/")} for row in part] for part in kept]
-
-
-def newest(run):
-    state = Journal.of(load_checkpoints(run)).newest_state()
-    assert state is not None
-    return state
-
-
 @pytest.fixture
-def whole(whole_run):
-    return rows(whole_run())
+def whole_rows(whole_run):
+    return rows_but_recoveries(whole_run())
 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(("nth", "every"), [(1, 2), (2, 2), (5, 1)])
-async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole, nth, every):
+async def test_state_save_that_never_arrives_does_not_hold_up_the_run(make_config, tmp_path, whole_rows, nth, every):
     # The SDK tries for a while before it gives up; the steps submitted meanwhile stand behind a hole.
     service = FakeServiceClient(faults=[Fault("save_state", nth=nth, error="submission", seconds=0.2)])
-    running = train_async(make_config(save_every=every), service_client=service, rest_client=FakeRestClient(service))
+    running = train_on_fake_async(service, make_config(save_every=every))
     result = await asyncio.wait_for(running, timeout=20)
-    assert result.status == "completed" and rows(tmp_path / "run") == whole
+    assert result.status == "completed" and rows_but_recoveries(tmp_path / "run") == whole_rows
     assert any(call.outcome == "unanswered" for call in service.calls), "nothing stood behind the hole"
 
 
 @pytest.mark.virtual_time
-async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole):
+async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, tmp_path, whole_rows):
     faults = [
         Fault("forward_backward", nth=3, error="slow", seconds=0.2),
         Fault("save_weights_for_sampler", nth=4, error="submission"),
     ]
     service = FakeServiceClient(tmp_path / "server", faults=faults)
-    task = asyncio.create_task(train_async(make_config(), service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, make_config()))
     while service.count("save_weights_for_sampler") < 4:
         await asyncio.sleep(0)
     task.cancel()
@@ -68,12 +53,12 @@ async def test_cancellation_does_not_wait_for_a_save_behind_a_hole(make_config, 
     with pytest.raises(asyncio.CancelledError, match="the newest recorded one is resumed from"):
         await task
     again = FakeServiceClient(tmp_path / "server")
-    await train_async(make_config(), service_client=again, rest_client=FakeRestClient(again))
-    assert rows(tmp_path / "run") == whole
+    await train_on_fake_async(again, make_config())
+    assert rows_but_recoveries(tmp_path / "run") == whole_rows
 
 
 async def interrupt(config, service, steps):
-    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, config))
     begun = service.count("optim_step")
     while service.count("optim_step") < begun + steps:
         await asyncio.sleep(0)
@@ -86,33 +71,32 @@ async def test_interrupted_run_with_rolling_states_keeps_one_for_days(make_confi
     service = FakeServiceClient(tmp_path / "server")
     config = make_config(save_every=100, rolling_save_every=1)
     await interrupt(config, service, 3)
-    state = newest(tmp_path / "run")
+    state = newest_state(tmp_path / "run")
     assert state.kind == "interrupted" and state.expires_at is not None and state.created_at is not None
     assert state.expires_at - state.created_at == timedelta(days=7)
     rolling = [one.tinker_path for one in FakeRestClient(service).list_user_checkpoints().result().checkpoints]
     assert len([path for path in rolling if "/weights/" in path]) == 1, "the rolling one of that batch is deleted"
 
 
-async def test_run_that_resumed_from_a_rolling_state_and_stops_at_once_keeps_one_for_days(make_config, tmp_path):
+async def test_run_resumed_from_a_rolling_state_and_stopped_keeps_a_lasting_one(make_config, tmp_path):
+    """A rolling state lasts hours, the one saved on a stop lasts days."""
     config = make_config(save_every=100, rolling_save_every=2)
     faults = [Fault("forward_backward", nth=nth, error=401) for nth in (4, 5, 6, 7)]
     with pytest.raises(Exception, match="key"):
         first = FakeServiceClient(tmp_path / "server", faults=faults)
-        await train_async(config, service_client=first, rest_client=FakeRestClient(first))
-    assert newest(tmp_path / "run").kind == "rolling"
+        await train_on_fake_async(first, config)
+    assert newest_state(tmp_path / "run").kind == "rolling"
     service = FakeServiceClient(tmp_path / "server")
-    task = asyncio.create_task(train_async(config, service_client=service, rest_client=FakeRestClient(service)))
+    task = asyncio.create_task(train_on_fake_async(service, config))
     while not service.count("sample"):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError, match="2 batches are done"):
         await task
-    assert (newest(tmp_path / "run").kind, newest(tmp_path / "run").batch) == ("interrupted", 2)
+    assert (newest_state(tmp_path / "run").kind, newest_state(tmp_path / "run").batch) == ("interrupted", 2)
 
 
-def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
-    make_config, tmp_path, monkeypatch, whole
-):
+def test_state_without_a_record_is_found_once_recorded_ones_expired(make_config, tmp_path, monkeypatch, whole_rows):
     config = make_config(save_every=4, rolling_save_every=1)
     append = JournalWriter.append
 
@@ -123,7 +107,7 @@ def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
 
     monkeypatch.setattr(JournalWriter, "append", fail_on_the_periodic_one)
     with pytest.raises(StorageError):
-        train_on(FakeServiceClient(tmp_path / "server"), config)
+        train_on_fake(FakeServiceClient(tmp_path / "server"), config)
     monkeypatch.undo()
     journal = tmp_path / "run" / "checkpoints.jsonl"
     records = [one for one in load_checkpoints(tmp_path / "run") if one.batch is not None and one.batch <= 4]
@@ -135,8 +119,11 @@ def test_state_without_a_record_is_found_where_all_recorded_ones_have_expired(
     journal.write_text((tmp_path / "kept" / "checkpoints.jsonl").read_text())
     with pytest.raises(NoUsableCheckpoint):
         train(config, service_client=FakeServiceClient())  # nobody to ask
-    train_on(FakeServiceClient(tmp_path / "server"), config)
-    assert any(one.adopted for one in load_checkpoints(tmp_path / "run")) and rows(tmp_path / "run") == whole
+    train_on_fake(FakeServiceClient(tmp_path / "server"), config)
+    assert (
+        any(one.adopted for one in load_checkpoints(tmp_path / "run"))
+        and rows_but_recoveries(tmp_path / "run") == whole_rows
+    )
 
 
 def test_base_model_that_cannot_be_loaded_for_once_costs_no_state(tmp_path, monkeypatch):

@@ -8,13 +8,14 @@ import logging
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake_async
+from tests.support.rows import read_rows
 
 from socratic_distill import TrainingError, train_async
 from socratic_distill.evaluation import compare_async
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.service.watched import Watch
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
+from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.clock import VirtualLoop, run_virtual
 
 LIMIT = 1800.0
@@ -36,34 +37,34 @@ def virtual_run(config: Any, *faults: Fault, directory: Any = None) -> tuple[Fak
     service = FakeServiceClient(directory, faults=faults)
 
     async def run() -> float:
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        await train_on_fake_async(service, config)
         return asyncio.get_running_loop().time()
 
     return service, run_virtual(run())
 
 
-def rows(run: Any) -> list[Any]:
+def comparable_rows(run: Any) -> list[Any]:
     metrics = [{**row, "recovery/count": 0} for row in read_rows(run / "metrics.jsonl")]
     return [metrics, read_rows(run / "dialogues.jsonl", without="span")]
 
 
 @pytest.fixture
-def whole(make_config, tmp_path):
+def whole_rows(make_config, tmp_path):
     virtual_run(make_config(log_path=tmp_path / "whole"))
-    return rows(tmp_path / "whole")
+    return comparable_rows(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_without_an_answer_is_told_and_the_clients_reopened(make_config, tmp_path, whole, capsys, call):
+def test_a_call_without_an_answer_is_told_and_the_clients_reopened(make_config, tmp_path, whole_rows, capsys, call):
     _, seconds = virtual_run(make_config(display="plain"), Fault(call, CALLS[call], "never"))
     told = capsys.readouterr().out
     assert f"no answer to {call}" in told.partition("recovery 1 of 3")[0] and "for 2:00, since" in told
     assert "its client counts as lost (answer_timeout_seconds=1800)" in told
     assert LIMIT <= seconds < LIMIT + 1, "nothing else takes time on this service"
-    assert rows(tmp_path / "run") == whole
+    assert comparable_rows(tmp_path / "run") == whole_rows
 
 
-def test_the_scoring_of_a_teacher_is_watched_too(make_config, tmp_path, whole):
+def test_the_scoring_of_a_teacher_is_watched_too(make_config, tmp_path, whole_rows):
     service, _ = virtual_run(make_config(log_path=tmp_path / "first"))
     samples = [one for one in service.calls if one.call == "sample"]
     nth = 1 + next(number for number, one in enumerate(samples) if one.arguments["prompt_logprobs"])
@@ -71,7 +72,7 @@ def test_the_scoring_of_a_teacher_is_watched_too(make_config, tmp_path, whole):
     (unanswered,) = [one for one in service.calls if one.outcome == "unanswered"]
     assert unanswered.arguments["prompt_logprobs"], "another request was left without an answer"
     assert LIMIT <= seconds < LIMIT + 1
-    assert rows(tmp_path / "run") == whole
+    assert comparable_rows(tmp_path / "run") == whole_rows
 
 
 def test_a_service_that_never_answers_ends_the_run(make_config):

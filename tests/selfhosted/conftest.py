@@ -1,6 +1,5 @@
 """A self-hosted server for all tests of this folder, and at the end the list of what they covered."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from tests.selfhosted.hosting import Host
 from tests.selfhosted.runs import small_fields
 from tests.selfhosted.tiny_llama import make_tiny_llama
+from tests.support.rows import write_rows
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
 
@@ -47,7 +47,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(8)
     ]
     path = tmp_path_factory.mktemp("seeds") / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, *rows)
     return path
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from tests.selfhosted.hosting import Host
 
-from socratic_distill.run.journal import Journal
-
 LEEWAY = 1e-3
 PATIENCE = 180.0
 # What a run's own history puts into its rows.
@@ -63,31 +61,22 @@ class Trainer:
             return self._process.communicate()[0]
 
 
-def rows(log_path: Path, name: str = "metrics") -> list[dict[str, Any]]:
+def finished_rows(log_path: Path, name: str = "metrics") -> list[dict[str, Any]]:
     """Whole rows of a file of the run."""
     path = log_path / f"{name}.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def states(log_path: Path) -> dict[int, str]:
-    """The run's states by batch."""
-    return {
-        one.batch or 0: one.state_path
-        for one in Journal.read(log_path / "checkpoints.jsonl").records()
-        if one.state_path
-    }
-
-
-def played(log_path: Path) -> list[tuple[int, str, int]]:
+def dialogues_played(log_path: Path) -> list[tuple[int, str, int]]:
     """Step, seed and number of each dialogue, in order."""
-    return [(row["step"], row["seed"], row["number"]) for row in rows(log_path, "dialogues")]
+    return [(row["step"], row["seed"], row["number"]) for row in finished_rows(log_path, "dialogues")]
 
 
 def assert_alike(log_path: Path, other: Path) -> None:
     """The same dialogues in the same order, and metrics that are equal but for the server's rounding."""
-    assert played(log_path) == played(other)
-    for ours, theirs in zip(rows(log_path), rows(other), strict=True):
+    assert dialogues_played(log_path) == dialogues_played(other)
+    for ours, theirs in zip(finished_rows(log_path), finished_rows(other), strict=True):
         differing = {
             key: (ours.get(key), theirs.get(key))
             for key in ours.keys() | theirs.keys()

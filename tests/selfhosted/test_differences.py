@@ -2,7 +2,7 @@
 
 import pytest
 import tinker
-from tests.selfhosted.differences import DIFFERENCES
+from tests.support.differences import DIFFERENCES
 
 pytestmark = pytest.mark.selfhosted
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.selfhosted.runs import assert_alike, played, rows
+from tests.selfhosted.runs import assert_alike, dialogues_played, finished_rows
 
 from socratic_distill import UnsupportedFeature, train
 from socratic_distill.evaluation.stored import load_evaluations
@@ -28,8 +28,8 @@ OLDER = {"max_staleness=1": {"max_staleness": 1}, "a teacher that lags 2 steps":
 @pytest.mark.parametrize("name", SERVED)
 def test_training_on_what_is_played_goes_with(make_config, whole, tmp_path, name):
     assert train(make_config(**SERVED[name], max_steps=2)).steps == 2
-    assert played(tmp_path / "run") == played(whole)[:8]
-    assert all(row["datums"] for row in rows(tmp_path / "run"))
+    assert dialogues_played(tmp_path / "run") == dialogues_played(whole)[:8]
+    assert all(row["datums"] for row in finished_rows(tmp_path / "run"))
 
 
 def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_path):
@@ -37,8 +37,8 @@ def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_p
     recorded = tmp_path / "recorded.jsonl"
     recorded.write_text((json.dumps({"messages": talk}) + "\n") * 4)
     train(make_config(recordings={"files": [recorded]}, max_steps=2))
-    first, second = (row["teacher_kl"] for row in rows(tmp_path / "run"))
-    assert [row["dialogues/recorded"] for row in rows(tmp_path / "run")] == [2, 2]
+    first, second = (row["teacher_kl"] for row in finished_rows(tmp_path / "run"))
+    assert [row["dialogues/recorded"] for row in finished_rows(tmp_path / "run")] == [2, 2]
     assert first is None and second is None, "nobody was asked for scores"
 
 
@@ -48,7 +48,7 @@ def test_a_runs_own_dialogues_are_distilled_again(make_config, whole, tmp_path):
     own.write_text("".join(line for line in lines if json.loads(line)["step"] == 0))  # by weights that are trained here
     recordings = {"files": [own], "objective": {"kind": "sampled_reverse_kl"}}
     train(make_config(recordings=recordings, max_steps=1))
-    (row,) = rows(tmp_path / "run")
+    (row,) = finished_rows(tmp_path / "run")
     assert row["datums"] > 0
 
 
@@ -56,14 +56,14 @@ def test_a_runs_own_dialogues_are_distilled_again(make_config, whole, tmp_path):
 def test_an_objective_that_the_server_cannot_serve_is_refused(make_config, tmp_path, kind):
     with pytest.raises(UnsupportedFeature, match=f"{kind!r} needs .*'sampled_reverse_kl', 'supervised'"):
         train(make_config(objective={"kind": kind}))
-    assert not rows(tmp_path / "run")
+    assert not finished_rows(tmp_path / "run")
 
 
 @pytest.mark.parametrize("named", OLDER)
 def test_what_samples_from_weights_left_behind_is_refused(make_config, tmp_path, named):
     with pytest.raises(UnsupportedFeature, match=named):
         train(make_config(**OLDER[named]))
-    assert not rows(tmp_path / "run")
+    assert not finished_rows(tmp_path / "run")
 
 
 def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, tmp_path
     async def measure_late(self: Any, service: Any, batch: int, sampler_path: str) -> Any:
         """Not before the weights are left behind, if ever: what is sampled then would put them back."""
         until = time.monotonic() + 5
-        while len(rows(self._run.path)) <= batch and time.monotonic() < until:
+        while len(finished_rows(self._run.path)) <= batch and time.monotonic() < until:
             await asyncio.sleep(0.05)
         return await measure(self, service, batch, sampler_path)
 

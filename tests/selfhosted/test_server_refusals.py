@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.selfhosted.conftest import KEY
 from tests.selfhosted.hosting import Host, free_port
-from tests.selfhosted.runs import rows, states
+from tests.selfhosted.runs import finished_rows
+from tests.support.run_directories import states_by_batch
 
 from socratic_distill import ServiceUnreachable, SocraticError, train
 from socratic_distill.cli import main
@@ -22,7 +23,7 @@ WRONG = "not-a-key-but-secret"
 @pytest.fixture
 def changes(host: Host, whole: Path) -> dict[str, tuple[dict[str, Any], str]]:
     """By what is wrong: what the config has instead, and what the message must say."""
-    state = states(whole)[2]
+    state = states_by_batch(whole)[2]
     return {
         "an unknown model": ({"student_model_name": "Nobody-7B"}, f"Nobody-7B.*{host.model}"),
         "no server": ({"base_url": f"http://127.0.0.1:{free_port()}"}, "base_url=.*127.0.0.1"),
@@ -65,7 +66,7 @@ def test_one_message_and_exit_code_1_for(check, make_config, changes, tmp_path, 
     with pytest.raises(SocraticError) as caught:
         train(make_config(**given))
     assert_says(" ".join(str(caught.value).split()), told)
-    assert not rows(tmp_path / "run")
+    assert not finished_rows(tmp_path / "run")
 
 
 def assert_says(message: str, told: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.on_the_fake import run
+from tests.support.on_the_fake import strict_run
+from tests.support.rows import write_rows
 
 from socratic_distill.outputs.exports import export_csv, export_dataset, export_messages
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.trackers
 @pytest.fixture
 def log_path(make_config):
     config = make_config()
-    run(config)
+    strict_run(config)
     return Path(config.log_path)
 
 
@@ -53,7 +54,7 @@ def test_datasets_loads_the_folder_without_code(log_path, tmp_path, tokens):
     assert ("tutor_turns" in data.column_names) == tokens
 
 
-def test_datasets_loads_a_folder_of_the_same_name_anew_after_the_run_went_on(log_path, tmp_path):
+def test_datasets_reloads_a_folder_of_the_same_name_after_more_steps(log_path, tmp_path):
     lines = (log_path / "dialogues.jsonl").read_text().splitlines(keepends=True)
     for count in (6, 12):
         (log_path / "dialogues.jsonl").write_text("".join(lines[:count]))
@@ -66,7 +67,7 @@ def test_datasets_takes_a_reward_that_is_there_in_later_rows_alone(log_path, tmp
     """Read in small parts, each part of which would have a guessed type of its own."""
     lines = (log_path / "dialogues.jsonl").read_text().splitlines()
     rows = [json.loads(line) | {"reward": 0.5 if number > 30 else None} for number, line in enumerate(lines)]
-    (log_path / "dialogues.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(log_path / "dialogues.jsonl", *rows)
     export_dataset(log_path, tmp_path / "set")
     data = load(tmp_path / "set", chunksize=2000)
     assert data["reward"][:] == [row["reward"] for row in rows]

@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.opened_trackers import open_trackers
 
-from socratic_distill import SocraticConfig
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.outputs.trackers import Trackers
 
 pytestmark = pytest.mark.trackers
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
-
-
-def open_trackers(config: SocraticConfig, run_id: str, batch: int, log_path: Path) -> Trackers:
-    opened = Trackers(config)
-    opened.begin(run_id, batch, log_path)
-    return opened
 
 
 @pytest.fixture
@@ -184,16 +177,14 @@ def test_trackio_goes_on_in_the_same_run_and_keeps_the_rows_of_both_starts(run_t
 
 
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    from tensorboard.backend.event_processing.event_accumulator import (  # pyright: ignore[reportMissingImports]
-        EventAccumulator,
-    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # pyright: ignore[reportMissingImports]
 
     events = EventAccumulator(str(directory))
     events.Reload()
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_each_step_once_as_it_ran_last_and_the_evaluation_before_the_resume(run_twice):
+def test_tensorboard_shows_each_steps_last_run_and_the_earlier_evaluation(run_twice):
     log_path = run_twice("tensorboard")
     found = scalars(log_path / "tensorboard")
     assert found["teacher_kl"] == [(s, s / 8) for s in range(4)] + [(s, 4 + s / 8) for s in range(4, 8)]

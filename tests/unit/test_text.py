@@ -3,12 +3,12 @@
 import ast
 import io
 import logging
-import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 from rich.table import Table
+from tests.support.hostile_text import HOSTILE, is_safe
 
 import socratic_distill
 from socratic_distill.cli import main
@@ -16,19 +16,6 @@ from socratic_distill.cli.script import run_script
 from socratic_distill.errors import ConfigError
 from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.text import get_logger, printable, show, shown
-
-HOSTILE = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u202c\u2067x\ud800\rover"
-_BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-
-
-def is_safe(text):
-    """Whether no character steers a terminal, by Unicode's own tables rather than by ours."""
-    return all(
-        (unicodedata.category(one) not in ("Cc", "Cs", "Zl", "Zp") or one in "\n\t")
-        and unicodedata.bidirectional(one) not in _BIDI
-        and one not in "\u200e\u200f\u061c"
-        for one in text
-    )
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))

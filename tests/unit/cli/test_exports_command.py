@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.integration.on_the_fake import run
+from tests.support.on_the_fake import strict_run
+from tests.support.rows import write_rows
 
 from socratic_distill import build_socratic_config
 from socratic_distill.cli import export, main
@@ -17,13 +18,13 @@ def trained_once(tmp_path_factory):
     """The directory of a run of three steps of four dialogues."""
     path = tmp_path_factory.mktemp("trained")
     rows = [{"id": f"s{i}", "question": f"What is {i} + 30?", "expected_answer": str(30 + i)} for i in range(6)]
-    (path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path / "seeds.jsonl", *rows)
     config = build_socratic_config(
         tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
         max_tokens=12, log_path=path / "run", seeds_file=path / "seeds.jsonl", groups_per_batch=2,
         num_envs=2, max_turns=2, max_steps=3, save_every=None, rolling_save_every=9, display="off",
     )  # fmt: skip
-    run(config)
+    strict_run(config)
     return path / "run"
 
 
@@ -69,7 +70,7 @@ def test_export_takes_what_was_solved_and_not_told(log_path, tmp_path, capsys):
     rows[1]["expected_answer"] = answer
     rows[1]["turns"][1]["text"] = f"It is {answer}."
     rows[2]["ending"] = "failed"
-    (log_path / "dialogues.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(log_path / "dialogues.jsonl", *rows)
     out = tmp_path / "m.jsonl"
     assert main(["export", str(log_path), "--messages", str(out), "--solved"]) == 0
     assert [json.loads(line)["told"] for line in out.read_text().splitlines()] == [False, True]

@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
     return home
 
 
-def make(**changes: Any) -> SocraticConfig:
+def config_with(**changes: Any) -> SocraticConfig:
     fields: dict[str, Any] = dict(
         tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", learning_rate=0.1,
         max_tokens=4, log_path="~/run", seeds_file="data/seeds.jsonl",
@@ -59,7 +59,7 @@ def test_other_paths_have_their_home_expanded_and_stay_relative(home):
 
 
 def test_every_path_of_a_config_reads_as_given_and_keeps_its_meaning(home, monkeypatch):
-    config = make(
+    config = config_with(
         load_checkpoint_path="~/other#x",
         tutor_prompt_file=Path("~/prompt.txt"),
         seeds_file=None,
@@ -86,7 +86,7 @@ def test_every_path_of_a_config_reads_as_given_and_keeps_its_meaning(home, monke
 
 
 def test_stored_config_means_the_same_from_anywhere(home, tmp_path, monkeypatch):
-    config = make()
+    config = config_with()
     run = RunDirectory(config.log_path)
     run.path.mkdir()
     run.begin(config, {}, None)
@@ -100,7 +100,7 @@ def test_stored_config_means_the_same_from_anywhere(home, tmp_path, monkeypatch)
 
 
 def test_stored_meaning_that_is_gone_gives_way_to_that_of_here(home, tmp_path, monkeypatch):
-    fields: dict[str, Any] = json.loads(make().model_dump_json())
+    fields: dict[str, Any] = json.loads(config_with().model_dump_json())
     clone = tmp_path / "clone"
     (home / "work").rename(clone)
     monkeypatch.chdir(clone)
@@ -110,18 +110,18 @@ def test_stored_meaning_that_is_gone_gives_way_to_that_of_here(home, tmp_path, m
 
 @pytest.mark.parametrize("stored", [None, 1, [], {"data/seeds.jsonl": 1}, {"data/seeds.jsonl": "a\0b"}, {"x": "/y"}])
 def test_stored_meaning_of_any_kind_is_no_error(home, stored):
-    fields: dict[str, Any] = json.loads(make().model_dump_json())
-    assert paths_of(built(fields, stored)) == paths_of(make())
+    fields: dict[str, Any] = json.loads(config_with().model_dump_json())
+    assert paths_of(built(fields, stored)) == paths_of(config_with())
 
 
 def test_file_that_is_not_there_is_an_error_that_names_it_as_given(home):
     with pytest.raises(ConfigError, match=r"seeds file '~/none\.jsonl' does not exist"):
-        make(seeds_file="~/none.jsonl")
+        config_with(seeds_file="~/none.jsonl")
 
 
 def test_model_name_is_a_path_where_there_is_such_a_file(home):
     (home / "model").mkdir()
-    config = make(tutor_model_name="~/model", student_model_name="../model", teacher_model_name="Qwen/Qwen3-8B")
+    config = config_with(tutor_model_name="~/model", student_model_name="../model", teacher_model_name="Qwen/Qwen3-8B")
     assert (config.tutor_model_name, config.student_model_name) == ("~/model", "../model")
     names = [config.tutor_model_name, config.student_model_name, config.teacher_model_name]
     assert [isinstance(name, GivenPath) for name in names] == [True, True, False]

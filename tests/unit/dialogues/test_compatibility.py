@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import (
+from tests.support.casts import cast_of
+from tests.support.chat_templates import (
     FORCED,
     LAST_ONLY,
     NO_SYSTEM,
@@ -19,13 +19,13 @@ from tests.unit.dialogues.chat_templates import (
     THINKING,
     CharacterTokenizer,
     ids,
-    make,
+    make_renderer,
 )
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import ConfigError, RenderingError, Seed
-from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Member, Speaker, Teachers
 from socratic_distill.dialogues.compatibility import check_room, check_same_replies, check_same_tokens
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rollout import play_batch
@@ -75,7 +75,7 @@ def make_cast(make_config, tmp_path):
     """A builder of casts. The tutor's turns have up to 10 tokens, the student's up to 5."""
 
     def make_speaker(role, max_tokens, **model):
-        return Speaker(role, Talker(), make(name=f"{role}-model", **model), max_tokens, temperature=1.0)
+        return Speaker(role, Talker(), make_renderer(name=f"{role}-model", **model), max_tokens, temperature=1.0)
 
     def build(max_context, max_turns=3, teachers=("teacher",), prompts=(), model=(), routes=None):
         changes = {}
@@ -84,20 +84,18 @@ def make_cast(make_config, tmp_path):
         for role in ("tutor", "teacher", "student"):
             (tmp_path / role).write_text(dict(prompts).get(role, "{question}"))
             changes[f"{role}_prompt_file"] = tmp_path / role
-        return Cast(
+        return cast_of(
+            make_config,
             tutor=make_speaker("tutor", 10, **dict(model)),
             student=make_speaker("student", 5, **dict(model)),
             teachers=Teachers(
-                {name: Member(name, make(name=f"{name}-model", **dict(model)), None) for name in teachers},
+                {name: Member(name, make_renderer(name=f"{name}-model", **dict(model)), None) for name in teachers},
                 routes or defaultdict(lambda: tuple(teachers)),
             ),
             prompts=load_prompts(make_config(**changes)),
             profile="",
             max_turns=max_turns if callable(max_turns) else lambda step: max_turns,
             max_context=max_context,
-            seed=0,
-            of_played=Wanted(),
-            of_recorded=Wanted(),
         )
 
     return build
@@ -106,13 +104,13 @@ def make_cast(make_config, tmp_path):
 def test_teacher_that_ends_turns_otherwise_is_refused():
     other = PLAIN.replace("<end>", "<s>")
     with pytest.raises(RenderingError, match="ends its turns with token 1, the teacher"):
-        check_same_tokens(make(), make(other))
-    check_same_tokens(make(), make(THINKING))
+        check_same_tokens(make_renderer(), make_renderer(other))
+    check_same_tokens(make_renderer(), make_renderer(THINKING))
 
 
 def test_teacher_of_another_vocabulary_is_refused():
     with pytest.raises(RenderingError, match=r"6 tokens of the tutor 'model' mean something else to .* 'other'"):
-        check_same_tokens(make(), make(name="other", tokenizer=Renumbered))
+        check_same_tokens(make_renderer(), make_renderer(name="other", tokenizer=Renumbered))
 
 
 @pytest.mark.parametrize(("tokenizer", "text"), [(Composing, "cafe\u0301"), (DigitPairs, "1234567890")])
@@ -120,13 +118,13 @@ def test_teacher_that_cuts_text_otherwise_with_one_vocabulary_is_refused(tokeniz
     with pytest.raises(
         RenderingError, match=f"'model' and the teacher 'other' have one vocabulary, but split .*{text}"
     ):
-        check_same_tokens(make(), make(name="other", tokenizer=tokenizer))
+        check_same_tokens(make_renderer(), make_renderer(name="other", tokenizer=tokenizer))
 
 
 @pytest.mark.parametrize("thinking", [False, True])
 @pytest.mark.parametrize(("tutor", "teacher"), [(QWEN3_8B, QWEN3_2507), (QWEN3_2507, QWEN3_8B)])
 def test_thinking_and_instruct_models_of_one_family_pass(tutor, teacher, thinking):
-    pair = make(tutor, thinking=thinking), make(teacher)
+    pair = make_renderer(tutor, thinking=thinking), make_renderer(teacher)
     check_same_tokens(*pair)
     check_same_replies(*pair)
 
@@ -141,12 +139,12 @@ def test_thinking_and_instruct_models_of_one_family_pass(tutor, teacher, thinkin
     ],
 )
 def test_templates_that_differ_around_a_reply_pass(template):
-    check_same_replies(make(QWEN3_2507), make(template))
-    check_same_replies(make(template), make(QWEN3_2507))
+    check_same_replies(make_renderer(QWEN3_2507), make_renderer(template))
+    check_same_replies(make_renderer(template), make_renderer(QWEN3_2507))
 
 
 def test_replies_are_compared_though_the_system_prompt_is_merged():
-    check_same_replies(make(), make(NO_SYSTEM, system_role="merge"))
+    check_same_replies(make_renderer(), make_renderer(NO_SYSTEM, system_role="merge"))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_replies_are_compared_though_the_system_prompt_is_merged():
 )
 def test_template_that_rewrites_replies_is_refused_and_both_texts_shown(rewriting, written):
     template = PLAIN.replace("m.content | trim", f"({rewriting}) if m.role == 'assistant' else m.content")
-    plain, rewriter = make(name="8B"), make(template, name="2507")
+    plain, rewriter = make_renderer(name="8B"), make_renderer(template, name="2507")
     with pytest.raises(RenderingError) as caught:
         check_same_replies(plain, rewriter)
     ours, _, theirs = str(caught.value).partition("that of the teacher '2507' as ")
@@ -180,12 +178,12 @@ def test_template_that_rewrites_replies_is_refused_and_both_texts_shown(rewritin
 )
 def test_template_whose_surroundings_follow_the_reply_is_refused(template):
     with pytest.raises(RenderingError, match="'2507' writes different text around a reply depending on the reply"):
-        check_same_replies(make(), make(template, name="2507"))
+        check_same_replies(make_renderer(), make_renderer(template, name="2507"))
 
 
 def test_template_that_loses_a_reply_is_refused_before_a_dialogue():
     with pytest.raises(RenderingError, match="does not keep every reply"):
-        check_same_replies(make(), make(LAST_ONLY))
+        check_same_replies(make_renderer(), make_renderer(LAST_ONLY))
 
 
 def test_room_is_not_asked_for_where_no_context_is_known(make_cast, caplog):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
+from tests.support.rows import write_rows
 
 from socratic_distill import Seed
 from socratic_distill.dialogues.answers import contains_answer
@@ -46,18 +47,15 @@ ROWS = {"mathdial": MATHDIAL, "run": RUN, "messages": MESSAGES}
 Write = Callable[..., Path]
 
 
-def written(folder: Path, *rows: Any, name: str = "talks.jsonl") -> Path:
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return path
-
-
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Writes rows (dicts, or raw lines) to a file."""
-    return lambda *rows, name="talks.jsonl": written(tmp_path, *rows, name=name)
+
+    def write(*rows: dict[str, Any] | str, name: str = "talks.jsonl") -> Path:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        return write_rows(tmp_path / name, *rows)
+
+    return write
 
 
 def refusal(*files: Any) -> str:
@@ -340,7 +338,7 @@ values = st.recursive(
 def test_load_recordings_reads_a_line_or_names_it(tmp_path_factory, kind, data):
     row = dict(ROWS[kind])
     row[data.draw(st.sampled_from([*row, "id", "qid", "initial_error"]))] = data.draw(values)
-    path = written(tmp_path_factory.getbasetemp(), ROWS[kind], row, name="fuzzed.jsonl")
+    path = write_rows(tmp_path_factory.getbasetemp() / "fuzzed.jsonl", ROWS[kind], row)
     try:
         recordings = load_recordings([path])
     except RecordingError as error:

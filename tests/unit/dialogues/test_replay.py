@@ -1,13 +1,13 @@
 from typing import Any, cast
 
 import pytest
-from tests.unit.dialogues.chat_templates import THINKING, ids, make
+from tests.support.casts import cast_of
+from tests.support.chat_templates import THINKING, ids, make_renderer
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import tutor_view
-from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.rollout import replay
@@ -22,17 +22,13 @@ def make_cast(make_config):
     """A cast without clients: replaying asks nobody."""
 
     def build(room: int | None = None, teacher: bool = True, renderer: Renderer | None = None) -> Cast:
-        renderer = renderer or make()
-        return Cast(
+        renderer = renderer or make_renderer()
+        return cast_of(
+            make_config,
             tutor=Speaker("tutor", NOBODY, renderer, max_tokens=5, temperature=1.0),
             student=Speaker("student", NOBODY, renderer, max_tokens=5, temperature=1.0),
             teachers=Teachers({"teacher": Member("teacher", renderer, NOBODY)}, {"s": ("teacher",)}),
-            prompts=load_prompts(make_config()),
-            profile="Curious.",
-            max_turns=lambda step: 1,
             max_context=room,
-            seed=0,
-            of_played=Wanted(),
             of_recorded=Wanted(teacher=teacher),
         )
 
@@ -86,7 +82,7 @@ def test_turn_of_a_run_keeps_what_it_was_sampled_with(make_cast):
 
 def test_reasoning_of_a_run_is_told_apart_from_what_the_student_heard(make_cast):
     turn = RecordedTurn("tutor", "Why?", ids("<think>hm</think>Why?<end>"), (-0.5,) * 9, 0, "stop")
-    renderer = make(THINKING, thinking=True)
+    renderer = make_renderer(THINKING, thinking=True)
     found = replay(recording(said("student", "11"), turn), 0, make_cast(renderer=renderer)).turns[1]
     assert found.thought == len(ids("<think>hm</think>")) and found.history == ids("Why?")
 

@@ -4,8 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import ids, make
+from tests.support.chat_templates import ids, make_renderer
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import TopkLogprobs
 
@@ -33,14 +33,14 @@ class Voice(Partial):
 
 def speak(reply, stop_reason="stop"):
     voice = Voice(reply, stop_reason)
-    speaker = Speaker("tutor", voice, make(), max_tokens=20, temperature=1.0, top=1)
+    speaker = Speaker("tutor", voice, make_renderer(), max_tokens=20, temperature=1.0, top=1)
     (turn,) = asyncio.run(speaker.speak(ids("<bot>"), seed=0))
     return turn, voice.params
 
 
 def test_replies_stop_at_every_end_token():
     _, params = speak("Why?<end>")
-    assert params.stop == list(make().end_tokens) == [1, 0]
+    assert params.stop == list(make_renderer().end_tokens) == [1, 0]
 
 
 def test_a_reply_keeps_the_end_token_of_the_template():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from tests.support.rows import write_rows
 
 from socratic_distill import Seed, SeedError, load_seeds
 from socratic_distill.dialogues import batches
@@ -32,13 +33,8 @@ def write(tmp_path: Path) -> Write:
     """Writes rows (dicts, or raw lines) to a file."""
 
     def write(*rows: dict[str, Any] | str, name: str = "problems.jsonl") -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(
-            "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows),
-            encoding="utf-8",
-        )
-        return path
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        return write_rows(tmp_path / name, *rows)
 
     return write
 

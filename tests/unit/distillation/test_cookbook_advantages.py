@@ -40,7 +40,7 @@ def results(*names, discounts=(0.0, 0.5, 1.0)):
     return pytest.mark.parametrize(("batch", "result"), found.values(), ids=found)
 
 
-def scored(number: int, turns: list[dict[str, Any]], answers: dict[tuple[int, ...], list[float | None]]):
+def scored_dialogue(number: int, turns: list[dict[str, Any]], answers: dict[tuple[int, ...], list[float | None]]):
     """A dialogue of the sample, the teacher's view being the tutor's own: no prompt of its own."""
     spoken = [
         Turn("tutor", "?", (*one["prompt"],), (*one["tokens"],), (*one["tokens"],), (*one["logprobs"],), 0, "stop")
@@ -59,7 +59,7 @@ def ours_of(make_config):
 
     def make(batch, coef: float, discount: float):
         answers = {tuple(one["tokens"]): one["teacher_logprobs"] for one in batch["data"]}
-        group = [scored(number, turns, answers) for number, turns in enumerate(batch["dialogues"])]
+        group = [scored_dialogue(number, turns, answers) for number, turns in enumerate(batch["dialogues"])]
         config = make_config(kl_penalty_coef=coef, kl_discount_factor=discount, num_envs=len(group))
         return make_examples([group], config, step=0)
 

@@ -20,7 +20,7 @@ def tutor_turn(prompt, tokens):
     return Turn("tutor", "Why?", tuple(prompt), tuple(tokens), tuple(tokens), (-1.0,) * len(tokens), 0, "stop")
 
 
-def scored(turns):
+def scored_dialogue(turns):
     spoken = tuple(tutor_turn(*one) for one in turns)
     heard = Turn("student", "Hm.", (), (), (), (), 0, "stop")
     dialogue = Dialogue(Seed("s", "q", "1"), 0, 0, tuple(turn for one in spoken for turn in (heard, one)))
@@ -43,17 +43,17 @@ def advantages_of(make_config):
 
 
 def test_advantage_is_teacher_minus_tutor_times_the_coefficient(advantages_of):
-    np.testing.assert_allclose(advantages_of(scored(TURNS), kl_penalty_coef=2.0), [-2.0, 2.0, 0.5])
+    np.testing.assert_allclose(advantages_of(scored_dialogue(TURNS), kl_penalty_coef=2.0), [-2.0, 2.0, 0.5])
 
 
 @pytest.mark.parametrize("turns", [TURNS, SPLIT], ids=["one datum", "two datums"])
 def test_discounted_advantage_sums_over_later_tokens_across_datums(turns, advantages_of):
-    found = advantages_of(scored(turns), kl_discount_factor=0.5)
+    found = advantages_of(scored_dialogue(turns), kl_discount_factor=0.5)
     np.testing.assert_allclose(found, [-1.0 + 0.5 * (1.0 + 0.5 * 0.25), 1.0 + 0.5 * 0.25, 0.25])
 
 
 def test_datum_predicts_each_target_from_the_tokens_before_it(make_config):
-    (example,) = make_examples([[scored(TURNS)]], make_config(), step=0)
+    (example,) = make_examples([[scored_dialogue(TURNS)]], make_config(), step=0)
     got = arrays(example)
     assert example.datum.model_input.to_ints() == [1, 2, 3, 4, 5]
     assert got["target_tokens"].tolist() == [2, 3, 4, 5, 6]
@@ -64,7 +64,7 @@ def test_datum_predicts_each_target_from_the_tokens_before_it(make_config):
 
 
 def test_turns_without_a_shared_prefix_are_datums_of_their_own(make_config):
-    first, second = make_examples([[scored(SPLIT)]], make_config(), step=0)
+    first, second = make_examples([[scored_dialogue(SPLIT)]], make_config(), step=0)
     assert arrays(first)["target_tokens"].tolist() == [2, 3, 4]
     assert arrays(second)["target_tokens"].tolist() == [4, 5, 6]
     assert arrays(second)["advantages"].tolist() == [0.0, 0.0, 0.25]

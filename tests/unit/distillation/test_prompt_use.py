@@ -1,18 +1,19 @@
 """What prompts cost: how few of a prompt's tokens are scored, and that the metrics say what the service counted."""
 
 import asyncio
-import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.partial import Partial
+from tests.support.on_the_fake import train_virtually
+from tests.support.partial import Partial
+from tests.support.rows import rows_of_run
+from tests.support.virtual_runs import virtual_config
 from tinker.lib.public_interfaces import sampling_client
 from tinker.types import SampledSequence, SampleResponse
 
-from socratic_distill import Seed, TeacherError, train_async
+from socratic_distill import Seed, TeacherError
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.dialogues.cast import Member, Speaker, Teachers
 from socratic_distill.dialogues.dialogue import Dialogue, PromptUse, Turn
@@ -20,8 +21,6 @@ from socratic_distill.distillation.datums import merge_turns
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score
 from socratic_distill.in_process import status_error
-from socratic_distill.testing import FakeRestClient
-from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training.metrics import dialogue_metrics
@@ -251,23 +250,15 @@ class Watched(VirtualServiceClient):
 
 
 @pytest.fixture
-def run(make_config):
-    """Trains on virtual time; gives the service, the rows of metrics and those of dialogues."""
+def train(make_config):
+    """Trains in virtual time; gives the service, the rows of metrics and those of dialogues."""
 
-    def run(*arguments, honours=True, **changes):
-        names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
-        config = make_config(**names, **({"max_tokens": 200, "groups_per_batch": 2, "max_steps": 3} | changes))
+    def train(*arguments, honours=True, **changes):
+        config = virtual_config(make_config, **({"groups_per_batch": 2, "max_steps": 3} | changes))
+        service = train_virtually(Watched(*arguments, honours=honours), config)
+        return service, *rows_of_run(config.log_path, without=())
 
-        async def main():
-            service = Watched(*arguments, honours=honours)
-            await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-            return service
-
-        service = run_virtual(main())
-        files = [Path(config.log_path) / name for name in ("metrics.jsonl", "dialogues.jsonl")]
-        return service, *([json.loads(line) for line in file.read_text().splitlines()] for file in files)
-
-    return run
+    return train
 
 
 def counted(service):
@@ -292,28 +283,28 @@ def told(rows):
     [{}, {"max_staleness": 2}, {"temperature": 0.7}, {"num_envs": 1}, {"max_turns": 5, "max_tokens": 60}],
     ids=str,
 )
-def test_metrics_say_what_the_service_counted(run, changes):
-    service, rows, _ = run(**changes)
+def test_metrics_say_what_the_service_counted(train, changes):
+    service, rows, _ = train(**changes)
     assert told(rows) == counted(service)
     assert all(sent > 0 for sent, _ in counted(service).values())
     assert counted(service)["student"][1] > 0 and counted(service)["tutor"][1] > 0
 
 
-def test_prompts_that_were_refused_for_a_while_are_counted_once(run):
-    service, rows, _ = run(Latency(max_concurrent=2))
+def test_prompts_that_were_refused_for_a_while_are_counted_once(train):
+    service, rows, _ = train(Latency(max_concurrent=2))
     assert any(one.refused for one in service.ledger)
     assert told(rows) == counted(service)
 
 
-def test_openings_are_one_request_a_group_and_counted_once(run):
-    service, rows, _ = run(num_envs=4)
+def test_openings_are_one_request_a_group_and_counted_once(train):
+    service, rows, _ = train(num_envs=4)
     requests = Counter(call.arguments["num_samples"] for call in service.calls if call.call == "sample")
     assert requests[4] == 2 * 3, "a group's openings are not one request"
     assert told(rows)["student"] == counted(service)["student"]
 
 
-def test_a_run_scores_each_dialogue_from_its_first_tutor_token_on(run):
-    service, _, dialogues = run(max_turns=3)
+def test_a_run_scores_each_dialogue_from_its_first_tutor_token_on(train):
+    service, _, dialogues = train(max_turns=3)
     teacher = [(prompt, last_n) for model, prompt, last_n in service.scorings if model == "teacher"]
     assert len(teacher) == len(service.scorings) == len(dialogues), "not one request a dialogue"
     firsts = Counter(tuple(one["turns"][1]["tokens"]) for one in dialogues)
@@ -324,8 +315,8 @@ def test_a_run_scores_each_dialogue_from_its_first_tutor_token_on(run):
     assert not any(firsts.values())
 
 
-def test_tokens_of_a_tempered_tutor_are_scored_from_the_first_one_on_too(run):
-    service, _, dialogues = run(temperature=0.7)
+def test_tokens_of_a_tempered_tutor_are_scored_from_the_first_one_on_too(train):
+    service, _, dialogues = train(temperature=0.7)
     lengths = Counter(model for model, _, _ in service.scorings)
     assert lengths == {"tutor": len(dialogues), "teacher": len(dialogues)}
     firsts = {tuple(one["turns"][1]["tokens"]) for one in dialogues}
@@ -333,12 +324,12 @@ def test_tokens_of_a_tempered_tutor_are_scored_from_the_first_one_on_too(run):
         assert any(prompt[-last_n:][: len(tokens)] == tokens for tokens in firsts)
 
 
-def test_a_server_that_refuses_costs_requests_but_changes_no_dialogue(run, tmp_path):
+def test_a_server_that_refuses_costs_requests_but_changes_no_dialogue(train, tmp_path):
     def without_times(rows):
         return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
 
-    _, _, expected = run(log_path=tmp_path / "honours")
-    service, rows, dialogues = run(honours=False, log_path=tmp_path / "refuses")
+    _, _, expected = train(log_path=tmp_path / "honours")
+    service, rows, dialogues = train(honours=False, log_path=tmp_path / "refuses")
     assert without_times(dialogues) == without_times(expected)
     last_ns = [last_n for _, _, last_n in service.scorings]
     first_whole = last_ns.index(None)

@@ -27,7 +27,7 @@ DRAWS = (named([[3, 3], [4, 5]], [[0.5, 0.5], [0.4, 0.1]]), named([[6, 1]], [[0.
 OF_DRAWS = (np.log([[0.6, 0.6], [0.2, 0.02]]), np.log([[0.1, 0.2]]))
 
 
-def scored():
+def scored_dialogue():
     spoken = [Turn("tutor", "Why?", tuple(p), tuple(t), tuple(t), (-1.0,) * len(t), 0, "stop") for p, t in TURNS]
     dialogue = Dialogue(Seed("s", "q", "1"), 0, 0, tuple(turn for one in spoken for turn in (HEARD, one)))
     logprobs = tuple(np.full(len(turn.tokens), -1.0) for turn in spoken)
@@ -38,14 +38,14 @@ def scored():
 
 
 def softened(one, coef=1.0):
-    whole = scored()
+    whole = scored_dialogue()
     found = soften(one, whole.sequences[0], whole, coef)
     assert found is not None
     return found
 
 
 def test_sampled_tokens_alone_name_no_others():
-    assert soften(SampledReverseKL(), scored().sequences[0], scored(), 1.0) is None
+    assert soften(SampledReverseKL(), scored_dialogue().sequences[0], scored_dialogue(), 1.0) is None
 
 
 def test_named_tokens_are_in_the_row_of_their_target():
@@ -138,7 +138,7 @@ def test_draws_of_weights_that_moved_since_count_by_their_ratio():
 
 def test_drift_is_not_measured_where_all_weights_are_0(make_config):
     # A service may return no log-probability there: the local engine computes them only where a weight is not 0.
-    (example,) = make_examples([[scored()]], make_config(objective={"kind": "monte_carlo_kl", "k": 2}), step=0)
+    (example,) = make_examples([[scored_dialogue()]], make_config(objective={"kind": "monte_carlo_kl", "k": 2}), step=0)
     assert example.mask.tolist() == TRAINED.tolist()
     drawn = np.log(np.full((5, 3), 0.5))
     drawn[[1, 2, 4], 1:] = np.concatenate([one.logprobs for one in DRAWS])

@@ -2,8 +2,8 @@ import doctest
 
 import pytest
 from hypothesis import example, given, strategies as st
-from tests.unit.dialogues.chat_templates import FORCED, make
-from tests.unit.evaluation.talks import Voice, talk
+from tests.support.chat_templates import FORCED, make_renderer
+from tests.support.talks import Voice, talk
 
 from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.errors import ConfigError
@@ -25,7 +25,7 @@ PROMPT = load_judge_prompt()
 
 
 def speaker(reply, **model):
-    return Speaker("tutor", Voice(reply), make(**model), max_tokens=64, temperature=0.0)
+    return Speaker("tutor", Voice(reply), make_renderer(**model), max_tokens=64, temperature=0.0)
 
 
 def asked_of(judge):

@@ -97,7 +97,7 @@ def test_unknown_role_is_refused():
         success_at_k([("student", "5"), ("assistant", "6")], "6", 3)
 
 
-def played(*texts):
+def dialogue_of(*texts):
     dialogue = Dialogue(Seed("s", "What is 2 + 4?", "6"), 0, 0)
     for text in texts:
         dialogue = dialogue.with_turn(Turn(dialogue.speaker, text, (1,), (5,), (5,), (-0.5,), 0, "stop"))
@@ -105,11 +105,11 @@ def played(*texts):
 
 
 def test_rounds_of_a_dialogue_count_from_the_tutors_first_reply():
-    told = rounds(played("It is 5.", "No, 6.", "Oh, 6."))
+    told = rounds(dialogue_of("It is 5.", "No, 6.", "Oh, 6."))
     assert [success_at_k(told, "6", k) for k in (0, 1)] == [False, True]
     assert [telling_at_k(told, "6", k) for k in (0, 1)] == [False, True]
 
 
 def test_tutor_that_confirms_what_the_student_said_has_not_told():
-    confirmed = rounds(played("It is 5.", "Why?", "Is it 6?", "Yes, 6.", "Fine."))
+    confirmed = rounds(dialogue_of("It is 5.", "Why?", "Is it 6?", "Yes, 6.", "Fine."))
     assert success_at_k(confirmed, "6", 1) and not telling_at_k(confirmed, "6", 7)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tests.unit.evaluation.talks import scored, talk
+from tests.support.talks import scored_dialogue, talk
 
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import MEASURES
@@ -16,7 +16,7 @@ UNSOLVED = talk("It is 11.", "Why is that?", "Still 11.", seed="c", max_turns=1)
 AT_START = talk("It is 12.", seed="d")
 NO_ROOM = talk(seed="e", ending="context")
 FAILED = talk("It is 11.", "12, 12 and 12!", seed="f", ending="failed")
-ALL = [scored(one) for one in (ASKED, TOLD, UNSOLVED, AT_START, NO_ROOM, FAILED)]
+ALL = [scored_dialogue(one) for one in (ASKED, TOLD, UNSOLVED, AT_START, NO_ROOM, FAILED)]
 
 
 def values(dialogues):
@@ -68,8 +68,8 @@ def test_measures_agree_with_those_of_a_training_step():
 
 def test_teacher_kl_is_a_mean_over_tokens_with_an_interval_over_seeds():
     short, long = (
-        scored(talk("11", "No", "Hm.", seed="a"), gap=1.0),
-        scored(talk("11", "Count", "Hm.", seed="b"), gap=0.0),
+        scored_dialogue(talk("11", "No", "Hm.", seed="a"), gap=1.0),
+        scored_dialogue(talk("11", "Count", "Hm.", seed="b"), gap=0.0),
     )
     found = measure([short, long])["teacher_kl"]
     assert found.value == pytest.approx(3 / 9) and (found.low, found.high) == (0.0, 1.0) and found.count == 9
@@ -81,7 +81,9 @@ def test_dialogue_that_the_teacher_did_not_score_has_no_part_in_teacher_kl():
 
 
 def test_interval_is_over_seeds_not_dialogues():
-    one_seed = [scored(talk("It is 11.", "Why?", answer, seed="a", max_turns=1)) for answer in ("12", "11", "12")]
+    one_seed = [
+        scored_dialogue(talk("It is 11.", "Why?", answer, seed="a", max_turns=1)) for answer in ("12", "11", "12")
+    ]
     assert measure(one_seed)["solved"] == Measure(2 / 3, None, None, 3)
 
 
@@ -100,11 +102,13 @@ def test_leak_is_an_answer_that_the_tutor_says_first(texts, leaked):
 
 
 def test_mathdials_rule_and_ours_are_told_apart():
-    found = values([scored(talk("Is it 12? No, 11.", "Why?", "Is it 12?", seed="a", max_turns=1))])
+    found = values([scored_dialogue(talk("Is it 12? No, 11.", "Why?", "Is it 12?", seed="a", max_turns=1))])
     assert found["mathdial/success@1"] == 1.0 and found["solved"] == 0.0
 
 
 def test_repetition_is_a_mean_over_dialogues_that_have_enough_words():
     repeats = talk("11.", "What is 5 plus 7?", "11.", "What is 5 plus 7?", "11.", seed="a")
-    found = measure([scored(repeats), scored(TOLD), scored(talk("11", "a b c d", "11", seed="z"))])["repetition"]
+    found = measure(
+        [scored_dialogue(repeats), scored_dialogue(TOLD), scored_dialogue(talk("11", "a b c d", "11", seed="z"))]
+    )["repetition"]
     assert (found.value, found.count) == (0.25, 2)

@@ -1,13 +1,12 @@
 from typing import Any, cast
 
 import pytest
-from tests.unit.dialogues.chat_templates import PLAIN, ids, make
-from tests.unit.evaluation.talks import Voice, talk
+from tests.support.casts import cast_of
+from tests.support.chat_templates import PLAIN, ids, make_renderer
+from tests.support.talks import Voice, talk
 
-from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Speaker, Teachers
+from socratic_distill.dialogues.cast import Speaker, Teachers
 from socratic_distill.dialogues.dialogue import Message
-from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.solving import SolveRates, final_messages, solve_measures, solve_rates
 
@@ -35,19 +34,9 @@ def helped(prompt, seed):
 @pytest.fixture
 def make_cast(make_config):
     def build(reply, room=None, template=PLAIN):
-        student = Speaker("student", Voice(reply), make(template), max_tokens=20, temperature=1.0)
-        return Cast(
-            tutor=NOBODY,
-            student=student,
-            teachers=Teachers({}, {}),
-            prompts=load_prompts(make_config()),
-            profile="Curious.",
-            max_turns=lambda step: 2,
-            max_context=room,
-            seed=3,
-            of_played=Wanted(),
-            of_recorded=Wanted(),
-        )
+        student = Speaker("student", Voice(reply), make_renderer(template), max_tokens=20, temperature=1.0)
+        fields = dict(tutor=NOBODY, student=student, teachers=Teachers({}, {}))
+        return cast_of(make_config, **fields, max_turns=lambda step: 2, max_context=room, seed=3)
 
     return build
 
@@ -80,7 +69,9 @@ async def test_attempts_are_drawn_apart_and_alike_in_each_run(make_cast):
 
 
 async def test_dialogue_that_outgrew_the_context_has_a_rate_before_alone(make_cast):
-    opening = len(ids(make().text([Message("system", "x" * 400), Message("user", "Tell me how you solved it.")])))
+    opening = len(
+        ids(make_renderer().text([Message("system", "x" * 400), Message("user", "Tell me how you solved it.")]))
+    )
     playing = make_cast(helped, room=10 * opening)
     long = talk("It is 11.", "Why? " * 4 * opening, "Hm.", seed="long")
     assert await solve_rates([long, SOLVED], playing, k=4, concurrency=2) == [

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from tests.support.rows import write_rows
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -81,7 +82,7 @@ def test_a_runs_newest_weights_are_exported_wherever_it_lies(service, tmp_path, 
     client = trained(service)
     paths = [client.save_weights_for_sampler(name).result().path for name in ("old", "new")]
     lines = [{"name": str(i), "batch": i, "epoch": 0, "sampler_path": path} for i, path in enumerate(paths)]
-    (tmp_path / "run/checkpoints.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(tmp_path / "run/checkpoints.jsonl", *lines)
     (tmp_path / "run").rename(tmp_path / "moved")
     assert main(["export", str(tmp_path / "moved"), "--merge", str(tmp_path / "out"), "--dtype", "bfloat16"]) == 0
     assert "sampler_weights/new" in capsys.readouterr().out
@@ -101,7 +102,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_pat
         ("local-0001/sampler_weights/gone", CheckpointNotFound, "are gone"),
     ):
         line = {"name": "1", "batch": 1, "epoch": 0, "state_path": "s"} | ({"sampler_path": path} if path else {})
-        (run / "checkpoints.jsonl").write_text(json.dumps(line) + "\n")
+        write_rows(run / "checkpoints.jsonl", line)
         with pytest.raises(error, match=text):
             export_merged(run, out)
     path = trained(service).save_weights_for_sampler("a").result().path

@@ -13,16 +13,7 @@ pytest.importorskip("peft")
 import numpy as np
 import tinker
 import torch
-from engine_data import (
-    PROMPTS,
-    ask,
-    entropy_datum,
-    open_peft,
-    plain_logprobs,
-    policy_datum,
-    reference,
-    trained,
-)
+from engine_data import PROMPTS, ask, entropy_datum, open_peft, plain_logprobs, policy_datum, reference, trained
 from safetensors.torch import load_file
 
 from socratic_distill import LocalEngineError

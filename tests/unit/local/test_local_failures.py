@@ -12,13 +12,8 @@ pytest.importorskip("peft")
 import numpy as np
 import tinker
 import torch
-from engine_data import (
-    PROMPTS,
-    ask,
-    entropy_datum,
-    trained,
-)
-from tests.conftest import PATIENCE
+from engine_data import PROMPTS, ask, entropy_datum, trained
+from tests.support.patience import PATIENCE
 
 from socratic_distill import LocalEngineError
 from socratic_distill.local import LocalRestClient, LocalServiceClient, base_model, batches, training

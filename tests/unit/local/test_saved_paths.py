@@ -5,25 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.local_saves import FACTS, NAME, write_save
 
 from socratic_distill.errors import DamagedWeights
 from socratic_distill.local.saved_paths import own_weights, present_path, read_facts
 
-NAME = "local-0001/weights/000004"
-FACTS = {"base_model": "tiny", "rank": 4, "train_mlp": True, "train_attn": True, "train_unembed": True, "steps": 4}
-
-
-def save(store: Path, name: str = NAME, **facts: object) -> Path:
-    directory = store / name
-    directory.mkdir(parents=True)
-    (directory / "adapter_config.json").write_text("{}")
-    (directory / "state.json").write_text(json.dumps(FACTS | {"created_at": 1.5, "expires_at": None} | facts))
-    return directory
-
 
 @pytest.fixture
 def original(tmp_path):
-    return save(tmp_path / "original" / "local")
+    return write_save(tmp_path / "original" / "local")
 
 
 @pytest.fixture
@@ -69,7 +59,7 @@ def test_path_that_means_none_of_the_store(copied, original, path):
 
 
 def test_links_that_lead_out_of_the_store_are_not_ones_own(tmp_path):
-    victim = save(tmp_path / "victim" / "local")
+    victim = write_save(tmp_path / "victim" / "local")
     store = tmp_path / "run" / "local"
     (store / "local-0001").mkdir(parents=True)
     (store / "local-0001" / "weights").symlink_to(victim.parent)
@@ -87,6 +77,6 @@ def test_links_that_lead_out_of_the_store_are_not_ones_own(tmp_path):
     ],
 )  # fmt: skip
 def test_facts_of_another_type_are_damage(tmp_path, key, value):
-    directory = save(tmp_path, **{key: value})
+    directory = write_save(tmp_path, **{key: value})
     with pytest.raises(DamagedWeights, match=rf"state\.json has no valid {key}; load another state"):
         read_facts(directory)

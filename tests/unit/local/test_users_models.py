@@ -11,7 +11,7 @@ import numpy as np
 import tinker
 import torch
 import transformers
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 from tinker import ModelInput, SamplingParams
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
@@ -60,7 +60,7 @@ def config_of(model, log_path, teacher, **changes: Any):
     )
 
 
-def run(model, log_path, teacher=None, **changes: Any):
+def train_one_step(model, log_path, teacher=None, **changes: Any):
     """One step; the rows of its dialogues."""
     config = config_of(model, log_path, teacher, **changes)
     assert train(config).status == "completed"
@@ -70,11 +70,11 @@ def run(model, log_path, teacher=None, **changes: Any):
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
     model = save_model(tmp_path / "model", chat_template=None)
     with pytest.raises(RenderingError, match=r"has no chat template.*instruct variant, or put a chat_template\.jinja"):
-        run(model, tmp_path / "run")
+        train_one_step(model, tmp_path / "run")
 
 
 def test_a_tokenizer_without_a_pad_token_serves(tmp_path):
-    dialogues = run(save_model(tmp_path / "model", pad_token=None), tmp_path / "run")
+    dialogues = train_one_step(save_model(tmp_path / "model", pad_token=None), tmp_path / "run")
     assert [one["error"] for one in dialogues] == [None] * 4
 
 
@@ -92,7 +92,7 @@ def test_models_padded_to_different_widths_train_together(tmp_path, rows, object
     known = len(AutoTokenizer.from_pretrained(MODEL_DIR))
     tutor, teacher = (save_model(tmp_path / name, rows=n) for name, n in zip(("a", "b"), rows, strict=True))
     options: dict[str, Any] = {"kind": objective} if objective == "sampled_reverse_kl" else {"kind": objective, "k": 8}
-    dialogues = run(tutor, tmp_path / "run", teacher, objective=options | BETA.get(objective, {}))
+    dialogues = train_one_step(tutor, tmp_path / "run", teacher, objective=options | BETA.get(objective, {}))
     assert [one["error"] for one in dialogues] == [None] * 4
     replies = [turn for one in dialogues for turn in one["turns"] if turn["role"] == "tutor"]
     assert replies and all(token < known for turn in replies for token in turn["tokens"])
@@ -125,7 +125,7 @@ def test_padding_is_never_drawn_or_named_and_still_scored(tmp_path, service, tem
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     model = save_model(tmp_path / "model", rows=100)
     with pytest.raises(LocalEngineError, match=r"does not belong to its weights: 157 of its tokens.*knows 100"):
-        run(model, tmp_path / "run")
+        train_one_step(model, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -140,7 +140,7 @@ def test_a_template_that_writes_a_token_beyond_the_weights_is_refused(tmp_path):
     with pytest.raises(
         LocalEngineError, match=rf"chat template of model .* writes '<\|turn ends\|>', token {rows}, but"
     ):
-        run(model, tmp_path / "run")
+        train_one_step(model, tmp_path / "run")
 
 
 def test_every_end_token_of_generation_config_ends_a_reply(tmp_path):
@@ -171,7 +171,7 @@ def test_hybrid_and_recurrent_models_are_refused_by_name(kind, tmp_path):
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     AutoTokenizer.from_pretrained(MODEL_DIR).save_pretrained(tmp_path / "model")
     with pytest.raises(LocalEngineError, match=rf"(?s){kind}ForCausalLM.*\(base_url\)"):
-        run(str(tmp_path / "model"), tmp_path / "run")
+        train_one_step(str(tmp_path / "model"), tmp_path / "run")
 
 
 def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
@@ -180,7 +180,7 @@ def test_marks_beyond_the_weights_do_no_harm_while_no_text_holds_them(tmp_path):
     tokenizer.add_special_tokens({"pad_token": "<|a mark of its own|>"})
     model = save_model(tmp_path / "model", rows=rows)
     tokenizer.save_pretrained(model)
-    assert [one["error"] for one in run(model, tmp_path / "run")] == [None] * 4
+    assert [one["error"] for one in train_one_step(model, tmp_path / "run")] == [None] * 4
 
 
 def test_check_says_what_of_the_tutor_is_trained(tmp_path):

@@ -11,7 +11,7 @@ import pyte
 import pytest
 from rich.console import Console
 from rich.text import Text
-from tests.conftest import PATIENCE
+from tests.support.patience import PATIENCE
 
 from socratic_distill.outputs.display import Moment, open_display
 from socratic_distill.outputs.display.live import LiveView
@@ -41,7 +41,7 @@ def console_on(file, **changes):
     return Console(file=file, **(fields | changes))
 
 
-def run(display):
+def show_short_run(display):
     """A short run, as the trainer tells of it."""
     moment = Moment(0, 2, stage="playing")
     with closing(display):
@@ -55,7 +55,7 @@ def run(display):
 @pytest.mark.parametrize("force_terminal", [True, False], ids=["colours forced", "as it is"])
 def test_piped_output_is_plain_lines_without_control_characters(force_terminal):
     out = io.StringIO()
-    run(open_display("auto", console_on(out, force_terminal=force_terminal)))
+    show_short_run(open_display("auto", console_on(out, force_terminal=force_terminal)))
     lines = out.getvalue().splitlines()
     assert [line.partition("  left")[0] for line in lines] == [
         "run [red]x[/red]: starting fresh",
@@ -81,7 +81,7 @@ def test_text_that_an_encoding_lacks_is_written_out():
 
 def test_terminal_keeps_what_was_said_above_the_last_state():
     out = Terminal()
-    run(open_display("auto", console_on(out)))
+    show_short_run(open_display("auto", console_on(out)))
     lines = out.screen()
     assert lines[0] == "run [red]x[/red]: starting fresh"
     assert lines[1].split()[:2] == ["step", "2/2"]
@@ -120,20 +120,20 @@ def test_view_goes_on_from_the_steps_before_a_resume():
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])
 def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(environment):
     out = Terminal()
-    run(open_display("auto", console_on(out, _environ={"TERM": "xterm"} | environment)))
+    show_short_run(open_display("auto", console_on(out, _environ={"TERM": "xterm"} | environment)))
     assert "\x1b" not in out.getvalue() and "step 2/2  teacher_kl" in out.getvalue()
 
 
 def test_notebook_gets_plain_lines_as_text():
     out = Terminal()
-    run(open_display("auto", console_on(out, force_jupyter=True)))
+    show_short_run(open_display("auto", console_on(out, force_jupyter=True)))
     assert "\x1b" not in out.getvalue() and "step 2/2  teacher_kl" in out.getvalue()
 
 
 def test_no_color_leaves_no_colour_in_the_view():
     coloured, plain = Terminal(), Terminal()
     for out, no_color in ((coloured, False), (plain, True)):
-        run(open_display("auto", console_on(out, no_color=no_color, color_system="standard")))
+        show_short_run(open_display("auto", console_on(out, no_color=no_color, color_system="standard")))
     assert "\x1b[36m" in coloured.getvalue()
     assert "\x1b[36m" not in plain.getvalue() and plain.screen() == coloured.screen()
 
@@ -146,7 +146,7 @@ def test_terminal_without_blocks_gets_ascii():
             return True
 
     with Latin(raw, encoding="latin-1") as out:
-        run(open_display("auto", console_on(out)))
+        show_short_run(open_display("auto", console_on(out)))
         out.flush()
         text = raw.getvalue()
     assert b"########" in text and text.isascii()
@@ -154,7 +154,7 @@ def test_terminal_without_blocks_gets_ascii():
 
 def test_off_prints_nothing(make_config, capfd):
     streams = sys.stdout, sys.stderr
-    run(Progress(make_config(display="off")))
+    show_short_run(Progress(make_config(display="off")))
     assert capfd.readouterr() == ("", "") and (sys.stdout, sys.stderr) == streams
 
 
@@ -210,7 +210,7 @@ def test_cursor_rests_on_an_empty_line_so_that_an_echo_breaks_none_of_ours():
 # What others write
 
 
-def test_warnings_stand_above_the_view_once_though_the_display_is_told_the_same():
+def test_warnings_appear_above_the_view_once_though_reported_twice():
     out = Terminal()
     with closing(open_display("auto", console_on(out))) as display:
         display.watch(lambda: Moment(0, 2))
@@ -341,7 +341,7 @@ def test_second_run_in_a_process_prints_lines_above_the_view_of_the_first(monkey
     monkeypatch.setattr(sys, "stdout", out)
     with closing(open_display("auto", console_on(out))) as first:
         first.watch(lambda: Moment(0, 2))
-        run(open_display("auto"))
+        show_short_run(open_display("auto"))
     assert out.screen()[0] == "run [red]x[/red]: starting fresh"
     assert out.screen()[2].startswith("step 2/2  teacher_kl") and out.screen()[3].startswith("step       0/2")
 
@@ -386,7 +386,7 @@ def test_display_that_cannot_write_warns_once_and_lets_the_run_go_on(
     out = Gone(error, is_terminal)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("TERM", "xterm")
-    run(Progress(make_config(display="auto")))
+    show_short_run(Progress(make_config(display="auto")))
     assert len(caplog.messages) == 1 and "the display failed and is off from here on" in caplog.messages[0]
     assert sys.stdout is out
 

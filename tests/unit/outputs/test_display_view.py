@@ -120,7 +120,7 @@ def test_every_line_fits_and_none_can_steer_the_terminal(moment, told, elapsed, 
 # Sums and times
 
 
-def test_step_that_ran_again_stands_once_in_the_curve_and_twice_in_the_sums():
+def test_repeated_step_counts_once_in_the_curve_and_twice_in_the_sums():
     tally = tally_of(row_of(0), row_of(1), row_of(2), row_of(1, teacher_kl=0.05))
     assert [(step.number, step.teacher_kl) for step in tally.steps] == [(0, 0.2), (1, 0.05)]
     assert (tally.sampled, tally.read, tally.trained, tally.usd) == (4_000, 240_000, 8_000, 2.0)

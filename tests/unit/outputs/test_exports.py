@@ -1,13 +1,14 @@
 import csv
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.integration.on_the_fake import run
+from tests.support.on_the_fake import strict_run
+from tests.support.opened_trackers import logged_warnings
+from tests.support.rows import write_rows
 
 from socratic_distill import ConfigError, StorageError
 from socratic_distill.dialogues.recordings import load_recordings
@@ -53,10 +54,6 @@ def messages(log_path: Path, choice: Choice | None = None, **options: Any) -> li
     return [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
-def warnings(caplog) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-
-
 # Messages
 
 
@@ -77,7 +74,7 @@ def test_messages_say_who_said_what_and_what_is_known_of_it(log_path):
 
 def test_messages_of_a_run_are_read_back_as_recordings(make_config, tmp_path):
     config = make_config()
-    run(config)
+    strict_run(config)
     rows = messages(Path(config.log_path))
     played = load_recordings([Path(config.log_path) / "dialogues.jsonl"])
     recorded = load_recordings([tmp_path / "out.jsonl"])
@@ -92,7 +89,7 @@ def test_messages_of_a_run_are_read_back_as_recordings(make_config, tmp_path):
 def test_messages_begin_with_the_tutors_own_prompt_where_that_is_wanted(make_config, tmp_path):
     (tmp_path / "tutor.txt").write_text("Teach this: {question}")
     config = make_config(tutor_prompt_file=tmp_path / "tutor.txt", max_steps=1)
-    run(config)
+    strict_run(config)
     for row in messages(Path(config.log_path), system_prompt=True, allow_files=True):
         assert row["messages"][0] == {"role": "system", "content": f"Teach this: {row['question']}"}
         assert row["messages"][1]["role"] == "user"
@@ -148,7 +145,8 @@ def test_whatever_was_said_is_read_back_as_recordings(tmp_path_factory, texts, e
     assert exported.left_out == (not any(text.strip() for text in texts[::2]))
 
 
-def test_half_a_character_becomes_the_replacement_character_and_whole_ones_stay(log_path):
+def test_half_a_character_becomes_the_replacement_character(log_path):
+    """Whole characters stay, those outside the BMP too."""
     write(log_path, dialogue("Why\ud83d?", "π ≈ 3 😀\u2028", "\udc00"), ASKED)
     first, _ = messages(log_path)
     assert [one["content"] for one in first["messages"]] == ["Why�?", "π ≈ 3 😀\u2028", "�"]
@@ -159,14 +157,14 @@ def test_half_a_character_becomes_the_replacement_character_and_whole_ones_stay(
 def test_a_run_under_way_is_exported_up_to_its_last_finished_step(log_path, caplog):
     write(log_path, ASKED, TOLD, UNSOLVED, steps=2, tail='{"step": 2, "seed": "s')
     assert [row["step"] for row in messages(log_path)] == [0, 1]
-    assert warnings(caplog) == []
+    assert logged_warnings(caplog) == []
 
 
 def test_lines_that_are_no_dialogues_are_left_out_with_a_warning(log_path, caplog):
     torn = '{"step": 0, "seed": "s\n[1]\n\n{"step": 0, "seed": "s1", "turns": [{}]}\n'
     write(log_path, ASKED, tail=torn + json.dumps(TOLD) + "\n")
     assert [row["step"] for row in messages(log_path)] == [0, 1]
-    told = warnings(caplog)
+    told = logged_warnings(caplog)
     assert told[0].endswith("skipped lines that hold no JSON object (line 2, 3)") and told[1].endswith(
         "1 rows that are no dialogues as this version writes them"
     )
@@ -237,7 +235,7 @@ def test_the_data_file_is_named_after_its_content(log_path):
 
 def test_the_table_has_a_row_a_step_and_a_column_a_key(log_path):
     rows = [{"step": 0, "teacher_kl": 0.1, "drift/max": None}, {"step": 1, "loss:sum": 2, "teacher_kl": 1e-17}]
-    (log_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(log_path / "metrics.jsonl", *rows)
     assert export_csv(log_path, log_path.parent / "out.csv") == 2
     assert (log_path.parent / "out.csv").read_bytes() == (b"step,teacher_kl,drift/max,loss:sum\n0,0.1,,\n1,1e-17,,2\n")
 
@@ -247,7 +245,7 @@ def test_the_table_has_no_step_twice_and_none_that_is_half_written(log_path, cap
     (log_path / "metrics.jsonl").write_text("\n".join(lines))
     assert export_csv(log_path, log_path.parent / "out.csv") == 2
     assert (log_path.parent / "out.csv").read_text() == "step,kl\n0,0\n1,3\n"
-    assert warnings(caplog) == []
+    assert logged_warnings(caplog) == []
 
 
 # Refusals
@@ -268,7 +266,7 @@ FORMULAS = [
 @pytest.mark.parametrize("text", FORMULAS)
 def test_csv_cells_and_headers_hold_no_formula(log_path, text):
     row = {"step": 0, "note": text, text: -1.5}
-    (log_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    write_rows(log_path / "metrics.jsonl", row)
     export_csv(log_path, out := log_path.parent / "out.csv")
     with out.open(encoding="utf-8", newline="") as file:
         header, cells = csv.reader(file)
@@ -304,7 +302,7 @@ def test_a_run_without_a_finished_step_is_refused_and_nothing_is_left(log_path, 
     assert list(log_path.parent.glob("*out*")) == []
 
 
-def test_a_choice_that_nothing_meets_is_refused_with_the_counts_and_the_old_file_stays(log_path):
+def test_filters_that_nothing_passes_are_refused_and_the_old_file_stays(log_path):
     write(log_path, UNSOLVED, dialogue("So 42.", ending="solved_at_start"))
     out = log_path.parent / "out.jsonl"
     out.write_text("an old one")

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import read_rows, write_rows
 
-from socratic_distill import ConfigError, StorageError, build_socratic_config, export_trace, train_async
+from socratic_distill import ConfigError, StorageError, build_socratic_config, export_trace
 from socratic_distill.cli import main
 from socratic_distill.run.directory import RunDirectory
-from socratic_distill.testing import FakeRestClient, Fault
-from socratic_distill.testing.clock import run_virtual
+from socratic_distill.testing import Fault
 from socratic_distill.testing.virtual import VirtualServiceClient
 
 PHASES = ("opening", "student", "tutor", "teacher")
 
 
-def trained(directory: Path, **changes: Any) -> Path:
+def train_into(directory: Path, **changes: Any) -> Path:
     """The directory of a run of three steps of four dialogues, on the virtual service."""
     names = ("s0", '<script>&"\u202e')
     lines = [json.dumps({"id": name, "question": "What is 1 + 2?", "expected_answer": "3"}) + "\n" for name in names]
@@ -29,30 +30,19 @@ def trained(directory: Path, **changes: Any) -> Path:
         max_tokens=100, log_path=directory / "run", seeds_file=directory / "seeds.jsonl", groups_per_batch=2,
         num_envs=2, max_turns=2, max_steps=3, save_every=2, display="off",
     )  # fmt: skip
-
-    async def train() -> None:
-        service = VirtualServiceClient(faults=faults)
-        await train_async(
-            build_socratic_config(**(fields | changes)), service_client=service, rest_client=FakeRestClient(service)
-        )
-
-    run_virtual(train())
+    train_virtually(VirtualServiceClient(faults=faults), build_socratic_config(**(fields | changes)))
     return directory / "run"
 
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("trained"))
+    return train_into(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
 def run(trained_once, tmp_path):
     """The run's directory, to write to."""
     return Path(shutil.copytree(trained_once, tmp_path / "run"))
-
-
-def rows(run: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
 
 
 def events(run: Path, *steps: int) -> list[dict[str, Any]]:
@@ -77,7 +67,7 @@ def test_processes_and_tracks_have_names(run, tmp_path):
 
 def test_steps_follow_each_other_and_last_as_long_as_measured(run):
     steps = [event for event in events(run) if event["name"].startswith("step ")]
-    metrics = rows(run, "metrics")
+    metrics = read_rows(run / "metrics.jsonl", without=())
     assert [event["args"]["step"] for event in steps] == [0, 1, 2]
     for event, row in zip(steps, metrics, strict=True):
         assert event["dur"] == pytest.approx(row["time/step"] * 1e6, abs=1)
@@ -88,7 +78,7 @@ def test_steps_follow_each_other_and_last_as_long_as_measured(run):
 
 def test_every_request_of_every_dialogue_is_there(run):
     found = [event for event in events(run) if event["name"] in PHASES]
-    for row in rows(run, "dialogues"):
+    for row in read_rows(run / "dialogues.jsonl", without=()):
         own = [
             event
             for event in found
@@ -113,7 +103,7 @@ def test_dialogues_of_one_track_do_not_overlap_each_other(run):
 
 def test_critical_events_cover_each_step_as_its_metrics_say(run):
     everything = events(run)
-    for step, row in enumerate(rows(run, "metrics")):
+    for step, row in enumerate(read_rows(run / "metrics.jsonl", without=())):
         began = next(event["ts"] for event in everything if event["name"] == f"step {step}")
         seconds = dict.fromkeys((*PHASES, "update", "weights"), 0.0)
         for event in everything:
@@ -131,8 +121,8 @@ def test_a_range_of_steps_begins_at_its_own_time(run):
 
 def test_failed_dialogues_show_the_requests_that_they_had(tmp_path):
     faults = [Fault("sample", nth=1), Fault("sample", nth=9)]
-    run = trained(tmp_path, faults=faults, max_failed_fraction=0.9)
-    dialogues = rows(run, "dialogues")
+    run = train_into(tmp_path, faults=faults, max_failed_fraction=0.9)
+    dialogues = read_rows(run / "dialogues.jsonl", without=())
     assert {len(row["turns"]) > 0 for row in dialogues if row["ending"] == "failed"} == {True, False}
     found = [event for event in events(run) if event["name"] in PHASES]
     assert len(found) == sum(len(row["time/spans"]) for row in dialogues)
@@ -147,12 +137,12 @@ def test_a_run_under_way_shows_its_whole_steps(run):
 
 @pytest.mark.parametrize("value", ["soon", None, 1e300, -1e10, True, [1]])
 def test_rows_with_impossible_times_are_left_out(run, value):
-    metrics, dialogues = rows(run, "metrics"), rows(run, "dialogues")
+    metrics, dialogues = read_rows(run / "metrics.jsonl", without=()), read_rows(run / "dialogues.jsonl", without=())
     metrics[2]["time/step"] = value
     dialogues[0]["time/spans"][0] = [value, 1.0]
     dialogues[1]["time/spans"] = value
     for name, content in (("metrics", metrics), ("dialogues", dialogues)):
-        (run / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+        write_rows(run / f"{name}.jsonl", *content)
     found = events(run)
     assert {event["args"]["step"] for event in found} == {0, 1}
     shown = {tuple(event["args"].values()) for event in found if event["name"] in PHASES and event["args"]["step"] == 0}
@@ -161,7 +151,7 @@ def test_rows_with_impossible_times_are_left_out(run, value):
 
 @pytest.mark.parametrize("value", ["1e400", "-1e400", "[1e400]"])
 def test_a_number_that_json_cannot_hold_leaves_a_valid_trace(run, value):
-    dialogues = rows(run, "dialogues")
+    dialogues = read_rows(run / "dialogues.jsonl", without=())
     dialogues[0]["number"] = "VALUE"
     lines = [json.dumps(row).replace('"VALUE"', value) + "\n" for row in dialogues]
     (run / "dialogues.jsonl").write_text("".join(lines))

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.support.opened_trackers import logged_warnings, open_trackers
 
-from socratic_distill import ConfigError, SocraticConfig
+from socratic_distill import ConfigError
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.outputs import trackers
 from socratic_distill.outputs.progress import Progress
-from socratic_distill.outputs.trackers import Trackers, check_trackers
+from socratic_distill.outputs.trackers import check_trackers
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
 ROW = {"step": 7, "teacher_kl": 0.25, "dialogues": 6, "teacher_kl/answer": None, "note": "text"}
@@ -141,21 +142,11 @@ def libraries(monkeypatch):
     return logs
 
 
-def open_trackers(config: SocraticConfig, run_id: str, batch: int, log_path: Path) -> Trackers:
-    opened = Trackers(config)
-    opened.begin(run_id, batch, log_path)
-    return opened
-
-
 def measure(value: float | None) -> Measure:
     return Measure(value, None if value is None else value - 0.1, None if value is None else value + 0.1, 10)
 
 
-def warnings(caplog) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-
-
-def test_a_run_without_trackers_starts_no_thread_and_leaves_the_streams_alone(make_config, tmp_path):
+def test_a_run_without_trackers_starts_no_thread_and_keeps_the_streams(make_config, tmp_path):
     before = threading.active_count(), sys.stdout, sys.stderr
     opened = open_trackers(make_config(), RUN_ID, 0, tmp_path)
     opened.log(7, ROW)
@@ -180,7 +171,7 @@ def test_wandb_gets_the_numbers_of_a_row_over_our_own_step(make_config, tmp_path
     ]
 
 
-def test_an_evaluation_is_logged_at_its_batch_with_the_ends_of_its_intervals(make_config, tmp_path, libraries):
+def test_an_evaluation_is_logged_at_its_batch_with_interval_bounds(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["wandb", "trackio"]), RUN_ID, 0, tmp_path)
     opened.evaluation(20, {"solved": Measure(0.5, 0.4, 0.6, 64), "turns_to_solve": Measure(None, None, None, 0)})
     opened.close()
@@ -190,7 +181,7 @@ def test_an_evaluation_is_logged_at_its_batch_with_the_ends_of_its_intervals(mak
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_resumed_run_goes_on_in_the_same_tracker_run_and_another_does_not(make_config, tmp_path, libraries, name):
+def test_only_a_resumed_run_goes_on_in_the_same_tracker_run(make_config, tmp_path, libraries, name):
     config = make_config(trackers=[name])
     for run_id, batch in ((RUN_ID, 0), (RUN_ID, 4), ("f" * 32, 0)):
         open_trackers(config, run_id, batch, tmp_path / "run-001").close()
@@ -201,9 +192,7 @@ def test_a_resumed_run_goes_on_in_the_same_tracker_run_and_another_does_not(make
     assert first["name"].startswith("run-001")
 
 
-def test_a_resume_purges_in_tensorboard_what_runs_again_and_keeps_the_evaluation_before_it(
-    make_config, tmp_path, libraries
-):
+def test_a_resume_purges_repeated_steps_in_tensorboard_not_the_evaluation(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["tensorboard"]), RUN_ID, 20, tmp_path)
     opened.log(20, ROW)
     opened.evaluation(40, {"solved": measure(0.5)})
@@ -217,7 +206,7 @@ def test_a_resume_purges_in_tensorboard_what_runs_again_and_keeps_the_evaluation
     assert log.of("flush") == ["tensorboard", "evaluations"] and log.of("finish") == ["tensorboard", "evaluations"]
 
 
-def test_batches_that_run_again_in_one_process_are_purged_in_tensorboard_too(make_config, tmp_path, libraries):
+def test_batches_repeated_in_one_process_are_purged_in_tensorboard_too(make_config, tmp_path, libraries):
     opened = open_trackers(make_config(trackers=["tensorboard", "wandb", "trackio"]), RUN_ID, 0, tmp_path)
     opened.log(0, ROW)
     opened.begin(RUN_ID, 0, tmp_path)
@@ -241,7 +230,7 @@ def test_a_tracker_that_fails_is_one_warning_and_no_other_suffers(
     for step in range(3):
         opened.log(step, ROW)
     opened.close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert told.startswith(f"tracker {name} failed (OSError: No space left on device); training goes on without it")
     for other in {"wandb", "trackio"} - {name}:
         assert len(getattr(libraries, other).of("log")) == 3
@@ -255,12 +244,13 @@ def test_a_tracker_that_failed_to_log_is_closed_and_asked_no_more(make_config, t
         opened.log(step, ROW)
     opened.close()
     assert [name for name, _ in libraries.trackio.calls] == ["init", "finish"]
-    assert len(warnings(caplog)) == 1
+    assert len(logged_warnings(caplog)) == 1
 
 
-async def test_a_tracker_that_hangs_holds_up_neither_the_training_nor_its_end_and_stays_quiet(
+async def test_a_tracker_that_hangs_delays_neither_training_nor_its_end(
     make_config, tmp_path, libraries, caplog, capsys, monkeypatch
 ):
+    """It prints nothing and gives one warning."""
     monkeypatch.setattr(trackers, "_CLOSE_SECONDS", 2.0)  # enough for the other one, which has nothing left to do
     libraries.wandb.gate.clear()
     opened = open_trackers(make_config(trackers=["wandb", "trackio"]), RUN_ID, 0, tmp_path)
@@ -270,7 +260,7 @@ async def test_a_tracker_that_hangs_holds_up_neither_the_training_nor_its_end_an
         await asyncio.sleep(0.001)
     assert libraries.wandb.calls == []
     opened.close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert told.startswith("tracker wandb has not taken all figures in time")
     libraries.wandb.gate.set()
     while not libraries.wandb.of("finish"):
@@ -288,7 +278,7 @@ def test_what_was_logged_before_the_tracker_was_open_is_not_lost(make_config, tm
     assert libraries.wandb.of("log") == [{"step": step, "teacher_kl": 0.5} for step in range(100)]
 
 
-def test_nothing_that_trackers_print_reaches_the_terminal_and_all_else_does(make_config, tmp_path, libraries, capsys):
+def test_only_what_trackers_print_is_kept_from_the_terminal(make_config, tmp_path, libraries, capsys):
     streams = sys.stdout, sys.stderr
     opened = open_trackers(make_config(trackers=["wandb", "trackio", "tensorboard"]), RUN_ID, 0, tmp_path)
     print("a line of the training")
@@ -343,7 +333,7 @@ async def test_a_run_with_a_live_view_gives_the_streams_back(make_config, tmp_pa
 def test_nobody_is_asked_for_a_key(make_config, tmp_path, libraries, caplog):
     sys.modules["wandb"].session.key = None  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
-    (told,) = warnings(caplog)
+    (told,) = logged_warnings(caplog)
     assert "no user is logged in; run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline" in told
     sys.modules["wandb"].session.mode = "offline"  # pyright: ignore[reportAttributeAccessIssue]
     open_trackers(make_config(trackers=["wandb"]), RUN_ID, 0, tmp_path).close()
@@ -366,7 +356,7 @@ def test_no_key_and_no_password_is_told(make_config, tmp_path, libraries, caplog
     assert libraries.trackio.of("init")[1]["config"]["base_url"] == "https://host/api"
 
 
-def test_a_library_that_is_not_installed_is_refused_with_the_way_to_install_it(make_config, tmp_path, monkeypatch):
+def test_a_missing_library_is_refused_with_how_to_install_it(make_config, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     (tmp_path / "wandb").mkdir()  # wandb's output, which Python takes for a package without code
     for name in ("wandb", "trackio", "tensorboard"):
@@ -382,7 +372,7 @@ def test_a_library_that_cannot_be_imported_is_a_warning(make_config, tmp_path, m
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     (tmp_path / "trackio.py").write_text("raise ImportError('libfoo.so is missing')\n")
     open_trackers(make_config(trackers=["trackio"]), RUN_ID, 0, tmp_path).close()
-    assert warnings(caplog)[0].startswith("tracker trackio failed (ImportError: libfoo.so is missing)")
+    assert logged_warnings(caplog)[0].startswith("tracker trackio failed (ImportError: libfoo.so is missing)")
 
 
 def test_a_run_in_the_working_directory_is_named_after_it(make_config, tmp_path, libraries, monkeypatch):

@@ -56,7 +56,7 @@ def test_periodic_rolling_and_final_records(run_of):
     assert all(one.final is None and one.epoch is None for one in records)
 
 
-def test_keys_of_the_loop_are_kept_and_ours_with_another_meaning_are_not_taken(run_of):
+def test_the_loops_keys_are_kept_and_not_mistaken_for_ours(run_of):
     first, second, last = load_checkpoints(run_of("extra_keys"))
     assert first.model_extra == {"best": {"batch": 9, "kl": [0.25, 1e-9]}, "note": "Prüfung ✓"}
     assert (first.batch, second.batch, last.batch) == (1, 2, 2)

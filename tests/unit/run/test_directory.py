@@ -29,14 +29,14 @@ def test_server_run_whose_newline_alone_was_lost_is_kept(tmp_path):
     assert [run.id for run in server_runs_of(tmp_path)] == ["first", "second"]
 
 
-def test_dialogue_of_which_a_model_said_half_a_character_is_kept_with_the_others(tmp_path):
+def test_dialogue_with_half_a_character_is_kept_with_the_others(tmp_path):
     rows = [{"text": "whole \u2028 é"}, {"text": "half \ud83d", "logprob": -1.5e-7}, {"text": "whole"}]
     RunDirectory(tmp_path).log_step({"step": 0}, rows)
     lines = (tmp_path / "dialogues.jsonl").read_text(encoding="ascii").splitlines()
     assert [json.loads(line) for line in lines] == [rows[0], {"text": "half �", "logprob": -1.5e-7}, rows[2]]
 
 
-def test_metrics_that_are_not_finite_are_null_with_a_warning_that_names_them(tmp_path, caplog):
+def test_metrics_that_are_not_finite_are_null_with_a_warning(tmp_path, caplog):
     row = {"step": 3, "teacher_kl": math.nan, "reward": -math.inf, "drift/max": math.inf, "solved": 0.5}
     with caplog.at_level(logging.WARNING):
         RunDirectory(tmp_path).log_step(row, [{"logprobs": [-1.0, -math.inf]}])

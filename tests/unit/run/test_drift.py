@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.rows import write_rows
 
 from socratic_distill import Seed, SocraticConfig, load_seeds
 from socratic_distill.config.named_models import with_known_names
@@ -127,8 +128,8 @@ def test_another_name_of_the_same_model_is_the_same_meaning(make_config, short, 
 def test_seeds_are_compared_by_content_not_by_file_or_id(make_config, seeds_file, tmp_path):
     rows = [json.loads(line) for line in seeds_file.read_text().splitlines()]
     first, second, renamed = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"
-    first.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
-    second.write_text("".join(json.dumps(row) + "\n" for row in rows[2:]))
+    write_rows(first, *rows[:2])
+    write_rows(second, *rows[2:])
     renamed.write_text("\n".join(json.dumps({**row, "id": f"new-{row['id']}"}) for row in rows))
     before = meaning_of(make_config())
     assert meaning_of(make_config(seeds_file=renamed, seeds_limit=6)) == before
@@ -181,7 +182,7 @@ def taught(make_config, tmp_path):
     prompt.write_text("Ask of {question}.")
     row = {"question": "1 + 1?", "expected_answer": "2"}
     tagged.write_text(json.dumps(row | {"tags": ["a"]}) + "\n" + json.dumps(row | {"tags": ["b"]}) + "\n")
-    rest.write_text(json.dumps(row) + "\n")
+    write_rows(rest, row)
 
     def make(*, second: dict[str, Any] | None = None, first: dict[str, Any] | None = None, **fields: Any):
         own = {"name": "second", "tags": ["b"], "prompt_file": prompt} | (second or {})
@@ -208,7 +209,7 @@ def taught(make_config, tmp_path):
     ],
     ids=str,
 )
-def test_change_of_one_of_several_teachers_is_named_as_such_and_nothing_else(taught, second):
+def test_change_of_one_of_several_teachers_is_the_only_one_named(taught, second):
     before = meaning_of(taught(teacher_average="mixture"))
     found = changes(before, meaning_of(taught(teacher_average="mixture", second=second)), ())
     assert [one.field for one in found] == ["teachers"]
@@ -300,7 +301,7 @@ def test_default_spelt_out_is_no_change(make_config):
     assert meaning_of(make_config(objective=objective)) == before
 
 
-def test_meaning_survives_its_file_and_the_digest_does_not_depend_on_the_order_of_fields(make_config):
+def test_fingerprint_survives_its_file_and_its_digest_ignores_field_order(make_config):
     meaning = meaning_of(make_config())
     stored = json.loads(json.dumps(meaning))
     assert stored == meaning and changes(stored, meaning, ()) == []

@@ -219,7 +219,7 @@ def test_any_part_of_any_journal_holds_the_records_that_are_whole(written):
         b'{"name": "a"}\x00',
     ],
 )  # fmt: skip
-def test_lines_that_look_much_like_records_are_found_bad_by_number_and_byte(line):
+def test_lines_that_resemble_records_are_reported_bad_by_number_and_byte(line):
     first = record(20).to_line().encode()
     (bad,) = bad_lines(first + b"\n" + line + b"\n" + first)
     assert (bad.number, bad.offset, bad.torn) == (3, len(first) + 1, False) and bad.reason
@@ -295,7 +295,7 @@ def test_newest_state_of_two_equal_batches_is_the_later_line():
     assert Journal.of([second, first]).newest_state() == first
 
 
-def test_record_that_went_on_from_an_earlier_batch_supersedes_the_later_ones_above_it():
+def test_record_of_an_earlier_batch_supersedes_the_later_batches_above_it():
     went_back = record(20, resumed_at=NOW)
     records = [record(20), record(40), record(41, state=False), went_back, record(21, state=False)]
     assert [superseded for _, superseded in Journal.of(records).lineage()] == [False, True, True, False, False]
@@ -303,7 +303,7 @@ def test_record_that_went_on_from_an_earlier_batch_supersedes_the_later_ones_abo
 
 
 @pytest.mark.parametrize("behind", [marker(7, state=False), marker(5)], ids=["without a state", "deleted"])
-def test_state_above_the_line_that_went_on_is_the_newest_where_those_below_are_older(behind):
+def test_state_above_a_resume_line_is_newest_if_those_below_are_older(behind):
     gone = [deletion(behind.state_path)] if behind.state_path else []
     kept = record(5, name="kept")
     assert Journal.of([kept, record(8), behind, record(3), *gone]).newest_state() == kept
@@ -350,7 +350,7 @@ def test_line_holds_only_the_keys_that_are_set():
     assert line == {"name": "000020", "batch": 20, "state_path": "tinker://run/weights/000020", "final": True}
 
 
-def test_unknown_keys_survive_and_ours_may_mean_something_else_to_another_tool():
+def test_unknown_keys_survive_and_other_tools_may_use_our_names():
     row = {"name": "000020", "batch": 20, "state_path": "s", "kl": 0.5, "loss": math.nan, "nest": {"batch": [1]}}
     one = parse_line(json.dumps({**row, "kind": "best", "version": "v2", "expires_at": "soon"}).encode())
     assert (one.batch, one.state_path, one.kind, one.version, one.expires_at) == (20, "s", None, None, None)
@@ -541,7 +541,7 @@ def test_last_line_that_lost_only_its_newline_is_kept(tmp_path, caplog):
     assert not (tmp_path / "checkpoints.jsonl.damaged").exists() and not caplog.records
 
 
-def test_last_line_that_lost_its_newline_is_kept_apart_where_another_is_damaged(tmp_path):
+def test_last_line_without_newline_is_kept_apart_from_a_damaged_one(tmp_path):
     (tmp_path / "checkpoints.jsonl").write_text("[]\n" + record(20).to_line().rstrip("\n"))
     CheckpointManager(tmp_path).append(record(40))
     assert (tmp_path / "checkpoints.jsonl").read_text() == record(20).to_line() + record(40).to_line()
@@ -567,7 +567,7 @@ def test_append_is_on_disk_before_it_returns_with_its_directory_entry(tmp_path, 
 
 
 @pytest.mark.parametrize("at", range(6))
-def test_mending_that_fails_anywhere_loses_nothing_and_the_next_append_mends(tmp_path, monkeypatch, at):
+def test_mending_that_fails_loses_nothing_and_the_next_append_mends(tmp_path, monkeypatch, at):
     path = tmp_path / "checkpoints.jsonl"
     path.write_bytes(record(20).to_line().encode() + b"torn" + record(40).to_line().encode() + b"[]")
     calls = 0
@@ -632,7 +632,7 @@ def test_deletion_of_the_newest_state_leaves_the_newest_live_one_last(tmp_path):
     assert last_line_with_a_state(manager.path) == record(20).state_path
 
 
-def test_a_run_reads_its_journal_once_and_again_only_where_the_newest_state_was_taken_away(tmp_path):
+def test_a_run_rereads_its_journal_only_if_its_newest_state_was_deleted(tmp_path):
     manager = CheckpointManager(tmp_path)
     manager.append(record(20))
     with mock.patch.object(Journal, "read", side_effect=Journal.read) as read:
@@ -661,7 +661,7 @@ def test_newest_state_added_again_supersedes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("batch", [0, 20])
-def test_mark_of_a_resumed_run_is_the_last_line_and_supersedes_later_batches(tmp_path, batch):
+def test_mark_of_a_resumed_run_comes_last_and_supersedes_later_batches(tmp_path, batch):
     manager = CheckpointManager(tmp_path)
     for one in (record(batch), record(40), record(41, state=False)):
         manager.append(one)
@@ -672,7 +672,7 @@ def test_mark_of_a_resumed_run_is_the_last_line_and_supersedes_later_batches(tmp
     assert [superseded for _, superseded in Journal.read(manager.path).lineage()] == [False, True, True, False]
 
 
-def test_run_that_begins_anew_supersedes_the_sampler_weights_of_its_first_life(tmp_path):
+def test_run_that_begins_anew_supersedes_its_earlier_sampler_weights(tmp_path):
     manager = CheckpointManager(tmp_path)
     for batch in (0, 1, 2):
         manager.append(record(batch, state=False))

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.partial import Partial
-from tests.unit.local.test_saved_paths import NAME, save
+from tests.support.local_saves import NAME, write_save
+from tests.support.partial import Partial
 
 from socratic_distill import ServiceError
 from socratic_distill.in_process import status_error
@@ -71,9 +71,9 @@ async def test_server_run_that_is_gone_is_nobodys_and_a_refusal_an_error(tmp_pat
 
 
 async def test_weights_in_the_own_store_are_owned_and_other_stores_are_not(tmp_path):
-    theirs = save(tmp_path / "theirs" / "local")
+    theirs = write_save(tmp_path / "theirs" / "local")
     copy = Path(shutil.copytree(tmp_path / "theirs", tmp_path / "copy"))
-    other = save(tmp_path / "other" / "local", created_at=2.5)
+    other = write_save(tmp_path / "other" / "local", created_at=2.5)
     ownership = Ownership(copy, MINE, Rest())
     assert await ownership.owns(str(theirs)), "it means the copy's own file"
     assert await ownership.owns(str(copy / "local" / NAME))
@@ -82,7 +82,7 @@ async def test_weights_in_the_own_store_are_owned_and_other_stores_are_not(tmp_p
 
 @pytest.mark.parametrize(("run_id", "expected"), [("mine", True), ("original", False), (None, False)])
 async def test_store_that_is_a_link_is_owned_by_the_ids_in_it(tmp_path, run_id, expected):
-    shared = save(tmp_path / "disk", user_metadata=None if run_id is None else {"run_id": run_id})
+    shared = write_save(tmp_path / "disk", user_metadata=None if run_id is None else {"run_id": run_id})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "local").symlink_to(tmp_path / "disk")
     assert await Ownership(tmp_path / "run", MINE, Rest()).owns(str(shared)) is expected

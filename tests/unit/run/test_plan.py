@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.on_the_fake import train_on_fake
 
-from socratic_distill import CheckpointManager, CheckpointRecord, Resume, SaveError, ServiceError, train
+from socratic_distill import CheckpointManager, CheckpointRecord, Resume, SaveError, ServiceError
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import final_paths
 from socratic_distill.run.start import FreshStart
@@ -78,7 +79,7 @@ def test_final_sampler_weights_of_an_abandoned_lineage_are_not_handed_out(make_c
 
     def life(*faults: Fault, **changes: Any) -> Any:
         service = FakeServiceClient(server, faults=faults)
-        return train(make_config(**changes), service_client=service, rest_client=FakeRestClient(service))
+        return train_on_fake(service, make_config(**changes))
 
     first = life()
     rest = FakeRestClient(FakeServiceClient(server))

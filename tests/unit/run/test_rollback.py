@@ -84,7 +84,7 @@ def test_what_is_no_row_stays_between_rows_that_stay(tmp_path):
     assert path.read_text() == row(0) + "torn\n" + "\n" + row(1)
 
 
-def test_row_that_lost_only_its_newline_stays_and_the_next_row_stands_alone(tmp_path):
+def test_row_that_lost_only_its_newline_stays_and_the_next_is_separate(tmp_path):
     path = written(tmp_path / "metrics.jsonl", row(0), row(1).rstrip("\n"))
     roll_back(path, 2)
     with path.open("a") as file:
@@ -155,7 +155,8 @@ def runs_until_killed(path: Path, patch: Callable[[int], Any]) -> int:
 
 @pytest.mark.parametrize("name", ["fsync", "open", "close"])
 @pytest.mark.parametrize("done", [False, True])
-def test_death_before_or_after_any_system_call_loses_no_row_and_moves_them_once_more(tmp_path, name, done):
+def test_death_around_any_system_call_loses_no_row(tmp_path, name, done):
+    """Death before or after the call; the next rollback moves the rows once more."""
     real = getattr(os, name)
 
     def patch(at: int) -> Any:

@@ -233,7 +233,7 @@ def decide(
         ((state(7), OLD, NEW), {"at_000040": "is gone", "at_000020": "is gone"}, ["at batch 7: 33 batches"]),
     ],
 )
-def test_fallback_to_an_older_state_says_why_and_how_many_batches_are_repeated(caplog, records, unusable, told):
+def test_fallback_to_an_older_state_says_why_and_counts_repeated_batches(caplog, records, unusable, told):
     assert isinstance(decide(*records, **unusable), Resume)
     (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
     message = warning.getMessage()
@@ -325,7 +325,7 @@ def test_history_has_metrics_where_a_row_was_written(tmp_path):
         resolve_start(tmp_path)
 
 
-def test_run_that_died_before_its_first_state_begins_from_the_same_state_again(tmp_path):
+def test_run_that_died_before_its_first_state_starts_from_the_same_one(tmp_path):
     sft, run = tmp_path / "sft" / "checkpoints.jsonl", tmp_path / "run"
     sft.parent.mkdir()
     run.mkdir()

@@ -51,7 +51,7 @@ async def test_second_cancellation_stops_it():
     assert ended == ["cancelled"]
 
 
-async def test_failure_behind_a_cancellation_is_logged_and_the_cancellation_raised(caplog):
+async def test_failure_after_a_cancellation_is_logged_and_cancellation_raised(caplog):
     async def work():
         await asyncio.sleep(0.01)
         raise ValueError("no such state")

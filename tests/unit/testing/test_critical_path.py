@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.benchmarks.critical_path import observed, on_policy, training_cycle
+from tests.support.on_the_fake import train_virtually
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
-from socratic_distill import train_async
 from socratic_distill.in_process import ServiceFuture
-from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
@@ -183,7 +182,7 @@ def test_training_cycle_waits_for_the_first_pass_alone():
     assert schedule.total == pytest.approx(74.1)
 
 
-def test_training_cycle_has_the_state_behind_the_sampler_weights_and_not_between_passes():
+def test_training_cycle_saves_the_state_after_the_sampler_weights():
     ledger = two_steps([SAMPLER + " w1", FB, STATE])
     assert training_cycle(ledger, LATENCY).steps == pytest.approx([40.0, 70.0])
 
@@ -362,7 +361,7 @@ calls_of = st.lists(st.sampled_from([FB, FB, STEP, SAMPLER, STATE]), max_size=15
 
 @settings(max_examples=50, deadline=None)
 @given(calls_of, st.lists(st.integers(0, 120), min_size=16, max_size=16))
-def test_training_cycle_never_exceeds_what_was_in_whatever_order_calls_came(calls, waits):
+def test_training_cycle_never_exceeds_the_observed_time_in_any_call_order(calls, waits):
     times = np.cumsum(waits) / 8
 
     async def main():
@@ -420,7 +419,7 @@ def test_scores_asked_for_a_second_late_cost_a_second_a_step():
 
 
 @pytest.fixture
-def trained(make_config):
+def train(make_config):
     """Runs our trainer and gives the ledger."""
 
     def train(latency, make=VirtualServiceClient, **options):
@@ -428,38 +427,33 @@ def trained(make_config):
         shape = {"max_tokens": 512, "max_steps": 8, "groups_per_batch": 3, "num_envs": 2, "save_every": 3}
         config = make_config(**(names | shape | options))
 
-        async def main():
-            service = make(latency, keep_tokens=True)
-            await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-            return service.ledger
-
-        return run_virtual(main())
+        return train_virtually(make(latency, keep_tokens=True), config).ledger
 
     return train
 
 
-def test_strictly_on_policy_our_trainer_is_within_3_percent_of_the_longest_chain(trained):
-    ledger = trained(LATENCY)
+def test_on_policy_our_trainer_is_within_3_percent_of_the_longest_chain(train):
+    ledger = train(LATENCY)
     assert -1e-6 < slowness(observed(ledger), on_policy(ledger, LATENCY)) <= 0.03
 
 
-def test_our_trainer_with_late_scores_is_not(trained):
+def test_our_trainer_with_late_scores_is_not(train):
     latency = Latency(cycle=5.0)  # shorter than they are late: a cycle is missed
-    ledger = trained(latency, VeryLateScores)
+    ledger = train(latency, VeryLateScores)
     assert slowness(observed(ledger), on_policy(ledger, latency)) > 0.03
 
 
-def test_three_steps_ahead_our_trainer_is_within_5_percent_of_the_training_cycle(trained):
-    ledger = trained(LATENCY, max_staleness=3, max_steps=12)
+def test_three_steps_ahead_we_are_within_5_percent_of_the_training_cycle(train):
+    ledger = train(LATENCY, max_staleness=3, max_steps=12)
     assert -1e-6 < slowness(observed(ledger), training_cycle(ledger, LATENCY)) <= 0.05
 
 
-def test_a_trainer_that_waits_for_dialogues_is_seen_to_leave_training_cycles_unused(trained):
-    ledger = trained(LATENCY)
+def test_a_trainer_that_waits_for_dialogues_leaves_training_cycles_unused(train):
+    ledger = train(LATENCY)
     assert slowness(observed(ledger), training_cycle(ledger, LATENCY)) > 0.05
 
 
-def test_a_run_ahead_of_its_weights_has_no_on_policy_schedule(trained):
-    ledger = trained(LATENCY, max_staleness=3)
+def test_a_run_ahead_of_its_weights_has_no_on_policy_schedule(train):
+    ledger = train(LATENCY, max_staleness=3)
     with pytest.raises(ValueError, match="not on-policy"):
         on_policy(ledger, LATENCY)

@@ -4,17 +4,11 @@ import asyncio
 import logging
 
 import pytest
-from tests.conftest import read_rows
-from tests.selfhosted.differences import DIFFERENCES
+from tests.support.differences import DIFFERENCES
+from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import read_rows
 
-from socratic_distill import (
-    CheckpointManager,
-    CheckpointNotFound,
-    ModelMismatch,
-    UnsupportedFeature,
-    load_checkpoints,
-    train,
-)
+from socratic_distill import CheckpointManager, CheckpointNotFound, ModelMismatch, UnsupportedFeature, load_checkpoints
 from socratic_distill.evaluation.stored import load_evaluations
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.pruning import delete, find_surplus
@@ -41,10 +35,6 @@ class OneSet(FakeServiceClient):
         return super().create_sampling_client(newest, base_model, *options, **more)
 
 
-def run(config, service):
-    return train(config, service_client=service, rest_client=FakeRestClient(service))
-
-
 def figures(log_path):
     """Rows of the metrics, but for the service's own figures and the path of time."""
     return [
@@ -60,14 +50,14 @@ async def test_difference(check):
 
 
 def test_a_run_does_the_same_as_on_the_hosted_service(config_of, tmp_path):
-    run(config_of(log_path=tmp_path / "self"), SelfHostedServiceClient())
-    run(config_of(log_path=tmp_path / "hosted"), FakeServiceClient(models=["only"]))
+    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "self"))
+    train_on_fake(FakeServiceClient(models=["only"]), config_of(log_path=tmp_path / "hosted"))
     assert figures(tmp_path / "self") == figures(tmp_path / "hosted")
 
 
 def test_what_the_server_ignores_is_asked_for_once(config_of):
     service = SelfHostedServiceClient()
-    run(config_of(), service)
+    train_on_fake(service, config_of())
     missed = [one for one in service.calls if one.error and "prompt_logprobs_last_n" in one.error]
     scored = [one for one in service.calls if one.arguments.get("prompt_logprobs") and one not in missed]
     assert (len(missed), len(scored)) == (1, 6 * 6)
@@ -75,39 +65,39 @@ def test_what_the_server_ignores_is_asked_for_once(config_of):
 
 def test_a_run_resumes_though_its_states_do_not_say_what_they_are(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    run(config_of(log_path=tmp_path / "run", max_steps=3), service)
-    run(config_of(log_path=tmp_path / "run"), service)
-    run(config_of(log_path=tmp_path / "whole"), SelfHostedServiceClient())
+    train_on_fake(service, config_of(log_path=tmp_path / "run", max_steps=3))
+    train_on_fake(service, config_of(log_path=tmp_path / "run"))
+    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "whole"))
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
 
 
-def test_a_state_of_another_rank_is_refused_though_its_client_does_not_tell(config_of, tmp_path):
+def test_a_state_of_another_rank_is_refused_though_the_client_hides_it(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    state = run(config_of(log_path=tmp_path / "first", max_steps=1, lora_rank=8), service).state_path
+    state = train_on_fake(service, config_of(log_path=tmp_path / "first", max_steps=1, lora_rank=8)).state_path
     with pytest.raises(ModelMismatch, match="rank 8"):
-        run(config_of(load_checkpoint_path=state, lora_rank=4), service)
+        train_on_fake(service, config_of(load_checkpoint_path=state, lora_rank=4))
     assert service.count("forward_backward") == 1
 
 
 def test_two_parts_of_sampler_weights_are_told_from_a_state(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    path = run(config_of(log_path=tmp_path / "first", max_steps=3), service).state_path.replace(
+    path = train_on_fake(service, config_of(log_path=tmp_path / "first", max_steps=3)).state_path.replace(
         "/weights/final", "/000001"
     )
     with pytest.raises(CheckpointNotFound, match=r"There are sampler weights .*/sampler_weights/000001"):
-        run(config_of(load_checkpoint_path=path), service)
+        train_on_fake(service, config_of(load_checkpoint_path=path))
 
 
 def test_no_end_of_a_save_is_recorded_that_the_server_does_not_know(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    run(config_of(periodic_ttl_seconds=3600), service)
+    train_on_fake(service, config_of(periodic_ttl_seconds=3600))
     assert {record.expires_at for record in load_checkpoints(tmp_path / "run")} == {None}
     assert {header.expires for header in service.checkpoints.all()} == {None}
 
 
 def test_what_the_journal_holds_is_not_recorded_again(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    run(config_of(), service)
+    train_on_fake(service, config_of())
     assert CheckpointManager(tmp_path / "run").rebuild(FakeRestClient(service)) == 0
     (tmp_path / "run" / "checkpoints.jsonl").unlink()
     assert CheckpointManager(tmp_path / "run").rebuild(FakeRestClient(service)) == len(service.checkpoints.all()) - 2
@@ -115,7 +105,7 @@ def test_what_the_journal_holds_is_not_recorded_again(config_of, tmp_path):
 
 def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
     service = SelfHostedServiceClient()
-    run(config_of(), service)
+    train_on_fake(service, config_of())
     journal = CheckpointManager(tmp_path / "run")
     surplus = asyncio.run(find_surplus(Journal.read(journal.path), FakeRestClient(service)))
     asyncio.run(delete(journal, FakeRestClient(service), surplus))
@@ -125,10 +115,10 @@ def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
 
 
 @pytest.mark.parametrize("kind", LACKING)
-def test_an_objective_that_the_server_cannot_serve_is_refused_before_training(config_of, tmp_path, kind):
+def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_of, tmp_path, kind):
     service = SelfHostedServiceClient()
     with pytest.raises(UnsupportedFeature, match="work there: 'sampled_reverse_kl', 'supervised'"):
-        run(config_of(objective={"kind": kind}), service)
+        train_on_fake(service, config_of(objective={"kind": kind}))
     assert service.count("forward_backward") == 0
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -142,13 +132,13 @@ def test_what_samples_from_older_weights_is_refused(config_of, make_service, cha
     service = make_service()
     for _ in range(2):
         with pytest.raises(UnsupportedFeature, match=f"^{named}: .*features.json"):
-            run(config_of(**changes), service)
+            train_on_fake(service, config_of(**changes))
     assert service.count("optim_step") == 1, "the server is tried once"
 
 
 def test_a_server_that_keeps_older_weights_apart_serves_them(config_of):
     service = FakeServiceClient(models=["only"])
-    assert run(config_of(max_staleness=1), service).status == "completed"
+    assert train_on_fake(service, config_of(max_staleness=1)).status == "completed"
 
 
 def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_path, caplog, monkeypatch):
@@ -161,18 +151,18 @@ def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_pat
     monkeypatch.setattr(Evaluations, "_measure", measure_late)
     held_out = {"eval_seeds": 2, "groups_per_batch": 2}
     with caplog.at_level(logging.WARNING, "socratic_distill"):
-        run(config_of(log_path=tmp_path / "self", eval_every=2, **held_out), SelfHostedServiceClient())
+        train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "self", eval_every=2, **held_out))
     assert "each evaluation holds the training up" in caplog.text
-    run(config_of(log_path=tmp_path / "hosted", eval_every=2, **held_out), FakeServiceClient(models=["only"]))
+    train_on_fake(FakeServiceClient(models=["only"]), config_of(log_path=tmp_path / "hosted", eval_every=2, **held_out))
     assert figures(tmp_path / "self") == figures(tmp_path / "hosted")
     for batch in (0, 2, 4, 6):
         ours, theirs = (load_evaluations(tmp_path / one)[batch // 2] for one in ("self", "hosted"))
         assert (ours.batch, ours.measures) == (theirs.batch, theirs.measures)
 
 
-def test_a_run_recovers_from_a_server_that_was_restarted_while_dialogues_play(config_of, tmp_path):
+def test_a_run_recovers_from_a_server_restart_while_dialogues_play(config_of, tmp_path):
     lost = Fault("sample", nth=60, times=3, error=ValueError("Error code: 400 - 'Model model_1 not loaded'"))
-    run(config_of(log_path=tmp_path / "run"), SelfHostedServiceClient(faults=[lost]))
-    run(config_of(log_path=tmp_path / "whole"), SelfHostedServiceClient())
+    train_on_fake(SelfHostedServiceClient(faults=[lost]), config_of(log_path=tmp_path / "run"))
+    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "whole"))
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
     assert read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["recovery/count"] == 1

@@ -28,7 +28,7 @@ def test_passes_and_their_optimizer_step_share_a_cycle():
     assert place((FB, 3.0), (FB, 7.0), (STEP, 10.0)) == [(10.0, 20.0)] * 3
 
 
-def test_a_call_that_is_not_queued_when_the_cycle_begins_waits_for_the_next_one():
+def test_a_call_that_misses_the_start_of_a_cycle_waits_for_the_next():
     assert place((FB, 3.0), (STEP, 10.5)) == [(10.0, 20.0), (20.0, 30.0)]
 
 
@@ -36,7 +36,7 @@ def test_a_pass_behind_an_optimizer_step_takes_the_next_cycle():
     assert place((FB, 3.0), (STEP, 3.0), (FB, 3.0), (STEP, 3.0)) == [(10.0, 20.0)] * 2 + [(20.0, 30.0)] * 2
 
 
-def test_saves_are_done_in_order_behind_and_the_next_pass_waits_for_a_cycle():
+def test_saves_follow_in_order_and_the_next_pass_waits_for_a_cycle():
     calls = [(FB, 3.0), (STEP, 3.0), (SAMPLER, 3.0), (STATE, 3.0), (FB, 3.0)]
     assert place(*calls)[2:] == [(20.0, 24.0), (24.0, 32.0), (40.0, 50.0)]
 
@@ -77,7 +77,7 @@ def in_order(workload):
 
 
 @given(workloads)
-def test_calls_are_carried_out_in_order_and_overlap_in_a_shared_cycle_alone(workload):
+def test_calls_run_in_order_and_overlap_only_in_a_shared_cycle(workload):
     calls = in_order(workload)
     before = (0.0, 0.0)
     is_joinable = False  # whether the call before was a pass that others may share a cycle with

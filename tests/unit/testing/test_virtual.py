@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import tinker
+from tests.support.on_the_fake import train_on_fake_async
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
-from socratic_distill import train_async
-from socratic_distill.testing import FakeRestClient, Fault
+from socratic_distill.testing import Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
@@ -71,7 +71,7 @@ def test_a_sample_takes_its_prompt_and_its_reply_and_a_round_trip(model):
     assert (served.model, served.prompt_tokens, served.output_tokens, served.cached_tokens) == (model, 100, length, 0)
 
 
-def test_many_replies_to_one_prompt_take_the_prompt_once_and_the_longest_reply():
+def test_replies_to_one_prompt_take_its_time_once_and_the_longest_replys():
     async def main(service):
         client = await service.create_sampling_client(base_model="student")
         return [len(one.tokens) for one in (await client.sample(prompt(100), 5, sampling(3))).sequences]
@@ -97,7 +97,7 @@ def test_scoring_takes_its_whole_prompt_known_or_not():
 
 
 @pytest.mark.parametrize(("last_n", "cached"), [(20, 96), (100, 64), (163, 1)])
-def test_scoring_the_last_tokens_takes_what_is_known_before_them_from_the_cache(last_n, cached):
+def test_scoring_the_last_tokens_uses_the_cache_for_those_before_them(last_n, cached):
     async def main(service):
         client = await service.create_sampling_client(base_model="teacher")
         await client.compute_logprobs(prompt(100))  # 96 tokens in whole blocks
@@ -266,7 +266,7 @@ def test_a_lacking_feature_is_refused_on_virtual_time_too():
 # Training
 
 
-def test_training_calls_are_carried_out_on_the_cycle_and_answered_half_a_round_trip_later():
+def test_training_calls_run_on_the_cycle_with_answers_half_a_trip_later():
     async def main(service):
         training = await service.create_lora_training_client("tutor")
         asked = [
@@ -450,7 +450,7 @@ def test_the_ledger_keeps_tokens_where_it_is_asked_to():
 def test_two_runs_of_the_trainer_give_one_ledger(make_config, tmp_path, max_concurrent):
     async def main(service, name):
         config = make_config(log_path=tmp_path / name, max_steps=3)
-        return await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        return await train_on_fake_async(service, config)
 
     latency = Latency(max_concurrent=max_concurrent)
     first, second = (

@@ -102,7 +102,7 @@ def test_a_step_shares_one_cycle_of_the_service(tmp_path):
     assert ledger[-1].call == SAVE and (ledger[-1].submitted, ledger[-1].started) == (0.2, 20.0)
 
 
-async def test_weights_that_nobody_plays_with_are_not_saved_and_count_as_a_version(bench):
+async def test_weights_no_dialogue_uses_are_not_saved_but_count_as_a_version(bench):
     one = bench(version=4)
     update = one.learner.begin(7)
     one.learner.add(update, WHOLE[0])
@@ -208,7 +208,7 @@ async def test_a_failed_call_is_told_as_the_loss_of_the_batch(bench, call, nth, 
 
 
 @pytest.mark.virtual_time
-async def test_a_hole_in_the_row_of_requests_is_told_and_what_is_behind_it_not_waited_for(bench):
+async def test_a_gap_in_the_requests_is_raised_and_later_ones_not_waited_for(bench):
     one = bench(faults=[Fault(PASS, nth=2, error="submission", seconds=0.01)])
     update = one.send(*WHOLE)
     async with asyncio.timeout(5):

@@ -19,7 +19,7 @@ def turn(role, text):
     return Turn(role, text, (1,), tokens, tokens, (-1.0,) * len(tokens), 0, "stop")
 
 
-def scored(*texts, answer="12"):
+def scored_dialogue(*texts, answer="12"):
     dialogue = Dialogue(Seed("s", "q", answer), 3, 0)
     for text in texts:
         dialogue = dialogue.add(turn(dialogue.speaker, text), max_turns=2)
@@ -39,9 +39,9 @@ def test_answer_mask_marks_the_tokens_that_spell_the_answer():
 
 
 def test_dialogue_metrics_count_what_happened():
-    told = scored("11.", "No, 12.", "So 12.")
-    asked = scored("11.", "Why?", "Hm.", "How?", "It is 12.")
-    at_start = scored("12.")
+    told = scored_dialogue("11.", "No, 12.", "So 12.")
+    asked = scored_dialogue("11.", "Why?", "Hm.", "How?", "It is 12.")
+    at_start = scored_dialogue("12.")
     failed = ScoredDialogue(Dialogue(Seed("s", "q", "12"), 3, 0).end("failed", "boom"))
     row = dialogue_metrics([told, asked, at_start, failed], decode)
     assert (row["dialogues"], row["turns/tutor"]) == (4, 3)
@@ -51,7 +51,7 @@ def test_dialogue_metrics_count_what_happened():
 
 
 def test_teacher_kl_is_the_mean_gap_with_answer_tokens_apart():
-    row = dialogue_metrics([scored("11.", "No 12", "So 12.")], decode)
+    row = dialogue_metrics([scored_dialogue("11.", "No 12", "So 12.")], decode)
     # "No 12" is five tokens, gaps -1 + [0, 1, 2, 3, 4]; the last two spell the answer.
     assert row["teacher_kl"] == pytest.approx(1.0)
     assert row["teacher_kl/answer"] == pytest.approx(2.5)
@@ -64,7 +64,7 @@ def test_metrics_of_an_empty_batch_are_none_not_nan():
 
 
 def test_drift_looks_at_the_tutors_tokens_alone(make_config):
-    (example,) = make_examples([[scored("11.", "No.", "Hm.")]], make_config(), step=0)
+    (example,) = make_examples([[scored_dialogue("11.", "No.", "Hm.")]], make_config(), step=0)
     assert example.sampled is not None
     now = np.where(example.mask, example.sampled + 0.5, 99.0)
     row = update_metrics([example], [now], {"loss:sum": 1.0})
@@ -72,7 +72,7 @@ def test_drift_looks_at_the_tutors_tokens_alone(make_config):
 
 
 def test_dialogue_row_keeps_the_log_probabilities_of_every_tutor_token():
-    row = dialogue_row(scored("11.", "No.", "Hm."), lambda tokens: list(decode(tokens)))
+    row = dialogue_row(scored_dialogue("11.", "No.", "Hm."), lambda tokens: list(decode(tokens)))
     student, tutor, _ = row["turns"]
     assert "tokens" not in student
     assert tutor["pieces"] == ["N", "o", "."]

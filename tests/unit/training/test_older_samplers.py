@@ -2,7 +2,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.partial import Partial
+from tests.support.partial import Partial
 
 from socratic_distill import TrainingError
 from socratic_distill.in_process import ServiceFuture

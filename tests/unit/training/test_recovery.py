@@ -30,7 +30,7 @@ def listener():
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
-def test_as_many_losses_in_a_row_as_the_limit_are_let_through_and_the_next_is_raised(listener, limit):
+def test_losses_up_to_the_limit_are_recovered_and_the_next_is_raised(listener, limit):
     recoveries = Recoveries(limit, listener, lambda: True)
     errors = [TrainingError(f"loss {number}") for number in range(limit + 1)]
     for error in errors[:-1]:
@@ -63,7 +63,8 @@ def test_a_step_that_is_only_done_again_does_not_count_as_progress(listener):
         recoveries.count(TrainingError("lost at 5"))
 
 
-def test_the_first_step_behind_the_furthest_is_progress_wherever_the_process_began(listener):
+def test_only_a_step_past_the_furthest_one_counts_as_progress(listener):
+    """Wherever the process began."""
     recoveries = Recoveries(1, listener, lambda: True)
     recoveries.count(TrainingError("lost"))
     recoveries.passed(40)

@@ -103,7 +103,7 @@ def answered(call, nth, times=1):
 # --- failed saves -----------------------------------------------------------------------------------------------
 
 
-async def test_state_that_the_service_failed_is_tried_at_the_next_step_under_a_new_name(bench, caplog):
+async def test_failed_state_is_tried_at_the_next_step_under_a_new_name(bench, caplog):
     one = bench(faults=[answered("save_state", 1)], every=4)
     await one.steps(1, 7)
     assert one.submitted == ["000004", "000005"], "the next step, not batch 8"
@@ -113,7 +113,7 @@ async def test_state_that_the_service_failed_is_tried_at_the_next_step_under_a_n
     assert (record.batch, record.version, record.kind) == (5, 5, "periodic")
 
 
-async def test_state_that_failed_is_tried_until_it_succeeds_and_the_cadence_stays(bench):
+async def test_failed_state_is_tried_until_it_succeeds_and_the_cadence_stays(bench):
     one = bench(faults=[answered("save_state", 1, times=2)], every=4)
     await one.steps(1, 12)
     assert one.submitted == ["000004", "000005", "000006", "000008", "000012"]
@@ -242,7 +242,7 @@ def _refuse(*arguments, **options):
 # --- states and sampler weights are independent -----------------------------------------------------------------
 
 
-async def test_failed_sampler_save_leaves_the_state_recorded_and_the_other_way_round(bench):
+async def test_a_failed_sampler_save_keeps_the_state_recorded_and_vice_versa(bench):
     one = bench(faults=[answered("save_weights_for_sampler", 1), answered("save_state", 2)])
     first = one.saver.submit("sampler", 2, 2)
     await one.steps(2, 2)
@@ -255,7 +255,7 @@ async def test_failed_sampler_save_leaves_the_state_recorded_and_the_other_way_r
 
 
 @pytest.mark.parametrize(("call", "kept"), [("save_weights_for_sampler", "state_path"), ("save_state", "sampler_path")])
-async def test_final_save_keeps_what_was_confirmed_though_the_other_half_failed_for_good(bench, call, kept):
+async def test_final_save_keeps_its_confirmed_half_if_the_other_failed(bench, call, kept):
     one = bench(faults=[answered(call, 1)], max_failed=1)
     with pytest.raises(SaveError):
         await one.saver.save_final(6, 6, None, None)
@@ -297,7 +297,7 @@ async def test_final_half_that_is_known_is_not_saved_again(bench):
 # --- rolling states ---------------------------------------------------------------------------------------------
 
 
-async def test_rolling_state_is_deleted_and_the_deletion_recorded_once_the_next_is_recorded(bench):
+async def test_rolling_state_is_deleted_once_the_next_is_recorded(bench):
     one = bench(every=None, rolling=2)
     await one.steps(1, 6)
     assert set(one.kept) == {f"{RUN}/weights/000006"}
@@ -328,7 +328,7 @@ async def test_rolling_state_stays_where_the_next_failed(bench, error):
     assert newest is not None and newest.name == "000002"
 
 
-async def test_rolling_state_stays_where_the_record_of_the_next_cannot_be_written(bench, monkeypatch):
+async def test_rolling_state_stays_if_the_next_record_cannot_be_written(bench, monkeypatch):
     one = bench(every=None, rolling=2)
     await one.steps(1, 3)
     with monkeypatch.context() as patch:
@@ -425,7 +425,7 @@ async def test_stop_waits_for_the_saves_on_their_way_and_saves_a_state_once(benc
     assert one.submitted == ["000002"]
 
 
-async def test_stop_saves_a_state_of_the_batch_done_under_a_new_name_where_that_one_failed(bench):
+async def test_stop_saves_a_failed_state_again_under_a_new_name(bench):
     one = bench(faults=[answered("save_state", 1)])
     await one.steps(1, 2)
     assert await one.saver.save_now(2, 2) == f"{RUN}/weights/000002-2"

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tests.partial import Partial
+from tests.support.partial import Partial
 from tinker.lib.public_interfaces import sampling_client
 
 from socratic_distill.errors import ServiceError, StorageError, TrainingError, UnsupportedFeature
@@ -210,7 +210,7 @@ async def test_a_refused_probe_means_that_the_feature_is_lacking(config_of, tmp_
     assert json.loads((tmp_path / "features.json").read_text()) == {URL: {"topk_prompt_logprobs": False}}
 
 
-async def test_an_answer_without_the_asked_for_part_means_that_the_feature_is_lacking(config_of, tmp_path):
+async def test_an_answer_without_the_requested_part_means_a_missing_feature(config_of, tmp_path):
     with pytest.raises(UnsupportedFeature):
         await check_features(config_of(ALL), Ignoring(), tmp_path)
     written = json.loads((tmp_path / "features.json").read_text())

@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.on_the_fake import train_virtually
+from tests.support.rows import rows_of_run
+from tests.support.virtual_runs import virtual_config
 
-from socratic_distill import Seed, train_async
+from socratic_distill import Seed
 from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.distillation.scoring import ScoredDialogue
-from socratic_distill.testing import FakeRestClient
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training.step_times import (
@@ -28,7 +29,7 @@ PHASES = ("opening", "student", "tutor", "teacher", "update", "weights", "waitin
 TIMES = StepTimes(began=100.0, renewed=104.0, taken=130.0, answered=150.0)
 
 
-def played(*spans, scored=None):
+def timed_dialogue(*spans, scored=None):
     """A dialogue whose turns took these spans, in order; without scores where none are timed."""
     roles = ["student", "tutor"] * len(spans)
     turns = [
@@ -41,8 +42,8 @@ def played(*spans, scored=None):
     return ScoredDialogue(dialogue, teacher=(np.zeros(1),), span=scored)
 
 
-SLOW = played((85, 98), (104, 110), (110, 120), (120, 127), (130, 140), scored=(127, 130))
-QUICK = played((90, 95), (104, 106), (106, 112), (112, 116), (121, 139), scored=(116, 121))
+SLOW = timed_dialogue((85, 98), (104, 110), (110, 120), (120, 127), (130, 140), scored=(127, 130))
+QUICK = timed_dialogue((90, 95), (104, 106), (106, 112), (112, 116), (121, 139), scored=(116, 121))
 
 
 def waited_for(times, *scored):
@@ -88,7 +89,7 @@ def test_metrics_of_a_batch_without_dialogues_have_the_same_keys():
 def test_seconds_of_a_phase_are_those_in_which_a_request_was_under_way(openings):
     spans = [(start, start + length) for start, length in openings]
     seconds = {at for start, end in spans for at in range(start, end)}
-    assert time_metrics(TIMES, [played(span) for span in spans])["time/opening"] == len(seconds)
+    assert time_metrics(TIMES, [timed_dialogue(span) for span in spans])["time/opening"] == len(seconds)
 
 
 def test_the_step_waits_for_the_dialogue_that_was_scored_last():
@@ -98,24 +99,24 @@ def test_the_step_waits_for_the_dialogue_that_was_scored_last():
     alone = {"update": 20, "waiting": 9, "teacher": 5, "tutor": 6, "student": 6, "weights": 4}
     assert waited_for(TIMES, QUICK) == alone
     # Asked for before those of the other one, and there after them.
-    slowly_scored = played((85, 98), (104, 126), scored=(126, 130))
-    assert waited_for(TIMES, slowly_scored, played((85, 98), (104, 127), scored=(127, 129)))["tutor"] == 22
-    never_scored = played((90, 103), (104, 128))
+    slowly_scored = timed_dialogue((85, 98), (104, 126), scored=(126, 130))
+    assert waited_for(TIMES, slowly_scored, timed_dialogue((85, 98), (104, 127), scored=(127, 129)))["tutor"] == 22
+    never_scored = timed_dialogue((90, 103), (104, 128))
     assert waited_for(TIMES, QUICK, never_scored) == alone
 
 
 def test_the_answer_to_the_last_turn_is_never_waited_for():
     # The step was taken at 130, for a dialogue that failed then; the answer of the one that was scored was there.
-    failed = played((90, 103), (104, 130))
-    answered = played((90, 95), (104, 110), (115, 125), scored=(110, 115))
+    failed = timed_dialogue((90, 103), (104, 130))
+    answered = timed_dialogue((90, 95), (104, 110), (115, 125), scored=(110, 115))
     expected = {"update": 20, "waiting": 15, "teacher": 5, "tutor": 6, "weights": 4}
     assert waited_for(TIMES, failed, answered) == expected
 
 
-def test_an_opening_that_outlasts_the_weights_is_waited_for_and_they_are_not():
-    long = played((90, 108), (108, 125), scored=(125, 130))
+def test_an_opening_slower_than_the_weights_is_what_was_waited_for():
+    long = timed_dialogue((90, 108), (108, 125), scored=(125, 130))
     assert waited_for(TIMES, long) == {"update": 20, "teacher": 5, "tutor": 17, "opening": 8}
-    late = played((101, 108), (108, 125), scored=(125, 130))
+    late = timed_dialogue((101, 108), (108, 125), scored=(125, 130))
     expected = {"update": 20, "teacher": 5, "tutor": 17, "opening": 7, "waiting": 1}
     assert waited_for(TIMES, late) == expected
 
@@ -123,31 +124,31 @@ def test_an_opening_that_outlasts_the_weights_is_waited_for_and_they_are_not():
 def test_weights_that_outlast_an_opening_are_waited_for_and_it_is_not():
     """As in a run's first step: nothing is shorter where the opening is."""
     for opening in [(90, 101), (100, 103), (101, 104)]:
-        dialogue = played(opening, (104, 125), scored=(125, 130))
+        dialogue = timed_dialogue(opening, (104, 125), scored=(125, 130))
         assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 21, "weights": 4}, opening
 
 
 def test_a_place_that_came_later_than_the_weights_is_waited_for():
-    dialogue = played((90, 95), (110, 125), scored=(125, 130))
+    dialogue = timed_dialogue((90, 95), (110, 125), scored=(125, 130))
     assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 15, "waiting": 6, "weights": 4}
 
 
 def test_newer_weights_than_the_dialogue_began_with_are_not_waited_for():
     """With staleness: its first turns were on weights that were there before the step began."""
-    dialogue = played((80, 85), (102, 125), scored=(125, 130))
+    dialogue = timed_dialogue((80, 85), (102, 125), scored=(125, 130))
     assert waited_for(TIMES, dialogue) == {"update": 20, "teacher": 5, "tutor": 23, "waiting": 2}
 
 
 def test_what_lies_before_the_step_is_cut_off():
-    ahead = played((80, 85), (85, 95), (95, 107), (107, 125), scored=(125, 130))
+    ahead = timed_dialogue((80, 85), (85, 95), (95, 107), (107, 125), scored=(125, 130))
     assert waited_for(TIMES, ahead) == {"update": 20, "teacher": 5, "tutor": 18, "student": 7}
-    done = played((50, 55), (55, 60), scored=(60, 65))
+    done = timed_dialogue((50, 55), (55, 60), scored=(60, 65))
     assert waited_for(StepTimes(100, 104, 100, 120), done) == {"update": 20}
     assert time_metrics(TIMES, [ahead])["time/tutor"] == 10 + 18, "seconds of a phase count whenever they were"
 
 
 def test_a_step_that_was_queued_early_waits_for_its_update_alone():
-    dialogue = played((50, 55), (55, 60), (61, 70), scored=(60, 65))
+    dialogue = timed_dialogue((50, 55), (55, 60), (61, 70), scored=(60, 65))
     row = time_metrics(StepTimes(began=100, renewed=104, taken=90, answered=120), [dialogue])
     assert row["time/critical/update"] == 1.0 and row["time/step"] == 20.0
     assert row["time/update"] == 30.0
@@ -155,7 +156,7 @@ def test_a_step_that_was_queued_early_waits_for_its_update_alone():
 
 
 def test_a_batch_without_scores_waits_for_nothing_that_it_could_name():
-    failed = [played((90, 103), (104, 130)), played()]
+    failed = [timed_dialogue((90, 103), (104, 130)), timed_dialogue()]
     assert waited_for(TIMES, *failed) == {"update": 20, "weights": 4, "waiting": 26}
     assert waited_for(StepTimes(100, 100, 130, 130), *failed) == {"waiting": 30}
 
@@ -166,25 +167,25 @@ def test_a_step_without_time_has_shares_of_zero():
 
 
 def test_spans_of_a_dialogue_are_in_order_by_phase():
-    dialogue = played((1, 2), (2, 3), (3, 4), (4, 5), (6, 9), scored=(5, 6))
+    dialogue = timed_dialogue((1, 2), (2, 3), (3, 4), (4, 5), (6, 9), scored=(5, 6))
     assert dialogue_spans(dialogue) == [
         ("opening", (1, 2)), ("tutor", (2, 3)), ("student", (3, 4)), ("tutor", (4, 5)),
         ("teacher", (5, 6)), ("student", (6, 9)),
     ]  # fmt: skip
-    assert dialogue_spans(played()) == []
+    assert dialogue_spans(timed_dialogue()) == []
 
 
 def test_span_row_is_rounded_seconds_since_the_step_began():
-    dialogue = played((97.1234567, 99.9996), (100.0004, 103.1), (105.25, 107.0), scored=(103.1, 105.25))
+    dialogue = timed_dialogue((97.1234567, 99.9996), (100.0004, 103.1), (105.25, 107.0), scored=(103.1, 105.25))
     row = span_row(TIMES, dialogue)
     assert row == {"time/spans": [[-2.877, -0.0], [0.0, 3.1], [5.25, 7.0], [3.1, 5.25]]}
     assert json.loads(json.dumps(row)) == row
 
 
-def test_span_row_has_a_span_for_each_turn_and_one_for_scores_if_there_are_any():
-    assert span_row(TIMES, played((101, 102), (103, 104))) == {"time/spans": [[1, 2], [3, 4]]}
-    assert span_row(TIMES, played((101, 102), (103, 104), scored=(104, 106)))["time/spans"][2:] == [[4, 6]]
-    assert span_row(TIMES, played()) == {"time/spans": []}
+def test_span_row_has_a_span_for_each_turn_and_one_for_any_scores():
+    assert span_row(TIMES, timed_dialogue((101, 102), (103, 104))) == {"time/spans": [[1, 2], [3, 4]]}
+    assert span_row(TIMES, timed_dialogue((101, 102), (103, 104), scored=(104, 106)))["time/spans"][2:] == [[4, 6]]
+    assert span_row(TIMES, timed_dialogue()) == {"time/spans": []}
 
 
 # Over any times
@@ -192,7 +193,7 @@ def test_span_row_has_a_span_for_each_turn_and_one_for_scores_if_there_are_any()
 moments = st.floats(0, 1000, allow_nan=False)
 spans_of = st.lists(st.tuples(moments, moments).map(lambda span: tuple(sorted(span))), max_size=7)
 dialogues_of = st.builds(
-    lambda spans, scored: played(*spans, scored=scored),
+    lambda spans, scored: timed_dialogue(*spans, scored=scored),
     spans_of,
     st.none() | st.tuples(moments, moments).map(lambda span: tuple(sorted(span))),
 )
@@ -251,26 +252,16 @@ def test_stopwatch_tells_steps_apart_that_overlap():
 
 
 @pytest.fixture
-def run(make_config):
-    """Trains on virtual time; gives the service, the rows of metrics and, of each step, those of dialogues."""
+def train(make_config):
+    """Trains in virtual time; gives the service, the rows of metrics and, of each step, those of dialogues."""
 
-    def run(**changes):
-        names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
-        config = make_config(**names, **({"max_tokens": 200, "groups_per_batch": 2, "max_steps": 4} | changes))
+    def train(**changes):
+        config = virtual_config(make_config, **({"groups_per_batch": 2, "max_steps": 4} | changes))
+        service = train_virtually(VirtualServiceClient(), config)
+        rows, dialogues = rows_of_run(config.log_path, without=())
+        return service, rows, [[row for row in dialogues if row["step"] == step["step"]] for step in rows]
 
-        async def main():
-            service = VirtualServiceClient()
-            await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-            return service
-
-        service = run_virtual(main())
-        rows, dialogues = (
-            [json.loads(line) for line in (Path(config.log_path) / name).read_text().splitlines()]
-            for name in ("metrics.jsonl", "dialogues.jsonl")
-        )
-        return service, rows, [[one for one in dialogues if one["step"] == row["step"]] for row in rows]
-
-    return run
+    return train
 
 
 def seconds_of(row):
@@ -283,8 +274,8 @@ def seconds_of(row):
     [{}, {"max_staleness": 1}, {"max_staleness": 3}, {"max_concurrent_dialogues": 2}, {"max_tokens": 1}],
     ids=str,
 )
-def test_what_was_waited_for_is_the_whole_step_and_the_steps_are_the_whole_run(run, changes):
-    service, rows, _ = run(**changes)
+def test_waits_add_up_to_the_step_and_steps_to_the_run(train, changes):
+    service, rows, _ = train(**changes)
     for row in rows:
         assert sum(seconds_of(row).values()) == pytest.approx(row["time/step"])
     steps = [one.answered for one in service.ledger if one.call == "optim_step"]
@@ -294,8 +285,8 @@ def test_what_was_waited_for_is_the_whole_step_and_the_steps_are_the_whole_run(r
     assert lengths[0] == pytest.approx(steps[0] - began)
 
 
-def test_an_on_policy_run_waits_for_what_the_services_ledger_says(run):
-    service, rows, _ = run()
+def test_an_on_policy_run_waits_for_what_the_services_ledger_says(train):
+    service, rows, _ = train()
     ledger = service.ledger
     steps = [one for one in ledger if one.call == "optim_step"]
     scores = [one for one in ledger if one.model == "teacher" and one.prompt_tokens]
@@ -314,19 +305,19 @@ def test_an_on_policy_run_waits_for_what_the_services_ledger_says(run):
             assert waited["opening"] == 0.0, "they were sampled while the step before trained"
 
 
-def test_a_stale_run_waits_for_its_updates_alone(run):
-    _, rows, _ = run(max_staleness=1)
+def test_a_stale_run_waits_for_its_updates_alone(train):
+    _, rows, _ = train(max_staleness=1)
     assert rows[0]["time/critical/update"] < 1
     assert [row["time/critical/update"] for row in rows[1:]] == pytest.approx([1.0] * 3)
 
 
-def test_dialogues_that_need_each_others_places_are_waited_for(run):
-    _, rows, _ = run(max_concurrent_dialogues=1)
+def test_dialogues_that_need_each_others_places_are_waited_for(train):
+    _, rows, _ = train(max_concurrent_dialogues=1)
     assert all(row["time/critical/waiting"] > 0.2 for row in rows)
 
 
-def test_dialogues_keep_their_spans_and_what_runs_ahead_is_negative(run):
-    _, rows, dialogues = run()
+def test_dialogues_keep_their_spans_and_what_runs_ahead_is_negative(train):
+    _, rows, dialogues = train()
     for row, batch in zip(rows, dialogues, strict=True):
         taken, scored = row["time/step"] - row["time/update"], []
         for one in batch:

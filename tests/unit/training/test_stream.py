@@ -11,35 +11,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.on_the_fake import train_on_fake_async, train_virtually
+from tests.support.rows import read_rows
+from tests.support.virtual_runs import CALM, OPENING, QUICK, turns_by_request_seed, virtual_config
 
 from socratic_distill import SocraticConfig, load_seeds, train_async
 from socratic_distill.dialogues.batches import batch
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.dialogue import Dialogue
-from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.connect import Service
-from socratic_distill.testing import FakeRestClient, Fault
+from socratic_distill.testing import Fault
 from socratic_distill.testing.clock import run_virtual
-from socratic_distill.testing.latency import Latency, ModelSpeed
+from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training import loop, stream
 from socratic_distill.training.stream import Stream
 
-# Short replies, slowly said: the times of long ones for a tenth of the work.
-TERSE = {
-    "tutor": ModelSpeed(50e-6, 60e-3, 12),
-    "student": ModelSpeed(100e-6, 100e-3, 32),
-    "teacher": ModelSpeed(200e-6, 60e-3, 12),
-}
-CALM = Latency(models=TERSE)
-# Several steps pass while a dialogue is played.
-QUICK = Latency(models=TERSE, cycle=1.0, sampler_save=0.3, state_save=0.3)
 TICK = 1e-6  # sums of seconds
-OPENING = 0
 
 
 class Asked(NamedTuple):
@@ -64,14 +55,7 @@ class Asked(NamedTuple):
 
 def asked(service: VirtualServiceClient, config: SocraticConfig, steps: int = 45) -> list[Asked]:
     """Every turn that was asked for, in order, known by its request's seed."""
-    turns = dict[int, tuple[int, str, int, int]]()
-    for step in range(steps):
-        for one in load_seeds(config.seeds_file):
-            for number in range(2 * config.num_envs):
-                who = (step, one.id, number)
-                turns[stable_seed(config.seed, *who, "opening")] = (*who, OPENING)
-                for turn in range(1, 2 * config.max_turns + 1):
-                    turns[stable_seed(config.seed, *who, turn)] = (*who, turn)
+    turns = turns_by_request_seed(config, steps)
     found = []
     for record, served in zip(service.calls, service.ledger, strict=True):
         if record.call == "sample" and not record.arguments["prompt_logprobs"]:
@@ -85,21 +69,9 @@ def version_of(path: str) -> int:
     return int(path.rsplit("/", 1)[1])
 
 
-def virtual(make_config, **changes) -> SocraticConfig:
-    """A small config of the models whose speeds a `Latency` knows."""
-    names = dict(tutor_model_name="tutor", student_model_name="student", teacher_model_name="teacher")
-    return make_config(**(names | dict(max_tokens=200) | changes))
-
-
-def run(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> VirtualServiceClient:
-    """Trains on a virtual service; gives it."""
-
-    async def main():
-        service = VirtualServiceClient(latency, **options)
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
-        return service
-
-    return run_virtual(main())
+def train_scripted(config: SocraticConfig, latency: Latency = CALM, **options: Any) -> VirtualServiceClient:
+    """Trains on a virtual service that learns nothing; gives it."""
+    return train_virtually(VirtualServiceClient(latency, **options), config)
 
 
 def now():
@@ -154,7 +126,7 @@ def by_hand(main, config, *, total=9, faults=()):
     return run_virtual(play())
 
 
-def test_openings_are_sampled_when_they_may_be_and_tutors_begin_when_their_weights_are_there(make_config):
+def test_openings_start_once_allowed_and_tutors_once_their_weights_exist(make_config):
     async def main(hand):
         await hand.renew(0)
         await hand.drain(0)
@@ -174,7 +146,7 @@ def test_openings_are_sampled_when_they_may_be_and_tutors_begin_when_their_weigh
         played = await hand.stream.ended(1)
         assert {turn.version for one in played for turn in one.dialogue.tutor_turns} == {1}
 
-    by_hand(main, virtual(make_config))
+    by_hand(main, virtual_config(make_config))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 99])
@@ -186,7 +158,7 @@ def test_minibatches_are_whole_groups_in_order_whichever_ends_last(make_config, 
         await hand.renew(0)
         return await hand.drain(0, groups)
 
-    config = virtual(make_config)
+    config = virtual_config(make_config)
     got = by_hand(main, config, faults=[Fault("sample", nth=slow + 1, error="slow", seconds=100.0)])
     chosen = batch(load_seeds(config.seeds_file), seed=0, step=0, size=3)
     wanted = [[(one.id, n) for one in chosen[at : at + groups] for n in range(2)] for at in range(0, 3, groups)]
@@ -195,14 +167,14 @@ def test_minibatches_are_whole_groups_in_order_whichever_ends_last(make_config, 
     assert late == [(place + 1) * groups > slow for place in range(len(got))], "only the slow one and those behind wait"
 
 
-def test_a_score_is_handed_out_before_the_student_has_answered_the_last_turn(make_config):
+def test_a_score_is_yielded_before_the_student_answers_the_last_turn(make_config):
     async def main(hand):
         await hand.renew(0)
         got = await hand.drain(0, 99)
         played = await hand.stream.ended(0)
         return got[-1], [one.dialogue for one in played], now()
 
-    (at, dialogues), played, ended = by_hand(main, virtual(make_config))
+    (at, dialogues), played, ended = by_hand(main, virtual_config(make_config))
     assert at < ended
     assert {len(one.turns) for one in dialogues} == {4} and {one.ending for one in dialogues} == {None}
     assert {len(one.turns) for one in played} == {5} and {one.ending for one in played} == {"max_turns"}
@@ -224,11 +196,11 @@ def test_closing_drops_a_batch_and_those_behind_and_leaves_those_before(make_con
         assert max(one.submitted for step in (1, 2) for one in hand.asked(step)) <= closed
         assert not hand.complaints
 
-    by_hand(main, virtual(make_config, max_staleness=2))
+    by_hand(main, virtual_config(make_config, max_staleness=2))
 
 
 @pytest.mark.parametrize("k", [0, 2])
-def test_what_was_closed_is_not_played_again_when_the_step_before_brings_new_weights(make_config, k):
+def test_a_closed_batch_is_not_played_again_when_new_weights_come(make_config, k):
     """An interrupted run lets its step end, and plays nothing meanwhile that nobody will train on."""
 
     async def main(hand):
@@ -245,11 +217,11 @@ def test_what_was_closed_is_not_played_again_when_the_step_before_brings_new_wei
         late = [one for one in asked(hand.service, hand.config) if one.submitted > closed]
         assert not late, f"{len(late)} turns were asked for behind the end"
 
-    by_hand(main, virtual(make_config, max_staleness=k))
+    by_hand(main, virtual_config(make_config, max_staleness=k))
 
 
 @pytest.mark.parametrize("places", [1, 3])
-def test_no_more_dialogues_are_in_flight_than_there_are_places_in_all_batches_together(make_config, places):
+def test_all_batches_together_never_exceed_the_limit_of_dialogues(make_config, places):
     async def main(hand):
         await hand.renew(0)
         for step in range(3):
@@ -263,7 +235,7 @@ def test_no_more_dialogues_are_in_flight_than_there_are_places_in_all_batches_to
             most = max(most, in_flight)
         assert most == places
 
-    by_hand(main, virtual(make_config, max_staleness=2, max_concurrent_dialogues=places))
+    by_hand(main, virtual_config(make_config, max_staleness=2, max_concurrent_dialogues=places))
 
 
 def test_openings_need_no_tutor(make_config):
@@ -272,7 +244,7 @@ def test_openings_need_no_tutor(make_config):
         await asyncio.sleep(60)
         return hand.asked(0)
 
-    assert [one.turn for one in by_hand(main, virtual(make_config))] == [OPENING] * 3
+    assert [one.turn for one in by_hand(main, virtual_config(make_config))] == [OPENING] * 3
 
 
 def test_weights_that_come_while_a_batch_plays_serve_its_later_turns(make_config):
@@ -286,7 +258,7 @@ def test_weights_that_come_while_a_batch_plays_serve_its_later_turns(make_config
         assert {turn.version for turn in turns} == {0, 1}
         assert all((turn.version == 1) == (turn.span[0] >= renewed) for turn in turns)
 
-    by_hand(main, virtual(make_config, max_staleness=1, max_turns=4))
+    by_hand(main, virtual_config(make_config, max_staleness=1, max_turns=4))
 
 
 class Bug(Exception):
@@ -319,7 +291,7 @@ def test_a_bug_in_playing_reaches_whoever_waits(make_config, monkeypatch, where,
         with pytest.raises(error):
             waiting.result()
 
-    config = virtual(make_config, max_staleness=1)
+    config = virtual_config(make_config, max_staleness=1)
     chosen = batch(load_seeds(config.seeds_file), seed=0, step=1, size=3)
     monkeypatch.setattr(stream, where, buggy)
     by_hand(main, config)
@@ -342,7 +314,7 @@ def test_a_bug_ends_the_run_and_is_told_once(make_config, monkeypatch, where):
         gc.collect()
 
     monkeypatch.setattr(stream, where, buggy)
-    run_virtual(main(virtual(make_config)))
+    run_virtual(main(virtual_config(make_config)))
     assert complaints == []
 
 
@@ -355,13 +327,13 @@ _quick: dict[int, tuple[SocraticConfig, VirtualServiceClient, list[dict[str, Any
 def quick_run(make_config, k: int) -> tuple[SocraticConfig, VirtualServiceClient, list[dict[str, Any]]]:
     """A run of eight steps, made once: its config, its service and the rows of its dialogues."""
     if k not in _quick:
-        config = virtual(make_config, max_staleness=k, max_steps=8, max_turns=4)
-        _quick[k] = config, run(config, QUICK), read_rows(Path(config.log_path) / "dialogues.jsonl")
+        config = virtual_config(make_config, max_staleness=k, max_steps=8, max_turns=4)
+        _quick[k] = config, train_scripted(config, QUICK), read_rows(Path(config.log_path) / "dialogues.jsonl")
     return _quick[k]
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may_begin(make_config, k):
+def test_turns_use_the_newest_weights_and_wait_until_their_batch_may_begin(make_config, k):
     config, service, _ = quick_run(make_config, k)
     opened = [
         (served.answered, version_of(served.path))
@@ -389,7 +361,7 @@ def test_each_turn_is_played_by_the_newest_weights_and_none_before_its_batch_may
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_within_a_dialogue(make_config, k):
+def test_no_trained_token_is_too_old_and_versions_grow_within_a_dialogue(make_config, k):
     _, _, played = quick_run(make_config, k)
     versions = [(row["step"], [turn["version"] for turn in row["turns"][1::2]]) for row in played]
     assert len(versions) == 8 * 6 and all(each for _, each in versions)
@@ -400,9 +372,10 @@ def test_no_token_that_is_trained_on_is_older_than_allowed_and_versions_grow_wit
     assert bool(growing) == (k > 0), "turns behind a renewal are played by the new weights, where they may be"
 
 
-def test_away_from_temperature_1_a_dialogue_keeps_the_weights_that_it_began_with_and_is_scored_by_them(make_config):
-    config = virtual(make_config, max_staleness=3, max_steps=6, max_turns=4, temperature=0.7)
-    service = run(config, QUICK)
+def test_unless_temperature_is_1_a_dialogue_keeps_its_first_weights(make_config):
+    """It is scored by them too."""
+    config = virtual_config(make_config, max_staleness=3, max_steps=6, max_turns=4, temperature=0.7)
+    service = train_scripted(config, QUICK)
     turns = [one for one in asked(service, config) if one.is_tutors]
     by_dialogue: dict[tuple[int, str, int], list[Asked]] = {}
     for one in turns:
@@ -424,8 +397,8 @@ def test_away_from_temperature_1_a_dialogue_keeps_the_weights_that_it_began_with
 
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_nothing_is_played_behind_the_last_step(make_config, k):
-    config = virtual(make_config, max_staleness=k, max_steps=2)
-    turns = asked(run(config), config)
+    config = virtual_config(make_config, max_staleness=k, max_steps=2)
+    turns = asked(train_scripted(config), config)
     assert Counter((one.step, one.turn) for one in turns) == Counter(
         {(step, turn): 3 if turn == OPENING else 6 for step in range(2) for turn in range(5)}
     )
@@ -434,8 +407,8 @@ def test_nothing_is_played_behind_the_last_step(make_config, k):
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_each_step_plays_the_seeds_of_its_batch_in_order(make_config, tmp_path, k):
     """Batches of four of six seeds lie across epochs, and may hold a seed twice."""
-    config = virtual(make_config, max_staleness=k, max_steps=7, groups_per_batch=4, groups_per_minibatch=3)
-    run(config, QUICK)
+    config = virtual_config(make_config, max_staleness=k, max_steps=7, groups_per_batch=4, groups_per_minibatch=3)
+    train_scripted(config, QUICK)
     rows = read_rows(tmp_path / "run" / "dialogues.jsonl")
     wanted = []
     for step in range(7):
@@ -450,8 +423,8 @@ def test_each_step_plays_the_seeds_of_its_batch_in_order(make_config, tmp_path, 
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_staleness_is_told_by_the_token_and_of_what_was_trained_on(make_config, tmp_path, k):
     # One dialogue fails at its teacher's scores, or after some turns: it is not trained on.
-    config = virtual(make_config, max_staleness=k, max_steps=6, max_turns=4, max_failed_fraction=1.0)
-    run(config, QUICK, faults=[Fault("sample", nth=nth) for nth in (60, 100, 200)])
+    config = virtual_config(make_config, max_staleness=k, max_steps=6, max_turns=4, max_failed_fraction=1.0)
+    train_scripted(config, QUICK, faults=[Fault("sample", nth=nth) for nth in (60, 100, 200)])
     rows = read_rows(tmp_path / "run" / "dialogues.jsonl")
     assert any(row["ending"] == "failed" and len(row["turns"]) > 2 for row in rows)
     told = read_rows(tmp_path / "run" / "metrics.jsonl")
@@ -492,14 +465,16 @@ def test_forty_steps_leave_nothing_behind_and_hold_no_more_than_ten(make_config,
 
     async def main(config):
         service = VirtualServiceClient(CALM)
-        await train_async(config, service_client=service, rest_client=FakeRestClient(service))
+        await train_on_fake_async(service, config)
         for _ in range(3):  # what was cancelled may end
             await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     monkeypatch.setattr(loop, "Stream", Kept)
     monkeypatch.setattr(RunDirectory, "log_step", log_step)
-    config = virtual(make_config, max_staleness=k, max_steps=40, max_turns=1, num_envs=1, max_tokens=30, save_every=3)
+    config = virtual_config(
+        make_config, max_staleness=k, max_steps=40, max_turns=1, num_envs=1, max_tokens=30, save_every=3
+    )
     assert run_virtual(main(config)) == set()
     (kept,) = streams
     assert not kept._batches

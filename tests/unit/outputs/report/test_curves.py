@@ -1,7 +1,7 @@
 """Curves: pooled, with bands, and thin enough."""
 
 import pytest
-from tests.unit.outputs.report.runs import ASKS, TELLS, row_of
+from tests.support.written_runs import ASKS, TELLS, row_of
 
 from socratic_distill.outputs.report.curves import MOST_POINTS, StepSums, curves, evaluation_points, rounded
 from socratic_distill.outputs.report.facts import facts_of

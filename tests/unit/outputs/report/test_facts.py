@@ -1,8 +1,8 @@
 """The facts of a row are the measures of its dialogue."""
 
 import pytest
-from tests.unit.evaluation.talks import scored, talk
-from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, row_of
+from tests.support.talks import scored_dialogue, talk
+from tests.support.written_runs import ASKS, FAILS, TELLS, row_of
 
 from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.evaluation.measures import measure
@@ -16,7 +16,7 @@ TALKS = [
 
 @pytest.mark.parametrize("dialogue", TALKS)
 def test_a_dialogue_has_the_figures_of_an_evaluation_of_it(dialogue):
-    one = scored(dialogue, gap=0.25)
+    one = scored_dialogue(dialogue, gap=0.25)
     facts = facts_of(dialogue_row(one, lambda tokens: [""] * len(tokens)))
     wanted = measure([one])
     for name, total, count in zip(FIGURES, facts.totals, facts.counts, strict=True):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.outputs.report.runs import write_run
+from tests.support.written_runs import write_run
 
 from socratic_distill.evaluation.definitions import MEASURES
 from socratic_distill.outputs.report.curves import StepSums, curves
@@ -33,7 +33,7 @@ def test_values_are_shown_as_their_units_ask(given, shown):
     assert cell_of(*given) == shown
 
 
-def test_rows_come_in_a_fixed_order_and_measures_that_one_column_lacks_are_dashes():
+def test_rows_have_a_fixed_order_and_missing_measures_are_dashes():
     cells = {"my/own": {"value": 1.0}, "asks": {"value": 0.5}, "mathdial/success@1": {"value": 0.5}}
     later: dict[str, Any] = {"teacher_kl": {"value": 0.5}, "odd": 3}
     rows = table([Column(0, "batch 0", cells), Column(0, "batch 8", later)])

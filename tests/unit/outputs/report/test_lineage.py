@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.unit.outputs.report.runs import write_run
+from tests.support.written_runs import write_run
 
 from socratic_distill.outputs.report.lineage import began, lives, read_lineage
 from socratic_distill.outputs.report.reading import read_run

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.outputs.report.runs import write_evaluation, write_run
+from tests.support.written_runs import write_evaluation, write_run
 
 from socratic_distill import ConfigError
 from socratic_distill.files.rows import parse_row
@@ -62,7 +62,7 @@ def test_missing_files_are_empty_ones(tmp_path):
     assert list(read_lines(tmp_path / "missing.jsonl", notes := [])) == [] and notes == []
 
 
-def test_failed_and_strange_evaluations_are_noted_and_superseded_ones_passed_over(tmp_path):
+def test_failed_and_odd_evaluations_are_noted_superseded_ones_skipped(tmp_path):
     write_run(tmp_path, evaluations=[(0, ("a", "b"))])
     write_evaluation(tmp_path, 1, [], error="the service said no", measures=None)
     write_evaluation(tmp_path, 2, [], measures="none")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.outputs.report.runs import ASKS, row_of
+from tests.support.written_runs import ASKS, row_of
 
 from socratic_distill.outputs.report.embedding import printable, to_json
 from socratic_distill.outputs.report.facts import facts_of
@@ -56,7 +56,7 @@ def test_scores_that_are_missing_or_infinite_are_null():
     assert short(row)["t"][1]["c"] == []
 
 
-def test_a_long_dialogue_loses_its_last_figures_first_and_then_its_last_turns():
+def test_a_long_dialogue_loses_its_last_figures_then_its_last_turns():
     talk = short(row_of(tuple("Is it 1? " * 9 for _ in range(9))))
     whole = talk_size(fitted(talk, 10**6))
     some = fitted(talk, whole * 2 // 3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
+from tests.support.written_runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
 
 from socratic_distill import ConfigError
 from socratic_distill.errors import StorageError
@@ -65,7 +65,7 @@ def test_what_cannot_be_reported_is_refused_and_nothing_is_written(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_page_asks_the_network_for_nothing_and_allows_its_own_script_alone(tmp_path):
+def test_the_page_needs_no_network_and_allows_only_its_own_script(tmp_path):
     page = build([write_run(tmp_path, evaluations=[(0, TELLS), (4, ASKS)])], 10**6)
     tags = Tags(page)
     policy = next(each["content"] for each in tags.all("meta") if each.get("http-equiv") == "Content-Security-Policy")

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.run.cloud.stores_in_tests import MemoryStore
+from tests.support.stores_in_tests import MemoryStore
 
 from socratic_distill import StorageError
 from socratic_distill.run.cloud.commits import Commit, Piece, add_commit, commit_name, newest_commit, read_commit

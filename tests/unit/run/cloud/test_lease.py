@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.conftest import PATIENCE
-from tests.unit.run.cloud.stores_in_tests import QUICK, MemoryStore, VirtualClock
+from tests.support.patience import PATIENCE
+from tests.support.stores_in_tests import QUICK, MemoryStore, VirtualClock
 
 from socratic_distill import RunLocked
 from socratic_distill.run.cloud import lease

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import PATIENCE
-from tests.unit.run.cloud.stores_in_tests import LIVELY, QUICK, MemoryStore
+from tests.support.patience import PATIENCE
+from tests.support.stores_in_tests import LIVELY, QUICK, MemoryStore
 
 from socratic_distill import LeaseLost, RunLocked, StorageError
 from socratic_distill.files.durable import append_durably, truncate_durably
@@ -21,13 +21,13 @@ from socratic_distill.run.cloud.patience import Patience
 SOME = Patience(2.0)
 
 
-def opened(store: MemoryStore, timing: Timing = QUICK) -> Mirror:
+def open_mirror(store: MemoryStore, timing: Timing = QUICK) -> Mirror:
     mirror = Mirror(store.url, store, timing)
     mirror.open()
     return mirror
 
 
-def die(mirror: Mirror) -> None:
+def lose_machine(mirror: Mirror) -> None:
     """What is left of a writer whose machine is lost: nothing moves any more, and nothing was given back."""
     mirror._heart.stop()
     mirror._is_closing = True
@@ -40,7 +40,7 @@ def add(mirror: Mirror, text: str, name: str = "metrics.jsonl") -> None:
     append_durably(mirror.path / name, text)
 
 
-def rows(store: MemoryStore, tmp_path: Path, name: str = "metrics.jsonl") -> str:
+def read_elsewhere(store: MemoryStore, tmp_path: Path, name: str = "metrics.jsonl") -> str:
     """A file as a reader elsewhere finds it."""
     directory = tmp_path / f"reader-{time.monotonic_ns()}"
     fetch_newest(store, directory, SOME)
@@ -49,39 +49,39 @@ def rows(store: MemoryStore, tmp_path: Path, name: str = "metrics.jsonl") -> str
 
 def test_what_was_requested_is_found_by_a_reader_elsewhere(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     add(mirror, "1\n")
     mirror.request()
     add(mirror, "2\n")
     mirror.wait()
-    assert rows(store, tmp_path) == "1\n"
+    assert read_elsewhere(store, tmp_path) == "1\n"
     mirror.close()
-    assert rows(store, tmp_path) == "1\n2\n"
+    assert read_elsewhere(store, tmp_path) == "1\n2\n"
     assert store.objects["metrics.jsonl"] == b"1\n2\n", "the file to look at is not what was committed"
     assert not mirror.path.parent.exists()
 
 
 def test_next_writer_goes_on_with_an_empty_disk(tmp_path):
     store = MemoryStore()
-    first = opened(store)
+    first = open_mirror(store)
     add(first, "1\n")
     (first.path / "evaluations").mkdir()
     (first.path / "evaluations" / "000000.json").write_text("{}")
     first.close()
-    second = opened(store)
+    second = open_mirror(store)
     assert second.path != first.path
     assert (second.path / "metrics.jsonl").read_text() == "1\n"
     assert (second.path / "evaluations" / "000000.json").read_text() == "{}"
     add(second, "2\n")
     second.close()
-    assert rows(store, tmp_path) == "1\n2\n"
+    assert read_elsewhere(store, tmp_path) == "1\n2\n"
 
 
 def test_writer_that_lost_its_lease_is_fenced_off(tmp_path):
     store = MemoryStore()
-    first = opened(store)
+    first = open_mirror(store)
     first._heart.stop()  # as where a machine is frozen
-    second = opened(store)
+    second = open_mirror(store)
     add(first, "stale\n")
     first.request()
     with pytest.raises(LeaseLost, match=r"memory://bucket/run was taken over by process \d+ on"):
@@ -93,13 +93,13 @@ def test_writer_that_lost_its_lease_is_fenced_off(tmp_path):
     assert (first.path / "metrics.jsonl").read_text() == "stale\n"
     add(second, "good\n")
     second.close()
-    assert rows(store, tmp_path) == "good\n"
+    assert read_elsewhere(store, tmp_path) == "good\n"
 
 
 def test_each_object_and_commit_carries_the_fencing_number_of_its_writer():
     store = MemoryStore()
     for text in ("1\n", "2\n", "3\n"):
-        mirror = opened(store)
+        mirror = open_mirror(store)
         add(mirror, text)
         mirror.close()
     newest = newest_commit(store, SOME)
@@ -109,7 +109,7 @@ def test_each_object_and_commit_carries_the_fencing_number_of_its_writer():
 
 def test_crash_between_upload_and_commit_leaves_the_commit_before(tmp_path):
     store = MemoryStore()
-    first = opened(store, Timing(lease=0.4, patience=0.0, opening=60.0))
+    first = open_mirror(store, Timing(lease=0.4, patience=0.0, opening=60.0))
     add(first, "1\n")
     first.request()
     first.wait()
@@ -123,10 +123,10 @@ def test_crash_between_upload_and_commit_leaves_the_commit_before(tmp_path):
     first.request()
     with pytest.raises(StorageError):
         first.wait()
-    die(first)
+    lose_machine(first)
     store.before = lambda call, name: None
-    assert rows(store, tmp_path) == "1\n"
-    second = opened(store)
+    assert read_elsewhere(store, tmp_path) == "1\n"
+    second = open_mirror(store)
     assert (second.path / "metrics.jsonl").read_text() == "1\n"
     second.close()
     newest = newest_commit(store, SOME)
@@ -136,7 +136,7 @@ def test_crash_between_upload_and_commit_leaves_the_commit_before(tmp_path):
 
 def test_store_that_is_down_for_a_while_is_tried_again(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     mirror._heart.stop()
     tries: list[str] = []
 
@@ -151,12 +151,12 @@ def test_store_that_is_down_for_a_while_is_tried_again(tmp_path):
     mirror.check()
     mirror.wait()
     mirror.close()
-    assert rows(store, tmp_path) == "1\n"
+    assert read_elsewhere(store, tmp_path) == "1\n"
 
 
 def test_store_that_is_down_for_good_stops_the_run_and_keeps_the_directory():
     store = MemoryStore()
-    mirror = opened(store, Timing(lease=0.4, patience=0.3, opening=0.3))
+    mirror = open_mirror(store, Timing(lease=0.4, patience=0.3, opening=0.3))
 
     def down(call, name):
         raise ConnectionError("down")
@@ -175,7 +175,7 @@ def test_store_that_is_down_for_good_stops_the_run_and_keeps_the_directory():
 
 def test_store_that_came_back_gets_at_the_end_what_it_lacked(tmp_path):
     store = MemoryStore()
-    mirror = opened(store, Timing(lease=0.4, patience=0.0, opening=60.0))
+    mirror = open_mirror(store, Timing(lease=0.4, patience=0.0, opening=60.0))
     store.before = lambda call, name: (_ for _ in ()).throw(ConnectionError("down"))
     add(mirror, "1\n")
     mirror.request()
@@ -183,12 +183,12 @@ def test_store_that_came_back_gets_at_the_end_what_it_lacked(tmp_path):
         mirror.wait()
     store.before = lambda call, name: None
     mirror.close()
-    assert rows(store, tmp_path) == "1\n"
+    assert read_elsewhere(store, tmp_path) == "1\n"
 
 
 def test_commit_whose_answer_never_came_is_built_on(tmp_path):
     store = MemoryStore()
-    mirror = opened(store, Timing(lease=0.4, patience=0.0, opening=60.0))
+    mirror = open_mirror(store, Timing(lease=0.4, patience=0.0, opening=60.0))
     add(mirror, "1\n")
 
     def cut_off(call, name):
@@ -202,12 +202,12 @@ def test_commit_whose_answer_never_came_is_built_on(tmp_path):
     store.before = lambda call, name: None
     add(mirror, "2\n")
     mirror.close()
-    assert rows(store, tmp_path) == "1\n2\n"
+    assert read_elsewhere(store, tmp_path) == "1\n2\n"
 
 
 def test_rollback_under_an_upload_is_never_committed_half(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     add(mirror, "0\n1\n")
     mirror.request()
     mirror.wait()
@@ -229,7 +229,7 @@ def test_rollback_under_an_upload_is_never_committed_half(tmp_path):
     go_on.set()
     mirror.request()
     mirror.wait()
-    assert rows(store, tmp_path) == "0\none again\n"
+    assert read_elsewhere(store, tmp_path) == "0\none again\n"
     # The writer's first, that of two rows, and this one: none of what was under way.
     assert store.count("create", COMMITS) == 3
     mirror.close()
@@ -237,7 +237,7 @@ def test_rollback_under_an_upload_is_never_committed_half(tmp_path):
 
 def test_nothing_is_committed_where_nothing_changed():
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     add(mirror, "1\n")
     for _ in range(3):
         mirror.request()
@@ -248,7 +248,7 @@ def test_nothing_is_committed_where_nothing_changed():
 
 def test_objects_that_later_commits_do_without_go_one_commit_later(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     for number in range(5):
         add(mirror, f"{number}\n")
         mirror.request()
@@ -259,7 +259,7 @@ def test_objects_that_later_commits_do_without_go_one_commit_later(tmp_path):
 
 def test_reader_takes_the_next_commit_where_an_object_went(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     add(mirror, "1\n")
     mirror.request()
     mirror.wait()
@@ -273,13 +273,13 @@ def test_reader_takes_the_next_commit_where_an_object_went(tmp_path):
                 mirror.wait()
 
     store.before = overtake
-    assert rows(store, tmp_path) == "1\n2\n3\n"
+    assert read_elsewhere(store, tmp_path) == "1\n2\n3\n"
     mirror.close()
 
 
 def test_reader_that_was_overtaken_has_no_file_of_the_commit_before(tmp_path):
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     for name in ("a.json", "b.json"):
         add(mirror, name, name)
     mirror.request()
@@ -303,20 +303,20 @@ def test_reader_that_was_overtaken_has_no_file_of_the_commit_before(tmp_path):
 
 def test_heartbeat_goes_on_while_the_writer_is_busy():
     store = MemoryStore()
-    mirror = opened(store, LIVELY)
+    mirror = open_mirror(store, LIVELY)
     until = time.monotonic() + PATIENCE
     while store.count("write", BEATS) < 5:
         assert time.monotonic() < until, "the heart stands still"
         time.sleep(0.01)
     with pytest.raises(RunLocked):
-        opened(store, LIVELY)
+        open_mirror(store, LIVELY)
     mirror.close()
 
 
 @pytest.mark.parametrize(("change", "told"), [(lambda data: data[:-1], "is damaged"), (None, "is gone")])
 def test_torn_store_is_an_error_and_gives_the_lease_back(change, told):
     store = MemoryStore()
-    first = opened(store)
+    first = open_mirror(store)
     add(first, "1\n")
     first.close()
     name = next(name for name in store.objects if name.startswith(f"{DATA}/"))
@@ -326,22 +326,22 @@ def test_torn_store_is_an_error_and_gives_the_lease_back(change, told):
         store.objects[name] = change(store.objects[name])
     for _ in range(2):  # the second one does not wait for a lease
         with pytest.raises(StorageError, match=told):
-            opened(store)
+            open_mirror(store)
     newest = newest_commit(store, SOME)
     assert newest is not None and newest.released
 
 
 def test_second_writer_is_refused():
     store = MemoryStore()
-    first = opened(store, LIVELY)
+    first = open_mirror(store, LIVELY)
     with pytest.raises(RunLocked):
-        opened(store, LIVELY)
+        open_mirror(store, LIVELY)
     first.close()
 
 
 async def test_nothing_is_deleted_before_what_replaces_it_is_durable():
     store = MemoryStore()
-    mirror = opened(store)
+    mirror = open_mirror(store)
     deleted: list[tuple[str, bytes | None]] = []
 
     async def delete(path):

@@ -2,8 +2,8 @@ import threading
 import uuid
 
 import pytest
-from tests.conftest import PATIENCE
-from tests.unit.run.cloud.stores_in_tests import FolderStore, MemoryStore
+from tests.support.patience import PATIENCE
+from tests.support.stores_in_tests import FolderStore, MemoryStore
 
 from socratic_distill import CloudExtraMissing, StorageError
 from socratic_distill.run.cloud.patience import Patience

@@ -1,6 +1,5 @@
 """A trainer in a process of its own, on a machine of its own: it is killed, and its disk is lost with it."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -9,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.unit.run.cloud.stores_in_tests import FolderStore
+from tests.support.processes import processes
+from tests.support.stores_in_tests import FolderStore
 
 from socratic_distill.run.cloud import mirror
 from socratic_distill.run.cloud.lease import Timing
@@ -17,10 +17,6 @@ from socratic_distill.run.cloud.stores import FsspecStore
 
 # A lease that a busy machine keeps, and that a test can wait for.
 TIMING = Timing(lease=1.0, patience=60.0, opening=30.0, commit=0.0)
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["tests.cloud.mortal", "socratic_distill.training.trainer", "socratic_distill.testing"]
-)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from tests.partial import Partial
+from tests.support.partial import Partial
 from tinker import APIFuture, RestClient, SamplingClient, ServiceClient, TrainingClient
 
 

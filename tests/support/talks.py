@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tests.partial import Partial
-from tests.unit.dialogues.chat_templates import PLAIN, CharacterTokenizer, ids
+from tests.support.chat_templates import PLAIN, CharacterTokenizer, ids
+from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed
@@ -25,7 +25,7 @@ def talk(*texts: str, seed: str = "s", answer: str = "12", max_turns: int = 9, e
     return dialogue if ending is None else dialogue.end(ending, "it broke" if ending == "failed" else None)
 
 
-def scored(dialogue: Dialogue, gap: float = 0.5) -> ScoredDialogue:
+def scored_dialogue(dialogue: Dialogue, gap: float = 0.5) -> ScoredDialogue:
     """The dialogue with the teacher's log-probabilities `gap` nats below the tutor's."""
     own = tuple(np.asarray(turn.logprobs) for turn in dialogue.tutor_turns)
     return ScoredDialogue(dialogue, tutor=own, teacher=tuple(one - gap for one in own))

@@ -97,7 +97,7 @@ class CharacterTokenizer:
         return {mark: i for i, mark in enumerate(SPECIAL)}
 
 
-def make(template=PLAIN, thinking=False, name="model", tokenizer=CharacterTokenizer, **options):
+def make_renderer(template=PLAIN, thinking=False, name="model", tokenizer=CharacterTokenizer, **options):
     return Renderer(Codec(tokenizer(template)), name, enable_thinking=thinking, **options)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.unit.evaluation.talks import scored, talk
+from tests.support.rows import write_rows
+from tests.support.talks import scored_dialogue, talk
 
 from socratic_distill.distillation.rows import dialogue_row
 
@@ -20,7 +21,7 @@ def row_of(
 ) -> dict[str, Any]:
     """A row of dialogues.jsonl; a turn's pieces are its characters and the end of turn, as one piece."""
     row = dialogue_row(
-        scored(talk(*texts, seed=seed, max_turns=len(texts) // 2), gap), lambda tokens: ["?"] * len(tokens)
+        scored_dialogue(talk(*texts, seed=seed, max_turns=len(texts) // 2), gap), lambda tokens: ["?"] * len(tokens)
     )
     for turn in row["turns"]:
         if turn["role"] == "tutor":
@@ -49,13 +50,13 @@ def write_run(
     fields = {"tutor_model_name": "tutor", "student_model_name": "pupil", "teacher_model_name": "teacher"}
     (path / "config.json").write_text(json.dumps(fields | {"max_steps": steps} | dict(config or {})))
     (path / "origin.json").write_text(json.dumps({"given": None, "resolved": None}))
-    write_rows(path / "dialogues.jsonl", rows)
+    write_rows(path / "dialogues.jsonl", *rows)
     metrics = [
         {"step": step, "teacher_kl": 0.5, "teacher_kl/answer": 1.0 / (step + 1), "time/step": 2.0, "cost/usd": 0.25,
          "tokens/tutor": 30, "staleness/mean": 0.0}
         for step in range(steps)
     ]  # fmt: skip
-    write_rows(path / "metrics.jsonl", metrics)
+    write_rows(path / "metrics.jsonl", *metrics)
     for batch, texts in evaluations:
         write_evaluation(path, batch, [row_of(texts, seed=f"held{i}", step=-1) for i in range(3)])
     return path
@@ -72,11 +73,6 @@ def write_evaluation(path: Path, batch: int, rows: list[dict[str, Any]], **chang
     (path / "evaluations").mkdir(exist_ok=True)
     file = path / "evaluations" / f"{batch:06d}.json"
     file.write_text(json.dumps(row | {"dialogues": rows} | changes))
-
-
-def write_rows(path: Path, rows: Any) -> None:
-    """A JSONL file."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def data_of(page: bytes) -> dict[str, Any]:
