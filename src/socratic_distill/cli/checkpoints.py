@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
 from socratic_distill.config.log_path import given_path
-from socratic_distill.errors import ConfigError
 from socratic_distill.text import show
 
 if TYPE_CHECKING:
@@ -36,14 +35,10 @@ def add_parser(commands: "Commands") -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Lists, prunes, rebuilds or claims."""
     from socratic_distill.run.cloud.reading import readable
-    from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
+    from socratic_distill.run.finding import check_run
 
-    directory = readable(parsed.log_path)
-    if not directory.is_dir():
-        raise ConfigError(f"{parsed.log_path} is no directory; expected the log_path of a run")
-    if not any((directory / name).exists() for name in (JOURNAL, CONFIG, BESIDE_ANOTHER)):
-        raise ConfigError(f"{parsed.log_path} holds no run; expected the log_path of a run")
-    parsed.directory = directory
+    parsed.directory = readable(parsed.log_path)
+    check_run(parsed.log_path, parsed.directory)
     return {"list": _list, "prune": _prune, "rebuild": _rebuild, "claim": _claim}[parsed.action](parsed)
 
 

@@ -10,7 +10,7 @@ from typing import Unpack
 from socratic_distill.config.grant import Allowed
 from socratic_distill.errors import ConfigError
 from socratic_distill.run.directory import config_in
-from socratic_distill.run.layout import config_file
+from socratic_distill.run.finding import check_run
 from socratic_distill.service.handover import Handover, looking
 
 
@@ -29,10 +29,9 @@ def find_config(source: Path, arguments: Sequence[str] = (), **allowed: Unpack[A
         UntrustedConfig: the log_path in a config.json is outside its directory, and files are not allowed.
         ConfigError: there is no such file, it cannot be read, or the script calls none of these.
     """
-    path = config_file(source) if source.is_dir() else source
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; expected a Python script, a config.json or the directory of a run")
-    return _of_script(path, arguments) if path.suffix == ".py" else Handover(config_in(source, **allowed))
+    if not source.is_file():
+        check_run(source, expected="the directory of a run, a config.json or a Python script")
+    return _of_script(source, arguments) if source.suffix == ".py" else Handover(config_in(source, **allowed))
 
 
 def _of_script(path: Path, arguments: Sequence[str]) -> Handover:

@@ -63,6 +63,24 @@ def read_file(path: Path, root: Path | None = None) -> bytes:
     return data
 
 
+def read_part(path: Path, most: int, root: Path | None = None, *, from_end: bool = False) -> bytes:
+    """The first bytes of a regular file, or the last ones; of a short file all.
+
+    Args:
+        path: the file.
+        most: number of bytes.
+        root: as for `read_file`.
+        from_end: whether the last bytes are read.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open_regular(path, root=root) as file:
+        if from_end:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read(most)
+
+
 def parse(text: bytes, *, lenient: bool = False) -> Any:
     """A JSON value. Lone surrogates (half characters) are read, because older versions wrote them.
 

@@ -6,6 +6,7 @@ lock and writes everything. The journal is `checkpoints.jsonl`, one line a save.
 | module | does |
 |---|---|
 | `layout` | names of the files |
+| `finding` | whether a directory holds a run, and which runs are near it |
 | `directory` | the open directory: lock, config, rows |
 | `lock` | one writer at a time |
 | `identity` | the run's id; copies get their own |

@@ -23,6 +23,7 @@ from socratic_distill.run.cloud.guard import CarefulRestClient
 from socratic_distill.run.cloud.mirror import Mirror
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.drift import Fingerprint, free_changes
+from socratic_distill.run.finding import check_run
 from socratic_distill.run.identity import Identity, recognise
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 
-_EXPECTED = "expected the log_path of a run, or a config as JSON"
+_EXPECTED = "expected the directory of a run, or a config as JSON"
 
 
 class RunDirectory:
@@ -272,6 +273,7 @@ def load_config(
         StorageError: the store that the run is in fails.
     """
     directory = readable(log_path, (CONFIG, BESIDE_ANOTHER, RUN).__contains__)
+    check_run(log_path, directory)
     path = config_file(directory)
     source = path if not is_url(log_path) else f"{os.fspath(log_path).rstrip('/')}/{path.name}"
     return read_config(path, Grant(os.fspath(source), directory, base_url, allow_files, allow_code))

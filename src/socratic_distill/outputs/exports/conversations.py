@@ -14,8 +14,7 @@ from typing import Any
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError
 from socratic_distill.outputs.exports.choice import Choice, is_solved, is_told
-from socratic_distill.outputs.exports.rows import check_file, read_dialogues, replacing
-from socratic_distill.run.cloud.reading import readable
+from socratic_distill.outputs.exports.rows import check_file, read_dialogues, replacing, run_directory
 from socratic_distill.run.layout import DIALOGUES
 
 _SPEAKERS = {"student": "user", "tutor": "assistant"}
@@ -71,7 +70,7 @@ def export_messages(
         UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
         StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = readable(log_path), Path(resolved(out))
+    directory, file = run_directory(log_path), Path(resolved(out))
     check_file(file, directory)
     exported = Exported()
     prompt = tutor_prompt(directory, allow_files) if system_prompt else None

@@ -27,8 +27,7 @@ from socratic_distill.outputs.exports.conversations import (
     json_line,
     tutor_prompt,
 )
-from socratic_distill.outputs.exports.rows import new_file
-from socratic_distill.run.cloud.reading import readable
+from socratic_distill.outputs.exports.rows import new_file, run_directory
 from socratic_distill.run.layout import config_file
 from socratic_distill.text import shown
 
@@ -95,7 +94,7 @@ def export_dataset(
         UntrustedConfig: the config names a prompt file elsewhere, and that is not allowed.
         StorageError: the folder cannot be written, or the store fails.
     """
-    directory, exported = readable(log_path), Exported()
+    directory, exported = run_directory(log_path), Exported()
     prompt = tutor_prompt(directory, allow_files) if system_prompt else None
     with _new_directory(Path(resolved(out))) as folder:
         data = folder / "data" / "train.jsonl"

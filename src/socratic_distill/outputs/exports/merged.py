@@ -13,6 +13,7 @@ from socratic_distill.local import check_installed
 from socratic_distill.local.model_files import model_paths
 from socratic_distill.run.checkpoints import load_checkpoints
 from socratic_distill.run.directory import load_config
+from socratic_distill.run.finding import check_run
 
 
 def export_merged(
@@ -69,8 +70,7 @@ def _find_weights(source: Path, grant: Grant) -> Path:
         if not (source / "state.json").is_file():
             raise ConfigError(f"{source} has no state.json: the local engine did not save it, and its base is unknown")
         return source
-    if not (source / "checkpoints.jsonl").is_file():
-        raise ConfigError(f"{source} is neither a run's directory nor one of saved weights")
+    check_run(source, expected="the directory of a run, or of saved weights")
     samplers = [record.sampler_path for record in load_checkpoints(source) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{source} holds no sampler weights yet; train first")

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.files.durable import sync_directory
 from socratic_distill.files.rows import number, read_rows, step_of, whole
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.finding import check_run
 from socratic_distill.run.layout import (
     BESIDE_ANOTHER,
     CONFIG,
@@ -29,6 +31,19 @@ _log = get_logger(__name__)
 _OF_THE_RUN = {BESIDE_ANOTHER, CONFIG, DIALOGUES, FINGERPRINT, JOURNAL, METRICS, ORIGIN, RUN, SERVER_RUNS}
 
 
+def run_directory(log_path: str | os.PathLike[str]) -> Path:
+    """The directory of a run to export from; of a run in a store, a copy.
+
+    Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
+        ConfigError: there is no run.
+        StorageError: the store fails.
+    """
+    directory = readable(log_path)
+    check_run(log_path, directory)
+    return directory
+
+
 def read_file(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file of the run, as `socratic_distill.files.rows.read_rows`.
 
@@ -37,7 +52,7 @@ def read_file(path: Path) -> Iterator[dict[str, Any]]:
         StorageError: the file cannot be read.
     """
     if not path.exists() and not path.is_symlink():
-        raise ConfigError(f"{path} does not exist; expected the log_path of a run that did a step")
+        raise ConfigError(f"{path} does not exist; expected the directory of a run that did a step")
     return read_rows(path)
 
 

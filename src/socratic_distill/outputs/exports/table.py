@@ -8,8 +8,7 @@ from typing import Any
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError
 from socratic_distill.files.rows import step_of
-from socratic_distill.outputs.exports.rows import check_file, read_file, replacing
-from socratic_distill.run.cloud.reading import readable
+from socratic_distill.outputs.exports.rows import check_file, read_file, replacing, run_directory
 from socratic_distill.run.layout import METRICS
 from socratic_distill.text import shown
 
@@ -37,11 +36,11 @@ def export_csv(log_path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         ConfigError: the directory has no metrics, or `out` is not a file to write.
         StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = readable(log_path), Path(resolved(out))
+    directory, file = run_directory(log_path), Path(resolved(out))
     check_file(file, directory)
     rows = {row["step"]: row for row in read_file(directory / METRICS) if step_of(row) is not None}
     if not rows:
-        raise ConfigError(f"{directory / METRICS} has no row yet; expected the log_path of a run that did a step")
+        raise ConfigError(f"{directory / METRICS} has no row yet; expected the directory of a run that did a step")
     columns = dict.fromkeys(["step", *(key for row in rows.values() for key in row)])
     with replacing(file) as lines:
         table = csv.writer(lines, lineterminator="\n")

@@ -14,8 +14,7 @@ from typing import Any
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError
 from socratic_distill.files.rows import number, read_rows, step_of, whole
-from socratic_distill.outputs.exports.rows import check_file, read_file, replacing
-from socratic_distill.run.cloud.reading import readable
+from socratic_distill.outputs.exports.rows import check_file, read_file, replacing, run_directory
 from socratic_distill.run.layout import DIALOGUES, METRICS
 from socratic_distill.text import shown
 
@@ -50,7 +49,7 @@ def export_trace(
         ConfigError: the directory has no such step with timings, or `out` is not a file to write.
         StorageError: the file cannot be written, or the store fails.
     """
-    directory, file = readable(log_path), Path(resolved(out))
+    directory, file = run_directory(log_path), Path(resolved(out))
     check_file(file, directory)
     rows = {row["step"]: row for row in read_file(directory / METRICS) if step_of(row) is not None}
     timed = {step: rows[step] for step in sorted(rows) if _is_timed_step(rows[step])}

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socratic_distill.errors import ConfigError
 from socratic_distill.files import rows
 from socratic_distill.files.rows import Line, step_of, whole
+from socratic_distill.run.finding import check_run
 from socratic_distill.run.layout import (
     BESIDE_ANOTHER,
     CONFIG,
     DIALOGUES,
     EVALUATIONS,
-    JOURNAL,
     METRICS,
     ORIGIN,
     SERVER_RUNS,
@@ -84,13 +83,7 @@ def read_run(path: Path) -> RunFiles:
     Raises:
         ConfigError: the directory holds no run.
     """
-    if not path.is_dir():
-        raise ConfigError(f"{path} is no directory; expected the log_path of a run")
-    if not any((path / name).exists() for name in (CONFIG, METRICS, DIALOGUES, JOURNAL, EVALUATIONS)):
-        raise ConfigError(
-            f"{path} holds no run: neither {CONFIG}, {METRICS}, {DIALOGUES}, {JOURNAL} nor {EVALUATIONS}/; expected "
-            "the log_path of a run that has begun"
-        )
+    check_run(path)
     run = RunFiles(path, path.resolve().name or str(path))
     own = path / BESIDE_ANOTHER
     run.config = _read_object(own if own.is_file() else path / CONFIG, run.notes) or {}
