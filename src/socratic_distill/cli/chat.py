@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_path
 
 if TYPE_CHECKING:
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("chat", help="talk to the trained tutor of a run; you are the student")
+    parser = commands.add_parser(
+        "chat",
+        **help_of(
+            "talk to the trained tutor of a run; you are the student",
+            "chat runs/run-001",
+            "chat runs/run-001 --question 'What is 17 + 25?'",
+            "chat runs/run-001 --allow-files --base-url http://localhost:8000",
+        ),
+    )
     parser.add_argument("log_path", type=given_path, help="directory of the run")
     parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
     add_options(parser, "base_url", "files", "code")

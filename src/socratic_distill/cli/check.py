@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_file
 from socratic_distill.text import show
 
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("check", help="look for all that keeps a run from starting, without starting it")
+    parser = commands.add_parser(
+        "check",
+        **help_of(
+            "look for all that keeps a run from starting, without starting it",
+            "check train.py",
+            "check train.py --epochs 2",
+            "check runs/run-001 --allow-files",
+        ),
+    )
     parser.add_argument(
         "source",
         type=given_file,

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_path
 from socratic_distill.text import show
 
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("checkpoints", help="list, prune or rebuild the checkpoints of a run")
+    parser = commands.add_parser(
+        "checkpoints",
+        **help_of(
+            "list, prune or rebuild the checkpoints of a run",
+            "checkpoints runs/run-001",
+            "checkpoints runs/run-001 --json",
+            "checkpoints runs/run-001 prune",
+            "checkpoints runs/run-001 rebuild",
+        ),
+    )
     parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "action",

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_path
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ _PARTS = ("dialogues", "scoring", "training", "evaluations")
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("cost", help="estimate what a run will cost, or what is left of it; asks no service")
+    parser = commands.add_parser(
+        "cost",
+        **help_of(
+            "estimate what a run will cost, or what is left of it; asks no service",
+            "cost runs/run-001",
+            "cost config.json --past runs/run-001",
+            "cost runs/run-002 --allow-files",
+        ),
+    )
     parser.add_argument(
         "run", type=given_path, help="directory of a run, its URL, or a config as JSON, like a run's config.json"
     )

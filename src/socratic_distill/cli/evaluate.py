@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.printing import help_of, table_console
 from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.errors import ConfigError
 
@@ -20,7 +21,16 @@ _WORDS = ("base", "teacher", "final")
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("evaluate", help="measure tutors of a run side by side, on the same seeds")
+    parser = commands.add_parser(
+        "evaluate",
+        **help_of(
+            "measure tutors of a run side by side, on the same seeds",
+            "evaluate runs/run-001",
+            "evaluate runs/run-001 --tutor base --tutor teacher --tutor final",
+            "evaluate runs/run-001 --seeds heldout.jsonl --limit 50 --all",
+            "evaluate runs/run-001 --judge Qwen3-8B --out evaluation.json",
+        ),
+    )
     parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "--tutor",
@@ -40,6 +50,7 @@ def add_parser(commands: "Commands") -> None:
         metavar="MODEL",
         help="model that is asked whether the answer was given away",
     )
+    parser.add_argument("--all", action="store_true", help="print every measure, not only the ten that say most")
     parser.add_argument("--out", type=given_file, metavar="FILE", help="write measures and dialogues as JSON too")
     add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run)
@@ -47,6 +58,7 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Plays, and prints the table."""
+    from socratic_distill.cli.played import PlayedDialogues
     from socratic_distill.dialogues.seeds import load_seeds
     from socratic_distill.evaluation import compare, comparison_table
     from socratic_distill.files.durable import write_atomically
@@ -66,8 +78,11 @@ def run(parsed: argparse.Namespace) -> int:
         changes["judge"] = {"model_name": parsed.judge}
     config = type(config)(**(dict(config) | changes)).granted(_with_named(config.grant, parsed))
     seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
-    evaluations = compare(config, parsed.tutor or ["base", "final"], seeds=seeds)
-    TextConsole().print(comparison_table({name: evaluation.measures for name, evaluation in evaluations.items()}))
+    with PlayedDialogues(TextConsole(stderr=True)) as progress:
+        evaluations = compare(config, parsed.tutor or ["base", "final"], seeds=seeds, progress=progress)
+    console, measures = table_console(), {name: evaluation.measures for name, evaluation in evaluations.items()}
+    width = console.width if console.is_terminal else None
+    console.print(comparison_table(measures, every=parsed.all, width=width))
     if parsed.out is not None:
         rows = {name: evaluation.row() for name, evaluation in evaluations.items()}
         write_atomically(parsed.out, json.dumps(rows) + "\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.text import show
 
@@ -30,7 +31,16 @@ _OPTIONS = {
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("export", help="write a run's tutor, dialogues or figures for other programs")
+    parser = commands.add_parser(
+        "export",
+        **help_of(
+            "write a run's tutor, dialogues or figures for other programs",
+            "export runs/run-001 --merge model --dtype bfloat16",
+            "export runs/run-001 --messages talks.jsonl --solved --not-told",
+            "export runs/run-001 --csv metrics.csv",
+            "export runs/run-001 --trace trace.json --steps 10:20",
+        ),
+    )
     parser.add_argument(
         "source", type=given_path, metavar="LOG_PATH", help="directory of the run, its URL, or of saved weights"
     )

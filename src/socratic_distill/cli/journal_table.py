@@ -69,7 +69,7 @@ def checkpoint_table(summary: dict[str, Any]) -> Table:
             row.get("kind", ""),
             Text(_short(row.get("state_path", ""))),
             Text(_short(row.get("sampler_path", ""))),
-            _age(row["age_seconds"]),
+            age(row["age_seconds"]),
             _expiry(row),
             "superseded" if row["superseded"] else "",
             row["origin"],
@@ -97,7 +97,8 @@ def _expiry(row: dict[str, Any]) -> str:
     return "" if row["origin"] == "other tool" else "never"
 
 
-def _age(seconds: float | None) -> str:
+def age(seconds: float | None) -> str:
+    """How long ago something was, as `3 h`; empty if that is unknown."""
     if seconds is None:
         return ""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -17,10 +17,25 @@ from socratic_distill.service.numbers import UNUSABLE
 from socratic_distill.service.waiting import gather_all
 
 
-async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Cast, concurrency: int) -> list[Dialogue]:
+async def play_batch(
+    seeds: Sequence[Seed],
+    step: int,
+    group_size: int,
+    cast: Cast,
+    concurrency: int,
+    on_played: Callable[[], None] | None = None,
+) -> list[Dialogue]:
     """Plays `group_size` dialogues on each seed, at most `concurrency` at once.
 
     A dialogue that fails is returned with its error; the others go on.
+
+    Args:
+        seeds: the seeds.
+        step: the batch.
+        group_size: dialogues on each seed.
+        cast: who plays.
+        concurrency: dialogues at once.
+        on_played: called after each dialogue.
 
     Returns:
         Dialogues in order of seed, then number.
@@ -29,7 +44,10 @@ async def play_batch(seeds: Sequence[Seed], step: int, group_size: int, cast: Ca
 
     async def play(dialogue: Dialogue) -> Dialogue:
         async with slots:
-            return await answer_or_fail(await play_tutor(dialogue, lambda: cast), cast)
+            played = await answer_or_fail(await play_tutor(dialogue, lambda: cast), cast)
+        if on_played is not None:
+            on_played()
+        return played
 
     async def play_group(group: list[Dialogue]) -> list[Dialogue]:
         async with slots:

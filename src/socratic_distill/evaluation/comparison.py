@@ -14,7 +14,7 @@ from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
-from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, open_base
+from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
@@ -82,6 +82,7 @@ def compare(
     tutors: Sequence[str],
     *,
     seeds: Sequence[Seed] | None = None,
+    progress: Progress | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
@@ -94,6 +95,8 @@ def compare(
             in config.log_path; a number such as "20" is those before that batch. Any other text is the path of sampler
             weights or the name of a base model.
         seeds: as for `evaluate`.
+        progress: called after each dialogue, with the tutor's name, how many of its dialogues were played, and how many
+            there are. An error that it raises ends the comparison.
         service_client: as for `train`.
         rest_client: as for `train`.
 
@@ -109,7 +112,7 @@ def compare(
     """
     hand_over(config, service_client, rest_client)
     clients = {"service_client": service_client, "rest_client": rest_client}
-    return run_blocking(lambda: compare_async(config, tutors, seeds=seeds, **clients), "compare")
+    return run_blocking(lambda: compare_async(config, tutors, seeds=seeds, progress=progress, **clients), "compare")
 
 
 async def compare_async(
@@ -117,6 +120,7 @@ async def compare_async(
     tutors: Sequence[str],
     *,
     seeds: Sequence[Seed] | None = None,
+    progress: Progress | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> dict[str, Evaluation]:
@@ -147,7 +151,7 @@ async def compare_async(
             opened[model] = await Evaluator.open(
                 config.model_copy(update={"tutor_model_name": model}), briefing, service, tutor, seeds
             )
-        evaluations[candidate.name] = await opened[model].measure(candidate)
+        evaluations[candidate.name] = await opened[model].measure(candidate, progress)
     return evaluations
 
 

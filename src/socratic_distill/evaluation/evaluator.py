@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import zip_longest
+from itertools import count, zip_longest
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
@@ -31,6 +31,8 @@ from socratic_distill.service.interface import SamplingClient
 # Training steps count from 0. Evaluations use -1, so that their random seeds are the same for every tutor.
 _STEP = -1
 Judging = tuple[Speaker, str]  # a judge and its prompt
+Progress = Callable[[str, int, int], None]
+"""Is called with a tutor's name, how many of its dialogues were played, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,21 @@ class Evaluator:
         check_room(frozen.cast(tutor, version=0, wanted=Wanted()), seeds)
         return cls(config, frozen, await _open_judge(config, service), seeds)
 
-    async def measure(self, candidate: Candidate) -> Evaluation:
+    async def measure(self, candidate: Candidate, progress: Progress | None = None) -> Evaluation:
         """Plays the dialogues, scores and measures them. The same candidate gives the same result.
+
+        Args:
+            candidate: the tutor.
+            progress: called after each dialogue; see `Progress`.
 
         Raises:
             RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
         """
         config, cast = self._config, self._cast(candidate)
         concurrency = config.max_concurrent_dialogues
-        played = await play_batch(self._seeds, _STEP, config.eval_dialogues_per_seed, cast, concurrency)
+        per_seed = config.eval_dialogues_per_seed
+        done = _counter(candidate.name, len(self._seeds) * per_seed, progress)
+        played = await play_batch(self._seeds, _STEP, per_seed, cast, concurrency, done)
         scored = await score_batch(played, cast, self._scorer, concurrency)
         dialogues = [scores.dialogue for scores in scored]
         check_failures(dialogues, config.max_failed_fraction)
@@ -182,6 +190,14 @@ class Evaluator:
         member = self._frozen.teachers.members[candidate.teacher]
         cast = self._frozen.cast(self._frozen.teachers.client(member, _STEP), version=0, wanted=Wanted())
         return replace(cast, tutor=replace(cast.tutor, renderer=member.renderer), tutor_as=member.name)
+
+
+def _counter(name: str, total: int, progress: Progress | None) -> Callable[[], None] | None:
+    """A function that counts a tutor's dialogues and tells of each; None if nobody listens."""
+    if progress is None:
+        return None
+    numbers = count(1)
+    return lambda: progress(name, next(numbers), total)
 
 
 async def open_base(config: SocraticConfig, service: Service, model: str | None = None) -> SamplingClient:

@@ -2,32 +2,74 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
-from socratic_distill.evaluation.definitions import MEASURES
+from socratic_distill.evaluation.definitions import MEASURES, ROUNDS
 from socratic_distill.evaluation.intervals import Measure
+
+Measures = Mapping[str, Measure]
+
+# The measures that say most about a tutor.
+_MAIN = (
+    "first_reply/tells", "first_reply/asks", "asks", "leaks", "solved", "solved/untold", "turns_to_solve",
+    "mathdial/success@5", "mathdial/telling@5", "teacher_kl",
+)  # fmt: skip
+# They are measured only if the config asks for them.
+_ASKED_FOR = ("leaks/judge", "leaks/judge_unparsed", "solve_rate/before", "solve_rate/after", "solve_rate/delta")
+_FAMILIES = ("mathdial/success", "mathdial/telling")
+_ARROWS = {"up": " \u2191", "down": " \u2193", "none": ""}
+_GAP = 3  # between columns
+_NARROWEST = 10
+_NOTHING = "\u2013"
 
 
 def comparison_table(
-    tutors: Mapping[str, Mapping[str, Measure]], names: Sequence[str] | None = None, title: str | None = None
+    tutors: Mapping[str, Measures],
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    *,
+    every: bool = False,
+    width: int | None = None,
 ) -> Table:
     """Measures of several tutors, each with its 95 % interval; an arrow shows which way is better.
 
     Args:
         tutors: the measures of each tutor, by the tutor's name.
-        names: measures to show; None: all that any tutor has.
+        names: measures to show, a row each. None: the ten that say most, and those of a judge and of solve rates.
         title: title of the table.
+        every: without `names`, also all other measures; MathDial's, for all k in one row.
+        width: characters of a line. Where a cell is too wide for its share, its interval goes to a second line. None:
+            every cell is one line.
     """
-    table = Table(title=title, caption="mean [95 % interval over the seeds]", caption_justify="left")
-    table.add_column("")
+    rows = measure_rows(tutors, names, every=every)
+    table = Table(title=title, caption="mean [95 % interval over the seeds]", caption_justify="left", box=SIMPLE)
+    table.pad_edge, table.header_style = False, "none"
+    table.add_column("", no_wrap=True)
     for name in tutors:
-        table.add_column(name, justify="right")
-    for name in names or MEASURES:
-        measured = [measures.get(name) for measures in tutors.values()]
-        if names or any(measure is not None for measure in measured):
-            arrow = {"up": " \u2191", "down": " \u2193", "none": ""}[MEASURES[name].direction]
-            table.add_row(name + arrow, *(_text(measure, MEASURES[name].kind == "share") for measure in measured))
+        table.add_column(Text(name), justify="right", overflow="fold")
+    longest = max((cell_len(name) for name, _ in rows), default=0)
+    share = None if width is None else max(_NARROWEST, (width - longest - 2) // max(1, len(tutors)) - _GAP)
+    for name, cells in rows:
+        table.add_row(Text(name), *(Text(_fitted(cell, share)) for cell in cells))
     return table
+
+
+def measure_rows(
+    tutors: Mapping[str, Measures], names: Sequence[str] | None = None, *, every: bool = False
+) -> list[tuple[str, list[str]]]:
+    """The rows of `comparison_table`: a measure's name with its arrow, and a text for each tutor."""
+    shown = list(names or _shown(tutors, every))
+    rows = [(name, [_text(name, measures.get(name)) for measures in tutors.values()]) for name in shown]
+    if every and names is None:
+        rows += [
+            (f"{family}@{ROUNDS[0]}-{ROUNDS[-1]}", [_family(family, measures) for measures in tutors.values()])
+            for family in _FAMILIES
+            if any(f"{family}@{ROUNDS[0]}" in measures for measures in tutors.values())
+        ]
+    return [(name + _arrow(name), cells) for name, cells in rows]
 
 
 def describe_measure(name: str, measure: Measure) -> str:
@@ -35,16 +77,43 @@ def describe_measure(name: str, measure: Measure) -> str:
     return f"{name} {_number(measure.value, MEASURES[name].kind == 'share')}"
 
 
-def _text(measure: Measure | None, is_share: bool) -> str:
+def _shown(tutors: Mapping[str, Measures], every: bool) -> list[str]:
+    present = {name for measures in tutors.values() for name in measures}
+    single = [name for name in MEASURES if name.partition("@")[0] not in _FAMILIES]
+    return [name for name in dict.fromkeys([*_MAIN, *_ASKED_FOR, *(single if every else ())]) if name in present]
+
+
+def _arrow(name: str) -> str:
+    family, _, rounds = name.partition("@")
+    return _ARROWS[MEASURES[f"{family}@{ROUNDS[0]}" if "-" in rounds else name].direction]
+
+
+def _family(family: str, measures: Measures) -> str:
+    """A measure's values for all k, as `0 8 25 %`."""
+    values = [None if (measure := measures.get(f"{family}@{k}")) is None else measure.value for k in ROUNDS]
+    if all(value is None for value in values):
+        return _NOTHING
+    return " ".join(_NOTHING if value is None else f"{100 * value:.0f}" for value in values) + " %"
+
+
+def _text(name: str, measure: Measure | None) -> str:
     if measure is None or measure.value is None:
-        return "\u2013"
+        return _NOTHING
+    is_share = MEASURES[name].kind == "share"
     text = _number(measure.value, is_share)
     if measure.low is None or measure.high is None:
         return text
     return f"{text} [{_number(measure.low, is_share)}, {_number(measure.high, is_share)}]"
 
 
+def _fitted(cell: str, width: int | None) -> str:
+    return cell if width is None or cell_len(cell) <= width else cell.replace(" [", "\n[", 1)
+
+
 def _number(value: float | None, is_share: bool) -> str:
     if value is None:
-        return "\u2013"
-    return f"{value:.0%}" if is_share else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+        return _NOTHING
+    if is_share:
+        return f"{value:.0%}"
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.000

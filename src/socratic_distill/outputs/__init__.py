@@ -6,5 +6,7 @@
 | `display` | the live view, or plain lines |
 | `trackers` | wandb, trackio, tensorboard |
 | `report` | the report, one HTML file |
+| `overview` | a run in one row |
+| `side_by_side` | what sets runs apart: configs, last steps, evaluations |
 | `exports` | dialogues and merged weights in other formats |
 """

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import LockLost, RunLocked, StorageError
-from socratic_distill.files.durable import write_atomically
+from socratic_distill.files.durable import open_regular, write_atomically
 from socratic_distill.files.rows import read_object
 from socratic_distill.text import get_logger
 
@@ -152,6 +152,25 @@ class RunLock:
             return read_object(self._directory / HOLDER, StorageError, "it says who holds the lock")
         except StorageError:
             return {}
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process writes to a run directory. Changes nothing, and makes no file."""
+    if not (directory / HOLDER).is_file():
+        return False
+    try:
+        import fcntl
+    except ImportError:  # on Windows: the note alone has to do
+        return True
+    try:
+        with open_regular(directory / LOCK) as file:
+            # Shared: an exclusive lock needs a file that is open for writing on some file systems.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _shown(holder: dict[str, Any] | None) -> str:

@@ -1,0 +1,59 @@
+"""How far an evaluation is: a bar for each tutor in a terminal, lines with times elsewhere."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from socratic_distill.text import printable
+
+# A line each tenth of a tutor's dialogues.
+_LINES = 10
+
+
+class PlayedDialogues:
+    """Shows how many dialogues were played. A context manager; call it with a tutor's name, done and total."""
+
+    def __init__(self, console: Console, now: Callable[[], datetime] = datetime.now) -> None:
+        """Shows it on a console.
+
+        Args:
+            console: where; nothing else may print there meanwhile.
+            now: the time of day, for lines.
+        """
+        self._console = console
+        self._now = now
+        self._tasks: dict[str, Any] = {}
+        self._bars: Progress | None = None
+        if console.is_terminal and console.is_interactive:
+            columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+            self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+    def __enter__(self) -> Self:
+        """Draws the bars, if there are any."""
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        """Gives the terminal back."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """So many of a tutor's dialogues were played."""
+        try:
+            self._show(name, done, total)
+        except (OSError, ValueError):  # the stream is closed; the evaluation goes on
+            self._console.quiet = True
+
+    def _show(self, name: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=total)
+            self._bars.update(self._tasks[name], completed=done)
+        elif done * _LINES // total > (done - 1) * _LINES // total:
+            line = f"{self._now():%H:%M:%S} {name}: {done} of {total} dialogues"
+            self._console.out(printable(line, self._console.encoding), highlight=False)

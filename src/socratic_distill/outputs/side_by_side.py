@@ -1,0 +1,123 @@
+"""What sets runs apart, from what they recorded: configs, last steps, evaluations. Plays nothing, asks no service."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from socratic_distill.config.paths import STORED_AS
+from socratic_distill.evaluation.definitions import MEASURES
+from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.evaluation.table import measure_rows
+from socratic_distill.files.rows import number, whole
+from socratic_distill.outputs.overview import Overview, overview_of
+from socratic_distill.outputs.report.headline import differences
+from socratic_distill.outputs.report.reading import RunFiles, read_run
+from socratic_distill.run.cloud.reading import readable
+from socratic_distill.run.finding import check_run
+
+# Rows of the last step, in this order; others of metrics.jsonl are in `metrics` alone.
+LAST_STEP = (
+    "teacher_kl", "first_reply/tells", "first_reply/asks", "solved", "reward", "reply_tokens/mean", "reply_cut",
+    "drift/mean", "time/step", "cost/total_usd",
+)  # fmt: skip
+# They differ between any two runs.
+_OWN = ("log_path", STORED_AS)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Runs side by side; every list has one entry a run, in the order in which they were given.
+
+    Attributes:
+        overviews: each run in short.
+        differences: config fields that differ, with dots into parts, and each run's value as text.
+        metrics: the metrics row of each run's last step; empty before the first.
+        evaluations: each run's evaluations by batch, the measures of each as the file has them.
+        notes: what could not be read, in sentences.
+    """
+
+    overviews: list[Overview]
+    differences: list[tuple[str, list[str]]]
+    metrics: list[Mapping[str, Any]]
+    evaluations: list[dict[int, Mapping[str, Any]]]
+    notes: list[list[str]]
+
+    def last_steps(self) -> list[tuple[str, list[float | None]]]:
+        """The rows of `LAST_STEP` that any run has."""
+        rows = [(name, [number(row.get(name)) for row in self.metrics]) for name in LAST_STEP]
+        return [(name, values) for name, values in rows if any(value is not None for value in values)]
+
+    def last_evaluations(self, *, every: bool = False) -> list[tuple[str, list[str]]]:
+        """Measures of each run's last evaluation, as `socratic_distill.evaluation.table.measure_rows`."""
+        last = [list(evaluations.values())[-1] if evaluations else {} for evaluations in self.evaluations]
+        return measure_rows({str(place): _measures(values) for place, values in enumerate(last)}, every=every)
+
+    def row(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {
+            "runs": [overview.row() for overview in self.overviews],
+            "differences": dict(self.differences),
+            "metrics": self.metrics,
+            "evaluations": self.evaluations,
+            "notes": self.notes,
+        }
+
+
+def side_by_side(log_paths: Sequence[str | os.PathLike[str]]) -> SideBySide:
+    """Reads runs and sets them side by side.
+
+    Args:
+        log_paths: directories of the runs, which may be in a store; read, not changed.
+
+    Raises:
+        CloudExtraMissing: packages are not installed that the store needs.
+        ConfigError: a directory holds no run.
+        StorageError: the store fails.
+    """
+    directories = [readable(path) for path in log_paths]
+    for path, directory in zip(log_paths, directories, strict=True):
+        check_run(path, directory)
+    runs = [read_run(directory) for directory in directories]
+    return SideBySide(
+        [overview_of(directory) for directory in directories],
+        _differences(runs),
+        [_last_row(run) for run in runs],
+        [{evaluated.batch: evaluated.measures for evaluated in run.evaluations} for run in runs],
+        [run.notes for run in runs],
+    )
+
+
+def _differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
+    """The fields that differ between the configs that could be read; a dash for those that could not."""
+    found = differences([dict(_flat(run.config)) for run in runs if run.config])
+    return [(name, _with_dashes(values, runs)) for name, values in found]
+
+
+def _with_dashes(values: Sequence[str], runs: Sequence[RunFiles]) -> list[str]:
+    rest = iter(values)
+    return [next(rest) if run.config else "–" for run in runs]
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a config, with dots into its parts."""
+    for name, value in config.items():
+        if not above and name in _OWN:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _measures(values: Mapping[str, Any]) -> dict[str, Measure]:
+    """Measures of an evaluation's file, those alone that have a number."""
+    parts = {name: part for name, part in values.items() if name in MEASURES and isinstance(part, dict)}
+    return {
+        name: Measure(*(number(part.get(key)) for key in ("value", "low", "high")), count=whole(part.get("count")) or 0)
+        for name, part in parts.items()
+    }
+
+
+def _last_row(run: RunFiles) -> Mapping[str, Any]:
+    return next(reversed(run.metrics.values()), {})
