@@ -5,7 +5,11 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 
 | module | does |
 |---|---|
-| `check`, `chat`, `evaluate`, `report`, `checkpoints`, `cost`, `export` | the commands |
+| `check`, `chat`, `evaluate`, `report`, `runs`, `compare`, `checkpoints`, `cost`, `export` | the commands on runs |
+| `environment`, `completion` | `env`; completion scripts |
+| `completion_scripts` | what these scripts hold |
+| `printing` | tables, and examples in the help |
+| `played` | progress of `evaluate` |
 | `options` | options that several commands take |
 | `conversation` | the dialogue of `chat` |
 | `journal_table` | the table of `checkpoints` |
@@ -17,9 +21,21 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from socratic_distill.cli import chat, check, checkpoints, compare, cost, evaluate, export, report, runs
+from socratic_distill.cli import (
+    chat,
+    check,
+    checkpoints,
+    compare,
+    completion,
+    cost,
+    environment,
+    evaluate,
+    export,
+    report,
+    runs,
+)
 from socratic_distill.cli.script import run_script
 from socratic_distill.text import show, shown
 
@@ -34,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
+        show(f"{parser.prog} {environment.package_version() or '(not installed)'}")
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
     """Escapes errors, since they repeat arguments. The parsers of commands are of this class too."""
 
@@ -44,7 +68,11 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="socratic-distill", description="Train a small model to tutor.")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, chat, evaluate, report, runs, compare, checkpoints, cost, export):
+    for command in (
+        check, chat, evaluate, report, runs, compare, checkpoints, cost, export, environment, completion,
+    ):  # fmt: skip
         command.add_parser(commands)
     return parser

@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from socratic_distill.config.grant import Allowed
-from socratic_distill.config.known_servers import origin, remember_server
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
+    from socratic_distill.config.grant import Allowed
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -43,12 +43,14 @@ def add_options(parser: Any, *options: str) -> None:
         )
 
 
-def allowed(parsed: argparse.Namespace) -> Allowed:
+def allowed(parsed: argparse.Namespace) -> "Allowed":
     """What the user allows, as the library takes it; a server that is named is remembered.
 
     Raises:
         ConfigError: --base-url is not the URL of a server.
     """
+    from socratic_distill.config.known_servers import origin, remember_server
+
     url = getattr(parsed, "base_url", None)
     if url is not None:
         if origin(url) is None:

@@ -9,8 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from socratic_distill.text import printable
 
-# A line each tenth of a tutor's dialogues.
-_LINES = 10
+_SECONDS = 10  # between two lines
 
 
 class PlayedDialogues:
@@ -25,6 +24,7 @@ class PlayedDialogues:
         """
         self._console = console
         self._now = now
+        self._last = now()
         self._tasks: dict[str, Any] = {}
         self._bars: Progress | None = None
         if console.is_terminal and console.is_interactive:
@@ -54,6 +54,9 @@ class PlayedDialogues:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=total)
             self._bars.update(self._tasks[name], completed=done)
-        elif done * _LINES // total > (done - 1) * _LINES // total:
-            line = f"{self._now():%H:%M:%S} {name}: {done} of {total} dialogues"
+            return
+        now = self._now()
+        if done == total or (now - self._last).total_seconds() >= _SECONDS:
+            self._last = now
+            line = f"{now:%H:%M:%S} {name}: {done} of {total} dialogues"
             self._console.out(printable(line, self._console.encoding), highlight=False)

@@ -89,31 +89,36 @@ def _arrow(name: str) -> str:
 
 
 def _family(family: str, measures: Measures) -> str:
-    """A measure's values for all k, as `0 8 25 %`."""
+    """A measure's values for all k, as `0 8 25%`."""
     values = [None if (measure := measures.get(f"{family}@{k}")) is None else measure.value for k in ROUNDS]
     if all(value is None for value in values):
         return _NOTHING
-    return " ".join(_NOTHING if value is None else f"{100 * value:.0f}" for value in values) + " %"
+    return " ".join(_NOTHING if value is None else f"{100 * value:.0f}" for value in values) + "%"
 
 
 def _text(name: str, measure: Measure | None) -> str:
     if measure is None or measure.value is None:
         return _NOTHING
     is_share = MEASURES[name].kind == "share"
-    text = _number(measure.value, is_share)
     if measure.low is None or measure.high is None:
-        return text
-    return f"{text} [{_number(measure.low, is_share)}, {_number(measure.high, is_share)}]"
+        return _number(measure.value, is_share)
+    digits = min(_digits(number) for number in (measure.value, measure.low, measure.high))
+    value, low, high = (_number(number, is_share, digits) for number in (measure.value, measure.low, measure.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _fitted(cell: str, width: int | None) -> str:
     return cell if width is None or cell_len(cell) <= width else cell.replace(" [", "\n[", 1)
 
 
-def _number(value: float | None, is_share: bool) -> str:
+def _digits(value: float) -> int:
+    return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+
+
+def _number(value: float | None, is_share: bool, digits: int | None = None) -> str:
     if value is None:
         return _NOTHING
     if is_share:
         return f"{value:.0%}"
-    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    digits = _digits(value) if digits is None else digits
     return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.000

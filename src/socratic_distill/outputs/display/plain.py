@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -14,18 +15,24 @@ from socratic_distill.text import duration, printable
 
 
 class Plain:
-    """Lines without control characters, for files, pipes, notebooks and simple terminals."""
+    """Lines with the time of day and no control characters, for files, pipes, notebooks and simple terminals."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prints on a console; `clock` gives seconds."""
+    def __init__(
+        self,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        """Prints on a console; `clock` gives seconds, `now` the local time."""
         self._console = console
         self._clock = clock
+        self._now = now
         self._pace = Pace()
         self._tally = Tally()
 
     def say(self, text: str) -> None:
         """Prints it."""
-        self._console.out(printable(text, self._console.encoding), highlight=False)
+        self._console.out(printable(f"{self._now():%H:%M:%S} {text}", self._console.encoding), highlight=False)
 
     def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Starts the clock. Between steps nothing is printed."""
