@@ -185,7 +185,7 @@ def test_command_runs_as_a_module(listed):
 def test_directory_that_does_not_exist_is_an_error_that_names_it(tmp_path, capsys, action):
     assert main(["checkpoints", str(tmp_path / "nowhere"), action]) == 1
     told = capsys.readouterr()
-    assert f"ConfigError: {tmp_path / 'nowhere'} is no directory; expected the log_path of a run" in told.err
+    assert f"ConfigError: {tmp_path / 'nowhere'} does not exist; expected the directory of a run" in told.err
     assert told.out == "" and not (tmp_path / "nowhere").exists()
 
 
@@ -194,7 +194,7 @@ def test_directory_of_no_run_is_an_error_that_names_it_and_stays_empty(tmp_path,
     (tmp_path / "other").mkdir()
     assert main(["checkpoints", str(tmp_path / "other"), action, "--yes"]) == 1
     told = capsys.readouterr()
-    assert "ConfigError: " in told.err and str(tmp_path / "other") in told.err and "log_path of a run" in told.err
+    assert "ConfigError: " in told.err and str(tmp_path / "other") in told.err and "expected the directory of a run" in told.err
     assert list((tmp_path / "other").iterdir()) == []
 
 

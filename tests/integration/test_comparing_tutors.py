@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -98,7 +99,7 @@ def test_judge_that_answers_nonsense_is_reported_as_nonsense(make_config, server
     assert found.measures["leaks/judge"].count == 0 and found.value("leaks/judge") is None
     assert found.value("leaks/judge_unparsed") == 1.0 and found.measures["leaks/judge_unparsed"].count == 6
     assert all(one is not None and one.leaks is None and one.reply for one in found.verdicts)
-    assert "leaks/judge_unparsed ↓ │ 100%" in " ".join(shown(comparison_table({"base": found.measures})).split())
+    assert "leaks/judge_unparsed ↓ 100%" in " ".join(shown(comparison_table({"base": found.measures})).split())
 
 
 def test_solve_rates_are_measured_where_samples_are_asked_for(make_config, server):
@@ -112,7 +113,9 @@ def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path
     out = tmp_path / "found.json"
     arguments = ["--tutor", "base", "--tutor", "final", "--seeds", str(seeds_file), "--limit", "4", "--out", str(out)]
     assert main(["evaluate", str(tmp_path / "run"), *arguments, "--dialogues", "2", "--solve-samples", "2"]) == 0
-    printed = capsys.readouterr().out
+    printed, progress = capsys.readouterr()
+    assert re.search(r"^\d\d:\d\d:\d\d final: 8 of 8 dialogues$", progress, re.MULTILINE)
+    assert "reply_tokens" not in printed, "--all is not given"
     assert "base" in printed and "final" in printed and "teacher_kl ↓" in printed and "solve_rate/delta" in printed
     written = json.loads(out.read_text())
     assert list(written) == ["base", "final"] and written["final"]["seeds"] == 4
@@ -153,5 +156,5 @@ def test_base_teacher_and_final_tutor_of_the_tiny_model_in_one_table(tmp_path):
     assert tells[0] > tells[2] > tells[1] - 0.1 and kl[0] > kl[2] > kl[1]
     assert abs(kl[1]) < 1e-5, "the teacher is at no distance from itself"
     assert found["teacher"].value("leaks/judge_unparsed") == 1.0, "the tiny model is no judge"
-    table = shown(comparison_table({name: one.measures for name, one in found.items()}))
-    assert all(name in table for name in ("base", "teacher", "final", "mathdial/success@7", "leaks/judge_unparsed"))
+    table = shown(comparison_table({name: one.measures for name, one in found.items()}, every=True))
+    assert all(name in table for name in ("base", "teacher", "final", "mathdial/success@1-7", "leaks/judge_unparsed"))

@@ -289,7 +289,7 @@ EXPORTS = pytest.mark.parametrize("export", [export_messages, export_dataset, ex
 
 @EXPORTS
 def test_a_directory_that_is_no_run_is_refused_and_nothing_is_left(tmp_path, export):
-    with pytest.raises(ConfigError, match=r"jsonl does not exist; expected the log_path"):
+    with pytest.raises(ConfigError, match="missing does not exist; expected the directory of a run"):
         export(tmp_path / "missing", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

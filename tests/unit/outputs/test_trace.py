@@ -168,7 +168,7 @@ def test_steps_that_the_run_lacks_are_refused(run, tmp_path, steps):
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="expected the log_path of a run that did a step"):
+    with pytest.raises(ConfigError, match="is empty; expected the directory of a run"):
         export_trace(tmp_path, tmp_path / "trace.json")
     assert list(tmp_path.iterdir()) == []
 

@@ -20,16 +20,16 @@ def test_a_run_is_read_with_its_rows_in_order(tmp_path):
     assert [row["seed"] for row in run.evaluations[0].dialogues()] == ["held0", "held1", "held2"]
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "dialogues.jsonl", "checkpoints.jsonl"])
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "dialogues.jsonl", "checkpoints.jsonl"])
 def test_a_directory_with_any_file_of_a_run_is_one(tmp_path, name):
     (tmp_path / name).touch()
     assert read_run(tmp_path).metrics == {}
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no run: .*expected the log_path of a run"):
+    with pytest.raises(ConfigError, match="is empty; expected the directory of a run"):
         read_run(tmp_path)
-    with pytest.raises(ConfigError, match="missing is no directory"):
+    with pytest.raises(ConfigError, match="missing does not exist; expected the directory of a run"):
         read_run(tmp_path / "missing")
 
 
@@ -79,6 +79,7 @@ def test_failed_and_odd_evaluations_are_noted_superseded_ones_skipped(tmp_path):
 
 
 def test_small_files_that_hold_no_object_are_noted(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
     (tmp_path / "config.json").write_text("[]")
     (tmp_path / "origin.json").write_text("")
     run = read_run(tmp_path)

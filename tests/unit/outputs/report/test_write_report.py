@@ -139,6 +139,7 @@ def test_any_file_may_be_missing_or_empty(tmp_path, missing, empty):
 
 
 def test_a_run_that_has_only_begun_is_reported(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
     (tmp_path / "config.json").write_text("{}")
     page = build([tmp_path], 10**6)
     assert data_of(page)["talks"] == [] and "There is nothing to measure yet" in page.decode()
