@@ -194,7 +194,11 @@ def test_directory_of_no_run_is_an_error_that_names_it_and_stays_empty(tmp_path,
     (tmp_path / "other").mkdir()
     assert main(["checkpoints", str(tmp_path / "other"), action, "--yes"]) == 1
     told = capsys.readouterr()
-    assert "ConfigError: " in told.err and str(tmp_path / "other") in told.err and "expected the directory of a run" in told.err
+    assert (
+        "ConfigError: " in told.err
+        and str(tmp_path / "other") in told.err
+        and "expected the directory of a run" in told.err
+    )
     assert list((tmp_path / "other").iterdir()) == []
 
 

@@ -91,7 +91,9 @@ def test_a_directory_that_is_no_run_exits_with_one(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["report", str(tmp_path / "empty")]) == 1
     told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith(f"ConfigError: {tmp_path}/empty is empty; expected the directory of a run")
+    assert told.out == "" and told.err.startswith(
+        f"ConfigError: {tmp_path}/empty is empty; expected the directory of a run"
+    )
     assert list((tmp_path / "empty").iterdir()) == []
 
 

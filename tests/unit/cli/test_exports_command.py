@@ -92,7 +92,9 @@ def test_export_adds_the_prompt_and_the_tokens_where_that_is_wanted(log_path, tm
 
 def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
     assert main(["export", str(tmp_path / "none"), "--csv", str(tmp_path / "m.csv")]) == 1
-    assert capsys.readouterr().err.startswith(f"ConfigError: {tmp_path}/none does not exist; expected the directory of a run")
+    assert capsys.readouterr().err.startswith(
+        f"ConfigError: {tmp_path}/none does not exist; expected the directory of a run"
+    )
     assert main(["export", str(log_path), "--messages", str(tmp_path / "m"), "--steps", "7:"]) == 1
     assert "has no dialogue to export: 12 are not chosen" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

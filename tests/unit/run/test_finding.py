@@ -40,7 +40,7 @@ def test_a_directory_with_a_file_of_a_run_is_found_and_accepted(here, name, text
 def test_another_programs_config_is_no_run(here, text):
     other = make_run(here / "model", "config.json", text)
     assert list(find_runs(here)) == []
-    with pytest.raises(ConfigError, match="model holds no run; expected the directory of a run$"):
+    with pytest.raises(ConfigError, match=r"model holds no run; expected the directory of a run$"):
         check_run(other)
 
 
@@ -84,7 +84,12 @@ def test_the_message_says_what_is_wrong_and_names_likely_runs_first(here):
     (here / "file").write_text("text")
     (here / "nothing").symlink_to(here / "gone")
     found = "Runs found here: runs/pears, runs/apples-1, runs/apples-2"
-    faults = {"runs/pear": "does not exist", "empty": "is empty", "file": "is a file", "nothing": "is a link to nothing"}
+    faults = {
+        "runs/pear": "does not exist",
+        "empty": "is empty",
+        "file": "is a file",
+        "nothing": "is a link to nothing",
+    }
     for name, fault in faults.items():
         with pytest.raises(ConfigError) as raised:
             check_run(name)
@@ -107,7 +112,7 @@ def test_without_runs_here_those_beside_the_given_path_are_named(here, tmp_path)
 
 
 def test_what_else_is_expected_is_said(here):
-    with pytest.raises(ConfigError, match="x does not exist; expected the directory of a run, or a script$"):
+    with pytest.raises(ConfigError, match=r"x does not exist; expected the directory of a run, or a script$"):
         check_run("x", expected="the directory of a run, or a script")
 
 
