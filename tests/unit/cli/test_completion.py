@@ -77,7 +77,7 @@ def test_zsh_reads_the_script(script):
 def test_scripts_name_every_command_and_hold_balanced_quotes(script, shell):
     text = Path(script(shell)).read_text(encoding="utf-8")
     assert text.count("'") % 2 == 0
-    assert all(name in text for name in ("evaluate", "compare", "--allow-code", "--traceback", "rebuild"))
+    assert all(name in text for name in ("evaluate", "compare", "allow-code", "traceback", "rebuild"))
 
 
 def test_another_shell_is_wrong_usage(capsys):

@@ -346,8 +346,6 @@ def test_second_run_in_a_process_prints_lines_above_the_view_of_the_first(monkey
         first.watch(lambda: Moment(0, 2))
         show_short_run(open_display("auto"))
     assert TIME.sub("", out.screen()[0]) == "run [red]x[/red]: starting fresh"
-        show_short_run(open_display("auto"))
-    assert TIME.sub("", out.screen()[0]) == "run [red]x[/red]: starting fresh"
     assert TIME.sub("", out.screen()[2]).startswith("step 2/2  teacher_kl")
     assert out.screen()[3].startswith("step       0/2")
 
