@@ -38,7 +38,9 @@ def config_html(config: BaseModel) -> str:
     fields = type(config).model_fields
     descriptions = {name: escaped(field.description or "") for name, field in fields.items()}
     rows = [[escaped(name), _value(value), soft(descriptions[name])] for name, value in own.items()]
-    rest = [[escaped(name), _value(getattr(config, name)), soft(descriptions[name])] for name in fields if name not in own]
+    rest = [
+        [escaped(name), _value(getattr(config, name)), soft(descriptions[name])] for name in fields if name not in own
+    ]
     return titled(
         escaped(type(config).__name__),
         table(rows),

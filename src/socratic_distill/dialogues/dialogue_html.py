@@ -47,7 +47,8 @@ def dialogue_html(row: Row, marks: Sequence[str], prompts: Mapping[str, str]) ->
         marks: what is said of it as a whole, such as "solved".
         prompts: the sides' system prompts, by the title to fold them under.
     """
-    turns = [turn for turn in row.get("turns") or () if isinstance(turn, Mapping)]
+    turns = row.get("turns")
+    turns = [turn for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
     step = row.get("step")
     place = f"step {step}, " if isinstance(step, int) and step >= 0 else ""
     title = escaped(row.get("seed")) + " " + soft(escaped(f"{place}dialogue {row.get('number')}"))

@@ -25,23 +25,27 @@ class StoredDialogue:
     @property
     def turns(self) -> list[Mapping[str, Any]]:
         """The turns in order, each with `role` ("student" or "tutor") and `text`; the tutor's also with tokens."""
-        return list(self.row["turns"])
+        turns = self.row.get("turns")
+        return [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
 
     @property
     def ending(self) -> str:
         """Why it ended, such as "solved" or "max_turns"."""
-        return str(self.row["ending"])
+        return str(self.row.get("ending"))
 
     @property
     def solved(self) -> bool:
         """Whether the student reached the answer, told or not."""
-        return self.row["ending"] in SOLVED
+        return self.row.get("ending") in SOLVED
 
     @property
     def told(self) -> bool:
         """Whether a tutor turn held the answer."""
-        answer = str(self.row["expected_answer"])
-        return any(contains_answer(str(turn["text"]), answer) for turn in self.turns if turn["role"] == "tutor")
+        answer, replies = (
+            str(self.row.get("expected_answer")),
+            [turn for turn in self.turns if turn.get("role") == "tutor"],
+        )
+        return any(contains_answer(str(turn.get("text")), answer) for turn in replies)
 
     def __repr__(self) -> str:
         """Its place and how it ended, in one line."""
@@ -50,7 +54,7 @@ class StoredDialogue:
 
     def __str__(self) -> str:
         """The turns as text, one a paragraph."""
-        return shown("\n".join(f"{turn['role']:>7}: {turn['text']}" for turn in self.turns))
+        return shown("\n".join(f"{turn.get('role')!s:>7}: {turn.get('text')}" for turn in self.turns))
 
     def _repr_html_(self) -> str:
         """The dialogue to read, for notebooks."""

@@ -26,7 +26,7 @@ def comparison_table(
         measured = [measures.get(name) for measures in tutors.values()]
         if names or any(measure is not None for measure in measured):
             arrow = {"up": " \u2191", "down": " \u2193", "none": ""}[MEASURES[name].direction]
-            table.add_row(name + arrow, *(_text(measure, MEASURES[name].kind == "share") for measure in measured))
+            table.add_row(name + arrow, *(measure_text(name, measure) for measure in measured))
     return table
 
 
@@ -35,9 +35,11 @@ def describe_measure(name: str, measure: Measure) -> str:
     return f"{name} {_number(measure.value, MEASURES[name].kind == 'share')}"
 
 
-def _text(measure: Measure | None, is_share: bool) -> str:
+def measure_text(name: str, measure: Measure | None) -> str:
+    """A measure's value and interval, such as `8% [2%, 16%]`; a dash if there was nothing to measure."""
     if measure is None or measure.value is None:
         return "\u2013"
+    is_share = name in MEASURES and MEASURES[name].kind == "share"
     text = _number(measure.value, is_share)
     if measure.low is None or measure.high is None:
         return text

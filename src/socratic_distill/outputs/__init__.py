@@ -6,5 +6,6 @@
 | `display` | the live view, or plain lines |
 | `trackers` | wandb, trackio, tensorboard |
 | `report` | the report, one HTML file |
+| `loaded` | a run as an object for notebooks |
 | `exports` | dialogues and merged weights in other formats |
 """
