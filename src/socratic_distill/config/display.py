@@ -17,6 +17,8 @@ def changed(model: BaseModel) -> Iterator[tuple[str, Any]]:
         model: a config, or a part of one.
     """
     for name, field in type(model).model_fields.items():
+        if name not in vars(model):  # a config that is refused is shown half built, by debuggers
+            continue
         value, default = getattr(model, name), field.get_default(call_default_factory=True)
         # Pydantic takes 1 for 1.0 and True for 1: so the types count too.
         if default is PydanticUndefined or type(value) is not type(default) or value != default:
@@ -37,13 +39,11 @@ def config_html(config: BaseModel) -> str:
     own = dict(changed(config))
     fields = type(config).model_fields
     descriptions = {name: escaped(field.description or "") for name, field in fields.items()}
-    rows = [[escaped(name), _value(value), soft(descriptions[name])] for name, value in own.items()]
-    rest = [
-        [escaped(name), _value(getattr(config, name)), soft(descriptions[name])] for name in fields if name not in own
-    ]
+    rows = {name: [escaped(name), _value(getattr(config, name)), soft(descriptions[name])] for name in fields}
+    rest = [row for name, row in rows.items() if name not in own]
     return titled(
         escaped(type(config).__name__),
-        table(rows),
+        table(rows[name] for name in own),
         folded(f"{len(rest)} fields with their defaults", table(rest)) if rest else "",
     )
 

@@ -41,11 +41,8 @@ class StoredDialogue:
     @property
     def told(self) -> bool:
         """Whether a tutor turn held the answer."""
-        answer, replies = (
-            str(self.row.get("expected_answer")),
-            [turn for turn in self.turns if turn.get("role") == "tutor"],
-        )
-        return any(contains_answer(str(turn.get("text")), answer) for turn in replies)
+        replies = [str(turn.get("text")) for turn in self.turns if turn.get("role") == "tutor"]
+        return any(contains_answer(text, str(self.row.get("expected_answer"))) for text in replies)
 
     def __repr__(self) -> str:
         """Its place and how it ended, in one line."""

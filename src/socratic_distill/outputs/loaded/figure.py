@@ -63,6 +63,9 @@ def run_figure(
         panel = figure.add_subplot(lines, columns, place + 1)
         _draw(panel, name, curves, evaluations)
         _dress(panel, *labels[name])
+        marks = panel.get_legend_handles_labels()
+        if marks[0] and not figure.legends:  # once: it is the same in all panels
+            figure.legend(*marks, loc="outside lower left", frameon=False, labelcolor=_TEXT, fontsize=8)
     return figure
 
 
@@ -88,7 +91,6 @@ def _draw(panel: "Axes", name: str, curves: Mapping[str, Any], evaluations: Mapp
         panel.errorbar(
             evaluations["at"], value, errors, fmt="D", color=_LINE, markersize=5, capsize=3, label="held-out seeds"
         )
-        panel.legend(frameon=False, labelcolor=_TEXT, fontsize=8)
 
 
 def _dress(panel: "Axes", label: str, is_share: bool) -> None:

@@ -46,9 +46,8 @@ class PromptReader:
         }
         for name in map(str, teachers if isinstance(teachers, list) else ()):
             if name in prompts.teachers:
-                views[f"the prompt of the teacher {name!r}"] = lambda name=name: prompts.for_teacher(
-                    seed, profile, name
-                )
+                title = f"the prompt of the teacher {name!r}"
+                views[title] = lambda name=name: prompts.for_teacher(seed, profile, name)
         return {title: text for title, view in views.items() if (text := _text(view)) is not None}
 
 

@@ -61,7 +61,6 @@ class LoadedRun:
         path: the directory or URL, as it was given.
         directory: where its files are; of a run in a store, the temporary copy.
         status: "complete", "interrupted" or "not finished".
-        notes: what could not be read, in sentences.
     """
 
     def __init__(self, path: str, directory: Path, allowed: Allowed) -> None:
@@ -81,7 +80,7 @@ class LoadedRun:
     @property
     def notes(self) -> list[str]:
         """What could not be read so far, in sentences."""
-        return list(self._files.notes)
+        return list(dict.fromkeys(self._files.notes))
 
     @cached_property
     def config(self) -> SocraticConfig:
@@ -90,7 +89,7 @@ class LoadedRun:
         Raises:
             ConfigError: there is none, or it cannot be read.
         """
-        return config_of(self.directory, **self._allowed)
+        return config_of(self.path, **self._allowed)
 
     @cached_property
     def evaluations(self) -> list[StoredEvaluation]:
@@ -198,4 +197,4 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         """Status, last step and evaluations, for notebooks."""
-        return summary_html(self.path, self.status, self._files, self.evaluations)
+        return summary_html(self.path, self.status, self._files, self.notes, self.evaluations)

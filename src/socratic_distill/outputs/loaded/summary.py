@@ -15,13 +15,16 @@ _SHOWN = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved", "rewa
 _UNITS = {"time/step": "s", "cost/usd": "USD", "teacher_kl": "nats a token"}
 
 
-def summary_html(path: str, status: str, files: RunFiles, evaluations: Sequence[StoredEvaluation]) -> str:
+def summary_html(
+    path: str, status: str, files: RunFiles, notes: Sequence[str], evaluations: Sequence[StoredEvaluation]
+) -> str:
     """The run as a notebook shows it.
 
     Args:
         path: as it was given.
         status: "complete", "interrupted" or "not finished".
         files: its small files.
+        notes: what could not be read, in sentences.
         evaluations: its evaluations, in order.
     """
     planned = files.config.get("max_steps")
@@ -36,7 +39,7 @@ def summary_html(path: str, status: str, files: RunFiles, evaluations: Sequence[
         f"Run {escaped(path)}",
         table(rows),
         measures_html("Evaluations", compared) if ends else "",
-        *(f"<div>{escaped(note)}</div>" for note in files.notes),
+        *(f"<div>{escaped(note)}</div>" for note in notes),
         soft("metrics, dialogues, evaluations, checkpoints, config, plot(), dialogue(i), report()"),
     )
 

@@ -69,7 +69,7 @@ def dialogues_of(run: RunFiles) -> Iterator[tuple[Line, Facts]]:
         else:
             yield line, facts
     if strange:
-        run.note(f"{strange} rows of {run.dialogues.name} are no dialogues and are left out.")
+        run.notes.append(f"{strange} rows of {run.dialogues.name} are no dialogues and are left out.")
 
 
 def read_dialogues(run: RunFiles) -> Played:

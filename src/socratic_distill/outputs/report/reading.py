@@ -72,15 +72,6 @@ class RunFiles:
     evaluations: list[Evaluated] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def note(self, sentence: str) -> None:
-        """Notes what could not be read, once however often it is read.
-
-        Args:
-            sentence: what.
-        """
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
     @property
     def dialogues(self) -> Path:
         """The file of its dialogues; it need not exist."""
