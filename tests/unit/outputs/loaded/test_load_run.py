@@ -13,7 +13,6 @@ from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, row_of, write_row
 from socratic_distill import ConfigError, PlotExtraMissing, load_run
 from socratic_distill.outputs.loaded.embedded import EmbeddedReport
 
-
 FIELDS = {"max_tokens": 40, "learning_rate": 0.001, "log_path": "runs/x"}
 
 
