@@ -76,7 +76,7 @@ class CostEstimate:
 
     def _repr_html_(self) -> str:
         """Tokens and costs by part, and how they were estimated, for notebooks."""
-        parts = dict.fromkeys(line.part for line in self.lines)
+        parts: dict[Part, None] = dict.fromkeys(line.part for line in self.lines)
         tokens = {part: sum(line.tokens for line in self.lines if line.part == part) for part in parts}
         rows = [[escaped(part), f"{tokens[part]:,.0f}", _dollars(self.part_usd(part))] for part in parts]
         rows.append(["left", f"{sum(tokens.values()):,.0f}", _dollars(self.usd)])

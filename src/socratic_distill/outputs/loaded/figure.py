@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 try:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     raise PlotExtraMissing(
         f"plot() needs matplotlib, which cannot be imported: {error}. Install it with: pip install matplotlib "
@@ -102,7 +103,7 @@ def _dress(panel: "Axes", label: str, is_share: bool) -> None:
     for name, spine in panel.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(_RULE)
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if is_share:
         panel.set_ylim(-0.03, 1.03)
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
