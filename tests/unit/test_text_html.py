@@ -1,5 +1,5 @@
 from hypothesis import given, settings, strategies as st
-from tests.markup import MARKUP, check_inert
+from tests.support.markup import MARKUP, check_inert
 
 from socratic_distill.text import shown
 from socratic_distill.text.html import escaped, folded, soft, table, titled, without_secrets

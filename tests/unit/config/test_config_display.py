@@ -1,6 +1,6 @@
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.markup import MARKUP, check_inert
+from tests.support.markup import MARKUP, check_inert
 
 from socratic_distill import SocraticConfig, Teacher, build_socratic_config
 

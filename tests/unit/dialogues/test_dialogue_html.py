@@ -1,7 +1,7 @@
 from hypothesis import given, settings, strategies as st
-from tests.markup import MARKUP, check_inert
-from tests.unit.evaluation.talks import talk
-from tests.unit.outputs.report.runs import ASKS, row_of
+from tests.support.markup import MARKUP, check_inert
+from tests.support.talks import talk
+from tests.support.written_runs import ASKS, row_of
 
 from socratic_distill.dialogues.stored import StoredDialogue
 

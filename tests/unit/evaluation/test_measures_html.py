@@ -1,5 +1,5 @@
-from tests.markup import MARKUP, check_inert
-from tests.unit.evaluation.talks import scored, talk
+from tests.support.markup import MARKUP, check_inert
+from tests.support.talks import scored, talk
 
 from socratic_distill.evaluation import Comparison, Evaluation, Measure, StoredEvaluation
 

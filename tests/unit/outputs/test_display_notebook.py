@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from tests.markup import MARKUP, check_inert
+from tests.support.markup import MARKUP, check_inert
 
 from socratic_distill.outputs.display import Moment, open_display
 from socratic_distill.outputs.display.notebook import NotebookView

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.conftest import read_rows
-from tests.markup import MARKUP, check_inert
+from tests.support.markup import MARKUP, check_inert
+from tests.support.rows import read_rows
+from tests.support.written_runs import ASKS, FAILS, TELLS, row_of, write_rows, write_run
 from tests.unit.dialogues.test_dialogue_html import ANYTHING
-from tests.unit.outputs.report.runs import ASKS, FAILS, TELLS, row_of, write_rows, write_run
 
 from socratic_distill import ConfigError, PlotExtraMissing, load_run
 from socratic_distill.outputs.loaded.embedded import EmbeddedReport

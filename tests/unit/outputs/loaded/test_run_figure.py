@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-from tests.unit.outputs.report.runs import ASKS, TELLS, write_run
+from tests.support.written_runs import ASKS, TELLS, write_run
 
 from socratic_distill import ConfigError, PlotExtraMissing, load_run
 
