@@ -1,5 +1,5 @@
 from tests.support.markup import MARKUP, check_inert
-from tests.support.talks import scored, talk
+from tests.support.talks import scored_dialogue, talk
 
 from socratic_distill.evaluation import Comparison, Evaluation, Measure, StoredEvaluation
 
@@ -12,7 +12,7 @@ MEASURES = {
 
 
 def evaluation(name="final"):
-    dialogues = (scored(talk("5 + 7 = 11.", "What is 5 + 5?", "12.", max_turns=1), 0.5),)
+    dialogues = (scored_dialogue(talk("5 + 7 = 11.", "What is 5 + 5?", "12.", max_turns=1), 0.5),)
     return Evaluation(name, f"tinker://x/{MARKUP}", MEASURES, dialogues, (), lambda tokens: ["?"] * len(tokens))
 
 

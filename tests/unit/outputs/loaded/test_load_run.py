@@ -6,8 +6,8 @@ import sys
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.markup import MARKUP, check_inert
-from tests.support.rows import read_rows
-from tests.support.written_runs import ASKS, FAILS, TELLS, row_of, write_rows, write_run
+from tests.support.rows import read_rows, write_rows
+from tests.support.written_runs import ASKS, FAILS, TELLS, row_of, write_run
 from tests.unit.dialogues.test_dialogue_html import ANYTHING
 
 from socratic_distill import ConfigError, PlotExtraMissing, load_run
@@ -84,7 +84,7 @@ def test_prompts_are_shown_unless_they_are_in_files_of_others(tmp_path):
 
 def test_of_a_step_that_stands_twice_the_later_row_counts(tmp_path):
     path = write_run(tmp_path / "run")
-    write_rows(path / "metrics.jsonl", [{"step": 1, "x": 1}, {"step": 0, "x": 0}, {"step": 1, "x": 2}, {"step": -1}])
+    write_rows(path / "metrics.jsonl", {"step": 1, "x": 1}, {"step": 0, "x": 0}, {"step": 1, "x": 2}, {"step": -1})
     assert [(row["step"], row["x"]) for row in load_run(path).metrics_rows()] == [(0, 0), (1, 2)]
 
 
@@ -107,7 +107,7 @@ def test_a_run_shows_status_last_step_and_evaluations(tmp_path):
 def test_hostile_files_show_as_text(tmp_path_factory, fields, value):
     path = write_run(tmp_path_factory.mktemp("hostile") / "run", steps=1, seeds=1)
     (path / "config.json").write_text(json.dumps({"tutor_model_name": "tutor"} | fields))
-    write_rows(path / "metrics.jsonl", [{"step": 0, "solved": value, MARKUP: value}])
+    write_rows(path / "metrics.jsonl", {"step": 0, "solved": value, MARKUP: value})
     check_inert(load_run(path)._repr_html_())
 
 
