@@ -21,7 +21,7 @@ TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expe
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -35,6 +35,7 @@ help:
 	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
 	@echo "make test-cloud   runs under s3://, on an S3 server on loopback"
 	@echo "make test-browser the report in headless Chromium, which must be installed"
+	@echo "make test-notebooks  the example notebooks, each cell run in a kernel; two minutes"
 	@echo "make docs         the documentation, into site/"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
@@ -175,6 +176,13 @@ $(VENV)/.browser: $(READY)
 
 test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest -m browser tests/browser
+
+$(VENV)/.notebook: $(READY)
+	$(BIN)/python $(INSTALL) --editable '.[notebook]'
+	@touch $@
+
+test-notebooks: $(VENV)/.notebook
+	$(BIN)/python -m pytest -p no:cacheprovider -m notebooks tests/notebooks
 
 test-data: $(READY)
 	$(BIN)/python -m pytest -m data

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         ModelMismatch as ModelMismatch,
         ModelNotOffered as ModelNotOffered,
         NoUsableCheckpoint as NoUsableCheckpoint,
+        PlotExtraMissing as PlotExtraMissing,
         PreflightError as PreflightError,
         RecordingError as RecordingError,
         RenderingError as RenderingError,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
         UntrustedConfig as UntrustedConfig,
     )
     from socratic_distill.evaluation import (
+        Comparison as Comparison,
         Evaluation as Evaluation,
         Measure as Measure,
         compare as compare,
@@ -101,6 +103,10 @@ if TYPE_CHECKING:
     )
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
+    )
+    from socratic_distill.outputs.loaded import (
+        LoadedRun as LoadedRun,
+        load_run as load_run,
     )
     from socratic_distill.outputs.report import (
         write_report as write_report,
@@ -146,15 +152,17 @@ _NAMES = {
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
         "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
         "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
+        "PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
         "TrainingError UnsupportedFeature UnsupportedModel UntrustedConfig"
     ),
     "evaluation": (
-        "Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"
+        "Comparison Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.merged": "export_merged",
+    "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",
     "run.checkpoints": "CheckpointManager load_checkpoints",
     "run.record": "CheckpointRecord",

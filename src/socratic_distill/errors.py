@@ -31,6 +31,7 @@ SocraticError
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
 │   ├── TrainingError              clients were lost more than max_recoveries times in a row
 │   └── UnsupportedFeature         the service lacks what the objective needs
+├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
@@ -244,6 +245,10 @@ class TrainingError(ServiceError):
 
 class UnsupportedFeature(ServiceError):
     """The service lacks a feature that the objective needs; the message says which objectives work there."""
+
+
+class PlotExtraMissing(SocraticError, ImportError):
+    """DataFrames need pandas and figures need matplotlib, the packages of the `plot` extra."""
 
 
 class LocalEngineError(SocraticError):

@@ -83,7 +83,7 @@ def test_every_module_takes_its_logger_from_text():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node) in ("logging.getLogger(__name__)", "getLogger(__name__)")
     ]
-    assert of_their_own == [], "these log unescaped; take get_logger of text.py"
+    assert of_their_own == [], "these log unescaped; take get_logger of text"
 
 
 def test_commands_print_by_show_and_text_console_alone():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
 
+from socratic_distill.config.display import Shortened, config_html
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.messages import explain, plain, refuse_unknown
 from socratic_distill.config.paths import STORED_AS, stored_paths
@@ -18,7 +19,7 @@ from socratic_distill.text import get_logger, without_user
 _log = get_logger(__name__)
 
 
-class SocraticConfig(Fields):
+class SocraticConfig(Shortened, Fields):
     """Everything that decides what a run does. Frozen; unknown fields are refused."""
 
     _grant: Grant | None = PrivateAttr(None)
@@ -64,6 +65,10 @@ class SocraticConfig(Fields):
     def __eq__(self, other: object) -> bool:
         """Whether all fields are equal; the grant does not count."""
         return type(self) is type(other) and vars(self) == vars(other)
+
+    def _repr_html_(self) -> str:
+        """The changed fields as a table, for notebooks; the defaults are folded."""
+        return config_html(self)
 
     @field_validator("base_url", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 
+from socratic_distill.config.display import Shortened
 from socratic_distill.config.messages import explain, plain
 from socratic_distill.config.paths import GivenPath, given_model, given_path
 from socratic_distill.errors import ConfigError
@@ -65,7 +66,7 @@ class _Checked(type(BaseModel)):
         raise ConfigError(problems)
 
 
-class Setting(BaseModel, metaclass=_Checked):
+class Setting(Shortened, BaseModel, metaclass=_Checked):
     """Base class of the parts of a config.
 
     Raises:

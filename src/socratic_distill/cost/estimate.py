@@ -22,6 +22,7 @@ from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluation
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.run.plan import Plan, read_plan
+from socratic_distill.text.html import escaped, soft, table, titled
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ class CostEstimate:
     def total_usd(self) -> float | None:
         """Cost of the whole run, USD: spent and remaining; None if a price is not known."""
         return None if self.usd is None else self.spent_usd + self.usd
+
+    def _repr_html_(self) -> str:
+        """Tokens and costs by part, and how they were estimated, for notebooks."""
+        parts: dict[Part, None] = dict.fromkeys(line.part for line in self.lines)
+        tokens = {part: sum(line.tokens for line in self.lines if line.part == part) for part in parts}
+        rows = [[escaped(part), f"{tokens[part]:,.0f}", _dollars(self.part_usd(part))] for part in parts]
+        rows.append(["left", f"{sum(tokens.values()):,.0f}", _dollars(self.usd)])
+        rows.append(["spent so far", "", _dollars(self.spent_usd)])
+        rows.append(["together", "", f"<b>{_dollars(self.total_usd)}</b>"])
+        how = f"{self.steps} steps and {self.evaluations} evaluations are left; averages: {self.basis}; "
+        note = soft(escaped(f"{how}prices: {self.prices}"))
+        return titled("Estimated cost", table(rows, ["", "tokens", "USD"], numbers=True), note)
 
     def part_usd(self, part: Part) -> float | None:
         """Remaining cost of one part, USD; None if a price is not known.
@@ -151,6 +164,10 @@ def _evaluations_left(plan: Plan, evaluated: Sequence[StoredEvaluation]) -> int:
 
 def _usd(key: Key, number: float, tariff: Tariff | None) -> float | None:
     return None if tariff is None else tariff.cost([Use(key.role, key.phase, number)])
+
+
+def _dollars(usd: float | None) -> str:
+    return "not known" if usd is None else f"{usd:,.4f}"
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -13,6 +13,8 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `randomness` | random seeds for sampling, the same on every machine |
 | `prompts` | the system prompts |
 | `dialogue` | `Dialogue` and `Turn`, and each side's view of them |
+| `stored` | a dialogue as a run's files hold it |
+| `dialogue_html` | a dialogue as a notebook shows it |
 | `codec` | text to tokens and back, for one tokenizer |
 | `reasoning` | the `<think>` part of a reply |
 | `rendering` | messages to tokens, by a model's chat template |

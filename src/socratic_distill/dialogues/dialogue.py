@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from socratic_distill.dialogues.answers import answer_spans, contains_answer, same_answer
+from socratic_distill.dialogues.dialogue_html import dialogue_html
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.seeds import Seed
 
@@ -92,7 +93,7 @@ class Message:
     tokens: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dialogue:
     """The turns on one seed so far, and how they ended.
 
@@ -133,6 +134,21 @@ class Dialogue:
     def solved(self) -> bool:
         """Whether the student reached the answer, whether or not the tutor told it."""
         return self.ending in SOLVED
+
+    def __repr__(self) -> str:
+        """Its place, and how it ended, in one line."""
+        place = f"seed={self.seed.id!r}, step={self.step}, number={self.number}"
+        return f"Dialogue({place}, turns={len(self.turns)}, ending={self.ending!r})"
+
+    def _repr_html_(self) -> str:
+        """The dialogue to read, for notebooks. It has no scores: the tokens have no colours."""
+        row = {
+            "seed": self.seed.id, "step": self.step, "number": self.number, "question": self.seed.question,
+            "expected_answer": self.seed.expected_answer, "initial_error": self.seed.initial_error, "error": self.error,
+            "turns": [{"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason} for turn in self.turns],
+        }  # fmt: skip
+        marks = ["solved" if self.solved else "not solved", "told" if self.told else "not told", self.ending or "open"]
+        return dialogue_html(row, list(dict.fromkeys(marks)), {})
 
     def add(self, turn: Turn, max_turns: int) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.

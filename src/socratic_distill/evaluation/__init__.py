@@ -10,10 +10,10 @@
 | `judge` | asks a model whether the tutor gave the answer away |
 | `intervals` | means with bootstrap intervals over seeds |
 | `stored` | evaluations in a run directory |
-| `table` | measures of several tutors, side by side |
+| `table`, `measures_html` | measures of several tutors, side by side |
 """
 
-from socratic_distill.evaluation.comparison import compare, compare_async, evaluate, evaluate_async
+from socratic_distill.evaluation.comparison import Comparison, compare, compare_async, evaluate, evaluate_async
 from socratic_distill.evaluation.definitions import MEASURES, Definition
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
@@ -23,6 +23,7 @@ from socratic_distill.evaluation.table import comparison_table
 
 __all__ = [
     "MEASURES",
+    "Comparison",
     "Definition",
     "Evaluation",
     "Measure",

@@ -15,6 +15,7 @@ from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, load_seeds
 from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
+from socratic_distill.evaluation.measures_html import measures_html
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
@@ -22,6 +23,16 @@ from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.offer import settle_models
 from socratic_distill.service.waiting import run_blocking
+
+
+class Comparison(dict[str, Evaluation]):
+    """The evaluations of several tutors, by name. A dict that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        """The measures of all tutors side by side, for notebooks."""
+        measures = {name: evaluation.measures for name, evaluation in self.items()}
+        dialogues = {len(evaluation.dialogues) for evaluation in self.values()}
+        return measures_html("Comparison", measures, *(f"{count} dialogues with each tutor" for count in dialogues))
 
 
 def evaluate(
@@ -85,7 +96,7 @@ def compare(
     progress: Progress | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
-) -> dict[str, Evaluation]:
+) -> Comparison:
     """Measures several tutors on the same seeds, with the same student; `comparison_table` shows them side by side.
 
     Args:
@@ -101,7 +112,7 @@ def compare(
         rest_client: as for `train`.
 
     Returns:
-        The evaluations, by the names in `tutors`.
+        The evaluations, by the names in `tutors`: a dict that a notebook shows as a table.
 
     Raises:
         ConfigError: no tutor is named, a tutor is named twice, or the config has no such teacher.
@@ -123,7 +134,7 @@ async def compare_async(
     progress: Progress | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
-) -> dict[str, Evaluation]:
+) -> Comparison:
     """The same as `compare`, on the asyncio loop that awaits it."""
     hand_over(config, service_client, rest_client)
     if not tutors or isinstance(tutors, str) or len(set(tutors)) < len(tutors):
@@ -142,7 +153,7 @@ async def compare_async(
     briefing = Briefing.read(config, seeds)
     check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
     opened: dict[str, Evaluator] = {}
-    evaluations = {}
+    evaluations = Comparison()
     for candidate, path in zip(candidates, paths.values(), strict=True):
         # One evaluator for each base model: its tokenizer and chat template must fit the teacher's.
         model = config.tutor_model_name if path or candidate.client is None else candidate.tutor

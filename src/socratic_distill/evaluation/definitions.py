@@ -199,3 +199,9 @@ _DEFINITIONS = (
 )
 
 MEASURES: dict[str, Definition] = {definition.name: definition for definition in _DEFINITIONS}
+
+# The measures that a table shows at once; the others are folded away.
+HEADLINE = (
+    "teacher_kl", "mathdial/telling@5", "mathdial/success@5", "leaks", "leaks/judge", "asks", "solved", "solved/untold",
+    "turns_to_solve", "solve_rate/delta", "reply_tokens", "repetition",
+)  # fmt: skip

@@ -18,12 +18,14 @@ from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptU
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.rollout import check_failures, play_batch
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.stored import StoredDialogue
 from socratic_distill.distillation.rows import dialogue_row, dialogue_uses
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score_batch
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_measures, load_judge_prompt
 from socratic_distill.evaluation.measures import measure
+from socratic_distill.evaluation.measures_html import brief, measures_html
 from socratic_distill.evaluation.solving import solve_measures, solve_rates
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
 from socratic_distill.service.interface import SamplingClient
@@ -35,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 """Is called with a tutor's name, how many of its dialogues were played, and how many there are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The measures and dialogues of one tutor.
 
@@ -52,10 +54,27 @@ class Evaluation:
     name: str
     tutor: str
     measures: Mapping[str, Measure]
-    dialogues: tuple[ScoredDialogue, ...] = field(repr=False)
-    verdicts: tuple[Verdict | None, ...] = field(repr=False)
-    pieces: Callable[[Sequence[int]], list[str]] = field(repr=False)
-    tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict, repr=False)
+    dialogues: tuple[ScoredDialogue, ...]
+    verdicts: tuple[Verdict | None, ...]
+    pieces: Callable[[Sequence[int]], list[str]]
+    tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """What was measured, and the main measures, in one line."""
+        return f"Evaluation({self.name!r}, dialogues={len(self.dialogues)}{brief(self.measures)})"
+
+    def _repr_html_(self) -> str:
+        """The measures as a table, for notebooks."""
+        notes = (self.tutor, f"{len(self.dialogues)} dialogues")
+        return measures_html(f"Evaluation of {self.name}", {self.name: self.measures}, *notes)
+
+    def dialogue(self, place: int) -> StoredDialogue:
+        """One of its dialogues, to read.
+
+        Args:
+            place: number of the dialogue, from 0; a negative one counts from the end.
+        """
+        return StoredDialogue(dialogue_row(self.dialogues[place], self.pieces))
 
     def value(self, name: str) -> float | None:
         """The value of a measure; None if there was nothing to measure.

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any, get_args
 
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
+from socratic_distill.dialogues.stored import StoredDialogue
 from socratic_distill.errors import StorageError
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.evaluation.measures_html import brief, measures_html
 from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import number, read_object, step_of, to_line, whole
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.layout import EVALUATIONS
 from socratic_distill.run.rollback import batch_files
-from socratic_distill.text import get_logger
+from socratic_distill.text import get_logger, shown
 
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoredEvaluation:
     """An evaluation of a run, as its file holds it.
 
@@ -37,10 +39,29 @@ class StoredEvaluation:
     batch: int
     tutor: str
     measures: dict[str, Measure]
-    dialogues: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    dialogues: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
     tokens: dict[ModelRole, PromptUse] = field(default_factory=dict)
     cost_usd: float | None = None
+
+    def __repr__(self) -> str:
+        """What was measured, and the main measures or the error, in one line."""
+        outcome = brief(self.measures) if self.error is None else f", error={shown(self.error)!r}"
+        return f"StoredEvaluation(batch={self.batch}, dialogues={len(self.dialogues)}{outcome})"
+
+    def _repr_html_(self) -> str:
+        """The measures as a table, for notebooks."""
+        notes = (self.tutor, f"{len(self.dialogues)} dialogues", *([self.error] if self.error else []))
+        name = f"batch {self.batch}"
+        return measures_html(f"Evaluation before {name}", {name: self.measures}, *notes)
+
+    def dialogue(self, place: int) -> StoredDialogue:
+        """One of its dialogues, to read.
+
+        Args:
+            place: number of the dialogue, from 0; a negative one counts from the end.
+        """
+        return StoredDialogue(self.dialogues[place])
 
 
 def write_evaluation(

@@ -62,7 +62,7 @@ def measure_rows(
 ) -> list[tuple[str, list[str]]]:
     """The rows of `comparison_table`: a measure's name with its arrow, and a text for each tutor."""
     shown = list(names or _shown(tutors, every))
-    rows = [(name, [_text(name, measures.get(name)) for measures in tutors.values()]) for name in shown]
+    rows = [(name, [measure_text(name, measures.get(name)) for measures in tutors.values()]) for name in shown]
     if every and names is None:
         rows += [
             (f"{family}@{ROUNDS[0]}-{ROUNDS[-1]}", [_family(family, measures) for measures in tutors.values()])
@@ -96,10 +96,11 @@ def _family(family: str, measures: Measures) -> str:
     return " ".join(_NOTHING if value is None else f"{100 * value:.0f}" for value in values) + "%"
 
 
-def _text(name: str, measure: Measure | None) -> str:
+def measure_text(name: str, measure: Measure | None) -> str:
+    """A measure's value and interval, such as `8% [2%, 16%]`; a dash if there was nothing to measure."""
     if measure is None or measure.value is None:
         return _NOTHING
-    is_share = MEASURES[name].kind == "share"
+    is_share = name in MEASURES and MEASURES[name].kind == "share"
     if measure.low is None or measure.high is None:
         return _number(measure.value, is_share)
     digits = min(_digits(number) for number in (measure.value, measure.low, measure.high))

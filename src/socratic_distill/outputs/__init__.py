@@ -8,5 +8,6 @@
 | `report` | the report, one HTML file |
 | `overview` | a run in one row |
 | `side_by_side` | what sets runs apart: configs, last steps, evaluations |
+| `loaded` | a run as an object for notebooks |
 | `exports` | dialogues and merged weights in other formats |
 """

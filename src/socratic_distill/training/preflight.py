@@ -51,6 +51,7 @@ from socratic_distill.service.offer import check_teachers, settle_models
 from socratic_distill.service.waiting import in_thread, run_blocking
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
+from socratic_distill.text.html import escaped, table, titled, without_secrets
 from socratic_distill.training.opening import check_start
 from socratic_distill.training.server_features import check_features
 
@@ -83,6 +84,17 @@ class Preflight:
     models: Mapping[str, str]
     start: Start | None
     lora: str | None = None
+
+    def _repr_html_(self) -> str:
+        """The problems, or that there are none, with the models and the start, for notebooks."""
+        title = f"{len(self.problems)} problems" if self.problems else "OK, ready to start"
+        found = "".join(
+            f'<li style="white-space:pre-wrap">{without_secrets(problem)}</li>' for problem in self.problems
+        )
+        rows = [[escaped(name), escaped(model)] for name, model in self.models.items()]
+        rows += [["start", without_secrets(self.start)]] if self.start is not None else []
+        rows += [["LoRA", escaped(self.lora)]] if self.lora is not None else []
+        return titled(title, f"<ol>{found}</ol>" if found else "", table(rows))
 
     def raise_problems(self) -> None:
         """Returns if the run can start.

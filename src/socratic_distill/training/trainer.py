@@ -18,6 +18,7 @@ from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
+from socratic_distill.outputs.loaded.summary import last_step
 from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.layout import check_directory
@@ -31,6 +32,7 @@ from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
+from socratic_distill.text.html import escaped, table, titled, without_secrets
 from socratic_distill.training.evaluations import Evaluations
 from socratic_distill.training.loop import Loop
 from socratic_distill.training.preflight import AllProblems
@@ -40,7 +42,7 @@ from socratic_distill.training.session import open_session
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """How a run ended.
 
@@ -57,6 +59,18 @@ class TrainResult:
     state_path: str
     sampler_path: str | None
     metrics: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Status, steps and paths, in one line."""
+        return f"TrainResult({self.status!r}, steps={self.steps}, state_path={self.state_path!r})"
+
+    def _repr_html_(self) -> str:
+        """Status, paths and the last step's main measures, for notebooks."""
+        paths = {"state_path": self.state_path, "sampler_path": self.sampler_path or "none"}
+        rows = [["steps", str(self.steps)], *([name, without_secrets(path)] for name, path in paths.items())]
+        if self.metrics:
+            rows.append(["last step", last_step(self.metrics)])
+        return titled(f"TrainResult: {escaped(self.status.replace('_', ' '))}", table(rows))
 
 
 def announce(plan: Plan, run: RunDirectory, budget: Budget, progress: Progress) -> None:

@@ -1,17 +1,19 @@
-"""Progress of a run: a live view in a terminal, plain lines elsewhere, or nothing.
+"""Progress of a run: a live view in a terminal or a notebook, plain lines elsewhere, or nothing.
 
-`protocol.py` says what a display is told, `plain.py` and `live.py` are the two that show something; `view.py` says what
-the live one looks like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `streams.py`
+`protocol.py` says what a display is told; `plain.py`, `live.py` and `notebook.py` show something. `view.py` says what
+the live ones look like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `streams.py`
 keeps its place in the terminal whole, whoever writes there.
 """
 
 import sys
+from contextlib import suppress
 from typing import Literal
 
 from rich.console import Console
 
 from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.outputs.display.live import LiveView
+from socratic_distill.outputs.display.notebook import NotebookView, kernel_publisher
 from socratic_distill.outputs.display.plain import Plain
 from socratic_distill.outputs.display.protocol import Display, Look, Moment
 from socratic_distill.outputs.display.streams import is_terminal
@@ -23,14 +25,18 @@ def open_display(mode: Literal["auto", "plain"], console: Console | None = None)
     """The display for a mode.
 
     Args:
-        mode: "auto" is live in a terminal that can move its cursor, and plain lines elsewhere: in pipes and files
-            whatever the environment says of colours, in notebooks, with `TERM=dumb`, and above the view of another
-            run in this process. "plain" is plain lines everywhere.
+        mode: "auto" is live in a terminal that can move its cursor, and in a notebook's kernel, where one output is
+            updated. It is plain lines elsewhere: in pipes and files whatever the environment says of colours, with
+            `TERM=dumb`, and above the view of another run in this process. "plain" is plain lines everywhere.
         console: where to print. None: standard output.
 
     Returns:
         A display; its methods raise where it cannot be written to.
     """
+    publish = kernel_publisher() if mode == "auto" and console is None else None
+    if publish is not None:
+        with suppress(Exception):  # a notebook that cannot update outputs gets lines
+            return NotebookView(publish)
     console = console or TextConsole(file=sys.stdout)
     is_alone = is_terminal(console.file) and not getattr(console.file, "has_view", False)
     if mode == "auto" and is_alone and console.is_interactive and not console.is_jupyter:

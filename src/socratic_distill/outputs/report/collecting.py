@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from socratic_distill.files.durable import open_regular
-from socratic_distill.files.rows import parse_row, step_of, whole
+from socratic_distill.files.rows import Line, parse_row, step_of, whole
 from socratic_distill.outputs.report.choosing import Candidate, in_order, same_seed
 from socratic_distill.outputs.report.curves import StepSums
-from socratic_distill.outputs.report.facts import facts_of
+from socratic_distill.outputs.report.facts import Facts, facts_of
 from socratic_distill.outputs.report.reading import Row, RunFiles, read_lines
 from socratic_distill.outputs.report.talks import fitted, talk_of, talk_size
 
@@ -56,26 +56,31 @@ class Shown:
     size: int = 0
 
 
-def read_dialogues(run: RunFiles) -> Played:
-    """The first pass: sums for the curves, and where each dialogue stands."""
-    found, strange = Played(), 0
+def dialogues_of(run: RunFiles) -> Iterator[tuple[Line, Facts]]:
+    """The dialogues of a run in the order of its file; other rows are left out and counted in the run's notes."""
+    strange = 0
     for line in read_lines(run.dialogues, run.notes):
-        row, step = line.row, step_of(line.row)
         try:
-            facts = facts_of(row)
+            facts = facts_of(line.row)
         except _NO_DIALOGUE:
             facts = None
-        number = whole(row.get("number"))
-        if facts is None or step is None or number is None:
+        if facts is None or step_of(line.row) is None or whole(line.row.get("number")) is None:
             strange += 1
-            continue
-        seed = str(row.get("seed"))
+        else:
+            yield line, facts
+    if strange:
+        run.notes.append(f"{strange} rows of {run.dialogues.name} are no dialogues and are left out.")
+
+
+def read_dialogues(run: RunFiles) -> Played:
+    """The first pass: sums for the curves, and where each dialogue stands."""
+    found = Played()
+    for line, facts in dialogues_of(run):
+        step, seed = line.row["step"], str(line.row.get("seed"))
         if facts.played:
             found.sums.add(step, seed, facts)
         outcome = (facts.solved, facts.told, facts.played)
-        found.candidates.append(Candidate(line.offset, line.size, step, seed, number, outcome))
-    if strange:
-        run.notes.append(f"{strange} rows of {run.dialogues.name} are no dialogues and are left out.")
+        found.candidates.append(Candidate(line.offset, line.size, step, seed, line.row["number"], outcome))
     return found
 
 
@@ -91,7 +96,7 @@ def choose(run: RunFiles, number: int, played: Played, room: int) -> Shown:
     shelf = _Shelf(number, room)
     _show_pairs(run, played, shelf, int(room * _PAIRS_SHARE))
     misses, most = 0, int(shelf.room * _LARGEST_SHARE)
-    with _Lines(run) as lines:
+    with DialogueLines(run) as lines:
         for one in in_order(played.candidates):
             if misses > _MOST_MISSES:
                 break
@@ -130,13 +135,19 @@ class _Shelf:
         return self._placed[name]
 
 
-class _Lines:
-    """Single lines of a run's dialogues."""
+class DialogueLines:
+    """Single lines of a run's dialogues; a context manager."""
 
     def __init__(self, run: RunFiles) -> None:
+        """Names the file.
+
+        Args:
+            run: whose.
+        """
         self._path = run.dialogues
 
     def __enter__(self) -> Self:
+        """Opens the file, if there is one."""
         try:
             self._file = open_regular(self._path)
         except OSError:  # there is none, or it has gone since
@@ -144,6 +155,7 @@ class _Lines:
         return self
 
     def __exit__(self, *reason: object) -> None:
+        """Closes it."""
         if self._file is not None:
             self._file.close()
 
@@ -185,7 +197,7 @@ def _pairs(run: RunFiles, played: Played, shown: Shown) -> Iterator[tuple[_Place
     found = same_seed(played.candidates)
     if found:
         shown.source, shown.pairs_of = "training", len(found)
-    with _Lines(run) as lines:
+    with DialogueLines(run) as lines:
         for one, other in found[:_MOST_PAIRS]:
             yield (lines.row(one), None), (lines.row(other), None)
 

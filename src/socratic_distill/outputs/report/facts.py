@@ -6,6 +6,7 @@ from typing import Any
 
 from socratic_distill.dialogues.answers import as_decimal, contains_answer
 from socratic_distill.dialogues.dialogue import SOLVED
+from socratic_distill.dialogues.dialogue_html import gaps
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.mathdial import GREETING, Matches
 
@@ -66,17 +67,9 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     return Facts(solved, told, row.get("recording") is None and ending != "failed", totals, counts)
 
 
-def gaps(turn: Mapping[str, Any]) -> list[float]:
-    """Teacher less tutor log-probability of each token of a tutor turn, nats; empty if no teacher scored it."""
-    teacher, tutor = turn.get("teacher_logprobs"), turn.get("tutor_logprobs")
-    if not teacher or not tutor or len(teacher) != len(tutor):
-        return []
-    return [float("nan") if a is None or b is None else a - b for a, b in zip(teacher, tutor, strict=True)]
-
-
 def _gap(turns: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Sum of log p_tutor - log p_teacher over the scored tokens, nats, and their count."""
-    finite = [gap for turn in turns for gap in gaps(turn) if abs(gap) < float("inf")]
+    finite = [gap for turn in turns for gap in gaps(turn) if gap is not None and abs(gap) < float("inf")]
     return -sum(finite), len(finite)
 
 

@@ -6,16 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from socratic_distill.evaluation.definitions import MEASURES, Definition
+from socratic_distill.evaluation.definitions import HEADLINE, MEASURES, Definition
 from socratic_distill.files.rows import number
 from socratic_distill.outputs.report.embedding import printable
 from socratic_distill.outputs.report.reading import RunFiles
 
-# The measures that the table shows at once; the others are folded away.
-HEADLINE = (
-    "teacher_kl", "mathdial/telling@5", "mathdial/success@5", "leaks", "leaks/judge", "asks", "solved", "solved/untold",
-    "turns_to_solve", "solve_rate/delta", "reply_tokens", "repetition",
-)  # fmt: skip
 _NOTHING = "–"
 
 

@@ -3,6 +3,10 @@
 Paths, model names, questions, replies and errors come from files and services, and may hold control sequences. A
 terminal obeys them: it may change its title, write the clipboard or hide text. They are escaped just before a text is
 shown; stored text is unchanged.
+
+| module | does |
+|---|---|
+| `html` | escaped HTML for notebooks |
 """
 
 import logging

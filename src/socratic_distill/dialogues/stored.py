@@ -1,0 +1,61 @@
+"""A dialogue of a run as its files hold it: a row of `dialogues.jsonl` or of an evaluation, to read and to show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from socratic_distill.dialogues.answers import contains_answer
+from socratic_distill.dialogues.dialogue import SOLVED
+from socratic_distill.dialogues.dialogue_html import dialogue_html
+from socratic_distill.text import shown
+
+
+@dataclass(frozen=True, repr=False)
+class StoredDialogue:
+    """A dialogue of a run. `print` shows its turns; a notebook also shows what the teacher thinks of each token.
+
+    Attributes:
+        row: the row, with the keys that `dialogues.jsonl` has.
+        prompts: the system prompts of tutor, student and teachers, as far as they can be read.
+    """
+
+    row: Mapping[str, Any]
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def turns(self) -> list[Mapping[str, Any]]:
+        """The turns in order, each with `role` ("student" or "tutor") and `text`; the tutor's also with tokens."""
+        turns = self.row.get("turns")
+        return [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, such as "solved" or "max_turns"."""
+        return str(self.row.get("ending"))
+
+    @property
+    def solved(self) -> bool:
+        """Whether the student reached the answer, told or not."""
+        return self.row.get("ending") in SOLVED
+
+    @property
+    def told(self) -> bool:
+        """Whether a tutor turn held the answer."""
+        replies = [str(turn.get("text")) for turn in self.turns if turn.get("role") == "tutor"]
+        return any(contains_answer(text, str(self.row.get("expected_answer"))) for text in replies)
+
+    def __repr__(self) -> str:
+        """Its place and how it ended, in one line."""
+        place = ", ".join(f"{key}={self.row.get(key)!r}" for key in ("seed", "step", "number"))
+        return shown(f"StoredDialogue({place}, turns={len(self.turns)}, ending={self.ending!r})", one_line=True)
+
+    def __str__(self) -> str:
+        """The turns as text, one a paragraph."""
+        return shown("\n".join(f"{turn.get('role')!s:>7}: {turn.get('text')}" for turn in self.turns))
+
+    def _repr_html_(self) -> str:
+        """The dialogue to read, for notebooks."""
+        marks = ["solved" if self.solved else "not solved", "told" if self.told else "not told", self.ending]
+        if self.row.get("reward") is not None:
+            marks.append(f"reward {self.row['reward']}")
+        return dialogue_html(self.row, list(dict.fromkeys(marks)), self.prompts)
