@@ -1,6 +1,5 @@
 """Early stopping by a measure."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation.definitions import MEASURES
 from socratic_distill.evaluation.evaluator import Evaluation
+from socratic_distill.files.rows import number
 from socratic_distill.training.callbacks import Callback, RunHistory, Stop
 
 # They differ between two runs of the same config, so a resumed run would stop elsewhere.
@@ -50,7 +50,7 @@ class EarlyStopping(Callback):
         """
         if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
             raise ConfigError(f"patience={patience!r} was given to EarlyStopping; give a whole number of at least 1")
-        if not isinstance(min_change, int | float) or not 0 <= min_change < math.inf:
+        if (number(min_change) or 0.0) < 0 or number(min_change) is None:
             raise ConfigError(f"min_change={min_change!r} was given to EarlyStopping; give a number of at least 0")
         if goal not in ("lower", "higher"):
             raise ConfigError(f"goal={goal!r} was given to EarlyStopping; give 'lower' or 'higher'")
@@ -102,7 +102,7 @@ class EarlyStopping(Callback):
         else:
             measured = [(entry.batch, entry.measures.get(self.measure)) for entry in history.evaluations]
             values = [(batch, measure and measure.value) for batch, measure in measured]
-        self._replay({place: value for place, value in values if value is not None and _is_finite(value)})
+        self._replay({place: value for place, given in values if (value := number(given)) is not None})
         return self._decide()
 
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> Stop | None:
@@ -146,8 +146,8 @@ class EarlyStopping(Callback):
             )
         return self._see(batch, evaluation.measures[self.measure].value)
 
-    def _see(self, place: int, value: Any) -> Stop | None:
-        if _is_finite(value):
+    def _see(self, place: int, given: object) -> Stop | None:
+        if (value := number(given)) is not None:
             # An evaluation that failed before may be made up for later, and one may be reported twice.
             if all(place > earlier for earlier in list(self._values)[-1:]):
                 self._count(place, value)
@@ -177,7 +177,3 @@ class EarlyStopping(Callback):
             f"{self.measure} did not get {self.goal}{change} in the last {self._since_best} {self.on}s; its best value "
             f"is {self._values[self._best_at]:.4g}, {where} {self._best_at}"
         )
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
