@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import (
     Callback,

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.conftest import read_rows
+from tests.support.rows import read_rows
 
 from socratic_distill import Callback, EarlyStopping, build_socratic_config, load_evaluations, train
 from socratic_distill.local.tiny import TRAIN_SEEDS
