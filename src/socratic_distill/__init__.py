@@ -127,13 +127,23 @@ if TYPE_CHECKING:
     from socratic_distill.service.connect import (
         open_service as open_service,
     )
+    from socratic_distill.training.callbacks import (
+        Callback as Callback,
+        RunHistory as RunHistory,
+        Stop as Stop,
+    )
+    from socratic_distill.training.early_stopping import (
+        EarlyStopping as EarlyStopping,
+    )
     from socratic_distill.training.preflight import (
         Preflight as Preflight,
         preflight as preflight,
         preflight_async as preflight_async,
     )
-    from socratic_distill.training.trainer import (
+    from socratic_distill.training.result import (
         TrainResult as TrainResult,
+    )
+    from socratic_distill.training.trainer import (
         train as train,
         train_async as train_async,
     )
@@ -168,8 +178,11 @@ _NAMES = {
     "run.record": "CheckpointRecord",
     "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
     "service.connect": "open_service",
+    "training.callbacks": "Callback RunHistory Stop",
+    "training.early_stopping": "EarlyStopping",
     "training.preflight": "Preflight preflight preflight_async",
-    "training.trainer": "TrainResult train train_async",
+    "training.result": "TrainResult",
+    "training.trainer": "train train_async",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

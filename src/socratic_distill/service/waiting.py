@@ -107,15 +107,18 @@ async def shielded(work: Awaitable[T]) -> T:
 
 
 async def fail_with(work: Awaitable[T], *others: "asyncio.Future[Any] | None") -> T:
-    """Awaits work. If one of the other futures fails first, cancels the work and raises that error."""
+    """Awaits work. If one of the other futures fails first, cancels the work and raises that error.
+
+    If several of them failed, the error of the first one given is raised.
+    """
     task = asyncio.ensure_future(work)
-    watched = {other for other in others if other is not None}
+    watched = [other for other in others if other is not None]
     try:
         while not task.done():
             done, _ = await asyncio.wait({task, *watched}, return_when=asyncio.FIRST_COMPLETED)
-            for other in done - {task}:
+            for other in [other for other in watched if other in done]:
                 other.result()
-            watched -= done
+                watched.remove(other)
         return task.result()
     finally:
         task.cancel()

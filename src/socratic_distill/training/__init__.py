@@ -7,6 +7,7 @@ uses; when the service loses them, `trainer` opens another session.
 |---|---|
 | `trainer` | `train`: opens the run, runs the loop, recovers |
 | `loop` | the steps of a run |
+| `step_state` | where the steps of a session stand |
 | `session` | the clients of one attempt |
 | `opening` | opens the training client on the newest state |
 | `stream` | plays and scores dialogues, ahead of training where allowed |
@@ -14,6 +15,10 @@ uses; when the service loses them, `trainer` opens another session.
 | `saver` | saves states and sampler weights in the background |
 | `save_plan` | when to save |
 | `evaluations` | evaluations while training |
+| `callbacks` | `Callback`: hooks of the user's, and what they get and return |
+| `early_stopping` | a callback that stops by a measure |
+| `hooks` | calls the callbacks, so that none of them harms the run |
+| `result` | how a run ended |
 | `recovery` | how often a lost service is reopened |
 | `metrics` | the figures of a step |
 | `step_times` | the seconds of a step |

@@ -19,14 +19,19 @@ from socratic_distill.service.connect import Service, open_tutor
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import silence
 from socratic_distill.text import get_logger
+from socratic_distill.training.hooks import Hooks
 
 _log = get_logger(__name__)
 
 
 class Evaluations:
-    """The evaluations of a run."""
+    """The evaluations of a run.
 
-    def __init__(self, plan: Plan, run: RunDirectory, progress: Progress, budget: Budget) -> None:
+    Attributes:
+        last: the batch before which the run's last weights are evaluated; earlier than planned if a callback stops it.
+    """
+
+    def __init__(self, plan: Plan, run: RunDirectory, progress: Progress, budget: Budget, hooks: Hooks) -> None:
         """Reads which ones are done and which failed.
 
         Args:
@@ -34,13 +39,16 @@ class Evaluations:
             run: its directory.
             progress: shows the results.
             budget: adds up the costs.
+            hooks: the callbacks, which get the results.
         """
         self._plan = plan
         self._run = run
         self._progress = progress
         self._budget = budget
-        every, total = plan.config.eval_every, plan.total
-        self._due = range(0, total, every) if every else None
+        self._hooks = hooks
+        self.last = plan.total
+        every = plan.config.eval_every
+        self._due = range(0, plan.total, every) if every else None
         stored = load_evaluations(run.path) if every else []
         self._done = {entry.batch for entry in stored if entry.error is None}
         self._unfinished = {entry.batch: entry.tutor for entry in stored if entry.error is not None}
@@ -50,13 +58,13 @@ class Evaluations:
 
     def is_due(self, batch: int) -> bool:
         """Whether the weights before a batch are to be evaluated."""
-        is_due = self._due is not None and (batch in self._due or batch == self._plan.total)
+        is_due = self._due is not None and (batch in self._due or batch == self.last)
         return is_due and batch not in self._done
 
     @property
     def is_complete(self) -> bool:
         """Whether there is nothing left to evaluate of a run whose steps are all done."""
-        return not self._unfinished and not self.is_due(self._plan.total)
+        return not self._unfinished and not self.is_due(self.last)
 
     def catch_up(self, service: Service, batch: int) -> None:
         """Restarts at a batch: drops evaluations of later weights, and runs unfinished ones again."""
@@ -132,6 +140,7 @@ class Evaluations:
         self._done.add(batch)
         del self._unfinished[batch]
         self._progress.evaluated(batch, evaluation)
+        await self._hooks.evaluated(batch, evaluation)
 
     async def _measure(self, service: Service, batch: int, sampler_path: str) -> Evaluation:
         tutor = await open_tutor(service, sampler_path)

@@ -13,49 +13,28 @@ runs in parallel without changing that; `metrics` computes the metrics of a step
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from socratic_distill.cost.budget import Budget
-from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.rollout import check_failures
 from socratic_distill.distillation.objective import make_examples
 from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.errors import CostLimitReached, RolloutError, ServiceError, SocraticError
-from socratic_distill.outputs.display import Moment
 from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.connect import open_tutor
 from socratic_distill.service.waiting import StoppedAtOnce, fail_with, shielded, silence
+from socratic_distill.training.hooks import Hooks, StopRequested
 from socratic_distill.training.learner import Update
 from socratic_distill.training.metrics import dialogue_metrics, staleness_metrics, update_metrics
 from socratic_distill.training.recovery import Recoveries
+from socratic_distill.training.result import TrainResult
 from socratic_distill.training.session import Session
+from socratic_distill.training.step_state import StepState
 from socratic_distill.training.step_times import Stopwatch, span_row, time_metrics
 from socratic_distill.training.stream import Stream
-
-
-@dataclass
-class StepState:
-    """Where the run stands.
-
-    Attributes:
-        batch: the next batch whose rows are not on disk.
-        taken: the next batch whose optimizer step has not begun; the weights are ahead of the rows by `taken - batch`.
-        rows_written: set while the weights and the rows on disk fit each other.
-        cast: everyone in the dialogues that begin now; None before the first weights are saved.
-        sampler_path: the saved weights of that cast's tutor.
-        has_newest: whether the newest weights were saved to play with.
-    """
-
-    batch: int
-    taken: int
-    rows_written: asyncio.Event = field(default_factory=asyncio.Event)
-    cast: Cast | None = None
-    sampler_path: str = ""
-    has_newest: bool = True
 
 
 class Loop:
@@ -73,9 +52,10 @@ class Loop:
         progress: Progress,
         recoveries: Recoveries,
         budget: Budget,
+        hooks: Hooks,
     ) -> None:
         """Begins with no step under way."""
-        self._session, self._plan, self._run = session, plan, run
+        self._session, self._plan, self._run, self._hooks = session, plan, run, hooks
         self._progress, self._recoveries, self._budget = progress, recoveries, budget
         self._stream = Stream(plan, session.frozen)
         self._clock = Stopwatch()
@@ -84,58 +64,73 @@ class Loop:
         self._limit: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # fails once a limit is reached
         self._limit.add_done_callback(silence)
 
-    async def train(self) -> tuple[str, str, dict[str, Any]]:
-        """Runs all steps. However it ends, a state of the batches done is saved if possible.
-
-        Returns:
-            The paths of the final state and sampler weights, and the last row of metrics; empty if no step was left.
-        """
+    async def train(self) -> TrainResult:
+        """Runs all steps. However it ends, a state of the batches done is saved if possible."""
         state, total, log_path = self._state, self._plan.total, self._plan.config.log_path
-        session = self._session
-        ending: asyncio.Task[dict[str, Any]] | None = None  # the end of the previous step
+        session, stream, progress = self._session, self._stream, self._progress
+        reason = None
         try:
-            self._progress.watch(self._look, self._run.metrics())  # a resumed run's display shows its past
+            # A resumed run's display shows its past.
+            progress.watch(lambda: state.look(total, stream, session.saver, progress), self._run.metrics())
             self._budget.begin(self._run.metrics())  # what earlier sessions spent counts
-            if state.batch < total:
-                self._budget.check()
-                self._stream.open(state.batch)  # the student's openings need no tutor
-                await self._play_first()
-            for step in range(state.batch, total):
-                update, groups = await fail_with(self._gather(step), ending, self._limit, session.saver.trouble)
-                session.saver.check()
-                # From here on the weights are ahead of the rows on disk, until `_end_step` has written those.
-                state.rows_written.clear()
-                state.taken = step + 1
-                substeps = asyncio.create_task(self._take_substeps(update, groups)) if groups else None
-                if substeps is None:
-                    self._take_step(update)
-                ending = asyncio.create_task(self._end_step(update, ending, substeps))  # not awaited: overlap
-                if substeps is not None:  # once begun, all substeps are taken, even if the run is cancelled
-                    ending.add_done_callback(silence)
-                    await asyncio.shield(substeps)
-            row = {} if ending is None else await shielded(fail_with(ending, self._limit, session.saver.trouble))
+            await self._hooks.begin(self._run, state.batch)
+            try:
+                await self._take_steps()
+            except StopRequested as stop:
+                reason = str(stop)
+            row = await shielded(fail_with(state.ending, self._limit, session.saver.trouble)) if state.ending else {}
             state_path, sampler_path = await shielded(session.save_final(self._run, state.batch))
         except (ServiceError, StoppedAtOnce):  # a lost client saves nothing; a second signal wants no save
             raise
         except SocraticError as error:
-            self._stream.close(state.taken)
-            outcome = await self._stop(ending)
-            self._progress.say(f"{log_path}: stopping; {outcome}")
+            stream.close(state.taken)
+            outcome = await self._stop(state.ending)
+            progress.say(f"{log_path}: stopping; {outcome}")
             if isinstance(error, (CostLimitReached, RolloutError)):
                 raise type(error)(f"{error}. {outcome}") from None
             raise
         except asyncio.CancelledError:
-            self._stream.close(state.taken)
-            message = f"{log_path} was interrupted; {await self._stop(ending)}. Start the same script again to go on"
-            self._progress.say(message)
+            stream.close(state.taken)
+            outcome = await self._stop(state.ending)
+            message = f"{log_path} was interrupted; {outcome}. Start the same script again to go on"
+            progress.say(message)
             raise asyncio.CancelledError(message) from None
         finally:
             session.abandon()
-            if ending is not None:
-                ending.cancel()
-            self._stream.close()
-        self._progress.say(f"{log_path}: complete after {state.batch} steps; final state {state_path}")
-        return state_path, sampler_path, row
+            if state.ending is not None:
+                state.ending.cancel()
+            stream.close()
+        end = "complete after" if reason is None else f"stopped by a callback ({reason}) after"
+        progress.say(f"{log_path}: {end} {state.batch} steps; final state {state_path}")
+        status = "completed" if reason is None else "stopped"
+        return TrainResult(status, state.batch, state_path, sampler_path, row, reason)
+
+    async def _take_steps(self) -> None:
+        """Takes the steps that are left; the end of the last one may still be under way.
+
+        Raises:
+            StopRequested: a callback ended the run before its last step.
+        """
+        session, state, hooks = self._session, self._state, self._hooks
+        if state.batch < self._plan.total:
+            hooks.check()
+            self._budget.check()
+            self._stream.open(state.batch)  # the student's openings need no tutor
+            await self._play_first()
+        for step in range(state.batch, self._plan.total):
+            gathering = self._gather(step)
+            update, groups = await fail_with(gathering, state.ending, self._limit, session.saver.trouble, hooks.stop)
+            session.saver.check()
+            # From here on the weights are ahead of the rows on disk, until `_end_step` has written those.
+            state.rows_written.clear()
+            state.taken = step + 1
+            substeps = asyncio.create_task(self._take_substeps(update, groups)) if groups else None
+            if substeps is None:
+                self._take_step(update)
+            state.ending = asyncio.create_task(self._end_step(update, state.ending, substeps))  # not awaited: overlap
+            if substeps is not None:  # once begun, all substeps are taken, even if the run is cancelled
+                state.ending.add_done_callback(silence)
+                await asyncio.shield(substeps)
 
     async def _gather(self, step: int) -> tuple[Update, list[list[ScoredDialogue]]]:
         """Submits a batch's passes while its dialogues are still being played and scored.
@@ -160,9 +155,20 @@ class Loop:
             await learner.settle(update)
         # The optimizer steps of two batches never overlap: a state always fits the rows on disk.
         await self._state.rows_written.wait()
-        if not self._session.keeps_apart:
-            await self._session.evaluations.settle()
+        await self._settle_evaluations(step)
         return update, scored if is_split else []
+
+    async def _settle_evaluations(self, step: int) -> None:
+        """Waits for the evaluations under way, if a callback decides by them or the training depends on them."""
+        ending, evaluations, is_watched = (
+            self._state.ending,
+            self._session.evaluations,
+            self._hooks.waits_for_evaluations,
+        )
+        if is_watched and ending is not None and evaluations.is_due(step):
+            await asyncio.wait([ending])  # it begins the evaluation of the weights before this step
+        if is_watched or not self._session.keeps_apart:
+            await evaluations.settle()
 
     async def _take_substeps(self, update: Update, groups: list[list[ScoredDialogue]]) -> None:
         """Takes `num_substeps` optimizer steps, each on an equal share of a batch's groups."""
@@ -221,13 +227,14 @@ class Loop:
         state.batch = step + 1
         if not is_last:
             session.saver.save_state_if_due(state.batch, session.learner.version)
+        await self._hooks.step(row)  # a callback that asks for a stop does so before the next optimizer step
         state.rows_written.set()  # the next optimizer step may begin
         self._progress.step(state.batch, self._plan.total, row)
 
         # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
         dialogues, config = [entry.dialogue for entry in scored], self._plan.config
         has_failed = self._fails(lambda: check_failures(dialogues, config.max_failed_fraction))
-        if not (has_failed or is_last or self._fails(self._budget.check)):
+        if not (has_failed or is_last or self._hooks.stop.done() or self._fails(self._budget.check)):
             await self._play_on(update)
         return row
 
@@ -283,18 +290,3 @@ class Loop:
         is_lost = ending is not None and await self._session.is_lost(ending, self._state.batch)
         may_save = self._state.rows_written.is_set() and not is_lost  # else the weights are ahead of the rows
         return await self._session.stop(self._state.batch, may_save)
-
-    def _look(self) -> Moment:
-        """The run's present state, for the thread of the display: nothing here waits or changes anything."""
-        state, newest = self._state, self._session.saver.newest
-        done, dialogues = self._stream.progress(state.batch)
-        return Moment(
-            state.batch,
-            self._plan.total,
-            done,
-            dialogues,
-            self._stream.in_flight,
-            stage="training" if state.taken > state.batch else "playing",
-            checkpoint=None if newest is None else f"{newest.name}, before batch {newest.batch}",
-            evaluation=self._progress.evaluation,
-        )

@@ -6,7 +6,7 @@ saved in the background. A save that the service answers with an error is tried 
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -81,6 +81,7 @@ class Saver:
         resumed: CheckpointRecord | None = None,
         *,
         is_own: bool = False,
+        on_save: Callable[[CheckpointRecord], None] | None = None,
     ) -> None:
         """Takes a client that has saved nothing yet.
 
@@ -94,6 +95,7 @@ class Saver:
             failed: counts them, over all training clients of a process.
             resumed: the record of the state that the client was opened on.
             is_own: whether this run directory saved it. A rolling state of another's is not deleted.
+            on_save: gets each record after it was written.
         """
         self._client = client
         self._journal = journal
@@ -102,6 +104,7 @@ class Saver:
         self._facts = facts
         self._max_failed = max_failed
         self._failed = failed
+        self._on_save = on_save
         self._newest = resumed
         self._rolling = [resumed] if is_own and resumed is not None and resumed.kind == "rolling" else []
         self._names: Counter[str] = Counter()
@@ -173,7 +176,10 @@ class Saver:
             )
         self._failed[key] = 0  # only failures in a row count
         # Recorded only now: what the journal names exists.
-        self._journal.append(record.model_copy(update={key: path}))
+        saved = record.model_copy(update={key: path})
+        self._journal.append(saved)
+        if self._on_save is not None:
+            self._on_save(saved)
         return path
 
     def due(self, batch: int) -> Kind | None:

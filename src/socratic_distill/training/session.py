@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,7 @@ class Session:
         # A run that was interrupted between its last step and its final saves has one of them, or both.
         known = final_paths(run, self.start) if batch == self.began else (None, None)
         state_path, sampler_path = await self.saver.save_final(batch, self.learner.version, *known)
+        self.evaluations.last = batch
         self.evaluations.begin(self.service, batch, sampler_path)
         return state_path, sampler_path
 
@@ -120,6 +122,7 @@ async def open_session(
     evaluations: Evaluations,
     display: Display,
     failed_saves: Counter[What],
+    on_save: Callable[[CheckpointRecord], None],
 ) -> Session:
     """Decides what to start from, opens all clients, and then brings the run directory in line with that.
 
@@ -132,6 +135,7 @@ async def open_session(
         evaluations: those of the run, over all sessions.
         display: shows what the run starts from.
         failed_saves: failures in a row by kind of save, over all sessions of the process.
+        on_save: gets each record of the run's journal after it was written.
 
     Raises:
         StartError: there is nothing to start from, or it belongs to another base model or rank.
@@ -168,6 +172,7 @@ async def open_session(
         failed_saves,
         record,
         is_own=await _is_own(record, run, service.rest),
+        on_save=on_save,
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
     return Session(start, service, learner, saver, frozen, evaluations, keeps_apart)

@@ -6,10 +6,8 @@ service loses the clients, both start again from the newest state.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.budget import Budget
@@ -18,13 +16,13 @@ from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
-from socratic_distill.outputs.loaded.summary import last_step
 from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.layout import check_directory
-from socratic_distill.run.plan import Plan, decide, finished, fit_to_service, read_plan
+from socratic_distill.run.plan import Plan, decide, final_paths, finished, fit_to_service, read_plan
 from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
+from socratic_distill.run.start import Resume
 from socratic_distill.service.connect import Service
 from socratic_distill.service.failures import describe
 from socratic_distill.service.handover import hand_over
@@ -32,45 +30,16 @@ from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.waiting import run_interruptible
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
-from socratic_distill.text.html import escaped, table, titled, without_secrets
+from socratic_distill.training.callbacks import Callback
 from socratic_distill.training.evaluations import Evaluations
+from socratic_distill.training.hooks import Hooks
 from socratic_distill.training.loop import Loop
 from socratic_distill.training.preflight import AllProblems
 from socratic_distill.training.recovery import Recoveries
+from socratic_distill.training.result import TrainResult
 from socratic_distill.training.session import open_session
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, repr=False)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        status: "completed", or "already_complete" where there was nothing left to do.
-        steps: batches done, over the run's whole life.
-        state_path: the final training state.
-        sampler_path: the final sampler weights; None where the run was complete and holds none.
-        metrics: the last step's row of metrics.jsonl; empty where this call ran no step.
-    """
-
-    status: Literal["completed", "already_complete"]
-    steps: int
-    state_path: str
-    sampler_path: str | None
-    metrics: dict[str, Any]
-
-    def __repr__(self) -> str:
-        """Status, steps and paths, in one line."""
-        return f"TrainResult({self.status!r}, steps={self.steps}, state_path={self.state_path!r})"
-
-    def _repr_html_(self) -> str:
-        """Status, paths and the last step's main measures, for notebooks."""
-        paths = {"state_path": self.state_path, "sampler_path": self.sampler_path or "none"}
-        rows = [["steps", str(self.steps)], *([name, without_secrets(path)] for name, path in paths.items())]
-        if self.metrics:
-            rows.append(["last step", last_step(self.metrics)])
-        return titled(f"TrainResult: {escaped(self.status.replace('_', ' '))}", table(rows))
 
 
 def announce(plan: Plan, run: RunDirectory, budget: Budget, progress: Progress) -> None:
@@ -89,15 +58,24 @@ def announce(plan: Plan, run: RunDirectory, budget: Budget, progress: Progress) 
 
 
 def train(
-    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+    config: SocraticConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> TrainResult:
     """Trains the tutor, or resumes a run, until its last step.
 
     In the main thread, the first SIGINT or SIGTERM lets the training step under way end, drops unfinished dialogues and
     saves a state. The second one stops at once.
 
+    A callback may stop a run before its last step; the result's status is then "stopped". Started again with the same
+    callbacks, such a run does no step, as far as they ask for the stop again in `on_begin`. Otherwise it goes on from
+    its final state.
+
     Args:
         config: what to do; see `build_socratic_config`.
+        callbacks: what else is called at its steps, evaluations, saves and end; see `Callback`.
         service_client: any object with the Tinker service client's interface. None opens the service that
             `config.base_url` names.
         rest_client: its REST client. None with a service_client leaves out checks that need one.
@@ -109,12 +87,17 @@ def train(
     """
     hand_over(config, service_client, rest_client)
     return run_interruptible(
-        lambda: train_async(config, service_client=service_client, rest_client=rest_client), "train"
+        lambda: train_async(config, callbacks=callbacks, service_client=service_client, rest_client=rest_client),
+        "train",
     )
 
 
 async def train_async(
-    config: SocraticConfig, *, service_client: ServiceClient | None = None, rest_client: RestClient | None = None
+    config: SocraticConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
 ) -> TrainResult:
     """The same as `train`, on the asyncio loop that it is awaited on.
 
@@ -122,6 +105,7 @@ async def train_async(
     again; a second one stops at once.
 
     Raises:
+        ConfigError: a callback is invalid, or can never do anything in this run.
         PreflightError: several problems keep the run from starting; a single problem is raised as itself.
         ModelNotOffered: the service does not offer a model.
         StartError: `log_path` and `load_checkpoint_path` do not say what to start from, or the config is that of
@@ -135,6 +119,7 @@ async def train_async(
     """
     hand_over(config, service_client, rest_client)
     problems = AllProblems(config, service_client, rest_client)
+    hooks = Hooks(callbacks, config)
     async with problems.reported():
         # Before the directory is made or locked: a refused start leaves nothing behind.
         check_directory(config.log_path)
@@ -143,14 +128,17 @@ async def train_async(
         RunDirectory(config.log_path) as run,
         Progress(config) as progress,
         Watch(config.answer_timeout_seconds, progress.say) as watch,
+        hooks,
     ):
         recoveries = Recoveries(config.max_recoveries, progress, run.has_state)
         async with problems.reported():
-            plan, service = await _prepare(config, run, lambda: problems.connect(watch), recoveries)
+            plan, service, result = await _prepare(config, run, lambda: problems.connect(watch), recoveries, hooks)
             budget = Budget(plan.config, run.path)
         # They outlive a session: a lost training client does not end an evaluation.
-        with closing(Evaluations(plan, run, progress, budget)) as evaluations:
-            result = _already_complete(plan, run, progress)
+        with closing(Evaluations(plan, run, progress, budget, hooks)) as evaluations:
+            if result is not None:
+                progress.say(f"{config.log_path}: {_explain(result)}")
+                evaluations.last = result.steps
             if result is None or not evaluations.is_complete:
                 service = run.guarded(service or await problems.connect(watch))
                 if result is None:
@@ -159,35 +147,71 @@ async def train_async(
 
                     async def attempt() -> TrainResult:
                         """Opens the run's clients at its newest state, and trains until it is done or they are lost."""
+                        opening = open_session(plan, run, service, evaluations, progress, failed_saves, hooks.saved)
                         async with problems.reported():
-                            session = await open_session(plan, run, service, evaluations, progress, failed_saves)
+                            session = await opening
                         _begin(progress, run, session.began)
-                        loop = Loop(session, plan, run, progress, recoveries, budget)
-                        state_path, sampler_path, row = await loop.train()
-                        return TrainResult("completed", max(plan.total, session.began), state_path, sampler_path, row)
+                        return await Loop(session, plan, run, progress, recoveries, budget, hooks).train()
 
                     result = await recoveries.over(attempt)
                 else:
                     run.identity.write(run.path)
-                    _begin(progress, run, plan.total)
-                    evaluations.catch_up(service, plan.total)
+                    _begin(progress, run, result.steps)
+                    evaluations.catch_up(service, result.steps)
                 await evaluations.finish()
         run.check()  # another process may have taken the directory over
         if config.write_report:
             await _report(config.log_path, run, progress)
+        await hooks.end(result)
         return result
 
 
 async def _prepare(
-    config: SocraticConfig, run: RunDirectory, connect: Callable[[], Awaitable[Service]], recoveries: Recoveries
-) -> tuple[Plan, Service | None]:
-    """What to do, and the service to do it on; no service if nothing is left to do."""
+    config: SocraticConfig,
+    run: RunDirectory,
+    connect: Callable[[], Awaitable[Service]],
+    recoveries: Recoveries,
+    hooks: Hooks,
+) -> tuple[Plan, Service | None, TrainResult | None]:
+    """What to do, and the service to do it on; or no service, but the result, if nothing is left to do."""
     plan = read_plan(config, run)
-    if final_of(plan, run) is not None:
-        return plan, None  # a complete run needs no service, nor an account
+    result = await _ended(plan, run, hooks)
+    if result is not None:
+        return plan, None, result  # a complete run needs no service, nor an account
     load_rewards(config)  # a reward function that cannot be called is refused before anything is paid
     service = await connect()
-    return await recoveries.over(lambda: fit_to_service(plan, run, service)), service
+    return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None
+
+
+async def _ended(plan: Plan, run: RunDirectory, hooks: Hooks) -> TrainResult | None:
+    """The result of a run whose steps are all done, or that a callback stops where it had ended; None for others."""
+    try:
+        start = decide(plan, run)
+    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; the start asks it
+        return None
+    final = finished(plan, run, start)
+    state_path, sampler_path = final or final_paths(run, start)
+    if state_path is None or not isinstance(start, Resume) or (final is None and sampler_path is None):
+        return None
+    await hooks.begin(run, start.batch)
+    reason = None if final else hooks.reason
+    if final is None and reason is None:
+        return None
+    return TrainResult(
+        "already_complete" if final else "stopped",
+        min(start.batch, plan.total),
+        present_path(run.path, state_path),
+        None if sampler_path is None else present_path(run.path, sampler_path),
+        metrics={},
+        reason=reason,
+    )
+
+
+def _explain(result: TrainResult) -> str:
+    """Why nothing is left to do."""
+    if result.status == "stopped":
+        return f"stopped by a callback after {result.steps} steps: {result.reason}"
+    return f"the run is complete ({result.steps} steps); raise max_steps to go on"
 
 
 def _begin(progress: Progress, run: RunDirectory, batch: int) -> None:
@@ -203,21 +227,3 @@ async def _report(log_path: str, run: RunDirectory, display: Display) -> None:
         display.say(f"{log_path}: report in {log_path.rstrip('/')}/{page.name}")
     except Exception as error:
         _log.warning("the report of %s was not written: %s", log_path, describe(error))
-
-
-def _already_complete(plan: Plan, run: RunDirectory, display: Display) -> TrainResult | None:
-    final = final_of(plan, run)
-    if final is None:
-        return None
-    display.say(f"{plan.config.log_path}: the run is complete ({plan.total} steps); raise max_steps to go on")
-    state_path, sampler_path = (None if path is None else present_path(run.path, path) for path in final)
-    assert state_path is not None
-    return TrainResult("already_complete", plan.total, state_path, sampler_path, metrics={})
-
-
-def final_of(plan: Plan, run: RunDirectory) -> tuple[str, str | None] | None:
-    """The final state and sampler weights of a complete run; None if there is something left to do."""
-    try:
-        return finished(plan, run, decide(plan, run))
-    except NoUsableCheckpoint:  # the service may hold a state that the journal lacks; the start asks it
-        return None
