@@ -13,6 +13,8 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `parts` | rewards, teachers, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
+| `shorthand` | short forms of the parts |
+| `foreign_names` | the names that TRL and tinker-cookbook use, with ours |
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |

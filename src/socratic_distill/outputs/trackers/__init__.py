@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.sections import TrackerName
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.files.extras import how_to_install
@@ -94,7 +95,7 @@ class Trackers:
             worker.send(task)
 
 
-def check_trackers(names: Iterable[Literal["wandb", "trackio", "tensorboard"]]) -> None:
+def check_trackers(names: Iterable[TrackerName]) -> None:
     """Looks whether the libraries of these trackers are installed, without importing them.
 
     Raises:
