@@ -206,8 +206,8 @@ def test_one_service_trains_and_evaluates_with_a_single_base_model(tmp_path):
     service = open_service(config)
     result = train(config, service_client=service.client, rest_client=service.rest)
     seeds = load_seeds(HELDOUT_SEEDS, 4)
-    after = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
-    again = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
+    after = evaluate(config, seeds=seeds, service_client=service.client)
+    again = evaluate(config, seeds=seeds, service_client=service.client)
     assert len(after.dialogues) == 4 and after.measures == again.measures
     assert isinstance(service.client, LocalServiceClient)
     assert list(service.client.models) == ["tiny"]
