@@ -111,7 +111,7 @@ def do_run(steps: int, repeat: int, learning_rate: float, changes: Mapping[str, 
         before = untrained(config, heldout, clients)
         right, began = LocalTrainingClient._pass, time.process_time()
         with patch.object(LocalTrainingClient, "_pass", autospec=True, side_effect=right) as passes:
-            result = train(config, **clients)
+            train(config, **clients)
         seconds = (time.process_time() - began) / steps
         rows = [json.loads(line) for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()]
         after = evaluate(config, seeds=heldout, **clients)

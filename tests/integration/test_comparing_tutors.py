@@ -171,7 +171,7 @@ def test_evaluate_after_a_run_measures_the_run_s_tutor_and_says_which(make_confi
 
 
 def test_evaluate_without_a_saved_tutor_is_an_error_that_names_base(make_config, server, capsys):
-    with pytest.raises(CheckpointNotFound, match="no tutor is saved there yet. Train first, or name 'base' to measure"):
+    with pytest.raises(CheckpointNotFound, match=r"no tutor is saved there yet\. Train first, or name 'base'"):
         evaluate(make_config())
     base = evaluate(make_config(), "base")
     assert base.batch is None and base.tutor == make_config().tutor_model_name and not capsys.readouterr().err
@@ -181,5 +181,5 @@ def test_weights_that_the_service_deleted_are_an_error_that_says_what_to_do(make
     config = make_config()
     path = run(config, server).sampler_path
     FakeRestClient(server).delete_checkpoint_from_tinker_path(path).result()
-    with pytest.raises(CheckpointNotFound, match="'final' is gone from the service: .* or 'base' for the untrained"):
+    with pytest.raises(CheckpointNotFound, match=r"'final' is gone from the service: .* or 'base' for the untrained"):
         evaluate(config)

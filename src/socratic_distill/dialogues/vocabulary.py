@@ -1,4 +1,4 @@
-"""Warns if a model's vocabulary lacks words of the seeds, as that of the packaged tiny model does for other problems."""
+"""Warns if a model's vocabulary lacks words of the seeds, as the packaged tiny model's does for foreign problems."""
 
 from collections.abc import Iterable, Sequence
 
