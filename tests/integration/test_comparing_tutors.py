@@ -159,7 +159,7 @@ def test_base_teacher_and_final_tutor_of_the_tiny_model_in_one_table(tmp_path):
 
 def test_evaluate_after_a_run_measures_the_run_s_tutor_and_says_which(make_config, tmp_path, server, capsys):
     config = make_config(display="plain")
-    result = run(config, server)
+    result = train(config, service_client=server)
     capsys.readouterr()
     found = evaluate(config)
     assert (found.name, found.tutor, found.batch) == ("final", result.sampler_path, result.steps)
@@ -179,7 +179,7 @@ def test_evaluate_without_a_saved_tutor_is_an_error_that_names_base(make_config,
 
 def test_weights_that_the_service_deleted_are_an_error_that_says_what_to_do(make_config, server):
     config = make_config()
-    path = run(config, server).sampler_path
-    FakeRestClient(server).delete_checkpoint_from_tinker_path(path).result()
+    path = train(config, service_client=server).sampler_path
+    FakeRestClient(server).delete_checkpoint_from_tinker_path(path or "").result()
     with pytest.raises(CheckpointNotFound, match=r"'final' is gone from the service: .* or 'base' for the untrained"):
         evaluate(config)
