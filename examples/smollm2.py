@@ -56,9 +56,9 @@ def main() -> None:
     # All three calls share one engine, so the model is loaded once.
     service = LocalServiceClient(Path(arguments.log_path) / "local")
     engine = {"service_client": service, "rest_client": LocalRestClient(service)}
-    before = evaluate(config, seeds=seeds[training:], **engine)
+    before = evaluate(config, "base", seeds=seeds[training:], **engine)
     result = train(config, **engine)
-    after = evaluate(config, sampler_path=result.sampler_path, seeds=seeds[training:], **engine)
+    after = evaluate(config, seeds=seeds[training:], **engine)
     print(f"{result.status} after {result.steps} steps; on {len(seeds) - training} held-out seeds:")
     Console().print(comparison_table({"before": before.measures, "after": after.measures}))
 

@@ -55,10 +55,7 @@ def main() -> None:
     samplers: dict[str, str | None] = {"start": None}
     samplers |= {"warm start": trained(warm, clients), "on-policy": trained(on_policy, clients)}
 
-    tutors = {
-        name: evaluate(on_policy, sampler_path=path, seeds=heldout, **clients).measures
-        for name, path in samplers.items()
-    }
+    tutors = {name: evaluate(on_policy, path, seeds=heldout, **clients).measures for name, path in samplers.items()}
     shown = ("first_reply/tells", "first_reply/asks", "solved", "teacher_kl")
     Console(width=120).print(comparison_table(tutors, shown, f"on {len(heldout)} held-out problems"))
 

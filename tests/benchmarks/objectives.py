@@ -111,10 +111,10 @@ def do_run(steps: int, repeat: int, learning_rate: float, changes: Mapping[str, 
         before = untrained(config, heldout, clients)
         right, began = LocalTrainingClient._pass, time.process_time()
         with patch.object(LocalTrainingClient, "_pass", autospec=True, side_effect=right) as passes:
-            result = train(config, **clients)
+            train(config, **clients)
         seconds = (time.process_time() - began) / steps
         rows = [json.loads(line) for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()]
-        after = evaluate(config, seeds=heldout, sampler_path=result.sampler_path, **clients)
+        after = evaluate(config, seeds=heldout, **clients)
     used = ("tokens/tutor", "prompt_tokens/tutor", "prompt_tokens/teacher")
     tokens = sum(row[name] for row in rows for name in used)
     return Run(before, after, tokens, passes.call_count / steps, seconds)
@@ -124,7 +124,7 @@ def untrained(config: SocraticConfig, seeds: Sequence[Seed], clients: Mapping[st
     """The tutor before any training, which no objective changes; measured once for each seed and teacher."""
     key = (config.seed, config.teacher_sees_answer)
     if key not in _untrained:
-        _untrained[key] = evaluate(config, seeds=seeds, **clients)
+        _untrained[key] = evaluate(config, "base", seeds=seeds, **clients)
     return _untrained[key]
 
 

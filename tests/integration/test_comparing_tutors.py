@@ -54,9 +54,9 @@ def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path,
     strict_run(config, server)
     final = [one.sampler_path for one in load_checkpoints(tmp_path / "run") if one.sampler_path][-1] or ""
     found = compare(config, ["base", "final", "2", "pupil"])
-    assert found["base"].measures == evaluate(config).measures
-    assert found["final"].measures == evaluate(config, sampler_path=final).measures
-    assert found["pupil"].measures == evaluate(config, model="pupil").measures
+    assert found["base"].measures == evaluate(config, "base").measures
+    assert found["final"].measures == evaluate(config, final).measures
+    assert found["pupil"].measures == evaluate(config, "pupil").measures
     assert found["2"].tutor.endswith("/sampler_weights/000002")
     kl = [kl_of(found[name]) for name in ("base", "2", "final")]
     assert kl[0] > kl[1] > kl[2], "the fake's tutor learns"
@@ -103,8 +103,8 @@ def test_judge_that_answers_nonsense_is_reported_as_nonsense(make_config, server
 
 
 def test_solve_rates_are_measured_where_samples_are_asked_for(make_config, server):
-    assert "solve_rate/delta" not in evaluate(make_config()).measures
-    found = evaluate(make_config(eval_solve_samples=3)).measures
+    assert "solve_rate/delta" not in evaluate(make_config(), "base").measures
+    found = evaluate(make_config(eval_solve_samples=3), "base").measures
     assert all(found[f"solve_rate/{when}"].count == 6 for when in ("before", "after", "delta"))
 
 
@@ -158,3 +158,31 @@ def test_base_teacher_and_final_tutor_of_the_tiny_model_in_one_table(tmp_path):
     assert found["teacher"].value("leaks/judge_unparsed") == 1.0, "the tiny model is no judge"
     table = shown(comparison_table({name: one.measures for name, one in found.items()}, every=True))
     assert all(name in table for name in ("base", "teacher", "final", "mathdial/success@1-7", "leaks/judge_unparsed"))
+
+
+def test_evaluate_after_a_run_measures_the_run_s_tutor_and_says_which(make_config, tmp_path, server, capsys):
+    config = make_config(display="plain")
+    result = train(config, service_client=server)
+    capsys.readouterr()
+    found = evaluate(config)
+    assert (found.name, found.tutor, found.batch) == ("final", result.sampler_path, result.steps)
+    assert f"final: the tutor of {tmp_path / 'run'} at its end, {result.sampler_path}" in capsys.readouterr().err
+    assert found.row()["batch"] == result.steps and found.measures != evaluate(config, "base").measures
+    earlier = evaluate(config, "2")
+    assert earlier.batch == 2 and "before batch 2, " in capsys.readouterr().err
+    assert evaluate(make_config(display="off")).tutor == found.tutor and not capsys.readouterr().err
+
+
+def test_evaluate_without_a_saved_tutor_is_an_error_that_names_base(make_config, server, capsys):
+    with pytest.raises(CheckpointNotFound, match=r"no tutor is saved there yet\. Train first, or name 'base'"):
+        evaluate(make_config())
+    base = evaluate(make_config(), "base")
+    assert base.batch is None and base.tutor == make_config().tutor_model_name and not capsys.readouterr().err
+
+
+def test_weights_that_the_service_deleted_are_an_error_that_says_what_to_do(make_config, server):
+    config = make_config()
+    path = train(config, service_client=server).sampler_path
+    FakeRestClient(server).delete_checkpoint_from_tinker_path(path or "").result()
+    with pytest.raises(CheckpointNotFound, match=r"'final' is gone from the service: .* or 'base' for the untrained"):
+        evaluate(config)

@@ -52,7 +52,7 @@ def test_evaluation_in_training_equals_the_call(make_config, tmp_path):
     config, server = make_config(eval_every=3, eval_seeds=2), FakeServiceClient()
     strict_run(config, server)
     (stored,) = [one for one in load_evaluations(tmp_path / "run") if one.batch == 3]
-    again = evaluate(config, sampler_path=stored.tutor, service_client=server)
+    again = evaluate(config, stored.tutor, service_client=server)
     assert again.measures == stored.measures
     assert [row["turns"] for row in json.loads(json.dumps(again.row()))["dialogues"]] == [
         row["turns"] for row in talks(tmp_path / "run", 3)

@@ -108,7 +108,7 @@ def test_every_way_in_gives_up_after_the_limit(server, make_config, tmp_path):
     told = "did not open within 0.1 s, though it answers health requests"
     for call in (
         lambda: train(config.model_copy(update={"log_path": str(tmp_path / "other")})),
-        lambda: evaluate(config),
+        lambda: evaluate(config, "base"),
         lambda: open_service(config),
         lambda: preflight(config).raise_problems(),
         lambda: run_blocking(lambda: given_client(config), "connect"),

@@ -236,9 +236,9 @@ def test_model_that_the_service_gave_up_is_told_when_the_run_resumes(make_config
 
 def test_evaluation_takes_the_services_names_too(make_config):
     server = FakeServiceClient(models=["lab/small", "lab/pupil"])
-    assert evaluate(make_config(), **clients(server)).tutor == "lab/small"
+    assert evaluate(make_config(), "base", **clients(server)).tutor == "lab/small"
     with pytest.raises(ModelNotOffered):
-        evaluate(make_config(student_model_name="nobody"), **clients(server))
+        evaluate(make_config(student_model_name="nobody"), "base", **clients(server))
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_an_evaluation_refuses_the_same(make_config, tokenizer_of, kind):
     tokenizer_of(foreign=tokenizer())
     server = FakeServiceClient()
     with pytest.raises(RenderingError, match=re.escape(message)):
-        evaluate(make_config(teacher_model_name="foreign"), service_client=server)
+        evaluate(make_config(teacher_model_name="foreign"), "base", service_client=server)
     assert server.count("sample") == 0
 
 
@@ -416,7 +416,7 @@ def test_a_long_prompt_of_tutor_or_teacher_is_refused_to_the_token(make_config, 
 def test_an_evaluation_refuses_an_impossible_context_too(make_config):
     server = FakeServiceClient()
     with pytest.raises(ConfigError) as told:
-        evaluate(make_config(max_context_tokens=20), service_client=server)
+        evaluate(make_config(max_context_tokens=20), "base", service_client=server)
     assert ROOM.fullmatch(str(told.value)) and server.count("sample") == 0
 
 

@@ -119,7 +119,7 @@ def test_averaged_teachers_score_as_the_average_of_what_each_gives_alone(fields,
 
     def scored(changes):
         config = build_socratic_config(**(fields | changes))
-        found = evaluate(config, seeds=seeds, service_client=service.client, rest_client=service.rest).dialogues
+        found = evaluate(config, "base", seeds=seeds, service_client=service.client, rest_client=service.rest).dialogues
         return [one for one in found if one.tutor]
 
     asking, plain = (scored({"teachers": [one]}) for one in teachers)

@@ -204,10 +204,10 @@ async def test_zero_signal_check_notices_a_mask_off_by_one(own_teacher, monkeypa
 def test_one_service_trains_and_evaluates_with_a_single_base_model(tmp_path):
     config = tiny_config(tmp_path / "run", max_steps=1)
     service = open_service(config)
-    result = train(config, service_client=service.client, rest_client=service.rest)
+    train(config, service_client=service.client, rest_client=service.rest)
     seeds = load_seeds(HELDOUT_SEEDS, 4)
-    after = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
-    again = evaluate(config, seeds=seeds, sampler_path=result.sampler_path, service_client=service.client)
+    after = evaluate(config, seeds=seeds, service_client=service.client)
+    again = evaluate(config, seeds=seeds, service_client=service.client)
     assert len(after.dialogues) == 4 and after.measures == again.measures
     assert isinstance(service.client, LocalServiceClient)
     assert list(service.client.models) == ["tiny"]

@@ -14,6 +14,8 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
 | `display` | short reprs, and the table that a notebook shows |
+| `shorthand` | short forms of the parts |
+| `foreign_names` | the names that TRL and tinker-cookbook use, with ours |
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |

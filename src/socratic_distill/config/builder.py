@@ -1,37 +1,44 @@
 """`build_socratic_config`: builds a config from its usual arguments, and all other fields as typed keywords."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypedDict, Unpack
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import Objective
-from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
-from socratic_distill.config.sections import DEFAULT_PROFILE
+from socratic_distill.config.messages import refuse_unknown
+from socratic_distill.config.objectives import DivergenceName, Objective
+from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
+from socratic_distill.config.sections import DEFAULT_PROFILE, TrackerName
 from socratic_distill.config.values import Schedule
 
-SeedsFiles = Sequence[tuple[str | os.PathLike[str], int | None]]
+P = ParamSpec("P")
+Path = str | os.PathLike[str]
+WithLimit = tuple[Path, int | None]
+SeedsFiles = Path | WithLimit | Sequence[Path | WithLimit]
+OneReward = OutcomeName | Reward | Mapping[str, Any]
+OneTeacher = Teacher | Mapping[str, Any]
 
 
 class SocraticOptions(TypedDict, total=False):
     """The optional fields of `SocraticConfig` that `build_socratic_config` takes as keywords."""
 
-    load_checkpoint_path: str | os.PathLike[str] | None
+    load_checkpoint_path: Path | None
     trust_remote_code: bool
     kl_penalty_coef: float
     kl_discount_factor: float
     loss_fn: Literal["importance_sampling", "ppo", "cispo"]
-    objective: Objective | Mapping[str, Any]
-    rewards: Sequence[Reward | Mapping[str, Any]]
+    objective: DivergenceName | Objective | Mapping[str, Any]
+    rewards: OneReward | Sequence[OneReward]
     reward_coef: float
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool
     skip_first_tokens: int
-    recordings: Recordings | Mapping[str, Any] | None
-    teacher_checkpoint_path: str | os.PathLike[str] | None
+    recordings: Path | Sequence[Path] | Recordings | Mapping[str, Any] | None
+    teacher_checkpoint_path: Path | None
     teacher_lag_steps: int | None
-    teachers: Sequence[Teacher | Mapping[str, Any]]
+    teachers: OneTeacher | Sequence[OneTeacher]
     teacher_average: Literal["log_mean", "mixture"] | None
     teacher_sees_answer: bool
     lora_rank: int
@@ -41,9 +48,9 @@ class SocraticOptions(TypedDict, total=False):
     tutor_enable_thinking: bool
     student_enable_thinking: bool
     teacher_enable_thinking: bool
-    tutor_prompt_file: str | os.PathLike[str] | None
-    student_prompt_file: str | os.PathLike[str] | None
-    teacher_prompt_file: str | os.PathLike[str] | None
+    tutor_prompt_file: Path | None
+    student_prompt_file: Path | None
+    teacher_prompt_file: Path | None
     system_role: Literal["require", "merge"]
     lr_schedule: Literal["constant", "linear", "cosine"]
     lr_warmup_steps: int
@@ -66,7 +73,7 @@ class SocraticOptions(TypedDict, total=False):
     max_recoveries: int
     opening_timeout_seconds: float
     answer_timeout_seconds: float | None
-    allow_config_changes: Sequence[str]
+    allow_config_changes: str | Sequence[str]
     max_staleness: int
     groups_per_minibatch: int
     seed: int
@@ -76,28 +83,40 @@ class SocraticOptions(TypedDict, total=False):
     eval_seeds: int
     eval_dialogues_per_seed: int
     eval_solve_samples: int
-    judge: Judge | Mapping[str, Any] | None
+    judge: str | Judge | Mapping[str, Any] | None
     display: Literal["auto", "plain", "off"]
     write_report: bool
-    trackers: Sequence[Literal["wandb", "trackio", "tensorboard"]]
+    trackers: TrackerName | Sequence[TrackerName]
     tracker_project: str
     tracker_name: str | None
     prices: Mapping[str, Price | Mapping[str, Any]]
     max_cost_usd: float | None
 
 
+def _refusing_unknown(build: Callable[P, SocraticConfig]) -> Callable[P, SocraticConfig]:
+    """Answers unknown names first: without the right names, Python would complain of missing arguments."""
+
+    @wraps(build)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> SocraticConfig:
+        refuse_unknown(kwargs, SocraticConfig.model_fields, "config")
+        return build(*args, **kwargs)
+
+    return checked
+
+
+@_refusing_unknown
 def build_socratic_config(
     tutor_model_name: str,
     student_model_name: str,
     teacher_model_name: str,
     learning_rate: float,
     max_tokens: int,
-    log_path: str | os.PathLike[str],
+    log_path: Path,
     student_profile: str = DEFAULT_PROFILE,
     groups_per_batch: int = 8,
     num_envs: int = 4,
     max_turns: int = 20,
-    seeds_file: str | os.PathLike[str] | None = None,
+    seeds_file: Path | None = None,
     seeds_limit: int | None = None,
     seeds_files: SeedsFiles | None = None,
     base_url: str | None = None,
@@ -118,7 +137,7 @@ def build_socratic_config(
         max_turns: maximum number of tutor turns in a dialogue.
         seeds_file: JSONL file of seeds; None uses seeds_files, or the built-in problems.
         seeds_limit: number of seeds taken from seeds_file; None takes all.
-        seeds_files: several (path, limit) pairs, read in order.
+        seeds_files: several (path, limit) pairs, read in order; a path alone has no limit.
         base_url: None for Tinker, "local", or the http(s) URL of a server of the same API.
         **kwargs: any other field of `SocraticConfig`.
 

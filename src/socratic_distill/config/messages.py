@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from socratic_distill.config.foreign_names import answer
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import redacted
 
@@ -13,17 +14,37 @@ _LONGEST = 200  # characters of a value in a message
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    """Refuses unknown fields, and names the closest known one.
+    """Refuses unknown fields, and says what to write instead of each.
 
     Raises:
         ConfigError: a field is unknown.
     """
     names = sorted(known)
-    for name in data:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the fields are: {', '.join(names)}"
-            raise ConfigError(f"unknown {what} field {name!r}; {hint}")
+    unknown = {name: _instead(name, names) for name in data if name not in names}
+    if len(unknown) == 1:
+        ((name, hint),) = unknown.items()
+        raise ConfigError(f"unknown {what} field {name!r}; {hint}")
+    if unknown:
+        lines = "".join(f"\n  {name!r}: {hint}" for name, hint in unknown.items())
+        raise ConfigError(f"{len(unknown)} unknown {what} fields:{lines}")
+
+
+def _instead(name: str, names: list[str]) -> str:
+    if (hint := answer(name)) is not None:
+        return hint
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"the fields are: {', '.join(names)}"
+
+
+def unknown_in_part(data: Mapping[Any, Any], known: Iterable[str]) -> str | None:
+    """What to write instead of the first unknown field of a part; None if all are known."""
+    names = sorted(known)
+    unknown = [str(name) for name in data if name not in names]
+    if not unknown:
+        return None
+    close = difflib.get_close_matches(unknown[0], names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"its fields are: {', '.join(names)}"
+    return f"it has no field {unknown[0]!r}; {hint}"
 
 
 def plain(value: Any) -> Any:
@@ -57,8 +78,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             lines.append(f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}")
         elif problem["type"] == "union_tag_not_found":
             lines.append(f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'")
+        elif problem["type"] == "union_tag_invalid":
+            lines.append(f"{field}: {_no_kind(problem.get('ctx', {}))}")
         elif field:
             lines.append(f"{field}={_quoted(problem['input'])}: {reason[0].lower() + reason[1:]}")
         else:
             lines.append(reason)
     return redacted("; ".join(lines))
+
+
+def _no_kind(context: Mapping[str, Any]) -> str:
+    given, kinds = str(context.get("tag")), str(context.get("expected_tags"))
+    close = difflib.get_close_matches(given, [kind.strip("' ") for kind in kinds.split(",")], n=1)
+    return f"there is no kind {_quoted(given)}; " + (f"did you mean {close[0]!r}?" if close else f"expected {kinds}")

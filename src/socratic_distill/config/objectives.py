@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
+from socratic_distill.config.shorthand import Kind
 from socratic_distill.config.values import Factor, Positive, Schedule, Setting, value
 
 # Services offer no more than this, and a step's memory holds no more.
@@ -210,9 +211,10 @@ class Supervised(ObjectiveKind):
     asks_teacher: ClassVar[bool] = False
 
 
-Divergence = Annotated[
-    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL, Field(discriminator="kind")
+Divergence = Kind[
+    Annotated[SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL, Field(discriminator="kind")]
 ]
+DivergenceName = Literal["sampled_reverse_kl", "forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl"]
 
 EVERY_KIND = (SampledReverseKL(), Supervised(), ForwardKL(), ReverseKL(), JensenShannon(), MonteCarloKL())
 
@@ -263,12 +265,16 @@ class Mixture(ObjectiveKind):
         return self
 
 
-Objective = Annotated[
-    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture, Field(discriminator="kind")
+Objective = Kind[
+    Annotated[
+        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture, Field(discriminator="kind")
+    ]
 ]
-RecordedObjective = Annotated[
-    SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture | Supervised,
-    Field(discriminator="kind"),
+RecordedObjective = Kind[
+    Annotated[
+        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture | Supervised,
+        Field(discriminator="kind"),
+    ]
 ]
 
 

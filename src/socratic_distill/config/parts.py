@@ -1,8 +1,8 @@
 """The structured parts of a config: rewards, teachers, recordings, judge and prices.
 
 Each is frozen, is checked when it is built, and can be given as a plain dict. If there are several kinds, `kind` says
-which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. The formulas of the objectives are in `divergences.py` and
-`advantages.py`.
+which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. The name of a kind alone means that kind with its defaults.
+The formulas of the objectives are in `divergences.py` and `advantages.py`.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from socratic_distill.config.objectives import RecordedObjective, Supervised
+from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.values import (
     ModelName,
     Name,
@@ -24,11 +25,13 @@ from socratic_distill.config.values import (
     Tokens,
 )
 
+OutcomeName = Literal["solved", "not_telling", "few_turns"]
+
 
 class OutcomeReward(Setting):
     """A reward computed from the dialogue's outcome, from 0 to 1."""
 
-    kind: Literal["solved", "not_telling", "few_turns"] = Field(
+    kind: OutcomeName = Field(
         description="'solved': 1 if the student reached the answer. 'not_telling': 1 if no tutor turn held the answer. "
         "'few_turns': from 1 for no tutor turn down to 0 for max_turns of them."
     )
@@ -46,7 +49,7 @@ class FunctionReward(Setting):
     weight: RewardWeight = Field(default=1.0, description="Factor on this reward in the sum of rewards.")
 
 
-Reward = Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]
+Reward = Kind[Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]]
 
 _TEACHER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -75,12 +78,12 @@ class Teacher(Setting):
     enable_thinking: bool | None = Field(
         default=None, description="Render its context with thinking enabled. None: as teacher_enable_thinking."
     )
-    seeds_files: tuple[PathText, ...] = Field(
+    seeds_files: Several[tuple[PathText, ...]] = Field(
         default=(),
         description="Seeds files whose seeds it teaches, written as in the config. With neither seeds_files nor tags: "
         "all seeds that no other teacher claims, or every seed if scores are averaged.",
     )
-    tags: tuple[Name, ...] = Field(
+    tags: Several[tuple[Name, ...]] = Field(
         default=(), description="Tags of seeds that it teaches. Without tags and seeds_files: as described there."
     )
     weight: Positive = Field(default=1.0, description="Its weight if several teachers' scores are averaged.")
@@ -98,7 +101,7 @@ class Teacher(Setting):
 class Recordings(Setting):
     """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 
-    files: Annotated[tuple[PathText, ...], Field(min_length=1)] = Field(
+    files: Several[Annotated[tuple[PathText, ...], Field(min_length=1)]] = Field(
         description="JSONL files with MathDial conversations, a run's dialogues, or OpenAI-style messages."
     )
     objective: RecordedObjective = Field(

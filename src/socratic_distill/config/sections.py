@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from socratic_distill.config.objectives import Objective, SampledReverseKL
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits, Several
 from socratic_distill.config.values import (
     Count,
     Factor,
@@ -31,6 +32,8 @@ HOUR, DAY = 3600, 24 * 3600
 # The range that the service allows.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
 Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
+
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 
@@ -81,12 +84,15 @@ class Seeds(Section):
         None, description="JSONL file of seeds. None: seeds_files, or the built-in problems."
     )
     seeds_limit: Count | None = Field(None, description="Number of seeds taken from the top of seeds_file. None: all.")
-    seeds_files: tuple[tuple[PathText, Count | None], ...] | None = Field(
+    seeds_files: PathsWithLimits[tuple[tuple[PathText, Count | None], ...] | None] = Field(
         None,
-        description="Several (path, limit) pairs, read in order; limit None takes all. None: seeds_file instead.",
+        description="Several (path, limit) pairs, read in order; limit None, or a path alone, takes all. None: "
+        "seeds_file instead.",
     )
-    recordings: Recordings | None = Field(
-        None, description="Recorded dialogues to learn from. None: only dialogues that the tutor plays."
+    recordings: FilesAlone[Recordings | None] = Field(
+        None,
+        description="Recorded dialogues to learn from; files alone mean the defaults. None: only dialogues that the "
+        "tutor plays.",
     )
 
 
@@ -116,7 +122,9 @@ class Teaching(Section):
     """What the tutor learns from: teachers, the objective, rewards."""
 
     objective: Objective = Field(
-        SampledReverseKL(), description="The divergence between tutor and teacher that training minimizes."
+        SampledReverseKL(),
+        description="The divergence between tutor and teacher that training minimizes; the name of its kind alone "
+        "means the defaults.",
     )
     kl_penalty_coef: Factor = Field(1.0, description="Factor on the divergence; reward_coef is that on the rewards.")
     kl_discount_factor: Share = Field(
@@ -127,10 +135,10 @@ class Teaching(Section):
     loss_fn: Literal["importance_sampling", "ppo", "cispo"] = Field(
         "importance_sampling", description="The service's loss function on log-probabilities and advantages."
     )
-    rewards: tuple[Reward, ...] = Field(
+    rewards: Several[tuple[Reward, ...]] = Field(
         (),
         description="Task rewards of a dialogue, added up by weight; a dialogue's advantage is its reward minus its "
-        "group's mean.",
+        "group's mean. The name of a kind alone has weight 1.",
     )
     reward_coef: Factor = Field(
         1.0, description="Factor on the rewards' advantage of every token; kl_penalty_coef is that on the divergence."
@@ -162,7 +170,7 @@ class Teaching(Section):
         description="Score with the tutor's own weights, updated every so many batches; teacher_model_name must then "
         "be tutor_model_name. None: frozen weights.",
     )
-    teachers: tuple[Teacher, ...] = Field(
+    teachers: Several[tuple[Teacher, ...]] = Field(
         (), description="Several teachers. Empty: one teacher, described by the teacher_… fields."
     )
     teacher_average: Literal["log_mean", "mixture"] | None = Field(
@@ -238,7 +246,7 @@ class Checkpoints(Section):
     load_checkpoint_path: PathText | None = Field(
         None, description="Training state whose weights the run starts from. None: a new LoRA."
     )
-    allow_config_changes: tuple[str, ...] = Field(
+    allow_config_changes: Several[tuple[str, ...]] = Field(
         (),
         description="Fields that may differ from the config of the run in log_path, although they normally cannot "
         "change on resume; 'seeds' allows other seeds.",
@@ -316,9 +324,10 @@ class Evaluating(Section):
         description="Answers that an evaluation samples from the student before and after each dialogue, to measure "
         "its solve rates. 0: they are not measured.",
     )
-    judge: Judge | None = Field(
+    judge: ModelAlone[Judge | None] = Field(
         None,
-        description="Model that judges in an evaluation whether the tutor gave the answer away. None: no judge.",
+        description="Model that judges in an evaluation whether the tutor gave the answer away; its name alone means "
+        "the defaults. None: no judge.",
     )
 
 
@@ -329,7 +338,7 @@ class Outputs(Section):
         "auto", description="Progress display: 'auto' is live in a terminal and plain lines elsewhere."
     )
     write_report: bool = Field(True, description="Write report.html into log_path at the end of the run.")
-    trackers: tuple[Literal["wandb", "trackio", "tensorboard"], ...] = Field(
+    trackers: Several[tuple[TrackerName, ...]] = Field(
         (), description="Trackers that also receive the metrics, each through its own library."
     )
     tracker_project: Name = Field("socratic-distill", description="Name of the project at the trackers.")

@@ -2,13 +2,22 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from socratic_distill.config.display import Shortened
-from socratic_distill.config.messages import explain, plain
+from socratic_distill.config.messages import explain, plain, unknown_in_part
 from socratic_distill.config.paths import GivenPath, given_model, given_path
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import refuse_secrets
@@ -76,6 +85,14 @@ class Setting(Shortened, BaseModel, metaclass=_Checked):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, data: Any) -> Any:
+        problem = unknown_in_part(data, cls.model_fields) if isinstance(data, Mapping) else None
+        if problem is not None:
+            raise ValueError(problem)
+        return data
 
 
 class Schedule(Setting):

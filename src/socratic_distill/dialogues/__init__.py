@@ -22,6 +22,7 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `briefing` | which teachers each seed has, and all prompts |
 | `cast` | tutor, student and teachers, with clients and prompts |
 | `casting` | opens student and teachers |
+| `vocabulary` | warns of words that a model does not know |
 | `compatibility` | refuses models whose tokens, templates or contexts do not fit each other |
 | `rollout` | plays dialogues |
 | `rewards` | task rewards of a dialogue |

@@ -1,6 +1,8 @@
 """Measures one tutor, or several on the same seeds, in one call."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from socratic_distill.config.config import SocraticConfig
@@ -13,16 +15,18 @@ from socratic_distill.dialogues.batches import hold_out
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, load_seeds
-from socratic_distill.errors import CheckpointNotFound, ConfigError, raise_all
+from socratic_distill.errors import CheckpointNotFound, ConfigError, ServiceError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
 from socratic_distill.evaluation.measures_html import measures_html
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.service.failures import is_missing
 from socratic_distill.service.handover import hand_over
-from socratic_distill.service.interface import RestClient, ServiceClient
+from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
 from socratic_distill.service.offer import settle_models
 from socratic_distill.service.waiting import run_blocking
+from socratic_distill.text import show
 
 
 class Comparison(dict[str, Evaluation]):
@@ -37,54 +41,49 @@ class Comparison(dict[str, Evaluation]):
 
 def evaluate(
     config: SocraticConfig,
+    tutor: str = "final",
     *,
-    sampler_path: str | None = None,
-    model: str | None = None,
     seeds: Sequence[Seed] | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> Evaluation:
     """Plays dialogues on each seed with a tutor, without training it, and measures them.
 
-    The same config, seeds and weights give the same dialogues.
+    The same config, seeds and weights give the same dialogues. Which weights of a run are measured is said on standard
+    error, unless config.display is "off", and in the evaluation's `tutor` and `batch`.
 
     Args:
         config: models, prompts and limits, as for `train`; its `eval_…` fields and `judge` say what is measured.
-        sampler_path: sampler weights of the tutor to measure.
-        model: base model to measure instead; None without sampler_path measures config.tutor_model_name.
+        tutor: what to measure, named as for `compare`: "final" is the tutor that the run in config.log_path trained,
+            by its newest sampler weights; "base" is the untrained model; a number such as "20" is the tutor before
+            that batch. Any other text is the path of sampler weights or the name of a base model.
         seeds: seeds to play on. None uses the seeds that the config holds out, or all if it holds out none.
         service_client: as for `train`.
         rest_client: as for `train`.
 
     Raises:
-        ConfigError: both sampler_path and model are given.
+        CheckpointNotFound: the run saved no such weights, or the service has deleted them.
         RolloutError: more than `config.max_failed_fraction` of the dialogues failed.
         ServiceError: the service failed a call.
         EventLoopRunning: an asyncio loop already runs in this thread; await `evaluate_async`.
     """
     hand_over(config, service_client, rest_client)
     clients = {"service_client": service_client, "rest_client": rest_client}
-    return run_blocking(
-        lambda: evaluate_async(config, sampler_path=sampler_path, model=model, seeds=seeds, **clients), "evaluate"
-    )
+    return run_blocking(lambda: evaluate_async(config, tutor, seeds=seeds, **clients), "evaluate")
 
 
 async def evaluate_async(
     config: SocraticConfig,
+    tutor: str = "final",
     *,
-    sampler_path: str | None = None,
-    model: str | None = None,
     seeds: Sequence[Seed] | None = None,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
 ) -> Evaluation:
     """The same as `evaluate`, on the asyncio loop that awaits it."""
     hand_over(config, service_client, rest_client)
-    if sampler_path is not None and model is not None:
-        raise ConfigError(f"sampler_path={sampler_path!r} and model={model!r} are both given; keep one")
-    tutors = [sampler_path or model or "base"]
     clients = {"service_client": service_client, "rest_client": rest_client}
-    (evaluation,) = (await compare_async(config, tutors, seeds=seeds, **clients)).values()
+    (evaluation,) = (await compare_async(config, [tutor], seeds=seeds, **clients)).values()
     return evaluation
 
 
@@ -116,7 +115,7 @@ def compare(
 
     Raises:
         ConfigError: no tutor is named, a tutor is named twice, or the config has no such teacher.
-        CheckpointNotFound: the run has no such sampler weights.
+        CheckpointNotFound: the run has no such sampler weights, or the service has deleted them.
         RolloutError: more than `config.max_failed_fraction` of a tutor's dialogues failed.
         ServiceError: the service failed a call.
         EventLoopRunning: an asyncio loop already runs in this thread; await `compare_async`.
@@ -145,18 +144,19 @@ async def compare_async(
     if not seeds:
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
     check_files(config, "prompts", "judge")  # before the first request to the service
-    paths = {name: _named_weights(config, name) for name in tutors}
+    named = {name: _named_weights(config, name) for name in tutors}
+    _tell(config, named)
     service = await connect(config, service_client, rest_client)
     config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
     raise_all(problems)
-    candidates = [await _open(config, service, name, paths[name]) for name in tutors]
+    candidates = [await _open(config, service, name, weights) for name, weights in named.items()]
     briefing = Briefing.read(config, seeds)
     check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
     opened: dict[str, Evaluator] = {}
     evaluations = Comparison()
-    for candidate, path in zip(candidates, paths.values(), strict=True):
+    for candidate, weights in zip(candidates, named.values(), strict=True):
         # One evaluator for each base model: its tokenizer and chat template must fit the teacher's.
-        model = config.tutor_model_name if path or candidate.client is None else candidate.tutor
+        model = config.tutor_model_name if weights or candidate.client is None else candidate.tutor
         if model not in opened:
             tutor = candidate.client or await open_base(config, service)
             opened[model] = await Evaluator.open(
@@ -178,7 +178,32 @@ def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
     return hold_out(seeds, config.eval_seeds)[1] if config.eval_seeds else seeds
 
 
-async def _open(config: SocraticConfig, service: Service, name: str, path: str | None) -> Candidate:
+@dataclass(frozen=True)
+class _Weights:
+    """Sampler weights that a name stands for.
+
+    Attributes:
+        path: their path.
+        batch: the run saved them before this batch; None: they are not the run's, or given by their path.
+        is_last: whether they are those of the run's end.
+    """
+
+    path: str
+    batch: int | None = None
+    is_last: bool = False
+
+
+def _tell(config: SocraticConfig, named: dict[str, _Weights | None]) -> None:
+    """Says which weights of the run are measured."""
+    if config.display == "off":
+        return
+    for name, weights in named.items():
+        if weights is not None and weights.batch is not None:
+            when = "at its end" if weights.is_last else f"before batch {weights.batch}"
+            show(f"{name}: the tutor of {config.log_path} {when}, {weights.path}", sys.stderr)
+
+
+async def _open(config: SocraticConfig, service: Service, name: str, weights: _Weights | None) -> Candidate:
     teachers = [teacher.name for teacher in plan_teachers(config)]
     if name == "teacher" or name.startswith("teacher:"):
         wanted = name.removeprefix("teacher").removeprefix(":") or (teachers[0] if len(teachers) == 1 else "")
@@ -186,20 +211,33 @@ async def _open(config: SocraticConfig, service: Service, name: str, path: str |
             named = ", ".join(f"'teacher:{teacher}'" for teacher in teachers)
             raise ConfigError(f"tutor {name!r} is none of the config's teachers; expected {named}")
         return Candidate(name, wanted, None, teacher=wanted)
-    if path is not None:
-        return Candidate(name, path, await open_tutor(service, path))
+    if weights is not None:
+        return Candidate(name, weights.path, await _open_weights(service, name, weights.path), batch=weights.batch)
     model = full_model_name(config.tutor_model_name if name == "base" else name)
     return Candidate(name, model, await open_base(config, service, model))
 
 
-def _named_weights(config: SocraticConfig, name: str) -> str | None:
-    """The path of the sampler weights that a name stands for; None if it stands for a model.
+async def _open_weights(service: Service, name: str, path: str) -> SamplingClient:
+    try:
+        return await open_tutor(service, path)
+    except ServiceError as error:
+        if not isinstance(error.__cause__, Exception) or not is_missing(error.__cause__):
+            raise
+        raise CheckpointNotFound(
+            f"the tutor {name!r} is gone from the service: it no longer has {path}, which expired or was deleted. "
+            "Name the batch of other weights (the command `checkpoints` lists them), or 'base' for the untrained "
+            "model. A run that is not complete saves new weights when it is resumed"
+        ) from error
+
+
+def _named_weights(config: SocraticConfig, name: str) -> _Weights | None:
+    """The sampler weights that a name stands for; None if it stands for a model.
 
     Raises:
         CheckpointNotFound: the run has no such weights.
     """
     if name.startswith("tinker://") or "sampler_weights" in Path(name).parts:
-        return resolved(name)
+        return _Weights(resolved(name))
     if name != "final" and not name.isdecimal():
         return None
     journal = Journal.read(journal_file(config.log_path))
@@ -214,6 +252,10 @@ def _named_weights(config: SocraticConfig, name: str) -> str | None:
         batches = ", ".join(map(str, sorted(saved)))
         raise CheckpointNotFound(
             f"{config.log_path} holds no sampler weights for the tutor {name!r}; "
-            + (f"there are those before the batches {batches}" if batches else "train first")
+            + (
+                f"there are those before the batches {batches}"
+                if batches
+                else "no tutor is saved there yet. Train first, or name 'base' to measure the untrained model"
+            )
         )
-    return saved[batch]
+    return _Weights(saved[batch], batch, any(record.sampler_path == saved[batch] for record in journal.finals(batch)))

@@ -49,6 +49,7 @@ class Evaluation:
         verdicts: the judge's verdict on each dialogue; empty without a judge.
         pieces: returns the text of each of a tutor turn's tokens.
         tokens: cost of its requests by role: "tutor", "student", "teacher", and "judge" if there was one.
+        batch: the run saved these weights before this batch; None for a model, a teacher, or weights given by path.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Evaluation:
     verdicts: tuple[Verdict | None, ...]
     pieces: Callable[[Sequence[int]], list[str]]
     tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict)
+    batch: int | None = None
 
     def __repr__(self) -> str:
         """What was measured, and the main measures, in one line."""
@@ -93,6 +95,7 @@ class Evaluation:
         return {
             "name": self.name,
             "tutor": self.tutor,
+            "batch": self.batch,
             "seeds": seeds,
             "dialogues_per_seed": len(self.dialogues) // seeds,
             "measures": {name: asdict(result) for name, result in self.measures.items()},
@@ -113,12 +116,14 @@ class Candidate:
         tutor: its sampler weights or base model.
         client: a sampling client on it; None for a teacher, which has a client.
         teacher: name of the teacher to measure, with its own prompt; None for a tutor, with the tutor's prompt.
+        batch: the run saved its weights before this batch; None for others.
     """
 
     name: str
     tutor: str
     client: SamplingClient | None
     teacher: str | None = None
+    batch: int | None = None
 
 
 class Evaluator:
@@ -199,7 +204,14 @@ class Evaluator:
         if judged:
             tokens["judge"] = sum(judged, NOTHING_SENT)
         return Evaluation(
-            candidate.name, candidate.tutor, measures, tuple(scored), tuple(verdicts), self._frozen.pieces, tokens
+            candidate.name,
+            candidate.tutor,
+            measures,
+            tuple(scored),
+            tuple(verdicts),
+            self._frozen.pieces,
+            tokens,
+            candidate.batch,
         )
 
     def _cast(self, candidate: Candidate) -> Cast:

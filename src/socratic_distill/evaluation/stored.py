@@ -72,7 +72,7 @@ def write_evaluation(
     Raises:
         StorageError: the file cannot be written.
     """
-    _write(_path(log_path, batch), {"batch": batch, "seconds": seconds, "cost_usd": cost_usd} | evaluation.row())
+    _write(_path(log_path, batch), evaluation.row() | {"batch": batch, "seconds": seconds, "cost_usd": cost_usd})
 
 
 def write_failure(log_path: Path, batch: int, tutor: str, error: str) -> None:

@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import LocalExtraMissing
+from socratic_distill.files.extras import how_to_install
 
 if TYPE_CHECKING:
     from socratic_distill.local.rest import LocalRestClient
@@ -46,7 +47,7 @@ def check_installed() -> None:
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise LocalExtraMissing(
-            f"the local engine needs {', '.join(missing)}; install them with: pip install 'socratic-distill[local]'"
+            f"the local engine needs {', '.join(missing)}, not installed here. {how_to_install('local')}"
         )
 
 

@@ -14,7 +14,7 @@ from socratic_distill.local.layers import quicken
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
 from socratic_distill.local.prefixes import PrefixMemory
-from socratic_distill.local.probe import alike_rows, cache_shape
+from socratic_distill.local.probe import alike_rows, cache_argument, cache_shape
 from socratic_distill.local.slots import Pass
 
 # Bounds the logits held at a time: positions x vocabulary, 16 MiB in fp32.
@@ -43,6 +43,7 @@ class BaseModel:
         self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
         self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.shape = cache_shape(self.model, name)
+        self.cache_argument = cache_argument(self.model)
         self.prefixes = PrefixMemory()
         self.block_rows: dict[Any, int] = {}  # by kind of adapter; None without one
         quicken(self.model)
@@ -152,8 +153,8 @@ class Weights:
             input_ids=tokens.to(self.base.machine.device),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self.base.cache_argument: cache},
         )
         return answer.last_hidden_state
 

@@ -1,5 +1,6 @@
 """Tests that a model must pass before the engine runs it."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,18 @@ def _trial(model: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
     cache = DynamicCache(config=model.config)
     tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     with torch.inference_mode():
-        outputs = model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state
+        outputs = model.get_decoder()(input_ids=tokens, use_cache=True, **{cache_argument(model): cache})
         logits = model(input_ids=tokens, use_cache=False).logits
-        return cache, model.get_output_embeddings()(outputs), logits
+        return cache, model.get_output_embeddings()(outputs.last_hidden_state), logits
+
+
+def cache_argument(model: Any) -> str:
+    """The name of the decoder's argument for keys and values.
+
+    It is `cache` from transformers 5.24 on, which warns of the older `past_key_values`. Models with code of their own
+    may keep the older name.
+    """
+    return "cache" if "cache" in inspect.signature(model.get_decoder().forward).parameters else "past_key_values"
 
 
 def alike_rows(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheShape, words: int) -> int:

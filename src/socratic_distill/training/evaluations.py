@@ -149,7 +149,7 @@ class Evaluations:
             # A recording may have a held-out seed's id, and other teachers.
             briefing = plan.briefing.routed(plan.config, plan.held_out)
             self._evaluator = await Evaluator.open(plan.config, briefing, service, tutor, plan.held_out)
-        return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor))
+        return await self._evaluator.measure(Candidate(f"batch {batch}", sampler_path, tutor, batch=batch))
 
     def _write(self, batch: int, evaluation: Evaluation, seconds: float, usd: float | None) -> None:
         self._run.check()

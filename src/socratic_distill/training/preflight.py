@@ -23,6 +23,7 @@ from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.errors import (
     ForeignDirectory,
     ModelNotOffered,
@@ -273,7 +274,9 @@ class _Look:
             with self._gathered():
                 briefing = plan.briefing.renamed(config)
                 frozen = await open_frozen_models(config, briefing, service, clients[config.tutor_model_name])
-                check_room(frozen.cast(None, version=0), plan.played_seeds)
+                cast = frozen.cast(None, version=0)
+                warn_of_unknown_words(cast, plan.played_seeds)
+                check_room(cast, plan.played_seeds)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():
                 self._lora = await service.client.check_training(config.tutor_model_name)

@@ -9,6 +9,7 @@ from typing import Any
 from socratic_distill.config.schedules import adam
 from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
+from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.errors import ServiceError, SocraticError
 from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
@@ -150,7 +151,9 @@ async def open_session(
     start, training = await open_training_client(plan, run, service)
     frozen = await open_frozen_models(config, plan.briefing, service, training)
     batch = start.batch if isinstance(start, Resume) else 0
-    check_room(frozen.cast(None, version=0), plan.played_seeds)  # a prompt that cannot fit fails now, not at step 300
+    cast = frozen.cast(None, version=0)
+    check_room(cast, plan.played_seeds)  # a prompt that cannot fit fails now, not at step 300
+    warn_of_unknown_words(cast, plan.played_seeds)
     await check_features(config, frozen.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(frozen.teachers, run, service, batch)

@@ -47,7 +47,7 @@ ENDS = {
         asyncio.run(main())
         """,
     "running loop": "async def main(): train(config())\nasyncio.run(main())",
-    "evaluate": "evaluate(config(), sampler_path='a', model='b')",
+    "evaluate": "evaluate(config(), 'no-such-tutor')",
     "compare": "compare(config(), [])",
     "star import": "from socratic_distill import *\ntrain(config())",
 }

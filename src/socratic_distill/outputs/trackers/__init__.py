@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.sections import TrackerName
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.files.extras import how_to_install
 from socratic_distill.outputs.trackers.adapters import OPENERS, TrackedRun, Tracker
 from socratic_distill.outputs.trackers.worker import Worker, hush, unhush
 
@@ -93,7 +95,7 @@ class Trackers:
             worker.send(task)
 
 
-def check_trackers(names: Iterable[str]) -> None:
+def check_trackers(names: Iterable[TrackerName]) -> None:
     """Looks whether the libraries of these trackers are installed, without importing them.
 
     Raises:
@@ -102,8 +104,8 @@ def check_trackers(names: Iterable[str]) -> None:
     for name in names:
         if not _is_installed(name):
             raise ConfigError(
-                f"trackers names {name!r}, but its library is not installed; install it with "
-                f"`pip install 'socratic-distill[{name}]'`, or take it out of trackers"
+                f"trackers names {name!r}, but its library is not installed. {how_to_install(name)}. Or take it out of "
+                "trackers"
             )
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from socratic_distill.errors import CloudExtraMissing, StorageError
+from socratic_distill.files.extras import how_to_install
 from socratic_distill.run.cloud.patience import Patience
 from socratic_distill.text import refuse_secrets
 
@@ -68,8 +69,7 @@ class FsspecStore:
             self._fs, self._root = url_to_fs(self.url)
         except ImportError as error:
             raise CloudExtraMissing(
-                f"log_path={url!r} needs packages that are not installed: {error}. Install them with "
-                "`pip install 'socratic-distill[cloud]'`"
+                f"log_path={url!r} needs packages that are not installed: {error}. {how_to_install('cloud')}"
             ) from error
         except Exception as error:
             raise StorageError(

@@ -95,7 +95,7 @@ def test_fsspec_store_keeps_objects_by_name(memory_url):
 def test_missing_package_is_named():
     fsspec = pytest.importorskip("fsspec")
     fsspec.register_implementation("absent", "no_such_package.FileSystem", errtxt="install no_such_package")
-    with pytest.raises(CloudExtraMissing, match=r"no_such_package.*socratic-distill\[cloud\]"):
+    with pytest.raises(CloudExtraMissing, match=r"no_such_package.*pip install .*\[cloud\]"):
         FsspecStore("absent://bucket/run")
 
 
