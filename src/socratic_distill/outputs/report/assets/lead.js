@@ -13,7 +13,7 @@ const replyOf = (turn) => (turn.x === undefined && !turn.p ? "" : textOf(turn));
 function leadColumn(talk, title) {
   const outcome = el("span", { class: "badges" },
     el("span", { class: talk.told ? "bad" : "good" }, talk.told ? "told" : "not told"),
-    el("span", { class: talk.ok ? "good" : "" }, talk.ok ? "solved" : "not solved"));
+    el("span", { class: talk.ok && !talk.told ? "good" : "" }, talk.ok ? "solved" : "not solved"));
   return el("div", { class: "column card" }, el("h3", {}, el("span", {}, title, " ", el("small", {}, when(talk))), outcome), leadTurns(talk));
 }
 

@@ -1,7 +1,7 @@
 // Seconds by phase: for each run a bar a step, in the colours of what the step waited for. All runs share one scale.
 const PHASE_HEIGHT = 210;
 
-const seconds = (value) => `${figure(value, false)} s`;
+const seconds = (value) => `${value >= 100 ? Math.round(value).toLocaleString("en") : value >= 1 ? value.toFixed(1) : figure(value, false)} s`;
 
 function phaseBars(run, place, top, width) {
   const { from, to, waited, rows } = run.phases;
