@@ -11,6 +11,8 @@ from socratic_distill.outputs.report.reading import RunFiles
 TELLS, UNTOLD = "leaks", "solved/untold"
 # Of the normal distribution: 95 % lie within.
 _Z = 1.959964
+# With fewer dialogues the intervals are too narrow: two of two against none of two would pass for a difference.
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def _one_end(shares: Sequence[Sequence[Share | None]], when: Sequence[str]) -> s
 
 def _caution(tells: tuple[Share | None, Share | None], untold: tuple[Share | None, Share | None]) -> str:
     """Says which differences may be chance."""
+    known = [share for share in (*tells, *untold) if share]
+    if any(share.count < _FEW for share in known):
+        return f"Too few dialogues to judge: {min(share.count for share in known)} on one side. Take {_FEW} or more."
     unsure, unknown = [], []
     for name, (before, after) in (("telling", tells), ("solving untold", untold)):
         if before is None or after is None:
