@@ -46,7 +46,7 @@ def _svg(palette: Palette) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
         f'height="{_HEIGHT}" role="img" aria-labelledby="title text" '
-        'font-family="system-ui, -apple-system, \'Segoe UI\', \'DejaVu Sans\', sans-serif">\n'
+        "font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif\">\n"
         f'<title id="title">{_TITLE}</title>\n<desc id="text">{_TEXT}</desc>\n'
         '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
         f'orient="auto-start-reverse"><path d="M0 0L10 5L0 10z" fill="{palette.ink}"/></marker></defs>\n'
@@ -55,9 +55,7 @@ def _svg(palette: Palette) -> str:
     )
 
 
-def _box(
-    x: int, y: int, width: int, height: int, colour: str, title: str, lines: list[str], palette: Palette
-) -> str:
+def _box(x: int, y: int, width: int, height: int, colour: str, title: str, lines: list[str], palette: Palette) -> str:
     middle, top = x + width // 2, y + (height - 20 * len(lines)) // 2 + 5
     texts = [_text(middle, top, title, palette.ink, size=16, weight=650)]
     texts += [_text(middle, top + 20 * (i + 1), line, palette.soft) for i, line in enumerate(lines)]

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-
 from palette import Palette, both
+
 from socratic_distill.outputs.report.collecting import read_dialogues
 from socratic_distill.outputs.report.curves import curves, evaluation_points
 from socratic_distill.outputs.report.reading import read_run
@@ -39,7 +39,9 @@ def write_curves(run: Path, directory: Path) -> list[Path]:
             _line(left, trained, evaluated, UNTOLD, "solved untold", palette.accents[0])
             _line(right, trained, evaluated, "teacher_kl", "teacher_kl", palette.accents[2])
             _shares(left, "share of dialogues")
-            marks = Line2D([], [], color=palette.soft, marker="D", linestyle="none", label="evaluation, held-out problems")
+            marks = Line2D(
+                [], [], color=palette.soft, marker="D", linestyle="none", label="evaluation, held-out problems"
+            )
             right.set_ylabel("teacher_kl, nats a token")
             right.axhline(0, color=palette.soft, linewidth=0.8)
             for axes in (left, right):
@@ -63,7 +65,9 @@ def write_costs(runs: Sequence[tuple[str, Path]], directory: Path) -> list[Path]
     for path, palette in written:
         with _style(palette):
             figure = Figure(figsize=(7.0, 4.1), layout=_layout())
-            for axes, key, name in zip(figure.subplots(1, 2), (TELLS, UNTOLD), ("tutor tells", "solved untold"), strict=True):
+            for axes, key, name in zip(
+                figure.subplots(1, 2), (TELLS, UNTOLD), ("tutor tells", "solved untold"), strict=True
+            ):
                 for place, (label, tokens, measured) in enumerate(lines):
                     axes.errorbar(
                         tokens, measured[key]["v"], yerr=_bars(measured[key]), label=label, marker=_MARKS[place],
@@ -108,8 +112,8 @@ def _style(palette: Palette) -> Iterator[None]:
     fixed = {
         # Without these two the bytes differ each time; text stays text, for search and for readers' fonts.
         "svg.hashsalt": "socratic-distill", "svg.fonttype": "none", "font.size": 11, "axes.grid": True,
-        "axes.spines.top": False, "axes.spines.right": False, "grid.color": palette.rule, "axes.edgecolor": palette.soft,
-        "xtick.color": palette.soft, "ytick.color": palette.soft, "axes.facecolor": "none", "figure.facecolor": "none",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": palette.soft,
+        "grid.color": palette.rule, "xtick.color": palette.soft, "ytick.color": palette.soft, "axes.facecolor": "none", "figure.facecolor": "none",
         "axes.axisbelow": True,
     }  # fmt: skip
     with mpl.rc_context({**fixed, **colours}):

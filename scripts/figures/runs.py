@@ -1,4 +1,4 @@
-"""The runs that the figures show: short ones of the packaged tiny model, in the quickstart's config but for a few fields."""
+"""The runs that the figures show: short ones of the packaged tiny model, most of their config the quickstart's."""
 
 import sys
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from quickstart import make_config  # pyright: ignore[reportMissingImports]
-
 from socratic_distill import SocraticConfig, train
 
 
@@ -37,7 +36,9 @@ COMPARED = (
     QUICKSTART,
     Run("sampled-reverse-kl", "sampled_reverse_kl, 8 dialogues a step", 12, _SMALL),
     Run("forward-kl", "forward_kl, 8 dialogues a step", 12, {**_SMALL, "objective": {"kind": "forward_kl"}}),
-    Run("jensen-shannon", "jensen_shannon, 8 dialogues a step", 12, {**_SMALL, "objective": {"kind": "jensen_shannon"}}),
+    Run(
+        "jensen-shannon", "jensen_shannon, 8 dialogues a step", 12, {**_SMALL, "objective": {"kind": "jensen_shannon"}}
+    ),
 )
 
 

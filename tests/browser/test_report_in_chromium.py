@@ -97,7 +97,9 @@ def bottom(page, selector):
 def test_the_verdict_and_a_pair_are_seen_without_scrolling(open_page, report):
     page = open_page(report, height=800)
     verdict = page.inner_text(".verdict")
-    assert re.match(r"This tutor tells the answer in \d+ % of dialogues \(\d+ % before training\); the student", verdict)
+    assert re.match(
+        r"This tutor tells the answer in \d+ % of dialogues \(\d+ % before training\); the student", verdict
+    )
     assert "64 at batch 0 and 64 at batch 4" in page.inner_text("#verdict .note >> nth=0")
     before, after = page.locator("#lead .card").all()
     assert before.bounding_box()["y"] == after.bounding_box()["y"], "side by side"

@@ -8,9 +8,9 @@ from socratic_distill.files.rows import number
 from socratic_distill.outputs.report.charts import charts_for
 from socratic_distill.outputs.report.collecting import Played, Shown, choose, read_dialogues
 from socratic_distill.outputs.report.curves import curves, evaluation_points
+from socratic_distill.outputs.report.guide import where_to_read
 from socratic_distill.outputs.report.headline import Column, columns_of, definitions, differences, pretty, table
 from socratic_distill.outputs.report.lineage import Lineage, began, lives, read_lineage
-from socratic_distill.outputs.report.guide import where_to_read
 from socratic_distill.outputs.report.page import render
 from socratic_distill.outputs.report.phases import phases
 from socratic_distill.outputs.report.reading import RunFiles, read_run

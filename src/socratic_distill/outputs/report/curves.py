@@ -51,8 +51,9 @@ def curves(metrics: Mapping[int, Row], sums: StepSums) -> dict[str, Any]:
     """The curves as the page draws them.
 
     Returns:
-        `from` and `to`, first and last step of each point, `[N]`; `dialogues`, how many were played in them; `series`, by figure, the values `v` `[N]` and, where
-        the dialogues tell, the ends `l` and `h` of their 95 % intervals. None where there is no value.
+        `from` and `to`, first and last step of each point, `[N]`; `dialogues`, how many were played in them, `[N]`;
+        `series`, by figure, the values `v` `[N]` and, where the dialogues tell, the ends `l` and `h` of their 95 %
+        intervals. None where there is no value.
     """
     pools = pools_of(sorted(metrics.keys() | sums.by_step.keys()), MOST_POINTS)
     series = _from_dialogues(pools, sums)

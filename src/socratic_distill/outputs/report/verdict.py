@@ -90,7 +90,7 @@ def difference(before: Share, after: Share) -> tuple[float, float] | None:
     """The 95 % interval of `after` minus `before`; None where one of them has none.
 
     From both intervals, by squares (Newcombe, "Interval Estimation for the Difference between Independent Proportions",
-    1998, method 10). That both may be on the same problems is not used: the interval is rather too wide than too narrow.
+    1998, method 10). It leaves out that both may be on the same problems, and so is rather too wide than too narrow.
     """
     if before.low is None or before.high is None or after.low is None or after.high is None:
         return None
@@ -156,7 +156,7 @@ def _caution(tells: tuple[Share | None, Share | None], untold: tuple[Share | Non
 
 
 def _basis(run: RunFiles, columns: Sequence[Column], shares: Sequence[Sequence[Share | None]]) -> str:
-    counts = [next((row[i].count for row in shares if row[i]), 0) for i in range(len(columns))]
+    counts = [next((share.count for share in (row[i] for row in shares) if share), 0) for i in range(len(columns))]
     each = [f"{count:,} at {column.label}" for count, column in zip(counts, columns, strict=True)]
     if run.evaluations:
         said = f"Counted in dialogues on held-out problems: {' and '.join(each)}."

@@ -1,21 +1,29 @@
 """The seconds of a run by phase."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, strategies as st
 
 from socratic_distill.outputs.report.embedding import to_json
 from socratic_distill.outputs.report.phases import MOST_BARS, PHASES, phases
+from socratic_distill.training.step_times import Phase
 
 
 def row(seconds=4.0, **shares):
-    return {"time/step": seconds, "time/tutor": 3.0} | {f"time/critical/{name}": share for name, share in shares.items()}
+    return {"time/step": seconds, "time/tutor": 3.0} | {
+        f"time/critical/{name}": share for name, share in shares.items()
+    }
 
 
 def test_the_parts_of_a_bar_add_up_to_the_step():
     found = phases({0: row(tutor=0.75, update=0.25), 1: row(8.0, tutor=1.0)})
     assert (found["from"], found["to"]) == ([0, 1], [0, 1])
     assert found["waited"] == {"tutor": [3, 8], "update": [1, 0]}
-    assert [(one["name"], one["waited"], one["under_way"]) for one in found["rows"]] == [("tutor", 11, 6), ("update", 1, 0)]
+    assert [(one["name"], one["waited"], one["under_way"]) for one in found["rows"]] == [
+        ("tutor", 11, 6),
+        ("update", 1, 0),
+    ]
 
 
 def test_many_steps_share_bars_that_hold_their_means():
@@ -39,10 +47,6 @@ def test_whatever_a_row_holds_the_page_can_hold_the_result(values):
 
 
 def test_the_phases_are_those_of_a_step():
-    from typing import get_args
-
-    from socratic_distill.training.step_times import Phase
-
     assert set(PHASES) == set(get_args(Phase)), "a phase without a name is not drawn"
 
 

@@ -12,9 +12,12 @@ from socratic_distill.outputs.report.headline import Column
 from socratic_distill.outputs.report.reading import Evaluated, RunFiles
 from socratic_distill.outputs.report.verdict import Share, difference, share_of, verdict_of
 
+ANYTHING = st.none() | st.text() | st.floats() | st.integers()
 
-def cell(value, count=64, low=None, high=None):
-    return {"value": value, "low": value if low is None else low, "high": value if high is None else high, "count": count}
+
+def cell(value, count=64):
+    """A share all of whose dialogues are alike: its bootstrap interval is a point."""
+    return {"value": value, "low": value, "high": value, "count": count}
 
 
 def cells(tells, untold, count=64):
@@ -113,7 +116,7 @@ def test_the_difference_is_as_in_newcombe(tmp_path):
     assert difference(Share(0.5, None, None, 4), fifty_six) is None
 
 
-@given(st.dictionaries(st.sampled_from(["value", "low", "high", "count"]), st.none() | st.text() | st.floats() | st.integers()))
+@given(st.dictionaries(st.sampled_from(["value", "low", "high", "count"]), ANYTHING))
 def test_whatever_a_file_holds_a_share_lies_in_its_interval(given: Any):
     found = share_of(given)
     if found is not None:
