@@ -113,7 +113,8 @@ def _style(palette: Palette) -> Iterator[None]:
         # Without these two the bytes differ each time; text stays text, for search and for readers' fonts.
         "svg.hashsalt": "socratic-distill", "svg.fonttype": "none", "font.size": 11, "axes.grid": True,
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": palette.soft,
-        "grid.color": palette.rule, "xtick.color": palette.soft, "ytick.color": palette.soft, "axes.facecolor": "none", "figure.facecolor": "none",
+        "grid.color": palette.rule,
+        "xtick.color": palette.soft, "ytick.color": palette.soft, "axes.facecolor": "none", "figure.facecolor": "none",
         "axes.axisbelow": True,
     }  # fmt: skip
     with mpl.rc_context({**fixed, **colours}):
