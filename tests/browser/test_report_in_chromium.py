@@ -96,7 +96,7 @@ def bottom(page, selector):
 
 def test_the_verdict_and_a_pair_are_seen_without_scrolling(open_page, report):
     page = open_page(report, height=800)
-    verdict = page.inner_text(".verdict")
+    verdict = page.inner_text(".verdict").replace("\xa0", " ")
     assert re.match(
         r"This tutor tells the answer in \d+ % of dialogues \(\d+ % before training\); the student", verdict
     )

@@ -22,7 +22,7 @@ function showLead() {
   const [before, after] = DATA.pairs[0].map((id) => DATA.talks.find((talk) => talk.i === id));
   const run = DATA.runs.length > 1 ? [el("bdi", {}, runName(before)), ", "] : null;
   document.getElementById("lead").append(
-    el("p", { class: "asked", dir: "auto" }, el("b", {}, run, "one problem, before and after"), before.q ?? before.d),
+    el("p", { class: "asked", dir: "auto" }, el("b", {}, run, run ? "one problem, before and after" : "One problem, before and after"), before.q ?? before.d),
     el("div", { class: "columns" }, leadColumn(before, "Before"), leadColumn(after, "After")),
     el("p", { class: "note" }, el("a", { href: "#pairs" }, `${DATA.pairs.length > 1 ? `All ${DATA.pairs.length} pairs` : "The same"}, with what the teacher thinks of each token`)));
 }
