@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.outputs.report.runs import ASKS, TELLS, row_of, write_evaluation, write_run
+from tests.support.written_runs import ASKS, TELLS, row_of, write_evaluation, write_run
 
 from socratic_distill.outputs.report.building import build
 from socratic_distill.outputs.report.headline import Column
