@@ -21,7 +21,7 @@ TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expe
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -37,6 +37,7 @@ help:
 	@echo "make test-browser the report in headless Chromium, which must be installed"
 	@echo "make test-notebooks  the example notebooks, each cell run in a kernel; two minutes"
 	@echo "make docs         the documentation, into site/"
+	@echo "make figures      the pictures and curves of the documentation, from real runs; five minutes, needs Chromium"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
@@ -183,6 +184,14 @@ $(VENV)/.notebook: $(READY)
 
 test-notebooks: $(VENV)/.notebook
 	$(BIN)/python -m pytest -p no:cacheprovider -m notebooks tests/notebooks
+
+# matplotlib and the browser's driver in the environment of everything else: the figures train runs of this project.
+$(VENV)/.figures: $(VENV)/.browser
+	$(BIN)/python $(INSTALL) matplotlib pillow
+	@touch $@
+
+figures: $(VENV)/.figures
+	$(BIN)/python scripts/figures
 
 test-data: $(READY)
 	$(BIN)/python -m pytest -m data

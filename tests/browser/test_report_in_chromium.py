@@ -53,8 +53,8 @@ def open_page(chromium):
     """Opens a file; the test fails on any message of the console, any error, and any request but for the file."""
     contexts, complaints = [], []
 
-    def open_file(path, width=WIDE, theme="light"):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    def open_file(path, width=WIDE, theme="light", height=900):
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -86,6 +86,57 @@ def overflow(page):
 def picture(page, name):
     if folder := os.environ.get("SOCRATIC_SCREENSHOTS"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def bottom(page, selector):
+    """Where an element ends, pixels from the top of the page."""
+    box = page.locator(selector).bounding_box()
+    return box["y"] + box["height"]
+
+
+def test_the_verdict_and_a_pair_are_seen_without_scrolling(open_page, report):
+    page = open_page(report, height=800)
+    verdict = page.inner_text(".verdict").replace("\xa0", " ")
+    assert re.match(
+        r"This tutor tells the answer in \d+ % of dialogues \(\d+ % before training\); the student", verdict
+    )
+    assert "64 at batch 0 and 64 at batch 4" in page.inner_text("#verdict .note >> nth=0")
+    before, after = page.locator("#lead .card").all()
+    assert before.bounding_box()["y"] == after.bounding_box()["y"], "side by side"
+    assert max(bottom(page, "#lead .card >> nth=0"), bottom(page, "#lead .card >> nth=1")) <= 800
+    assert "Before" in before.inner_text() and "batch 4" in after.inner_text()
+    spoken = [each.locator(".says").count() for each in (before, after)]
+    assert min(spoken) >= 2 and all(text.strip() for text in page.locator("#lead .says span").all_inner_texts())
+    first = page.locator("#pair .column >> nth=0").locator(".said >> nth=0").inner_text()
+    assert page.locator("#lead .says span").first.inner_text() == first, "the pair of the section below"
+    picture(page, "top-1280")
+
+
+def test_a_phone_sees_the_verdict_and_the_beginning_of_the_pair(open_page, report):
+    page = open_page(report, NARROW, height=800)
+    assert bottom(page, "#verdict .verdict") <= 800 and bottom(page, "#lead .card >> nth=0 >> .says >> nth=0") <= 800
+    before, after = (each.bounding_box() for each in page.locator("#lead .card").all())
+    assert after["y"] > before["y"] and after["x"] == before["x"], "stacked"
+
+
+def test_the_seconds_of_a_step_are_told_by_phase(open_page, report):
+    page = open_page(report)
+    plot = page.locator("#phases svg.bars")
+    assert plot.locator("g").count() == 4, "a bar a step"
+    plot.focus()
+    page.keyboard.press("Home")
+    lines = tip(page)
+    numbers = [float(re.findall(r"[\d.]+(?= s$)", line)[0]) for line in lines]
+    assert lines[0].startswith("step 0: ") and numbers[0] == pytest.approx(sum(numbers[1:]), abs=0.1 * len(numbers))
+    rows = page.locator("table.phases tbody tr")
+    shares = [int(text.rstrip(" %")) for text in rows.locator("small").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=len(shares))
+    colours = plot.locator("g >> nth=0 >> rect").evaluate_all("all => all.map(one => getComputedStyle(one).fill)")
+    assert len(set(colours)) == len(colours) == rows.count()
+
+
+def test_the_page_says_where_it_is_explained(open_page, report):
+    assert "docs/guides/report.md" in open_page(report).inner_text("footer")
 
 
 def test_the_summary_and_the_curves_can_be_read(open_page, report):
@@ -278,6 +329,8 @@ def test_several_runs_share_charts_and_are_told_apart(open_page, report, tmp_pat
     other = write_run(tmp_path / "other", steps=3)
     page = open_page(write_report([report.parent, other], tmp_path / "both.html"))
     assert page.locator("#legend bdi").all_inner_texts() == ["quickstart", "other"]
+    assert page.locator("#verdict .verdict").count() == page.locator("#verdict h2").count() == 2
+    assert page.locator("#phases svg.bars").count() == 1 and page.locator("#phases .missing").count() == 1
     lines = page.locator("#charts figure").first.locator(".line")
     style = "getComputedStyle(one)"
     looks = lines.evaluate_all(f"all => all.map(one => [{style}.stroke, {style}.strokeDasharray])")
@@ -293,3 +346,5 @@ def test_a_run_that_has_only_begun_says_so(open_page, tmp_path):
     page = open_page(write_report([tmp_path]))
     assert page.inner_text("#reader") == "There are no dialogues to read yet."
     assert page.locator("#charts .missing").count() == page.locator("#charts figure").count() > 5
+    assert page.inner_text(".verdict") == "There is no dialogue yet that shows what this tutor does."
+    assert page.locator("#lead *").count() == 0

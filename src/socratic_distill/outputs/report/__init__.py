@@ -22,10 +22,11 @@ def write_report(
 ) -> Path:
     """Writes one self-contained page on one run or several side by side, under 2 MB, and gives its path.
 
-    The page holds the measures before and after with their 95 % intervals, curves with confidence bands, configs and
-    checkpoints, and dialogues to read, their tokens coloured by what the teacher thinks of them. Of more dialogues than
-    fit it shows a fixed draw, spread over steps and outcomes. It asks the network for nothing. A run under way can be
-    reported; missing and torn files leave their parts out.
+    The page begins with a verdict in one sentence and a dialogue before and after. Then it holds the measures
+    before and after with their 95 % intervals, curves with confidence bands, configs and checkpoints, and dialogues
+    to read, their tokens coloured by what the teacher thinks of them. Of more dialogues than fit it shows a fixed
+    draw, spread over steps and outcomes. It asks the network for nothing. A run under way can be reported; missing
+    and torn files leave their parts out.
 
     Args:
         log_paths: directories of the runs, which may be in a store; read, not changed.

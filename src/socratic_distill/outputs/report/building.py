@@ -8,10 +8,13 @@ from socratic_distill.files.rows import number
 from socratic_distill.outputs.report.charts import charts_for
 from socratic_distill.outputs.report.collecting import Played, Shown, choose, read_dialogues
 from socratic_distill.outputs.report.curves import curves, evaluation_points
+from socratic_distill.outputs.report.guide import where_to_read
 from socratic_distill.outputs.report.headline import Column, columns_of, definitions, differences, pretty, table
 from socratic_distill.outputs.report.lineage import Lineage, began, lives, read_lineage
 from socratic_distill.outputs.report.page import render
+from socratic_distill.outputs.report.phases import phases
 from socratic_distill.outputs.report.reading import RunFiles, read_run
+from socratic_distill.outputs.report.verdict import verdict_of
 
 
 def build(paths: Sequence[Path], most: int) -> bytes:
@@ -28,7 +31,12 @@ def build(paths: Sequence[Path], most: int) -> bytes:
     played = [read_dialogues(run) for run in runs]
     lineages = [read_lineage(run) for run in runs]
     drawn = [
-        {"name": name, "curves": curves(run.metrics, each.sums), "evaluations": evaluation_points(run.evaluations)}
+        {
+            "name": name,
+            "curves": curves(run.metrics, each.sums),
+            "evaluations": evaluation_points(run.evaluations),
+            "phases": phases(run.metrics),
+        }
         for name, run, each in zip(_names(runs), runs, played, strict=True)
     ]
     columns = [
@@ -80,6 +88,9 @@ def _view(
                 "path": str(run.path),
                 "facts": facts[place],
                 "lineage": lineage,
+                "verdict": verdict_of(
+                    run, [column for column in columns if column.run == place], lineage.status == "complete"
+                ),
                 "notes": run.notes,
                 "config": list(pretty(run.config)),
                 "shown": has.trained,
@@ -100,6 +111,7 @@ def _view(
         "held_out": [bool(run.evaluations) for run in runs],
         "differences": differences([run.config for run in runs]),
         "definitions": definitions(row["name"] for row in rows),
+        "guide": where_to_read(),
     }
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from socratic_distill.evaluation.definitions import MEASURES, ROUNDS
 
-_PHASES = ("opening", "student", "tutor", "teacher", "update", "weights")
 # Choices of one name move together: all charts of rounds show the same k.
 CHARTS: tuple[dict[str, Any], ...] = (
     {
@@ -49,6 +48,8 @@ CHARTS: tuple[dict[str, Any], ...] = (
              "share": True},
             {"key": "first_reply/tells", "label": "first replies that tell", "axis": "first replies that tell, share",
              "share": True},
+            {"key": "leaks", "label": "dialogues that tell", "axis": "dialogues in which the tutor tells first, share",
+             "share": True},
         ],
         "note": "A turn asks where it holds a question mark; it tells where it holds the expected answer.",
     },
@@ -67,14 +68,6 @@ CHARTS: tuple[dict[str, Any], ...] = (
             {"key": "staleness/max", "label": "largest", "axis": "largest staleness, optimizer steps"},
         ],
         "note": "Optimizer steps between the weights that sampled a token and those that it trained.",
-    },
-    {
-        "title": "Time", "choice": "Phase",
-        "shows": [
-            {"key": "time/step", "label": "whole step", "axis": "time of a step, s"},
-            *({"key": f"time/{one}", "label": one, "axis": f"requests under way: {one}, s"} for one in _PHASES),
-        ],
-        "note": "Seconds of a step; those in which requests of a phase were under way overlap.",
     },
     {
         "title": "Cost and tokens", "choice": "Figure",

@@ -20,9 +20,10 @@ _TOLD_BY_METRICS = {
 }  # fmt: skip
 _FROM_METRICS = (
     "teacher_kl/answer", "teacher_kl/other", "reply_tokens/max", "reply_cut", "reward", "staleness/mean",
-    "staleness/max", "time/step", "time/opening", "time/student", "time/tutor", "time/teacher", "time/update",
-    "time/weights", "cost/usd", "tokens/trained", "drift/mean",
+    "staleness/max", "time/step", "cost/usd", "tokens/trained", "drift/mean",
 )  # fmt: skip
+# Every dialogue counts here, which not every figure has.
+_SOLVED = FIGURES.index("solved")
 _LARGEST = ("reply_tokens/max", "staleness/max")
 
 
@@ -41,15 +42,20 @@ class StepSums:
         totals += facts.totals
         counts += facts.counts
 
+    def dialogues(self, step: int) -> int:
+        """How many dialogues of a step were counted."""
+        return int(sum(counts[_SOLVED] for _, counts in self.by_step.get(step, {}).values()))
+
 
 def curves(metrics: Mapping[int, Row], sums: StepSums) -> dict[str, Any]:
     """The curves as the page draws them.
 
     Returns:
-        `from` and `to`, first and last step of each point, `[N]`; `series`, by figure, the values `v` `[N]` and, where
-        the dialogues tell, the ends `l` and `h` of their 95 % intervals. None where there is no value.
+        `from` and `to`, first and last step of each point, `[N]`; `dialogues`, how many were played in them, `[N]`;
+        `series`, by figure, the values `v` `[N]` and, where the dialogues tell, the ends `l` and `h` of their 95 %
+        intervals. None where there is no value.
     """
-    pools = _pools(sorted(metrics.keys() | sums.by_step.keys()))
+    pools = pools_of(sorted(metrics.keys() | sums.by_step.keys()), MOST_POINTS)
     series = _from_dialogues(pools, sums)
     for name, key in _TOLD_BY_METRICS.items():
         if not any(value is not None for value in series[name]["v"]):
@@ -60,6 +66,7 @@ def curves(metrics: Mapping[int, Row], sums: StepSums) -> dict[str, Any]:
     return {
         "from": [pool[0] for pool in pools],
         "to": [pool[-1] for pool in pools],
+        "dialogues": [sum(map(sums.dialogues, pool)) for pool in pools],
         "series": {name: each for name, each in series.items() if any(value is not None for value in each["v"])},
     }
 
@@ -79,6 +86,12 @@ def evaluation_points(evaluations: Sequence[Evaluated]) -> dict[str, Any]:
     }
 
 
+def pools_of(steps: Sequence[int], most: int) -> list[Sequence[int]]:
+    """The steps in at most so many groups of equal size, the last one apart, in order."""
+    size = -(-len(steps) // most) or 1
+    return [steps[start : start + size] for start in range(0, len(steps), size)]
+
+
 def rounded(value: float | None) -> float | int | None:
     """A number with five digits, as short as it can be written."""
     if value is None or not np.isfinite(value):
@@ -89,11 +102,6 @@ def rounded(value: float | None) -> float | int | None:
 
 def _part(measure: object, name: str) -> float | None:
     return number(measure.get(name)) if isinstance(measure, dict) else None
-
-
-def _pools(steps: Sequence[int]) -> list[Sequence[int]]:
-    size = -(-len(steps) // MOST_POINTS) or 1
-    return [steps[start : start + size] for start in range(0, len(steps), size)]
 
 
 def _from_dialogues(pools: Sequence[Sequence[int]], sums: StepSums) -> dict[str, dict[str, list[Any]]]:

@@ -14,7 +14,7 @@ SUCCESS = tuple(f"mathdial/success@{k}" for k in ROUNDS)
 TELLING = tuple(f"mathdial/telling@{k}" for k in ROUNDS)
 FIGURES = (
     *SUCCESS, *TELLING, "solved", "solved/untold", "teacher_kl", "asks", "first_reply/asks", "first_reply/tells",
-    "reply_tokens",
+    "reply_tokens", "leaks",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         (float(any(asks[:1])), len(asks[:1])),
         (float(any(tells[:1])), len(tells[:1])),
         (sum(len(turn["tokens"]) for turn in tutor), len(tutor)),
+        (float(_leaks(talk, answer)), float(bool(tutor))),
     ]
     totals, counts = zip(*figures, strict=True)
     return Facts(solved, told, row.get("recording") is None and ending != "failed", totals, counts)
@@ -71,6 +72,11 @@ def _gap(turns: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Sum of log p_tutor - log p_teacher over the scored tokens, nats, and their count."""
     finite = [gap for turn in turns for gap in gaps(turn) if gap is not None and abs(gap) < float("inf")]
     return -sum(finite), len(finite)
+
+
+def _leaks(talk: Sequence[tuple[str, str]], answer: str) -> bool:
+    """Whether the tutor says the answer before the student does."""
+    return next((role for role, text in talk if contains_answer(text, answer)), None) == "tutor"
 
 
 def _role(turn: Mapping[str, Any]) -> str:

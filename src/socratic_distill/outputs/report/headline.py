@@ -99,7 +99,9 @@ def _cells(curves: Mapping[str, Any], point: int) -> dict[str, dict[str, Any]]:
     for name, series in curves["series"].items():
         if name in MEASURES:
             ends = {long: series[short][point] for short, long in (("l", "low"), ("h", "high")) if short in series}
-            cells[name] = {"value": series["v"][point], **ends}
+            of_dialogues = MEASURES[name].unit == "share of dialogues" and curves["dialogues"][point]
+            count = {"count": curves["dialogues"][point]} if of_dialogues else {}
+            cells[name] = {"value": series["v"][point], **ends, **count}
     return cells
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from socratic_distill.outputs.report.embedding import printable, to_json
 
-_SCRIPTS = ("page.js", "charts.js", "tokens.js", "dialogues.js", "pairs.js", "start.js")
+_SCRIPTS = (
+    "page.js", "charts.js", "phases.js", "tokens.js", "dialogues.js", "pairs.js", "lead.js", "start.js",
+)  # fmt: skip
 
 
 def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:

@@ -164,10 +164,5 @@ function showCharts() {
       draw("svg", { class: "plot", viewBox: "0 0 34 10", "aria-hidden": "true" }, draw("line", { class: "line", x1: 0, x2: 34, y1: 5, y2: 5, "stroke-dasharray": DASHES[place % DASHES.length] })),
       el("bdi", {}, run.name))));
   }
-  let width = 0;
-  new ResizeObserver(([entry]) => {
-    if (Math.round(entry.contentRect.width) === width || matchMedia("print").matches) return;
-    width = Math.round(entry.contentRect.width);
-    charts.forEach((chart) => chart.redraw());
-  }).observe(document.getElementById("charts"));
+  onWidth(document.getElementById("charts"), () => charts.forEach((chart) => chart.redraw()));
 }

@@ -42,6 +42,16 @@ function showTip(lines, box) {
 
 const hideTip = () => { document.getElementById("tip").hidden = true; };
 
+// Draws now, and anew at each other width; paper keeps what the screen had.
+function onWidth(node, redraw) {
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    if (Math.round(entry.contentRect.width) === width || matchMedia("print").matches) return;
+    width = Math.round(entry.contentRect.width);
+    redraw();
+  }).observe(node);
+}
+
 // From element to element with the arrow keys: the row is one stop of the Tab key.
 function rove(items, current, key) {
   const last = items.length - 1;
