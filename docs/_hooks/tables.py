@@ -27,9 +27,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def _config() -> str:
-    """The fields of a config, a table for each section."""
+    """The fields of a config, a table for each section; a field's name is also its anchor."""
     return "\n".join(
-        f"### {section.__name__}\n\n{inspect.getdoc(section)}\n\n{_fields(section, may_change=MAY_CHANGE)}"
+        f"## {section.__name__}\n\n{inspect.getdoc(section)}\n\n{_fields(section, may_change=MAY_CHANGE, anchored=True)}"
         for section in SECTIONS
     )
 
@@ -49,14 +49,15 @@ def _parts() -> str:
     )
 
 
-def _fields(model: type[BaseModel], may_change: Sequence[str] = ()) -> str:
+def _fields(model: type[BaseModel], may_change: Sequence[str] = (), anchored: bool = False) -> str:
+    """A table of fields, which narrow screens show as a list (`fields` in extra.css)."""
     rows = ["| field | type | default | |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         mark = " ↻" if name in may_change else ""
-        rows.append(
-            f"| `{name}`{mark} | {_code(_type(field))} | {_default(field)} | {_text(field.description or '')} |"
-        )
-    return "\n".join(rows) + "\n"
+        shown = f"[`{name}`](#{name}){{ #{name} }}" if anchored else f"`{name}`"
+        rows.append(f"| {shown}{mark} | {_code(_type(field))} | {_default(field)} | {_text(field.description or '')} |")
+    table = "\n".join(rows)
+    return f'<div class="fields" markdown>\n\n{table}\n\n</div>\n'
 
 
 def _type(field: FieldInfo) -> str:
@@ -104,7 +105,10 @@ def _errors() -> str:
     """The tree as it stands at the top of errors.py, then each error."""
     tree = inspect.cleandoc(errors.__doc__ or "").split("\n\n", 1)[1]
     classes = [name for name, value in vars(errors).items() if inspect.isclass(value)]
-    return f"```text\n{tree}\n```\n\n" + "\n".join(f"::: socratic_distill.errors.{name}\n" for name in classes)
+    what_to_do = "[What it means, and what to do](../troubleshooting.md#{})."
+    return f"```text\n{tree}\n```\n\n" + "\n".join(
+        f"::: socratic_distill.errors.{name}\n\n{what_to_do.format(name.lower())}\n" for name in classes
+    )
 
 
 def _commands() -> str:

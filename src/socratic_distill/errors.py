@@ -39,7 +39,13 @@ SocraticError
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
+import pathlib
+
 from socratic_distill.text import shown
+
+_PAGE = "troubleshooting.md"
+# A wheel brings the page along, beside this file; in a checkout it is among the other pages.
+_HELP_PAGES = (pathlib.Path(__file__).with_name(_PAGE), pathlib.Path(__file__).parents[2] / "docs" / _PAGE)
 
 
 class SocraticError(Exception):
@@ -51,6 +57,14 @@ class SocraticError(Exception):
     def __str__(self) -> str:
         """The message, escaped."""
         return shown(super().__str__())
+
+    @property
+    def help_page(self) -> str:
+        """Where to read what this error means and what to do: a file on this machine and a heading in it."""
+        # An error class of a user has no section of its own; that of its nearest ancestor here fits.
+        name = next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
+        page = next((page for page in _HELP_PAGES if page.is_file()), _HELP_PAGES[-1])
+        return f"{page}#{name.lower()}"
 
 
 class ConfigError(SocraticError, ValueError):

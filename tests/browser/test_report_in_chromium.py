@@ -1,13 +1,11 @@
 """The report of the quickstart's run in a real browser: with the pointer, the keyboard, in the dark, on a phone.
 
-Chromium must be installed; nothing is downloaded. CHROMIUM names another binary than the first found on PATH.
 With SOCRATIC_SCREENSHOTS set to a folder, pictures of the page are left there.
 """
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,19 +22,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 WIDE, NARROW = 1280, 400
 MARKUP = "<img src=x onerror=\"document.title='hit'\"><b>bold</b></script><script>document.title='hit'</script>"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    binary = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if binary is None:
-        pytest.skip("no Chromium is installed; CHROMIUM may name one")
-    with playwright.sync_playwright() as driver:
-        # Containers run as root, where Chromium's sandbox does not start.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=binary, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

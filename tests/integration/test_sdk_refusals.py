@@ -229,7 +229,7 @@ def test_a_process_ends_with_one_message_and_exit_code_1(api, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("ServiceError: opening the service failed")
-    assert done.stderr.count("\n") == 1 and KEY not in done.stderr + done.stdout
+    assert done.stderr.count("\n") == 2 and KEY not in done.stderr + done.stdout
     assert not (Path(tmp_path) / "run" / "config.json").exists()
 
 

@@ -14,7 +14,8 @@ TRACEBACK = "SOCRATIC_TRACEBACK"
 
 
 def run_script(main: Callable[[], Any], *, with_traceback: bool | None = None) -> int:
-    """Calls a script's main function; what it raises on purpose is one message on standard error.
+    """Calls a script's main function; what it raises on purpose is one message on standard error,
+    and a line that names the page on this error.
 
     Args:
         main: takes no arguments; an int that it gives is the exit code.
@@ -36,7 +37,7 @@ def run_script(main: Callable[[], Any], *, with_traceback: bool | None = None) -
             text = "".join(traceback.format_exception(error)).rstrip("\n")
         else:
             text = f"{type(error).__name__}: {error}"
-        show(redacted(text), sys.stderr)
+        show(redacted(f"{text}\nSee: {error.help_page}"), sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130

@@ -23,7 +23,7 @@ def fails(error: BaseException):
 )
 def test_an_error_is_one_message_and_an_exit_code(capsys, error, code):
     assert run_script(fails(error)) == code
-    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
+    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\nSee: {error.help_page}\n"
 
 
 def test_a_main_that_ends_says_its_exit_code_or_nothing():
@@ -48,6 +48,6 @@ def test_a_mistake_of_a_programmer_is_not_hidden():
 def test_command_line_shows_a_traceback_on_demand(capsys, tmp_path):
     missing = str(tmp_path / "none.json")
     assert cli.main(["check", missing]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capsys.readouterr().err.count("\n") == 2
     assert cli.main(["--traceback", "check", missing]) == 1
     assert "Traceback" in capsys.readouterr().err
