@@ -21,7 +21,7 @@ TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expe
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -34,13 +34,14 @@ help:
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
 	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
 	@echo "make test-cloud   runs under s3://, on an S3 server on loopback"
-	@echo "make test-browser the report in headless Chromium, which must be installed"
+	@echo "make test-browser the report and the documentation in headless Chromium, which must be installed"
 	@echo "make test-notebooks  the example notebooks, each cell run in a kernel; two minutes"
 	@echo "make docs         the documentation, into site/"
 	@echo "make figures      the pictures and curves of the documentation, from real runs; five minutes, needs Chromium"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
+	@echo "make bench-settings   learning rates by LoRA rank on the quickstart's run, into docs/settings.md; 5 minutes"
 	@echo "make bench-scaling   overhead, costs and long runs, into docs/scaling.md; 10 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
 	@echo "make tiny         train the packaged tiny model again, from scratch"
@@ -156,6 +157,9 @@ bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 bench-objectives: $(READY)
 	$(BIN)/python tests/benchmarks/objectives.py --docs
 
+bench-settings: $(READY)
+	$(BIN)/python tests/benchmarks/settings.py --docs
+
 bench-scaling: $(READY)
 	$(BIN)/python tests/benchmarks/scaling.py --docs
 
@@ -175,7 +179,7 @@ $(VENV)/.browser: $(READY)
 	$(BIN)/python $(INSTALL) --editable '.[browser]'
 	@touch $@
 
-test-browser: $(VENV)/.browser
+test-browser: $(VENV)/.browser docs
 	$(BIN)/python -m pytest -m browser tests/browser
 
 $(VENV)/.notebook: $(READY)

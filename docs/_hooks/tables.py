@@ -82,7 +82,8 @@ def _bounds(metadata: Any) -> Iterator[str]:
     for one in metadata:
         for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
             if (limit := getattr(one, name, None)) is not None:
-                yield f" {sign} {limit}"
+                short = f"{limit:g}"
+                yield f" {sign} {short if float(short) == limit else limit}"
 
 
 def _default(field: FieldInfo) -> str:

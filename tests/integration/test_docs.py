@@ -26,7 +26,7 @@ from tests.support.on_the_fake import train_on_fake
 from tests.support.run_directories import make_its_own
 
 import socratic_distill
-from socratic_distill import SeedError, cli, load_seeds, train
+from socratic_distill import SeedError, cli, errors, load_seeds, train
 from socratic_distill.config.values import Setting
 from socratic_distill.dialogues.recordings import load_recordings
 from socratic_distill.run.record import parse_line
@@ -247,6 +247,23 @@ def test_files_that_pages_name_exist():
         paths += re.findall(r"`((?:examples|tests|scripts|docs)/[\w/.-]+)`", text)
         missing += [f"{page.name}: {path}" for path in paths if not (ROOT / path).exists()]
     assert not missing
+
+
+def test_every_error_names_its_section_on_the_page_on_troubleshooting():
+    page = ROOT / "docs" / "troubleshooting.md"
+    headings = re.findall(r"^### (\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    public = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert sorted(headings) == sorted(error.__name__ for error in public), "each error once, and nothing else"
+    # Not __init__: the errors take different arguments, and the page follows from the class.
+    pages = {error.__name__: error.__new__(error).help_page for error in public}
+    assert pages == {name: f"{page}#{name.lower()}" for name in headings}
+
+
+def test_error_of_a_user_names_the_section_of_the_error_that_it_is_made_from():
+    class OwnError(SeedError):
+        pass
+
+    assert OwnError("no seeds today").help_page.endswith("troubleshooting.md#seederror")
 
 
 def is_part(value: object) -> bool:
