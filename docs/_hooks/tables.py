@@ -29,7 +29,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def _config() -> str:
     """The fields of a config, a table for each section; a field's name is also its anchor."""
     return "\n".join(
-        f"## {section.__name__}\n\n{inspect.getdoc(section)}\n\n{_fields(section, may_change=MAY_CHANGE, anchored=True)}"
+        f"## {section.__name__}\n\n{inspect.getdoc(section)}\n\n{_fields(section, MAY_CHANGE, anchored=True)}"
         for section in SECTIONS
     )
 

@@ -1,7 +1,7 @@
 """The built documentation as a reader opens it from disk: on a phone and on a desk, light and dark, and its search.
 
-`make docs` builds it into site/; SOCRATIC_SITE names another folder. With SOCRATIC_SCREENSHOTS set to a folder, pictures
-of the pages are left there.
+`make docs` builds it into site/; SOCRATIC_SITE names another folder. With SOCRATIC_SCREENSHOTS set to a folder,
+pictures of the pages are left there.
 """
 
 import os

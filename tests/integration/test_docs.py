@@ -252,7 +252,7 @@ def test_files_that_pages_name_exist():
 def test_every_error_names_its_section_on_the_page_on_troubleshooting():
     page = ROOT / "docs" / "troubleshooting.md"
     headings = re.findall(r"^### (\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    public = [value for value in vars(errors).values() if isinstance(value, type)]
+    public: list[type[errors.SocraticError]] = [value for value in vars(errors).values() if isinstance(value, type)]
     assert sorted(headings) == sorted(error.__name__ for error in public), "each error once, and nothing else"
     # Not __init__: the errors take different arguments, and the page follows from the class.
     pages = {error.__name__: error.__new__(error).help_page for error in public}

@@ -14,8 +14,9 @@ TRACEBACK = "SOCRATIC_TRACEBACK"
 
 
 def run_script(main: Callable[[], Any], *, with_traceback: bool | None = None) -> int:
-    """Calls a script's main function; what it raises on purpose is one message on standard error,
-    and a line that names the page on this error.
+    """Calls a script's main function; what it raises on purpose is one message on standard error.
+
+    A line after the message says where to read about the error.
 
     Args:
         main: takes no arguments; an int that it gives is the exit code.
