@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.text import printable
 
 _SECONDS = 10  # between two lines
@@ -15,7 +15,7 @@ _SECONDS = 10  # between two lines
 class PlayedDialogues:
     """Shows how many dialogues were played. A context manager; call it with a tutor's name, done and total."""
 
-    def __init__(self, console: Console, now: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(self, console: TextConsole, now: Callable[[], datetime] = datetime.now) -> None:
         """Shows it on a console.
 
         Args:

@@ -6,6 +6,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import ConfigError, PlotExtraMissing
+from socratic_distill.files.extras import how_to_install
 from socratic_distill.outputs.report.charts import charts_for
 
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ try:
     from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     raise PlotExtraMissing(
-        f"plot() needs matplotlib, which cannot be imported: {error}. Install it with: pip install matplotlib "
-        "(or pip install 'socratic-distill[plot]')"
+        f"plot() needs matplotlib, which cannot be imported: {error}. {how_to_install('plot')}"
     ) from error
 
 _MAIN = ("teacher_kl", "first_reply/tells", "first_reply/asks", "solved/untold", "mathdial/success@5", "reply_tokens")

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import PlotExtraMissing
+from socratic_distill.files.extras import how_to_install
 from socratic_distill.outputs.report.facts import FIGURES, Facts
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def data_frame(rows: Iterable[Mapping[str, Any]], without: str, index: str | Non
         pandas: Any = import_module("pandas")
     except ImportError as error:
         raise PlotExtraMissing(
-            f"a DataFrame needs pandas, which cannot be imported: {error}. Install it with: pip install pandas "
-            f"(or pip install 'socratic-distill[plot]'); without it, {without} gives the same rows"
+            f"a DataFrame needs pandas, which cannot be imported: {error}. {how_to_install('plot')}; "
+            f"without it, {without} gives the same rows"
         ) from error
     frame = pandas.DataFrame(list(rows))
     return frame.set_index(index) if index is not None and index in frame else frame

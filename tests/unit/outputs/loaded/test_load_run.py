@@ -89,7 +89,7 @@ def test_of_a_step_that_stands_twice_the_later_row_counts(tmp_path):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="is empty"):
         load_run(tmp_path)
     with pytest.raises(ConfigError, match="no directory"):
         load_run(tmp_path / "nowhere")
