@@ -1,4 +1,4 @@
-"""What `train`, `check` and `cost` are given: a config file or a run, `key=value` overrides, and options in any order."""
+"""What `train`, `check` and `cost` are given: a config file or a run, `key=value` overrides and options."""
 
 import argparse
 import sys
@@ -62,7 +62,7 @@ def handed_over(parsed: argparse.Namespace) -> "Handover":
     url = handover.config.base_url
     if "base_url" in parsed.options and url and any(text.startswith("base_url=") for text in overrides):
         remember_server(url)
-    if parsed.allow_code if "code" in parsed.options else False:
+    if getattr(parsed, "allow_code", None):
         directory = parsed.source if Path(parsed.source).is_dir() else Path(parsed.source).parent
         sys.path.insert(0, str(Path(directory).resolve()))
     return handover

@@ -79,7 +79,9 @@ def build(document: Document, overrides: Sequence[Override], base: str | None, h
         return SocraticConfig(**values, **{STORED_AS: stored})
     except ConfigError as error:
         problems = error.problems or [((), str(error))]
-    raise ConfigError(redacted(_message(document.source, [(places.name(*problem), problem[1]) for problem in problems])))
+    raise ConfigError(
+        redacted(_message(document.source, [(places.name(*problem), problem[1]) for problem in problems]))
+    )
 
 
 def _message(source: str, problems: Sequence[tuple[str, str]]) -> str:

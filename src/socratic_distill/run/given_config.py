@@ -48,7 +48,7 @@ def given_config(
 
 
 def _of_file(path: Path, changes: Sequence[Override], allowed: Allowed) -> SocraticConfig:
-    document, here, home = read_document(path), os.getcwd(), path.absolute().parent
+    document, here, home = read_document(path), os.getcwd(), path.parent.resolve()
     config = build(document, changes, str(home), here)
     named = _named_server(config, changes, allowed)
     grant = Grant(os.fspath(path), home, **{**allowed, "base_url": named}, named=named_paths(changes, here))

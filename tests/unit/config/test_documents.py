@@ -17,9 +17,11 @@ VALUES = st.recursive(
 # Texts that are nearly documents find more than random ones.
 PIECES = st.lists(
     st.sampled_from(
-        ["a", "b", ":", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "'", '"', "\\", "\\U", "F" * 8, "&x", "*x", "!!"]
-        + ["|", ">", "?", "%", "@", "#", "---", "...", "<<", "\t", "1e400", ".nan", "0x", "9" * 5000, "=", '"a"', "\0"]
-        + ["null", "\ud800", "é", "\r", "\x85", "\ufeff", "%YAML 1.1\n---\n", "NaN", "true", "0o9", "\u2028"]
+        "a|b|:|: |\n|  |- |[|]|{|}|,|'|\"|\\|\\U|FFFFFFFF|&x|*x|!!|>|?|%|@|#|---|...|<<|\t|1e400|.nan|0x|=|\0|null".split(
+            "|"
+        )
+        + "|,\r,\x85,\ufeff,\ud800,é,\u2028,NaN,true,0o9,%YAML 1.1\n---\n".split(",")
+        + ["9" * 5000]
     ),
     max_size=30,
 ).map("".join)
@@ -122,7 +124,7 @@ def test_json_is_refused_with_its_line(read, text, says):
     ("text", "says"),
     [
         ("a = 1\nb = x", r"c\.toml is not TOML: .*line 2"),
-            ("a = 1\na = 2", r"c\.toml is not TOML"),
+        ("a = 1\na = 2", r"c\.toml is not TOML"),
         ("a = " + "[" * 50 + "]" * 50, "a: it is nested more than"),
         ("a = " + "[" * 5000, "nested more than|not TOML"),
     ],
@@ -133,11 +135,11 @@ def test_toml_is_refused(read, text, says):
 
 
 def test_file_without_a_known_ending_or_none_at_all_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="expected a file that ends in .yaml, .yml, .toml, .json"):
+    with pytest.raises(ConfigError, match="expected a file that ends in"):
         read_document(tmp_path / "config.txt")
     with pytest.raises(ConfigError, match="does not exist"):
         read_document(tmp_path / "config.yaml")
-    with pytest.raises(ConfigError, match="not a regular file|cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         (tmp_path / "folder.yaml").mkdir()
         read_document(tmp_path / "folder.yaml")
 
