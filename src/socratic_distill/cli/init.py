@@ -92,7 +92,7 @@ def other_fields(text: str) -> str:
     for section in SECTIONS:
         names = [name for name in section.model_fields if f"\n{name}:" not in text]
         if names:
-            lines += ["#", f"# {(section.__doc__ or '').splitlines()[0]}"]
+            lines += ["#", f"## {(section.__doc__ or '').splitlines()[0]}"]
         lines += [f"# {name}: {_default(section.model_fields[name].default)}" for name in names]
     return "\n".join(lines) + "\n"
 
