@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_file
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.text import show
@@ -31,7 +32,10 @@ _FILES = {
 
 def add_parser(commands: "Commands") -> None:
     """Adds the command."""
-    parser = commands.add_parser("init", help="write a small project that trains: config, seeds, prompts, script, test")
+    parser = commands.add_parser(
+        "init",
+        **help_of("write a small project that trains: config, seeds, prompts, script, test", "init", "init my-tutor"),
+    )
     parser.add_argument("directory", type=given_file, nargs="?", default=Path(), help="left out, this directory")
     parser.set_defaults(command=run)
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.given import add_given, handed_over
+from socratic_distill.cli.printing import help_of
 from socratic_distill.config.paths import TINY
 from socratic_distill.text import show
 
@@ -19,7 +20,12 @@ def add_parser(commands: "Commands") -> None:
     """Adds the command."""
     parser = commands.add_parser(
         "train",
-        help="train a tutor as a config file says, or resume a run",
+        **help_of(
+            "train a tutor as a config file says, or resume a run",
+            "train config.yaml",
+            "train config.yaml max_steps=16 log_path=runs/second objective.kind=reverse_kl",
+            "train runs/first max_steps=32 --allow-files",
+        ),
         usage="socratic-distill train [options] CONFIG [key=value …]",
     )
     add_given(parser, "base_url", "files", "code", with_script=False)
