@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from socratic_distill.cli.given import add_given, handed_over
 from socratic_distill.cli.printing import help_of
-from socratic_distill.config.paths import TINY
 from socratic_distill.text import show
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Trains, and says how it ended."""
+    from socratic_distill.config.paths import TINY
     from socratic_distill.training.trainer import train
 
     config = handed_over(parsed).config

@@ -116,11 +116,12 @@ def _put(node: Any, index: str | int, value: Any) -> None:
         node[index] = value
 
 
-def _part(node: Any, index: str | int, following: str) -> Any:
+def _part(node: Any, index: Any, following: str) -> Any:
     """The part at an index, made if it is missing."""
     has_it = index in node if isinstance(node, dict) else index in range(len(node))
-    if not has_it or node[index] is None:
+    old = node[index] if has_it else None
+    if old is None:
         _put(node, index, [] if following == "0" else {})
-    elif isinstance(node[index], str) and (index == "objective" or isinstance(node, list)):
-        node[index] = {"kind": node[index]}
+    elif isinstance(old, str) and (index == "objective" or isinstance(node, list)):
+        node[index] = {"kind": old}
     return node[index]
