@@ -47,12 +47,13 @@ class Document:
 
     def nearest(self, location: Location) -> Location:
         """The location of the innermost value of the document on the way to a location."""
-        value, known = self.values, ()
+        value: Any = self.values
+        known: Location = ()
         for part in location:
             if (isinstance(value, dict) and part in value) or (
                 isinstance(value, list) and isinstance(part, int) and part < len(value)
             ):
-                value, known = value[part], (*known, part)  # pyright: ignore[reportArgumentType]
+                value, known = value[part], (*known, part)
         return known
 
 

@@ -63,7 +63,7 @@ def build(document: Document, overrides: Sequence[Override], base: str | None, h
     Raises:
         ConfigError: fields are unknown, missing or have invalid values. The message names the place of each.
     """
-    values = copy.deepcopy(document.values)
+    values: Any = copy.deepcopy(document.values)
     stored = values.pop(STORED_AS, None)
     written = set(texts_in(values))
     if base is not None:
@@ -76,7 +76,7 @@ def build(document: Document, overrides: Sequence[Override], base: str | None, h
     ]
     places = _Places(Document(document.source, values, document.lines), apply(values, placed))
     try:
-        return SocraticConfig(**values, **{STORED_AS: stored})
+        return SocraticConfig(**(values | {STORED_AS: stored}))
     except ConfigError as error:
         problems = error.problems or [((), str(error))]
     raise ConfigError(

@@ -109,8 +109,8 @@ def _index(node: Any, key: str, override: Override, location: Location) -> str |
     return int(key)
 
 
-def _put(node: Any, index: str | int, value: Any) -> None:
-    if isinstance(node, list) and index == len(node):
+def _put(node: Any, index: Any, value: Any) -> None:
+    if index == len(node) and not isinstance(node, dict):
         node.append(value)
     else:
         node[index] = value
@@ -118,10 +118,10 @@ def _put(node: Any, index: str | int, value: Any) -> None:
 
 def _part(node: Any, index: Any, following: str) -> Any:
     """The part at an index, made if it is missing."""
-    has_it = index in node if isinstance(node, dict) else index in range(len(node))
-    old = node[index] if has_it else None
+    is_mapping = isinstance(node, dict)
+    old = node[index] if index in (node if is_mapping else range(len(node))) else None
     if old is None:
         _put(node, index, [] if following == "0" else {})
-    elif isinstance(old, str) and (index == "objective" or isinstance(node, list)):
+    elif isinstance(old, str) and (index == "objective" or not is_mapping):
         node[index] = {"kind": old}
     return node[index]
