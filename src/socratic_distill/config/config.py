@@ -37,16 +37,17 @@ class SocraticConfig(Shortened, Fields):
                 ConfigError: a field is unknown, or has an invalid value.
             """
             stored = data.pop(STORED_AS, None)
-            problems = _unknown(data, type(self).model_fields)
+            texts, problems = _unknown(data, type(self).model_fields)
             data = plain({name: value for name, value in data.items() if name in type(self).model_fields})
             try:
                 with stored_paths(stored):
                     super().__init__(**data)
             except ValidationError as error:
-                problems += problems_of(error, type(self))
+                others = problems_of(error, type(self))
+                texts, problems = [*texts, *(text for _, text in others)], [*problems, *others]
             # Raised outside the handler, since pydantic's error as its context would show the values that were given.
             if problems:
-                refusal = ConfigError("; ".join(text for _, text in problems))
+                refusal = ConfigError("; ".join(texts))
                 refusal.problems = tuple(problems)
                 raise refusal
 
@@ -88,12 +89,17 @@ class SocraticConfig(Shortened, Fields):
         return self
 
 
-def _unknown(data: Mapping[str, Any], known: Iterable[str]) -> list[tuple[tuple[str | int, ...], str]]:
-    """A problem for each unknown field."""
-    problems = []
-    for name, value in data.items():
+def _unknown(
+    data: Mapping[str, Any], known: Iterable[str]
+) -> tuple[list[str], list[tuple[tuple[str | int, ...], str]]]:
+    """The message about the unknown fields, if there are any, and a problem for each."""
+    texts, problems = [], []
+    for names in (data, *({name: value} for name, value in data.items())):
         try:
-            refuse_unknown({name: value}, known, "config")
+            refuse_unknown(names, known, "config")
         except ConfigError as error:
-            problems.append(((name,), str(error)))
-    return problems
+            if names is data:
+                texts.append(str(error))
+            else:
+                problems.append((tuple(names), str(error)))
+    return texts, problems
