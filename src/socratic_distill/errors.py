@@ -68,7 +68,14 @@ class SocraticError(Exception):
 
 
 class ConfigError(SocraticError, ValueError):
-    """A config field has an invalid value, or two fields contradict each other."""
+    """A config field has an invalid value, or two fields contradict each other.
+
+    Attributes:
+        problems: of a config that was refused, the location of each problem and what it is. A location is the field,
+            and keys and indexes in its value; it is empty for a rule between fields.
+    """
+
+    problems: tuple[tuple[tuple[str | int, ...], str], ...] = ()
 
 
 class ModelNotOffered(ConfigError):

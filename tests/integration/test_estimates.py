@@ -238,7 +238,7 @@ def test_command_prints_the_estimate_of_a_run_and_of_a_config(recorded, config_n
     assert "cached prefill" in printed and "3 steps and 0 evaluations are left" in " ".join(printed.split())
     path.write_text("[1]")
     assert cli.main(["cost", str(path)]) == 1
-    assert "holds no JSON object; expected" in capsys.readouterr().err
+    assert "is no mapping of fields; expected" in capsys.readouterr().err
 
 
 def test_estimate_of_the_longest_run_looks_at_few_of_its_steps(make_config, tmp_path, monkeypatch):

@@ -325,7 +325,7 @@ def test_check_of_a_run_that_was_moved_looks_where_it_is_now(make_config, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("text", "told"), [("{", "cannot be read"), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(("text", "told"), [("{", "it is not JSON"), ("[]", "is no mapping of fields")])
 def test_check_refuses_what_is_no_config(tmp_path, capsys, text, told):
     path = tmp_path / "config.json"
     path.write_text(text)

@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 
 | module | does |
 |---|---|
+| `init`, `train` | the commands before a run |
 | `check`, `chat`, `evaluate`, `report`, `runs`, `compare`, `checkpoints`, `cost`, `export` | the commands on runs |
 | `environment`, `completion` | `env`; completion scripts |
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
 | `played` | progress of `evaluate` |
+| `given` | what `train`, `check` and `cost` are given: config, overrides, options |
 | `options` | options that several commands take |
 | `conversation` | the dialogue of `chat` |
 | `journal_table` | the table of `checkpoints` |
@@ -33,8 +35,10 @@ from socratic_distill.cli import (
     environment,
     evaluate,
     export,
+    init,
     report,
     runs,
+    train,
 )
 from socratic_distill.cli.script import run_script
 from socratic_distill.text import show, shown
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        check, chat, evaluate, report, runs, compare, checkpoints, cost, export, environment, completion,
+        init, train, check, chat, evaluate, report, runs, compare, checkpoints, cost, export, environment, completion,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

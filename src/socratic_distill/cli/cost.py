@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.given import add_given, handed_over
 from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_path
 
@@ -24,17 +24,15 @@ def add_parser(commands: "Commands") -> None:
         **help_of(
             "estimate what a run will cost, or what is left of it; asks no service",
             "cost runs/run-001",
-            "cost config.json --past runs/run-001",
+            "cost config.yaml max_steps=100 --past runs/run-001",
             "cost runs/run-002 --allow-files",
         ),
-    )
-    parser.add_argument(
-        "run", type=given_path, help="directory of a run, its URL, or a config as JSON, like a run's config.json"
+        usage="socratic-distill cost [options] CONFIG [key=value …] | SCRIPT.py [argument …]",
     )
     parser.add_argument(
         "--past", type=given_path, metavar="RUN", help="directory, or URL, of a run whose averages are taken"
     )
-    add_options(parser, "files")
+    add_given(parser, "files", with_script=True)
     parser.set_defaults(command=run)
 
 
@@ -42,9 +40,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Prints the estimate."""
     from socratic_distill.cost.estimate import estimate_cost
     from socratic_distill.outputs.display.console import TextConsole
-    from socratic_distill.run.directory import config_in
 
-    config = config_in(parsed.run, **allowed(parsed))
+    config = handed_over(parsed).config
     estimate = estimate_cost(config, past=parsed.past, allow_files=bool(parsed.allow_files))
     console = TextConsole()
     console.print(_table(estimate))

@@ -1,4 +1,4 @@
-"""The config that a script would train with, or that a file holds."""
+"""The config that a script would train with, or that a file or a run holds."""
 
 import runpy
 import sys
@@ -8,30 +8,34 @@ from pathlib import Path
 from typing import Unpack
 
 from socratic_distill.config.grant import Allowed
+from socratic_distill.config.log_path import is_url
 from socratic_distill.errors import ConfigError
-from socratic_distill.run.directory import config_in
 from socratic_distill.run.finding import check_run
+from socratic_distill.run.given_config import given_config
 from socratic_distill.service.handover import Handover, looking
 
 
-def find_config(source: Path, arguments: Sequence[str] = (), **allowed: Unpack[Allowed]) -> Handover:
-    """The config of a script, a config.json, or a run directory.
+def find_config(source: str | Path, arguments: Sequence[str] = (), **allowed: Unpack[Allowed]) -> Handover:
+    """The config of a script, a config file, or a run.
 
     A script is run as Python runs it, up to its first call of `train`, `evaluate` or `compare` (or their async twins),
     which is not carried out.
 
     Args:
-        source: the script, the file or the directory.
-        arguments: the script's arguments.
+        source: the script, the file, or the run's directory or URL.
+        arguments: the script's arguments; of a file or a run, `key=value` overrides.
         **allowed: as for `load_config`; a script has its own say.
 
     Raises:
-        UntrustedConfig: the log_path in a config.json is outside its directory, and files are not allowed.
+        UntrustedConfig: the log_path in a config file is outside its directory, and files are not allowed.
         ConfigError: there is no such file, it cannot be read, or the script calls none of these.
     """
-    if not source.is_file():
-        check_run(source, expected="the directory of a run, a config.json or a Python script")
-    return _of_script(source, arguments) if source.suffix == ".py" else Handover(config_in(source, **allowed))
+    path = Path(source)
+    if not is_url(source) and not path.is_file():
+        check_run(path, expected="a config file, the directory of a run or a Python script")
+    if is_url(source) or path.is_dir() or path.suffix != ".py":
+        return Handover(given_config(source, arguments, **allowed))
+    return _of_script(path, arguments)
 
 
 def _of_script(path: Path, arguments: Sequence[str]) -> Handover:

@@ -16,6 +16,10 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `display` | short reprs, and the table that a notebook shows |
 | `shorthand` | short forms of the parts |
 | `foreign_names` | the names that TRL and tinker-cookbook use, with ours |
+| `documents` | config files as plain values, with the place of each |
+| `yaml_documents`, `json_documents`, `document_parts` | the formats, and what they share |
+| `overrides` | `key=value` of the command line |
+| `given` | builds a config from a document and overrides |
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |

@@ -3,13 +3,14 @@
 Building a config only checks whether the files that it names exist. It uses no network and loads no model.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
 
 from socratic_distill.config.display import Shortened, config_html
 from socratic_distill.config.grant import Grant
-from socratic_distill.config.messages import explain, plain, refuse_unknown
+from socratic_distill.config.messages import plain, problems_of, refuse_unknown
 from socratic_distill.config.paths import STORED_AS, stored_paths
 from socratic_distill.config.rules import check_fields
 from socratic_distill.config.sections import Fields
@@ -26,7 +27,7 @@ class SocraticConfig(Shortened, Fields):
 
     if not TYPE_CHECKING:  # type checkers keep pydantic's own signature, with every field
 
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, /, **data: Any) -> None:
             """Checks each field and the rules between fields.
 
             Args:
@@ -36,16 +37,19 @@ class SocraticConfig(Shortened, Fields):
                 ConfigError: a field is unknown, or has an invalid value.
             """
             stored = data.pop(STORED_AS, None)
-            refuse_unknown(data, type(self).model_fields, "config")
-            data = plain(data)
+            texts, problems = _unknown(data, type(self).model_fields)
+            data = plain({name: value for name, value in data.items() if name in type(self).model_fields})
             try:
                 with stored_paths(stored):
                     super().__init__(**data)
-                return
             except ValidationError as error:
-                problems = explain(error, type(self))
+                others = problems_of(error, type(self))
+                texts, problems = [*texts, *(text for _, text in others)], [*problems, *others]
             # Raised outside the handler, since pydantic's error as its context would show the values that were given.
-            raise ConfigError(problems)
+            if problems:
+                refusal = ConfigError("; ".join(texts))
+                refusal.problems = tuple(problems)
+                raise refusal
 
     @property
     def grant(self) -> Grant | None:
@@ -83,3 +87,19 @@ class SocraticConfig(Shortened, Fields):
     def _check_fields_together(self) -> Self:
         check_fields(self)
         return self
+
+
+def _unknown(
+    data: Mapping[str, Any], known: Iterable[str]
+) -> tuple[list[str], list[tuple[tuple[str | int, ...], str]]]:
+    """The message about the unknown fields, if there are any, and a problem for each."""
+    texts, problems = [], []
+    for names in (data, *({name: value} for name, value in data.items())):
+        try:
+            refuse_unknown(names, known, "config")
+        except ConfigError as error:
+            if names is data:
+                texts.append(str(error))
+            else:
+                problems.append((tuple(names), str(error)))
+    return texts, problems

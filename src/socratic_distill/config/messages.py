@@ -70,21 +70,27 @@ def _quoted(value: object) -> str:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The problems in one line, each with its field, what was given (without secrets) and what was expected."""
-    lines = []
+    return "; ".join(text for _, text in problems_of(error, model))
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
+    """The location of each problem, as pydantic has it, and what `explain` says about it."""
+    problems = []
     for problem in error.errors(include_url=False):
         field = ".".join(str(part) for part in problem["loc"])
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
-            lines.append(f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}")
+            text = f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}"
         elif problem["type"] == "union_tag_not_found":
-            lines.append(f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'")
+            text = f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'"
         elif problem["type"] == "union_tag_invalid":
-            lines.append(f"{field}: {_no_kind(problem.get('ctx', {}))}")
+            text = f"{field}: {_no_kind(problem.get('ctx', {}))}"
         elif field:
-            lines.append(f"{field}={_quoted(problem['input'])}: {reason[0].lower() + reason[1:]}")
+            text = f"{field}={_quoted(problem['input'])}: {reason[0].lower() + reason[1:]}"
         else:
-            lines.append(reason)
-    return redacted("; ".join(lines))
+            text = reason
+        problems.append((problem["loc"], redacted(text)))
+    return problems
 
 
 def _no_kind(context: Mapping[str, Any]) -> str:

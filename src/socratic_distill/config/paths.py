@@ -40,6 +40,29 @@ class GivenPath(str):
         return path
 
 
+class PlacedText(str):
+    """A text of a config document or of the command line. If it is a path, it is relative to a directory of its own.
+
+    Attributes:
+        path: what it means as a path.
+    """
+
+    path: GivenPath
+
+    def __new__(cls, text: str, base: str, *, in_full: bool = False) -> "PlacedText":
+        """Keeps the path.
+
+        Args:
+            text: the text as it was given.
+            base: absolute directory that it is relative to.
+            in_full: whether the path is kept as an absolute one, since the same text means another path elsewhere.
+        """
+        placed = super().__new__(cls, text)
+        absolute = text if "://" in text else os.path.join(base, os.path.expanduser(text))
+        placed.path = GivenPath(absolute if in_full else text, absolute)
+        return placed
+
+
 def resolved(path: str | os.PathLike[str]) -> str:
     """The path to open: the stored absolute path of a config's field; for any other path, `~` is expanded."""
     text = os.fspath(path)
@@ -52,6 +75,8 @@ def given_path(text: str) -> GivenPath:
     """A path of a config that is being built: resolved now, or as stored if the config is read from a file."""
     if isinstance(text, GivenPath):
         return text
+    if isinstance(text, PlacedText):
+        return text.path
     known = (_stored.get() or {}).get(text)
     # A stored path that is gone, as after a move of the run directory, is resolved anew.
     return GivenPath(text, known if known is not None and os.path.lexists(known) else None)

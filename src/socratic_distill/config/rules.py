@@ -52,7 +52,7 @@ def _check_sources(config: Fields) -> None:
     paths += [("recordings file", path) for path in (config.recordings.files if config.recordings else ())]
     for what, path in paths:
         if path is not None and not os.path.isfile(resolved(path)):
-            raise ValueError(f"{what} {path!r} does not exist (looked in {os.getcwd()})")
+            raise ValueError(f"{what} {path!r} does not exist (looked for {resolved(path)})")
 
 
 def _check_objective(config: Fields) -> None:

@@ -101,6 +101,9 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
             if path is not None and not path.startswith("tinker://"):
                 absolute = resolved(path)  # `<run directory>#<name>`, or a directory with a "#" in its name
                 journal = absolute.rpartition("#")[0]
-                yield part, GivenPath(path, journal if journal and not os.path.lexists(absolute) else absolute)
+                if journal and not os.path.lexists(absolute):
+                    yield part, GivenPath(path.rpartition("#")[0], journal)
+                else:
+                    yield part, GivenPath(path, absolute)
         case "log_path":
             yield part, config.log_path

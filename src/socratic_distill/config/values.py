@@ -18,7 +18,7 @@ from pydantic import (
 
 from socratic_distill.config.display import Shortened
 from socratic_distill.config.messages import explain, plain, unknown_in_part
-from socratic_distill.config.paths import GivenPath, given_model, given_path
+from socratic_distill.config.paths import GivenPath, PlacedText, given_model, given_path
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import refuse_secrets
 
@@ -30,13 +30,13 @@ def _path(value: object) -> object:
 
 
 def _resolved_path(value: object, check: Callable[[object], str]) -> str:
-    text = check(value)
-    return value if isinstance(value, GivenPath) else given_path(text)
+    text = check(value)  # a plain str, whatever the class of the value
+    return given_path(value if isinstance(value, GivenPath | PlacedText) else text)
 
 
 def _resolved_model(value: object, check: Callable[[object], str]) -> str:
     text = check(value)
-    return value if isinstance(value, GivenPath) else given_model(text)
+    return value if isinstance(value, GivenPath) else given_model(value if isinstance(value, PlacedText) else text)
 
 
 PathText = Annotated[

@@ -8,6 +8,7 @@ lock and writes everything. The journal is `checkpoints.jsonl`, one line a save.
 | `layout` | names of the files |
 | `finding` | whether a directory holds a run, and which runs are near it |
 | `directory` | the open directory: lock, config, rows |
+| `given_config` | the config that a command is given, with its changes |
 | `lock` | one writer at a time |
 | `identity` | the run's id; copies get their own |
 | `ownership` | which saved weights are the run's to delete |

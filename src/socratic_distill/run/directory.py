@@ -14,7 +14,6 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed, Grant, server_for
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.paths import STORED_AS, paths_of, resolved
-from socratic_distill.config.trust import check_files
 from socratic_distill.errors import ConfigError, SocraticError
 from socratic_distill.files.durable import append_durably, end_line, write_atomically
 from socratic_distill.files.rows import read_object, read_rows, to_line
@@ -291,29 +290,6 @@ def config_of(log_path: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> S
         StorageError: the store that the run is in fails.
     """
     return load_config(log_path, **allowed).model_copy(update={"log_path": os.fspath(log_path)})
-
-
-def config_in(source: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> SocraticConfig:
-    """The config of a run, or one in a file of its own, such as `config.json`.
-
-    Args:
-        source: directory of the run, its URL, or the file, whose directory then counts as the run's. The config.json of
-            a run directory means that run, wherever it was moved.
-        **allowed: as for `load_config`.
-
-    Raises:
-        ConfigError: there is none, or it cannot be read.
-        UntrustedConfig: it is in a file, its `log_path` is outside the file's directory, and files are not allowed.
-        StorageError: the store that the run is in fails.
-    """
-    path = Path(source)
-    if is_url(source) or not (path.is_file() or path.name == CONFIG):
-        return config_of(source, **allowed)
-    if path.name == CONFIG and (path.parent / RUN).is_file():
-        return config_of(path.parent, **allowed)
-    config = read_config(path, Grant(os.fspath(source), path.parent, **allowed))
-    check_files(config, "log_path")
-    return config
 
 
 def read_config(path: Path, grant: Grant) -> SocraticConfig:

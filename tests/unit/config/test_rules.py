@@ -96,7 +96,7 @@ def test_config_refuses_settings_that_do_not_go_together(changes, message):
 def test_config_refuses_recordings_that_are_not_used_or_not_there(recording, tmp_path):
     with pytest.raises(ConfigError, match=r"recordings.on_policy_fraction=1.0 uses no recording; lower it, or leave"):
         config(recordings={"files": [recording], "on_policy_fraction": 1.0})
-    with pytest.raises(ConfigError, match=r"recordings file '.*missing.jsonl' does not exist \(looked in"):
+    with pytest.raises(ConfigError, match=r"recordings file '.*missing.jsonl' does not exist \(looked for"):
         config(recordings={"files": [recording, str(tmp_path / "missing.jsonl")]})
 
 

@@ -19,7 +19,8 @@ from socratic_distill.config.paths import GivenPath
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.evaluation.comparison import evaluation_seeds
-from socratic_distill.run.directory import RunDirectory, config_in, load_config
+from socratic_distill.run.directory import RunDirectory, load_config
+from socratic_distill.run.given_config import given_config
 from socratic_distill.run.plan import read_plan
 from socratic_distill.service.connect import connect
 from socratic_distill.training.opening import check_start
@@ -250,16 +251,16 @@ def test_log_path_in_a_file_must_be_the_files_own_directory(stored, monkeypatch,
     run = stored(log_path=log_path)
     monkeypatch.chdir(run)
     with pytest.raises(UntrustedConfig, match="log_path="):
-        config_in(run / "config.json")
-    assert config_in(run / "config.json", allow_files=True).log_path == log_path
-    assert config_in(run).log_path == str(run), "a run is where it was found"
+        given_config(run / "config.json")
+    assert given_config(run / "config.json", allow_files=True).log_path == log_path
+    assert given_config(run).log_path == str(run), "a run is where it was found"
 
 
 def test_config_file_of_a_run_that_was_moved_means_that_run(stored, tmp_path):
     run = stored(log_path=str(tmp_path / "run"), seeds_file=None)
     (run / "run.json").write_text('{"run_id": "r"}')
     moved = run.rename(tmp_path / "moved")
-    assert config_in(moved / "config.json").log_path == str(moved)
+    assert given_config(moved / "config.json").log_path == str(moved)
 
 
 def test_paths_that_a_config_says_it_meant_are_under_the_same_rule(stored, tmp_path, opened_files):
