@@ -3,9 +3,8 @@
 import io
 from datetime import datetime, timedelta
 
-from rich.console import Console
-
 from socratic_distill.cli.played import PlayedDialogues
+from socratic_distill.outputs.display.console import TextConsole
 
 
 class Clock:
@@ -21,7 +20,7 @@ class Clock:
 
 def test_in_a_pipe_there_is_a_line_each_ten_seconds_and_at_the_end():
     out = io.StringIO()
-    with PlayedDialogues(Console(file=out), Clock()) as played:
+    with PlayedDialogues(TextConsole(file=out), Clock()) as played:
         for done in range(1, 9):
             played("ba\x1bse", done, 8)
     assert out.getvalue().splitlines() == [
@@ -32,7 +31,7 @@ def test_in_a_pipe_there_is_a_line_each_ten_seconds_and_at_the_end():
 
 def test_in_a_terminal_there_is_a_bar_for_each_tutor_that_goes_at_the_end():
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=80, legacy_windows=False)
+    console = TextConsole(file=out, force_terminal=True, width=80, legacy_windows=False)
     with PlayedDialogues(console) as played:
         played("base", 1, 2)
         played("[final]", 2, 2)
@@ -42,6 +41,6 @@ def test_in_a_terminal_there_is_a_bar_for_each_tutor_that_goes_at_the_end():
 
 def test_a_closed_stream_does_not_end_the_evaluation():
     out = io.StringIO()
-    with PlayedDialogues(Console(file=out), Clock()) as played:
+    with PlayedDialogues(TextConsole(file=out), Clock()) as played:
         out.close()
         played("base", 2, 2)
