@@ -34,12 +34,13 @@ def add_parser(commands: "Commands") -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Trains, and says how it ended."""
     from socratic_distill.config.paths import TINY
-    from socratic_distill.training.trainer import train
 
     config = handed_over(parsed).config
     if {config.tutor_model_name, config.student_model_name, config.teacher_model_name} == {TINY}:
         # For a model this small, starting threads costs more than computing. Must be set before torch is imported.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from socratic_distill.training.trainer import train
+
     result = train(config)
     for line in _ending(config, result, str(parsed.source)):
         show(line)
