@@ -17,6 +17,8 @@ _WORDS = {
 _DECIMAL = re.compile(r"[-+]?[0-9]+")
 _OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# Ends of lines in YAML 1.1 and not in 1.2; ruamel would fold them into spaces.
+_ODD_BREAK = re.compile("[\x85\u2028\u2029]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -38,6 +40,11 @@ def read_yaml(text: str, source: str) -> Parts:
 
     parts = Parts(source)
     line = 1
+    if odd := _ODD_BREAK.search(text):
+        number = text.count("\n", 0, odd.start()) + 1
+        parts.fail(
+            number, f'the character U+{ord(odd[0]):04X} is not read; in double quotes write "\\u{ord(odd[0]):04x}"'
+        )
     try:
         # Only the events are used: ruamel builds no object, and resolves no value.
         for event in YAML(typ="safe", pure=True).parse(text):
