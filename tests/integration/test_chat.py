@@ -40,11 +40,11 @@ def test_chat_takes_a_question_and_leaves_the_run_as_it_was(make_config, tmp_pat
     assert read_rows(tmp_path / "run" / "metrics.jsonl") == rows
 
 
-def test_command_prints_one_line_and_exits_1_where_there_is_no_run(tmp_path, capsys):
+def test_command_prints_one_message_and_exits_1_where_there_is_no_run(tmp_path, capsys):
     assert main(["chat", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("ConfigError: ") and "is empty; expected the directory of a run" in error
-    assert error.count("\n") == 1
+    assert error.count("\n") == 2
 
 
 def test_command_without_arguments_shows_its_usage(capsys):

@@ -240,4 +240,4 @@ def test_pipe_has_no_control_characters(make_config, tmp_path):
     )
     text = (done.stdout + done.stderr).decode()
     assert [one for one in text if unicodedata.category(one) == "Cc" and one != "\n"] == []
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("step ")] == ["1/2", "2/2"]
+    assert [line.split()[2] for line in text.splitlines() if line[9:].startswith("step ")] == ["1/2", "2/2"]

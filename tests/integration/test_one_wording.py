@@ -8,6 +8,7 @@ from socratic_distill.cli import main
 
 COMMANDS = {
     "check": ["check", "PATH"],
+    "train": ["train", "PATH"],
     "chat": ["chat", "PATH"],
     "evaluate": ["evaluate", "PATH"],
     "report": ["report", "PATH"],
@@ -23,7 +24,7 @@ COMMANDS = {
 }
 FAULTS = {"missing": "does not exist", "empty": "is empty", "foreign": "holds no run", "file": "is a file"}
 # They take a config's file too: a file of something else is an invalid config.
-READ_FILES = ("check", "cost")
+READ_FILES = ("train", "check", "cost")
 
 
 @pytest.fixture
@@ -48,9 +49,11 @@ def test_the_message_says_what_it_is_what_is_expected_and_where_runs_are(here, c
     assert main([part.replace("PATH", kind) for part in COMMANDS[command]]) == 1
     told = capsys.readouterr()
     assert told.out == "" and sorted(here.rglob("*")) == before
-    assert told.err.startswith("ConfigError: ") and told.err.count("\n") == 1
+    assert told.err.startswith("ConfigError: ") and told.err.count("\n") == 2
     if kind == "file" and command in READ_FILES:
-        assert "file cannot be read" in told.err and "expected the directory of a run" in told.err
+        assert "file has no known ending; expected a file that ends in .yaml, .yml, .toml, .json" in told.err
         return
-    assert told.err.startswith(f"ConfigError: {kind} {FAULTS[kind]}; expected the directory of a run")
-    assert told.err.endswith(". Runs found here: runs/mine\n")
+    expected = "a config file, the directory of a run" if command in READ_FILES else "the directory of a run"
+    message, help_line = told.err.splitlines()
+    assert message.startswith(f"ConfigError: {kind} {FAULTS[kind]}; expected {expected}")
+    assert message.endswith(". Runs found here: runs/mine") and help_line.endswith("troubleshooting.md#configerror")

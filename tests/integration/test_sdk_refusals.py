@@ -127,7 +127,7 @@ def test_key_or_account_that_is_refused_is_one_message(api, check, request_path,
     api.refusals[request_path] = status
     code, told = check(base_url=api.url)
     assert code == 1 and told.startswith("ServiceError: ") and advice in told
-    assert told.count("\n") == 1
+    assert told.count("\n") == 2
 
 
 def test_without_a_key_nothing_is_asked_of_the_server(api, check, monkeypatch, tmp_path):
@@ -135,7 +135,7 @@ def test_without_a_key_nothing_is_asked_of_the_server(api, check, monkeypatch, t
     monkeypatch.setenv("HOME", str(tmp_path))
     for base_url in (api.url, None):
         code, told = check(base_url=base_url)
-        assert code == 1 and told.startswith("ConfigError: there is no key for the service") and told.count("\n") == 1
+        assert code == 1 and told.startswith("ConfigError: there is no key for the service") and told.count("\n") == 2
     assert api.paths == []
 
 
@@ -171,7 +171,7 @@ def test_server_that_is_not_there_is_told_before_a_client_is_made(api, check, mo
     api.server_close()
     code, told = check(base_url=api.url)
     assert code == 1 and told.startswith("ServiceUnreachable: no Tinker server answers at base_url='http://127")
-    assert "Check the network" in told and told.count("\n") == 1
+    assert "Check the network" in told and told.count("\n") == 2
 
 
 def test_server_of_another_kind_is_told_apart(api, make_config):
