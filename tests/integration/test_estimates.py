@@ -20,7 +20,6 @@ from socratic_distill import (
     train_async,
 )
 from socratic_distill.cost.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.cost.workload import Part
 from socratic_distill.testing import FakeRestClient, VirtualServiceClient, run_virtual
 from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
@@ -83,7 +82,7 @@ class CountingWeights(ScriptedWeights):
 
 
 def cost(counted: Counter[tuple[Any, Any]], config: SocraticConfig) -> float:
-    tariff = tariff_of(config, packaged_prices())
+    tariff = tariff_of(config)
     assert isinstance(tariff, Tariff)
     usd = tariff.cost(Use(role, phase, number) for (role, phase), number in counted.items())
     assert usd is not None

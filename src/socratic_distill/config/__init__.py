@@ -16,6 +16,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |
+| `catalogue` | the models that this version knows: `models.json` |
 | `model_names` | short and full model names |
 | `named_models` | the models that a config names |
 | `log_path` | which log paths are URLs, and which are refused |

@@ -19,7 +19,6 @@ from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import named_models, with_known_names
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.rewards import load_rewards
@@ -208,7 +207,7 @@ class _Look:
         with self._gathered():
             check_trackers(self._config.trackers)
         with self._gathered():
-            check_limit(self._config, tariff_of(with_known_names(self._config), packaged_prices()))
+            check_limit(self._config, tariff_of(with_known_names(self._config)))
         with self._gathered():
             check_directory(self._config.log_path)
         with self._gathered():
