@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 
 | module | does |
 |---|---|
-| `check`, `chat`, `evaluate`, `report`, `checkpoints`, `cost`, `export` | the commands |
+| `check`, `chat`, `evaluate`, `report`, `checkpoints`, `cost`, `export`, `models` | the commands |
 | `options` | options that several commands take |
 | `conversation` | the dialogue of `chat` |
 | `journal_table` | the table of `checkpoints` |
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from socratic_distill.cli import chat, check, checkpoints, cost, evaluate, export, report
+from socratic_distill.cli import chat, check, checkpoints, cost, evaluate, export, models, report
 from socratic_distill.cli.script import run_script
 from socratic_distill.text import show, shown
 
@@ -45,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="socratic-distill", description="Train a small model to tutor.")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, chat, evaluate, report, checkpoints, cost, export):
+    for command in (check, chat, evaluate, report, checkpoints, cost, export, models):
         command.add_parser(commands)
     return parser

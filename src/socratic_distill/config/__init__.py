@@ -19,6 +19,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `catalogue` | the models that this version knows: `models.json` |
 | `model_names` | short and full model names |
 | `named_models` | the models that a config names |
+| `call` | a config as the call that builds it |
 | `log_path` | which log paths are URLs, and which are refused |
 | `paths` | keeps what relative paths meant when the config was built |
 | `grant` | what a config from a file may do |

@@ -250,8 +250,9 @@ class _Look:
         names = dict.fromkeys(named_models(config).values())
         refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
         clients: dict[str, SamplingClient] = {}
-        for name in names:
-            if name not in refused and not self._is_silent:
+        # Other models will be taken, so that nothing of these need be opened.
+        for name in () if refused else names:
+            if not self._is_silent:
                 with self._gathered():
                     client = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
                     await get_tokenizer(client)

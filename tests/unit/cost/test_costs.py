@@ -1,6 +1,5 @@
 """Prices, and what a step costs by them."""
 
-import json
 import logging
 from typing import Any
 
