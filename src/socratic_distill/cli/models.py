@@ -85,7 +85,7 @@ def _row(name: str, offered: "OfferedModel | None") -> dict[str, Any]:
         "successor": None if known is None else known.successor,
         "usd_per_million": None
         if price is None
-        else {phase: getattr(price.price, phase) for phase in ("prefill", "sample", "train")},
+        else {phase: getattr(price, phase) for phase in ("prefill", "sample", "train")},
         "price_date": None if price is None else price.date,
     }
 

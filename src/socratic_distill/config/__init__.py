@@ -17,6 +17,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |
 | `catalogue` | the models that this version knows: `models.json` |
+| `reasoning` | how a role's chat template is asked for reasoning |
 | `model_names` | short and full model names |
 | `named_models` | the models that a config names |
 | `call` | a config as the call that builds it |

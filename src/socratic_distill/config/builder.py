@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Objective
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.sections import DEFAULT_PROFILE
 from socratic_distill.config.values import Schedule
 
@@ -41,6 +42,12 @@ class SocraticOptions(TypedDict, total=False):
     tutor_enable_thinking: bool
     student_enable_thinking: bool
     teacher_enable_thinking: bool
+    tutor_reasoning: Reasoning | None
+    student_reasoning: Reasoning | None
+    teacher_reasoning: Reasoning | None
+    tutor_template_options: Mapping[str, Any]
+    student_template_options: Mapping[str, Any]
+    teacher_template_options: Mapping[str, Any]
     tutor_prompt_file: str | os.PathLike[str] | None
     student_prompt_file: str | os.PathLike[str] | None
     teacher_prompt_file: str | os.PathLike[str] | None

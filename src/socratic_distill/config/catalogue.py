@@ -11,20 +11,24 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from socratic_distill.config.parts import Price
-
 
 @dataclass(frozen=True)
 class KnownPrice:
-    """A list price.
+    """A list price, USD per million tokens.
 
     Attributes:
-        price: USD per million tokens, with `cached_prefill` filled in.
+        prefill: of prompt tokens.
+        sample: of sampled tokens.
+        train: of trained tokens.
+        cached_prefill: of prompt tokens that the service had cached.
         date: month that it is of, such as "2026-10".
         source: where it is from.
     """
 
-    price: Price
+    prefill: float
+    sample: float
+    train: float
+    cached_prefill: float
     date: str
     source: str
 
@@ -37,7 +41,7 @@ class KnownModel:
         name: full name.
         billions: its parameters, in billions, all experts counted.
         vocabulary: models with the same one split every text alike; None: not known.
-        reasoning: how its chat template is asked for reasoning, a key of `reasoning.SWITCHES`; None: it cannot be.
+        reasoning: how its chat template is asked for reasoning, a key of `Catalogue.switches`; None: not known.
         template: package that renders its messages, for a model without a jinja template; else None.
         retired: day or month since which it is not offered; None: it was offered in the table's newest month.
         successor: full name of the model that took its place; None for a model that is offered.
@@ -67,10 +71,12 @@ class Catalogue:
 
     Attributes:
         models: by full name.
+        switches: by kind of template and level of reasoning, the variables that the template takes.
         slips: names that guides write and no model has, with the full names that they mean.
     """
 
     models: Mapping[str, KnownModel]
+    switches: Mapping[str, Mapping[str, Mapping[str, Any]]]
     slips: Mapping[str, str]
 
     def find(self, name: str) -> KnownModel | None:
@@ -96,7 +102,7 @@ def catalogue() -> Catalogue:
     stored = json.loads((files("socratic_distill.config") / "models.json").read_text(encoding="utf-8"))
     share = stored["cached_prefill_share"]
     models = {name: _model(name, dict(fields), share) for name, fields in stored["models"].items()}
-    return Catalogue(models, stored["slips"])
+    return Catalogue(models, stored["switches"], stored["slips"])
 
 
 def _model(name: str, fields: dict[str, Any], share: float) -> KnownModel:
@@ -110,7 +116,5 @@ def _model(name: str, fields: dict[str, Any], share: float) -> KnownModel:
 
 
 def _price(fields: Mapping[str, Any], share: float) -> KnownPrice:
-    of_tokens = {phase: fields[phase] for phase in ("prefill", "sample", "train")}
     # The service bills cached tokens at about this share; its list names no price for them.
-    cached = fields.get("cached_prefill", share * of_tokens["prefill"])
-    return KnownPrice(Price(**of_tokens, cached_prefill=cached), fields["date"], fields["source"])
+    return KnownPrice(**({"cached_prefill": share * fields["prefill"]} | fields))

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
@@ -51,6 +51,10 @@ NotNegative = Annotated[float, Field(ge=0.0, le=1e12, strict=True)]
 Factor = Annotated[float, Field(ge=0.0, le=1e4, strict=True)]
 RewardWeight = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+
+
+# Variables of a chat template, by name.
+TemplateOptions = Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], bool | int | float | str]
 
 
 class _Checked(type(BaseModel)):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from socratic_distill.config.catalogue import catalogue
+from socratic_distill.config.catalogue import KnownPrice, catalogue
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.parts import Price
@@ -94,7 +94,7 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
     own = {full_model_name(name): _with_cached(price) for name, price in config.prices.items()}
     listed = {} if config.base_url is not None else {name: catalogue().price(name) for name in every if name not in own}
     of_list = {name: known for name, known in listed.items() if known is not None}
-    prices = own | {name: known.price for name, known in of_list.items()}
+    prices = own | {name: _price(known) for name, known in of_list.items()}
     unknown = tuple(name for name in every if name not in prices)
     if unknown:
         _log.info(
@@ -109,6 +109,11 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
     source = "; ".join([*sources, *["the config's"] * any(name in own for name in every)])
     by_role = {role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()}
     return Tariff(by_role, unknown, source or "the config's")
+
+
+def _price(known: KnownPrice) -> Price:
+    phases = ("prefill", "sample", "train", "cached_prefill")
+    return Price(**{phase: getattr(known, phase) for phase in phases})
 
 
 def _with_cached(price: Price) -> Price:
