@@ -30,7 +30,7 @@ from socratic_distill import (
     load_evaluations,
     train_async,
 )
-from socratic_distill.cost.prices import packaged_prices
+from socratic_distill.config.catalogue import catalogue
 from socratic_distill.testing import FakeRestClient, run_virtual
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
@@ -117,9 +117,9 @@ def play(*shape: int) -> dict[str, Any]:
 
 
 def price_of(model: str) -> dict[str, float | None]:
-    price = packaged_prices().price(model)
-    assert price is not None, f"the price list lacks {model}"
-    return price.model_dump()
+    known = catalogue().price(model)
+    assert known is not None, f"the price list lacks {model}"
+    return {phase: getattr(known, phase) for phase in ("prefill", "sample", "train", "cached_prefill")}
 
 
 def projected(found: dict[str, Any], steps: int) -> float:

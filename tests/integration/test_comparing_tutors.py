@@ -86,7 +86,9 @@ def test_tutors_that_are_no_list_of_different_names_are_refused(make_config, tut
 
 @pytest.mark.parametrize("tutor", ["final", "7"])
 def test_missing_weights_are_refused_and_the_existing_ones_named(make_config, server, tutor):
-    with pytest.raises(CheckpointNotFound, match=f"no sampler weights for the tutor '{tutor}'; no tutor is saved there yet"):
+    with pytest.raises(
+        CheckpointNotFound, match=f"no sampler weights for the tutor '{tutor}'; no tutor is saved there yet"
+    ):
         compare(make_config(), [tutor])
     strict_run(make_config(max_steps=2), server)
     if tutor != "final":

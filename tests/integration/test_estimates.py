@@ -12,7 +12,6 @@ from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import ConfigError, SocraticConfig, build_socratic_config, cli, estimate_cost, load_evaluations
 from socratic_distill.cost.costs import Tariff, Use, evaluation_uses, step_uses, tariff_of
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.cost.workload import Part
 from socratic_distill.testing import VirtualServiceClient
 from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
@@ -75,7 +74,7 @@ class CountingWeights(ScriptedWeights):
 
 
 def cost(counted: Counter[tuple[Any, Any]], config: SocraticConfig) -> float:
-    tariff = tariff_of(config, packaged_prices())
+    tariff = tariff_of(config)
     assert isinstance(tariff, Tariff)
     usd = tariff.cost(Use(role, phase, number) for (role, phase), number in counted.items())
     assert usd is not None

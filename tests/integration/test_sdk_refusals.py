@@ -17,12 +17,16 @@ import tinker
 from socratic_distill import (
     ConfigError,
     ModelNotOffered,
+    PreflightError,
     ServiceError,
     ServiceUnreachable,
+    build_socratic_config,
     cli,
     open_service,
     preflight,
+    train,
 )
+from socratic_distill.config.catalogue import catalogue
 from socratic_distill.service.connect import check_health
 
 KEY = "tml-planted-secret"
@@ -160,6 +164,28 @@ def test_the_sdks_list_is_all_that_there_is(api, make_config):
     seen = preflight(make_config(base_url=api.url))
     assert {one.name for one in seen.problems if isinstance(one, ModelNotOffered)} == {"pupil", "small"}
     assert "/api/v1/create_sampling_session" not in api.paths
+
+
+def test_guides_call_on_todays_models_asks_for_nothing_that_is_billed(api, tmp_path):
+    today = [model.name for model in catalogue().models.values() if model.retired is None]
+    api.answers["capabilities"] = {"supported_models": [{"model_name": name} for name in today]}
+    config = build_socratic_config(
+        tutor_model_name="Qwen3-8B",
+        student_model_name="Kimi-K2-Thinking",
+        teacher_model_name="Qwen3-35B-A22B-Instruct",
+        learning_rate=1e-5,
+        max_tokens=2048,
+        log_path=tmp_path / "run",
+        base_url=api.url,
+        display="off",
+    )
+    with pytest.raises(PreflightError, match="the nearest offered models that fit together") as told:
+        train(config)
+    assert all(isinstance(one, ModelNotOffered) for one in told.value.problems)
+    asked = [path.rsplit("/", 1)[-1] for path in api.paths if "telemetry" not in path]
+    opening = {"healthz", "config", "dynamic_config", "create_session", "session_heartbeat"}
+    assert set(asked) <= opening | {"get_server_capabilities"}, "nothing was opened, sampled or trained"
+    assert asked.count("get_server_capabilities") <= 2, "once by the start, once by the look for other problems"
 
 
 def test_server_that_is_not_there_is_told_before_a_client_is_made(api, check, monkeypatch):

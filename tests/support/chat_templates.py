@@ -4,6 +4,7 @@ import re
 
 import jinja2
 
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.rendering import Renderer
 
@@ -76,11 +77,9 @@ class CharacterTokenizer:
         environment.globals["raise_exception"] = refuse
         self._template = environment.from_string(template)
 
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt, enable_thinking):
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt, **variables):
         assert tokenize is False
-        return self._template.render(
-            messages=messages, add_generation_prompt=add_generation_prompt, enable_thinking=enable_thinking
-        )
+        return self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **variables)
 
     def encode(self, text, add_special_tokens):
         assert add_special_tokens is False
@@ -98,7 +97,7 @@ class CharacterTokenizer:
 
 
 def make_renderer(template=PLAIN, thinking=False, name="model", tokenizer=CharacterTokenizer, **options):
-    return Renderer(Codec(tokenizer(template)), name, enable_thinking=thinking, **options)
+    return Renderer(Codec(tokenizer(template)), name, TemplateChoice(thinking), **options)
 
 
 def ids(text):

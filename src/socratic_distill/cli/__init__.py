@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 |---|---|
 | `init`, `train` | the commands before a run |
 | `check`, `chat`, `evaluate`, `report`, `runs`, `compare`, `checkpoints`, `cost`, `export` | the commands on runs |
+| `models` | what a service offers |
 | `environment`, `completion` | `env`; completion scripts |
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
@@ -36,6 +37,7 @@ from socratic_distill.cli import (
     evaluate,
     export,
     init,
+    models,
     report,
     runs,
     train,
@@ -76,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        init, train, check, chat, evaluate, report, runs, compare, checkpoints, cost, export, environment, completion,
+        init, train, check, chat, evaluate, report, runs, compare, checkpoints, cost, export, models, environment,
+        completion,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

@@ -8,6 +8,7 @@ from typing import Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.dialogues.codec import Codec
@@ -77,7 +78,12 @@ def chat(
 async def _open_tutor(service: ServiceClient, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
     codec = Codec(await get_tokenizer(client))
-    renderer = Renderer(codec, config.tutor_model_name, config.tutor_enable_thinking, config.system_role)
+    renderer = Renderer(
+        codec,
+        config.tutor_model_name,
+        TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
+        config.system_role,
+    )
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
 
 

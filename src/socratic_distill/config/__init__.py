@@ -23,8 +23,11 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
 | `schedules` | learning rate and turns by step |
+| `catalogue` | the models that this version knows: `models.json` |
+| `reasoning` | how a role's chat template is asked for reasoning |
 | `model_names` | short and full model names |
 | `named_models` | the models that a config names |
+| `call` | a config as the call that builds it |
 | `log_path` | which log paths are URLs, and which are refused |
 | `paths` | keeps what relative paths meant when the config was built |
 | `grant` | what a config from a file may do |

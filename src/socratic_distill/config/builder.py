@@ -9,6 +9,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
 from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
+from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.sections import DEFAULT_PROFILE, TrackerName
 from socratic_distill.config.values import Schedule
 
@@ -48,6 +49,12 @@ class SocraticOptions(TypedDict, total=False):
     tutor_enable_thinking: bool
     student_enable_thinking: bool
     teacher_enable_thinking: bool
+    tutor_reasoning: Reasoning | None
+    student_reasoning: Reasoning | None
+    teacher_reasoning: Reasoning | None
+    tutor_template_options: Mapping[str, Any]
+    student_template_options: Mapping[str, Any]
+    teacher_template_options: Mapping[str, Any]
     tutor_prompt_file: Path | None
     student_prompt_file: Path | None
     teacher_prompt_file: Path | None

@@ -2,31 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from functools import cache
 
+from socratic_distill.config.catalogue import catalogue
 from socratic_distill.errors import ModelNotOffered
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 
-# Short names whose organisation is certain. The last one is a typing error of the guide: that model does not exist.
-_SHORT_NAMES = {
-    "Qwen3-4B-Instruct-2507": "Qwen/Qwen3-4B-Instruct-2507",
-    "Qwen3-8B": "Qwen/Qwen3-8B",
-    "Qwen3-8B-Base": "Qwen/Qwen3-8B-Base",
-    "Qwen3-30B-A3B-Instruct-2507": "Qwen/Qwen3-30B-A3B-Instruct-2507",
-    "Qwen3-32B": "Qwen/Qwen3-32B",
-    "Qwen3-235B-A22B-Instruct-2507": "Qwen/Qwen3-235B-A22B-Instruct-2507",
-    "Kimi-K2-Thinking": "moonshotai/Kimi-K2-Thinking",
-    "Qwen3-35B-A22B-Instruct": "Qwen/Qwen3-235B-A22B-Instruct-2507",
-}
-_KNOWN = {short.casefold(): full for short, full in _SHORT_NAMES.items()}
 _NEAREST = 4  # names that an error lists
 _SIMILAR = 0.4  # difflib's similarity from which a name counts as near
 
 
 def full_model_name(name: str) -> str:
     """The full name of a known short name; any other name is returned unchanged."""
-    return _noticed(name, _SHORT_NAMES.get(name, name))
+    return _noticed(name, _short_names().get(name, name))
 
 
 def resolve_name(name: str, offered: Sequence[str], field: str) -> str:
@@ -54,7 +44,8 @@ def resolve_name(name: str, offered: Sequence[str], field: str) -> str:
                 name,
             )
     raise ModelNotOffered(
-        f"{field}={name!r} is none of the {len(offered)} models that the service offers; {nearest(name, offered)}",
+        f"{field}={name!r} is none of the {len(offered)} models that the service offers; "
+        f"{_retirement(name, offered)}{nearest(name, offered)}",
         name,
     )
 
@@ -65,6 +56,27 @@ def nearest(name: str, offered: Sequence[str]) -> str:
     close = difflib.get_close_matches(_base(name), by_base, n=_NEAREST, cutoff=_SIMILAR)
     named = [by_base[base] for base in close] or sorted(offered)[:_NEAREST]
     return f"the nearest are {', '.join(map(repr, named))}; name one of the service's, or take another base_url"
+
+
+@cache
+def _short_names() -> dict[str, str]:
+    """Full names by the short names of known models, and by the slips of guides."""
+    known = catalogue()
+    return {model.short_name: name for name, model in known.models.items()} | dict(known.slips)
+
+
+@cache
+def _folded_names() -> dict[str, str]:
+    return {short.casefold(): full for short, full in _short_names().items()}
+
+
+def _retirement(name: str, offered: Sequence[str]) -> str:
+    """What became of a known model that is not offered any more; empty for any other name."""
+    model = catalogue().find(_folded_names().get(name.casefold().rpartition("/")[2], name))
+    if model is None or model.retired is None:
+        return ""
+    is_there = "" if model.successor in offered else ", which is not offered here"
+    return f"Tinker retired it ({model.retired}), its successor is {model.successor!r}{is_there}; "
 
 
 def _noticed(name: str, full: str) -> str:
@@ -82,6 +94,6 @@ def _base(name: str) -> str:
 _WAYS: tuple[Callable[[str, str], bool], ...] = (
     lambda name, offered: offered == name,
     lambda name, offered: offered.casefold() == name.casefold(),
-    lambda name, offered: offered == _KNOWN.get(name.casefold()),
+    lambda name, offered: offered == _folded_names().get(name.casefold()),
     lambda name, offered: "/" not in name and _base(offered) == _base(name),
 )

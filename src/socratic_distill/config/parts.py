@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from socratic_distill.config.objectives import RecordedObjective, Supervised
+from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.values import (
     ModelName,
@@ -22,6 +23,7 @@ from socratic_distill.config.values import (
     Setting,
     Share,
     Steps,
+    TemplateOptions,
     Tokens,
 )
 
@@ -78,6 +80,12 @@ class Teacher(Setting):
     enable_thinking: bool | None = Field(
         default=None, description="Render its context with thinking enabled. None: as teacher_enable_thinking."
     )
+    reasoning: Reasoning | None = Field(
+        default=None, description="Reasoning in its context, as teacher_reasoning. None: as that."
+    )
+    template_options: TemplateOptions | None = Field(
+        default=None, description="Other variables of its chat template. None: teacher_template_options."
+    )
     seeds_files: Several[tuple[PathText, ...]] = Field(
         default=(),
         description="Seeds files whose seeds it teaches, written as in the config. With neither seeds_files nor tags: "
@@ -127,6 +135,10 @@ class Judge(Setting):
         default=0.0, description="Sampling temperature; 0 always takes the likeliest token."
     )
     enable_thinking: bool = Field(default=False, description="Render the judge's prompts with thinking enabled.")
+    reasoning: Reasoning | None = Field(
+        default=None, description="Its reasoning: 'off', 'on', or how much. None: as enable_thinking."
+    )
+    template_options: TemplateOptions = Field(default={}, description="Other variables of its chat template, by name.")
 
 
 class Price(Setting):

@@ -6,7 +6,9 @@ from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.sections import Fields
+from socratic_distill.errors import ConfigError
 
 _MOST_DIALOGUES = 1_000_000  # all dialogues of a batch are held in memory
 
@@ -22,6 +24,7 @@ def check_fields(config: Fields) -> None:
     _check_teachers(config)
     _check_schedules(config)
     _check_evaluation(config)
+    _check_reasoning(config)
 
 
 def _check_sources(config: Fields) -> None:
@@ -133,6 +136,26 @@ def _check_teachers(config: Fields) -> None:
                 f"teacher {name!r} scores with the tutor's own weights, but its model is {model!r} and the "
                 f"tutor's is {tutor!r}; name the same model"
             )
+
+
+def _check_reasoning(config: Fields) -> None:
+    roles = {
+        "tutor_": (config.tutor_model_name, config.tutor_enable_thinking, config.tutor_reasoning),
+        "student_": (config.student_model_name, config.student_enable_thinking, config.student_reasoning),
+        "teacher_": (config.teacher_model_name, config.teacher_enable_thinking, config.teacher_reasoning),
+    }
+    for number, teacher in enumerate(config.teachers):
+        model = teacher.model_name or config.teacher_model_name
+        roles[f"teachers[{number}]."] = (model, bool(teacher.enable_thinking), teacher.reasoning)
+    if config.judge is not None:
+        roles["judge."] = (config.judge.model_name, config.judge.enable_thinking, config.judge.reasoning)
+    for role, (model, enable_thinking, reasoning) in roles.items():
+        if enable_thinking and reasoning is not None:
+            raise ValueError(f"{role}enable_thinking and {role}reasoning are both set; keep {role}reasoning")
+        try:
+            TemplateChoice(reasoning=reasoning).variables(model)
+        except ConfigError as error:
+            raise ValueError(f"{role}{error.args[0]}") from None
 
 
 def _check_schedules(config: Fields) -> None:

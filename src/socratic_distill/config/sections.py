@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from socratic_distill.config.objectives import Objective, SampledReverseKL
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits, Several
 from socratic_distill.config.values import (
     Count,
@@ -24,6 +25,7 @@ from socratic_distill.config.values import (
     Schedule,
     Share,
     Steps,
+    TemplateOptions,
     Tens,
     Tokens,
 )
@@ -162,6 +164,14 @@ class Teaching(Section):
         False, description="Add the seed's answer and mistake to the teacher's system prompt."
     )
     teacher_enable_thinking: bool = Field(False, description="Render the teacher's context with thinking enabled.")
+    teacher_reasoning: Reasoning | None = Field(
+        None,
+        description="Reasoning in the teacher's context: 'off', 'on', or how much, as its chat template has it. None: "
+        "as teacher_enable_thinking.",
+    )
+    teacher_template_options: TemplateOptions = Field(
+        {}, description="Other variables of the teacher's chat template, by name."
+    )
     teacher_checkpoint_path: PathText | None = Field(
         None, description="Sampler weights that the teacher scores with. None: those of teacher_model_name."
     )
@@ -200,6 +210,20 @@ class Sampling(Section):
     )
     tutor_enable_thinking: bool = Field(False, description="Render the tutor's prompts with thinking enabled.")
     student_enable_thinking: bool = Field(False, description="Render the student's prompts with thinking enabled.")
+    tutor_reasoning: Reasoning | None = Field(
+        None,
+        description="The tutor's reasoning: 'off', 'on', or how much, as its chat template has it. None: as "
+        "tutor_enable_thinking.",
+    )
+    student_reasoning: Reasoning | None = Field(
+        None, description="The student's reasoning, likewise. None: as student_enable_thinking."
+    )
+    tutor_template_options: TemplateOptions = Field(
+        {}, description="Other variables of the tutor's chat template, by name."
+    )
+    student_template_options: TemplateOptions = Field(
+        {}, description="Other variables of the student's chat template, by name."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Random seed of sampling, of the order of seeds and of the LoRA initialisation."
     )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Teacher
+from socratic_distill.config.reasoning import AS_IT_COMES, TemplateChoice
 
 # Name of the teacher of a config without `teachers`.
 SINGLE_TEACHER = "teacher"
@@ -26,7 +27,7 @@ class TeacherPlan:
         model_name: base model, as the config has it.
         checkpoint_path: sampler weights to score with. None: the base model's, or the tutor's if lag_steps is set.
         lag_steps: score with the tutor's own weights, updated every so many batches. None: frozen weights.
-        enable_thinking: whether its context is rendered with thinking enabled.
+        template: how its context is rendered.
         weight: its weight in averages, before weights are normalised.
         seeds_files: seeds files that it takes, as the config writes them.
         tags: tags of seeds that it takes.
@@ -36,7 +37,7 @@ class TeacherPlan:
     model_name: str
     checkpoint_path: str | None = None
     lag_steps: int | None = None
-    enable_thinking: bool = False
+    template: TemplateChoice = AS_IT_COMES
     weight: float = 1.0
     seeds_files: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -56,20 +57,27 @@ def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
         model_name=config.teacher_model_name,
         checkpoint_path=config.teacher_checkpoint_path,
         lag_steps=config.teacher_lag_steps,
-        enable_thinking=config.teacher_enable_thinking,
+        template=_template(config, Teacher(name=SINGLE_TEACHER)),
     )
     return (only,)
 
 
 def _plan(config: SocraticConfig, teacher: Teacher) -> TeacherPlan:
-    thinking = config.teacher_enable_thinking if teacher.enable_thinking is None else teacher.enable_thinking
     return TeacherPlan(
         name=teacher.name,
         model_name=teacher.model_name or config.teacher_model_name,
         checkpoint_path=teacher.checkpoint_path,
         lag_steps=teacher.lag_steps,
-        enable_thinking=thinking,
+        template=_template(config, teacher),
         weight=teacher.weight,
         seeds_files=teacher.seeds_files,
         tags=teacher.tags,
     )
+
+
+def _template(config: SocraticConfig, teacher: Teacher) -> TemplateChoice:
+    """How a teacher's context is rendered; what it sets of its own takes the place of both general fields."""
+    options = config.teacher_template_options if teacher.template_options is None else teacher.template_options
+    if teacher.enable_thinking is not None or teacher.reasoning is not None:
+        return TemplateChoice(bool(teacher.enable_thinking), teacher.reasoning, options)
+    return TemplateChoice(config.teacher_enable_thinking, config.teacher_reasoning, options)

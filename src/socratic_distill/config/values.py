@@ -63,6 +63,14 @@ RewardWeight = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 
+# Variables of a chat template, by name.
+_Number = Field(ge=-(10**9), le=10**9)
+TemplateOptions = Mapping[
+    Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")],
+    bool | Annotated[int, _Number] | Annotated[float, _Number] | Annotated[str, Field(max_length=10_000)],
+]
+
+
 class _Checked(type(BaseModel)):
     """Raises ConfigError instead of pydantic's error when a part is built on its own."""
 

@@ -2,8 +2,7 @@
 
 | module | does |
 |---|---|
-| `prices` | prices by model, packaged or the user's |
-| `costs` | tokens times prices |
+| `costs` | tokens times prices, the packaged or the user's |
 | `workload` | tokens that a run will use, from its config |
 | `averages` | how a run's dialogues went, and corrections from the tokens that were counted |
 | `estimate` | `estimate_cost` |

@@ -11,7 +11,6 @@ from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.costs import check_limit, evaluation_uses, step_cost, tariff_of
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import CostLimitReached, StorageError
 from socratic_distill.files.rows import number, read_object, read_rows
@@ -42,7 +41,7 @@ class Budget:
         Raises:
             ConfigError: `max_cost_usd` is set, and a price is not known.
         """
-        self.tariff = tariff_of(config, packaged_prices())
+        self.tariff = tariff_of(config)
         check_limit(config, self.tariff)
         self._limit = config.max_cost_usd if self.tariff is not None else None
         # The next step, and the batches that are played ahead of it and are paid for even if the run stops.

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from socratic_distill.config.catalogue import KnownPrice, catalogue
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.parts import Price
 from socratic_distill.config.teachers import plan_teachers
-from socratic_distill.cost.prices import PriceList
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import get_logger
@@ -26,6 +26,7 @@ Phase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]
 _MILLION = 1_000_000
 # Phases that are not priced under their own name.
 _PRICED_AS = {"forward": "train"}
+_CACHED_SHARE = 0.2  # of `prefill`: the price of a cached prompt token where a user's price does not name it
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class Tariff:
     Attributes:
         prices: by role; None if the price of its model is not known, or its models have different prices.
         unknown: full names of the models without a known price, sorted.
+        source: where the prices are from, in words.
     """
 
     prices: Mapping[ModelRole, Price | None]
     unknown: tuple[str, ...] = ()
+    source: str = "the config's"
 
     def cost(self, uses: Iterable[Use]) -> float | None:
         """The cost of uses, USD; None if one of them has no known price."""
@@ -75,25 +78,47 @@ class Tariff:
         return all(price is not None for price in self.prices.values())
 
 
-def tariff_of(config: SocraticConfig, prices: PriceList) -> Tariff | None:
+def tariff_of(config: SocraticConfig) -> Tariff | None:
     """The prices of a run's tokens; a log line names the models whose price is not known.
 
-    The config's own prices take precedence over the list. The list holds the prices of Tinker's hosted service, so on
-    another server only the config's prices are used.
+    The config's own prices take precedence over the packaged list. That holds the prices of Tinker's hosted service, so
+    on another server only the config's prices are used.
 
     Returns:
         The tariff; None for a run in this process, which is not billed.
     """
     if config.base_url == "local":
         return None
-    known = prices if config.base_url is None else prices.without_models()
-    known = known.with_own({full_model_name(name): price for name, price in config.prices.items()})
     names = models_of(config)
-    if unknown := sorted({name for models in names.values() for name in models if known.price(name) is None}):
-        _log.info("no price is known for %s: the cost is not estimated; set prices to estimate it", ", ".join(unknown))
-    return Tariff(
-        {role: _only([known.price(name) for name in sorted(models)]) for role, models in names.items()}, tuple(unknown)
-    )
+    every = sorted({name for models in names.values() for name in models})
+    own = {full_model_name(name): _with_cached(price) for name, price in config.prices.items()}
+    listed = {} if config.base_url is not None else {name: catalogue().price(name) for name in every if name not in own}
+    of_list = {name: known for name, known in listed.items() if known is not None}
+    prices = own | {name: _price(known) for name, known in of_list.items()}
+    unknown = tuple(name for name in every if name not in prices)
+    if unknown:
+        _log.info(
+            "no price is known for %s: the cost is not estimated. Set prices={'%s': {'prefill': …, 'sample': …, "
+            "'train': …}}, USD per million tokens, to estimate it",
+            ", ".join(unknown),
+            unknown[0],
+        )
+    sources = [
+        f"{source}, {date}" for source, date in sorted({(known.source, known.date) for known in of_list.values()})
+    ]
+    source = "; ".join([*sources, *["the config's"] * any(name in own for name in every)])
+    by_role = {role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()}
+    return Tariff(by_role, unknown, source or "the config's")
+
+
+def _price(known: KnownPrice) -> Price:
+    phases = ("prefill", "sample", "train", "cached_prefill")
+    return Price(**{phase: getattr(known, phase) for phase in phases})
+
+
+def _with_cached(price: Price) -> Price:
+    cached = _CACHED_SHARE * price.prefill if price.cached_prefill is None else price.cached_prefill
+    return price.model_copy(update={"cached_prefill": cached})
 
 
 def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:

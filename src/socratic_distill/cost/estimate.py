@@ -14,7 +14,6 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.averages import Averages
 from socratic_distill.cost.budget import Budget
 from socratic_distill.cost.costs import Phase, Tariff, Use
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.cost.workload import Key, Part, Tokens, Workload
 from socratic_distill.dialogues.dialogue import ModelRole
 from socratic_distill.errors import ConfigError
@@ -134,8 +133,7 @@ def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | 
     evaluations = _evaluations_left(plan, evaluated)
     tokens |= averages.correct(workload.evaluations(averages.talk, evaluations), averages.of_evaluations)
     lines = tuple(CostLine(*key, number, _usd(key, number, budget.tariff)) for key, number in tokens.items() if number)
-    listed = packaged_prices()
-    prices = "the config's" if plan.config.base_url is not None else f"{listed.source}; the config's own first"
+    prices = "none" if budget.tariff is None else budget.tariff.source
     return CostEstimate(lines, plan.total - first, evaluations, budget.spent, averages.basis, prices)
 
 

@@ -60,8 +60,8 @@ class Talk:
         student = config.student_max_tokens or config.max_tokens
         return cls(
             turns=1.0,
-            tutor=config.max_tokens if config.tutor_enable_thinking else TURN_TOKENS,
-            student=student if config.student_enable_thinking else TURN_TOKENS,
+            tutor=config.max_tokens if _reasons(config.tutor_enable_thinking, config.tutor_reasoning) else TURN_TOKENS,
+            student=student if _reasons(config.student_enable_thinking, config.student_reasoning) else TURN_TOKENS,
         ).within(config)
 
     def within(self, config: SocraticConfig) -> "Talk":
@@ -272,3 +272,7 @@ def _prompt_tokens(characters: Sequence[int]) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+def _reasons(enable_thinking: bool, reasoning: str | None) -> bool:
+    return enable_thinking if reasoning is None else reasoning != "off"

@@ -18,6 +18,8 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `codec` | text to tokens and back, for one tokenizer |
 | `reasoning` | the `<think>` part of a reply |
 | `rendering` | messages to tokens, by a model's chat template |
+| `channels` | replies in channels (harmony): which part is speech |
+| `template_variables` | the variables of a chat template: reasoning, options, the date |
 | `routing` | which teachers each seed has |
 | `briefing` | which teachers each seed has, and all prompts |
 | `cast` | tutor, student and teachers, with clients and prompts |

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Supervised, Wanted
 from socratic_distill.config.paths import resolved
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.dialogues.briefing import Briefing
@@ -103,8 +104,16 @@ async def open_frozen_models(
         service.client, f"the student's model {student_name!r}", base_model=student_name
     )
     codecs = _Codecs(config)
-    tutor_renderer = await codecs.renderer(tutor_client, tutor_name, config.tutor_enable_thinking)
-    student_renderer = await codecs.renderer(student, student_name, config.student_enable_thinking)
+    tutor_renderer = await codecs.renderer(
+        tutor_client,
+        tutor_name,
+        TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
+    )
+    student_renderer = await codecs.renderer(
+        student,
+        student_name,
+        TemplateChoice(config.student_enable_thinking, config.student_reasoning, config.student_template_options),
+    )
     members = {plan.name: await _open_teacher(plan, service, codecs, tutor_client) for plan in briefing.teachers}
     for member in members.values():
         check_same_tokens(tutor_renderer, member.renderer)
@@ -129,7 +138,7 @@ async def _open_teacher(
     if plan.lag_steps is None:
         what = f"the teacher {plan.name!r}, {next(iter(model.values()))!r}"
         client = await open_sampling_client(service.client, what, **model)
-    renderer = await codecs.renderer(client or tutor_client, plan.model_name, plan.enable_thinking)
+    renderer = await codecs.renderer(client or tutor_client, plan.model_name, plan.template)
     return Member(plan.name, renderer, client, plan.lag_steps, plan.weight)
 
 
@@ -142,8 +151,8 @@ class _Codecs:
         self._codecs: dict[int, Codec] = {}
 
     async def renderer(
-        self, client: TrainingClient | SamplingClient, model_name: str, enable_thinking: bool
+        self, client: TrainingClient | SamplingClient, model_name: str, template: TemplateChoice
     ) -> Renderer:
         tokenizer = await get_tokenizer(client)
         codec = self._codecs.setdefault(id(tokenizer), Codec(tokenizer, self._memory))
-        return Renderer(codec, model_name, enable_thinking, self._config.system_role)
+        return Renderer(codec, model_name, template, self._config.system_role)

@@ -13,9 +13,12 @@ from typing import Literal
 
 import jinja2
 
+from socratic_distill.config.reasoning import AS_IT_COMES, TemplateChoice
+from socratic_distill.dialogues.channels import Channels
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.reasoning import THINK_CLOSE, THINK_OPEN, spoken
+from socratic_distill.dialogues.template_variables import template_variables
 from socratic_distill.errors import RenderingError
 
 # Private-use characters: no template trims or rewrites them, and `Codec.hide` removes them from messages.
@@ -34,7 +37,7 @@ class Renderer:
         self,
         codec: Codec,
         model_name: str,
-        enable_thinking: bool = False,
+        template: TemplateChoice = AS_IT_COMES,
         system_role: Literal["require", "merge"] = "require",
     ) -> None:
         """Tests the chat template.
@@ -42,27 +45,30 @@ class Renderer:
         Args:
             codec: the client's tokenizer. Models with the same tokenizer may share it and its cache.
             model_name: for error messages.
-            enable_thinking: passed to the chat template, which may ignore it.
+            template: the variables that the chat template is rendered with.
             system_role: what to do with a template without a system role: "require" refuses it, "merge" puts the system
                 prompt and a blank line before the text of the first user message.
 
         Raises:
+            ConfigError: the template is known not to have the level of reasoning that `template` asks for.
             RenderingError: the tokenizer has no chat template, or one that this library cannot use.
         """
         self.codec = codec
         self.tokenizer = codec.tokenizer
         self.model_name = model_name
-        self._enable_thinking = enable_thinking
         if getattr(codec.tokenizer, "chat_template", True) in (None, ""):
             raise RenderingError(
                 f"the model {model_name!r} has no chat template, so it is probably not a chat model; use its chat or "
                 "instruct variant, or put a chat_template.jinja next to its tokenizer"
             )
+        self._variables = template_variables(codec.tokenizer, model_name, template)
         self._merges_system = False  # the tests below need the template unchanged
         between = self._check_template()
-        self.end_token = self._find_end_token()
+        self.end_token = self._find_end_token(between)
         # Some templates close the last reply with another token than earlier replies.
         self._template_ends = {self.end_token, self._first_special(between)} - {None}
+        # In channels the mark that closes a past reply also stands between the channels of a new one.
+        self._inner_ends = self._template_ends - {self.end_token} if self._channels is not None else frozenset()
         self.end_tokens = self._find_end_tokens()
         fault = self._find_system_fault()
         if fault is not None and system_role == "require":
@@ -111,6 +117,8 @@ class Renderer:
 
         It is empty for a reply that was cut inside its reasoning.
         """
+        if self._channels is not None:
+            return self.codec.decode(self.history(tokens)).strip()
         return spoken(self.codec.decode(tuple(tokens)), self._opens_thinking).strip()
 
     def own_length(self, tokens: Sequence[int]) -> int:
@@ -128,8 +136,10 @@ class Renderer:
     def written_reply(self, text: str) -> tuple[int, ...]:
         """Tokens of a reply that is given as text, with the template's end token, `[T]`.
 
-        If the prompt opens reasoning, the reply begins by closing it.
+        If the prompt opens reasoning, the reply begins by closing it. In channels it begins with the header of speech.
         """
+        if self._channels is not None:
+            return (*self._channels.header, *self.codec.encode_said(text), self.end_token)
         closing = self.codec.encode(f"\n{THINK_CLOSE}\n\n") if self._opens_thinking else []
         return (*closing, *self.codec.encode_said(text), self.end_token)
 
@@ -147,6 +157,9 @@ class Renderer:
         closing mark is one token.
         """
         reply = self._without_end(tokens)
+        if self._channels is not None:
+            start = self._channels.speech(reply)
+            return () if start is None else reply[start:]
         return reply[self._after_close(reply) :]
 
     def thought(self, tokens: Sequence[int]) -> int:
@@ -160,6 +173,9 @@ class Renderer:
             tokens: the reply as sampled, `[T]`.
         """
         reply = self._without_end(tokens)
+        if self._channels is not None:
+            start = self._channels.speech(reply)
+            return len(tokens) if start is None else start
         if start := self._after_close(reply):
             return start
         text = self.codec.decode(tuple(tokens))
@@ -218,7 +234,7 @@ class Renderer:
                     "as text; put a chat_template.jinja that takes text next to its tokenizer, or use a text model"
                 ) from error
             raise
-        self._check_header(header)
+        self._channels = self._find_channels(header)
         return between
 
     def _takes_parts(self, talk: Sequence[Message]) -> bool:
@@ -228,27 +244,34 @@ class Renderer:
             return False
         return len(_MARKERS.findall(text)) == len(talk)
 
-    def _check_header(self, header: str) -> None:
-        """Refuses a template that writes a longer header before a reply in history than before a new reply.
+    def _find_channels(self, header: str) -> Channels | None:
+        """The channels of a reply; None for a template that writes the whole header of a reply itself.
 
-        The model would have to sample the rest itself, like the channels of gpt-oss. Then reasoning and reply could not
-        be separated, and later contexts would hold the header twice.
+        Raises:
+            RenderingError: the model samples a part of the header that is no channel, such as a recipient. Speech could
+                not be told from the rest, and later contexts would hold the header twice.
         """
         opening = _MARKERS.split(self._render([_QUESTION], add_generation_prompt=True))[-1]
         in_history, in_prompt = _UNSAID.sub("", header), _UNSAID.sub("", opening)
         has_more = in_history.startswith(in_prompt) and in_history != in_prompt
-        if has_more or "<|channel" in str(getattr(self.tokenizer, "chat_template", "")):
+        channels = Channels.of(self.codec, header, opening)
+        has_channels = "<|channel" in str(getattr(self.tokenizer, "chat_template", ""))
+        if channels is None and (has_more or has_channels):
             raise RenderingError(
                 f"the chat template of {self.model_name!r} starts replies with a header that the model samples "
-                f"itself, such as a channel or a recipient: it writes {header!r} before a past reply, but only "
-                f"{opening!r} before a new one. Such formats (harmony of gpt-oss and others) are not supported; use a "
-                "model whose template writes the whole header itself"
+                f"itself: it writes {header!r} before a past reply, but only {opening!r} before a new one. Of such "
+                "formats only the channels of harmony (gpt-oss) are supported; use a model whose template writes the "
+                "whole header itself"
             )
+        return channels
 
-    def _find_end_token(self) -> int:
-        """The token with which the template closes a reply; the tutor samples it and is trained on it."""
+    def _find_end_token(self, between: str) -> int:
+        """The token with which the template closes a reply; the tutor samples it and is trained on it.
+
+        A template without such a mark (GLM) ends a reply by the mark of the next message, which the model samples too.
+        """
         tail = _MARKERS.split(self._render([_QUESTION, _REPLY], add_generation_prompt=False))[-1]
-        token = self._first_special(tail)
+        token = self._first_special(tail or between)
         if token is None:
             raise RenderingError(
                 f"the chat template of {self.model_name!r} closes a reply with {tail!r}, which does not begin "
@@ -260,6 +283,7 @@ class Renderer:
         """All tokens that end a reply: first the template's, then those of the tokenizer and of the model."""
         of_model = getattr(self.tokenizer, "end_token_ids", ())  # the local engine adds this attribute
         ends = {*self._template_ends, self.tokenizer.eos_token_id, *of_model} - {self.end_token, None}
+        ends -= self._inner_ends
         return (self.end_token, *sorted(ends))
 
     def _first_special(self, text: str) -> int | None:
@@ -311,7 +335,7 @@ class Renderer:
             contents,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
-            enable_thinking=self._enable_thinking,
+            **self._variables,
         )
 
 

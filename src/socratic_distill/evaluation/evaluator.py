@@ -8,6 +8,7 @@ from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Speaker
@@ -249,5 +250,7 @@ async def _open_judge(config: SocraticConfig, service: Service) -> Judging | Non
     prompt, name = load_judge_prompt(judge.prompt_file), judge.model_name
     client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
     codec = Codec(await get_tokenizer(client))
-    renderer = Renderer(codec, name, judge.enable_thinking, config.system_role)
+    renderer = Renderer(
+        codec, name, TemplateChoice(judge.enable_thinking, judge.reasoning, judge.template_options), config.system_role
+    )
     return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature), prompt

@@ -2,7 +2,8 @@
 
 The fingerprint covers what decides the run's results: models as resolved, rank, objective, batch shape, seed, and by
 content local models, seeds, prompts and recordings. Everything else (where files lie, how fast it learns, how long it
-runs, what it saves) may change from one start to the next. `MAY_CHANGE` and `_MEANING` together name every field.
+runs, what it saves) may change from one start to the next. `MAY_CHANGE`, `_MEANING` and `_LATER` together name every
+field.
 
 Of several teachers, `teachers` holds what each has of its own; what it takes from the config's `teacher_…` fields is
 held by those, so that a change is named after the field that it was made in.
@@ -51,6 +52,11 @@ MAY_CHANGE = (
     "max_failed_fraction", "eval_every", "eval_dialogues_per_seed", "eval_solve_samples", "judge", "display",
     "write_report", "trackers", "tracker_project", "tracker_name", "prices", "max_cost_usd",
 )  # fmt: skip
+# Fields that fingerprints of earlier versions lack: left out at their defaults, so that such a run goes on.
+_LATER = (
+    "tutor_reasoning", "student_reasoning", "teacher_reasoning",
+    "tutor_template_options", "student_template_options", "teacher_template_options",
+)  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
 _BY_CONTENT = (*_MODEL_FIELDS, "teacher_checkpoint_path")
@@ -84,6 +90,7 @@ def fingerprint(
         ConfigError: the teacher's prompt file or a recordings file cannot be read.
     """
     meaning = {name: _text(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
+    meaning |= {name: _text(value) for name in _LATER if (value := getattr(config, name))}
     for name in _MODEL_FIELDS:
         meaning[name] = _model(config, getattr(config, name))
     if config.teacher_checkpoint_path is not None:
@@ -112,12 +119,16 @@ def _teachers(
         prompt = _digest([briefing.prompts.teachers[plan.name]])
         taught = [i for i, names in enumerate(takers) if plan.name in names]
         model = _model(config, plan.model_name)
+        switch, options = (plan.template.enable_thinking, plan.template.reasoning), plan.template.options
+        differs = switch != (config.teacher_enable_thinking, config.teacher_reasoning)
         own = {
             "model_name": None if model == meaning["teacher_model_name"] else model,
             "checkpoint_path": None if plan.checkpoint_path is None else _weights(config, plan.checkpoint_path),
             "lag_steps": plan.lag_steps,
             "prompt": None if prompt == meaning["teacher_prompt_file"] else prompt,
-            "enable_thinking": None if plan.enable_thinking == config.teacher_enable_thinking else plan.enable_thinking,
+            "enable_thinking": plan.template.enable_thinking if differs and plan.template.reasoning is None else None,
+            "reasoning": plan.template.reasoning if differs else None,
+            "template_options": dict(plan.template.options) if options != config.teacher_template_options else None,
             "weight": None if plan.weight == 1.0 else plan.weight,
             "seeds": None if len(taught) == len(seeds) else f"{len(taught)} seeds, {_digest(taught)}",
         }

@@ -11,6 +11,8 @@ from socratic_distill.errors import CheckpointNotFound, ConfigError, ModelMismat
 from socratic_distill.service.connect import GONE, Service
 from socratic_distill.service.failures import failure, is_missing, status_of
 from socratic_distill.service.interface import RestClient
+from socratic_distill.service.proposal import propose
+from socratic_distill.service.waiting import in_thread
 from socratic_distill.service.watched import unwatched
 
 # How servers refuse a model that they do not know.
@@ -193,7 +195,22 @@ async def settle_models(
     offer = await read_offer(service.rest)
     served = await served_unlisted(config, offer, service)
     config, problems = settle_names(config, offer, served, recorded)
-    return config, [*problems, *check_offer(config, offer, is_trained=is_trained)]
+    problems = [*problems, *check_offer(config, offer, is_trained=is_trained)]
+    return config, problems if offer is None else await in_thread(_with_proposal, problems, config, offer, is_trained)
+
+
+def _with_proposal(
+    problems: Sequence[SocraticError], config: SocraticConfig, offer: Offer, is_trained: bool
+) -> list[SocraticError]:
+    """The problems; the last one of a name that is not offered proposes models that are, for all names at once."""
+    last = next((problem for problem in reversed(problems) if isinstance(problem, ModelNotOffered)), None)
+    if last is None:
+        return list(problems)
+    trainable = [model.name for model in offer.models if not is_trained or model.trainable is not False]
+    proposal = propose(config, trainable, [model.name for model in offer.models if model.sampleable is not False])
+    if proposal is None:
+        return list(problems)
+    return [ModelNotOffered(f"{last.args[0]}; {proposal}", last.name) if one is last else one for one in problems]
 
 
 async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:

@@ -19,7 +19,6 @@ from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import named_models, with_known_names
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
-from socratic_distill.cost.prices import packaged_prices
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.rewards import load_rewards
@@ -221,7 +220,7 @@ class _Look:
         with self._gathered():
             check_trackers(self._config.trackers)
         with self._gathered():
-            check_limit(self._config, tariff_of(with_known_names(self._config), packaged_prices()))
+            check_limit(self._config, tariff_of(with_known_names(self._config)))
         with self._gathered():
             check_directory(self._config.log_path)
         with self._gathered():
@@ -264,8 +263,9 @@ class _Look:
         names = dict.fromkeys(named_models(config).values())
         refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
         clients: dict[str, SamplingClient] = {}
-        for name in names:
-            if name not in refused and not self._is_silent:
+        # Other models will be taken, so that nothing of these need be opened.
+        for name in () if refused else names:
+            if not self._is_silent:
                 with self._gathered():
                     client = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
                     await get_tokenizer(client)

@@ -1,12 +1,12 @@
 """Prices, and what a step costs by them."""
 
-import json
 import logging
 from typing import Any
 
 import pytest
 
 from socratic_distill import ConfigError, build_socratic_config
+from socratic_distill.config.catalogue import catalogue
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.parts import Price, Teacher
@@ -20,7 +20,6 @@ from socratic_distill.cost.costs import (
     step_uses,
     tariff_of,
 )
-from socratic_distill.cost.prices import packaged_prices, read_prices
 from socratic_distill.dialogues.dialogue import PromptUse
 
 SMALL, LARGE = "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-8B"
@@ -43,12 +42,12 @@ def config_of(**changes):
 
 
 def cost_of(row, **changes):
-    return step_cost(row, tariff_of(config_of(**changes), packaged_prices()))
+    return step_cost(row, tariff_of(config_of(**changes)))
 
 
 def test_step_costs_the_sum_over_roles_and_phases():
     tutor = 6 * 0.07 + 4 * 0.2 * 0.07 + 1 * 0.22 + 3 * 0.22
-    student = 20 * 0.13 + 2 * 0.40
+    student = 20 * 0.195 + 2 * 0.60
     teacher = 30 * 0.2 * 0.07
     assert cost_of(ROW) == pytest.approx(tutor + student + teacher)
 
@@ -72,10 +71,10 @@ def test_pass_forward_costs_what_training_does():
 
 
 def test_evaluation_costs_what_its_requests_do_the_judge_at_its_own_price():
-    tariff = tariff_of(config_of(judge={"model_name": "Qwen3-8B"}), packaged_prices())
+    tariff = tariff_of(config_of(judge={"model_name": "Qwen3-8B"}))
     assert tariff is not None
     uses = evaluation_uses({"tutor": PromptUse(3_000_000, 1_000_000, 500_000), "judge": PromptUse(1_000_000)})
-    assert tariff.cost(uses) == pytest.approx(2 * 0.07 + 0.2 * 0.07 + 0.5 * 0.22 + 0.13)
+    assert tariff.cost(uses) == pytest.approx(2 * 0.07 + 0.2 * 0.07 + 0.5 * 0.22 + 0.195)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_evaluation_costs_what_its_requests_do_the_judge_at_its_own_price():
 def test_limit_without_a_price_is_refused_with_the_models(changes, told):
     for limit in (None, 5.0):
         config = config_of(max_cost_usd=limit, **changes)
-        tariff = tariff_of(config, packaged_prices())
+        tariff = tariff_of(config)
         if limit is None:
             check_limit(config, tariff)
         else:
@@ -101,7 +100,7 @@ def test_limit_without_a_price_is_refused_with_the_models(changes, told):
 
 def test_limit_of_a_run_in_this_process_is_kept_by_costing_nothing():
     config = config_of(max_cost_usd=1.0, base_url="local")
-    check_limit(config, tariff_of(config, packaged_prices()))
+    check_limit(config, tariff_of(config))
 
 
 def test_local_run_has_no_cost():
@@ -117,7 +116,7 @@ def test_another_server_is_not_billed_by_the_packaged_list():
 
 def test_own_prices_precede_the_packaged_and_may_have_short_names():
     own = Price(prefill=0.0, sample=0.0, train=2.0, cached_prefill=0.5)
-    student = 20 * 0.13 + 2 * 0.40
+    student = 20 * 0.195 + 2 * 0.60
     for name in (SMALL, "Qwen3-4B-Instruct-2507"):
         assert cost_of(ROW, prices={name: own}) == pytest.approx(student + 3 * 2.0 + 34 * 0.5)
 
@@ -125,7 +124,7 @@ def test_own_prices_precede_the_packaged_and_may_have_short_names():
 def test_unknown_price_is_told_once_with_the_models_and_gives_no_cost(caplog):
     config = config_of(student_model_name="some/pupil", teacher_model_name="some/judge")
     with caplog.at_level(logging.INFO, "socratic_distill.cost.costs"):
-        tariff = tariff_of(config, packaged_prices())
+        tariff = tariff_of(config)
         assert [step_cost(ROW, tariff) for _ in range(3)] == [None] * 3
     assert len(caplog.messages) == 1 and "some/judge, some/pupil" in caplog.messages[0]
 
@@ -140,7 +139,7 @@ def test_several_teachers_are_priced_where_they_cost_the_same(second, known):
     teachers = (Teacher(name="a"), Teacher(name="b", model_name=second, tags=("hard",)))
     config = config_of(teachers=teachers)
     assert models_of(config)["teacher"] == {SMALL, second}
-    assert (step_cost(ROW, tariff_of(config, packaged_prices())) is not None) == known
+    assert (step_cost(ROW, tariff_of(config)) is not None) == known
 
 
 def test_uses_name_every_role_and_phase_of_a_row():
@@ -158,55 +157,6 @@ def test_tariff_prices_expected_tokens_as_it_does_those_of_a_row():
     assert tariff.cost([Use("teacher", "prefill", 1)]) is None
 
 
-def test_packaged_list_has_the_models_of_the_hosted_service():
-    prices = packaged_prices()
-    assert prices.date == "2026-01" and prices.models[SMALL] == Price(prefill=0.07, sample=0.22, train=0.22)
-    assert prices.models[LARGE] == Price(prefill=0.13, sample=0.40, train=0.40)
-    assert all(price.sample >= price.prefill for price in prices.models.values())
-    found = prices.price(SMALL)
-    assert found is not None and found.cached_prefill == pytest.approx(0.014)
-    assert prices.price("unknown") is None and packaged_prices() is prices
-
-
-GOOD = {
-    "date": "2030-01", "source": "here", "unit": "USD per million tokens", "cached_prefill_share": 0.5,
-    "models": {"m": {"prefill": 1.0, "sample": 1.0, "train": 1.0}},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"unit": "EUR"}, "unit='EUR'; expected 'USD per million tokens'"),
-        ({"cached_prefill_share": 2}, "cached_prefill_share=2; expected a number from 0 to 1"),
-        ({"cached_prefill_share": True}, "expected a number"),
-        ({"date": None}, "date=None; expected a text"),
-        ({"models": []}, r"models=\[\]; expected an object"),
-        ({"models": {"m": 3}}, "price of m is 3; expected prefill, sample and train"),
-        ({"models": {"m": {"prefill": -1.0, "sample": 1.0, "train": 1.0}}}, "price of m: prefill=-1.0"),
-        ({"models": {"m": {"prefill": 1.0, "sample": 1.0}}}, "price of m: train is missing"),
-    ],
-)
-def test_broken_list_names_its_file_and_what_is_wrong(tmp_path, change, told):
-    path = tmp_path / "prices.json"
-    path.write_text(json.dumps(GOOD))
-    assert read_prices(path).models["m"].train == 1.0
-    path.write_text(json.dumps(GOOD | change))
-    with pytest.raises(ConfigError, match=told) as raised:
-        read_prices(path)
-    assert str(path) in str(raised.value)
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]"])
-def test_file_that_is_no_list_is_refused(tmp_path, text):
-    path = tmp_path / "prices.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ConfigError, match="price list"):
-        read_prices(path)
-
-
 def test_every_short_model_name_of_the_guides_has_a_price():
     names = ("Qwen3-8B", "Kimi-K2-Thinking", "Qwen3-35B-A22B-Instruct", "Qwen3-30B-A3B-Instruct-2507", "Qwen3-32B")
-    prices = packaged_prices()
-    assert all(prices.price(full_model_name(name)) is not None for name in names)
+    assert all(catalogue().price(full_model_name(name)) is not None for name in names)

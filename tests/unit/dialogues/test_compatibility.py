@@ -273,9 +273,9 @@ def test_few_of_many_seeds_are_rendered_and_the_longest_among_them(make_cast):
     rendered = []
 
     class Watched(CharacterTokenizer):
-        def apply_chat_template(self, messages, tokenize, add_generation_prompt, enable_thinking):
+        def apply_chat_template(self, messages, tokenize, add_generation_prompt, **variables):
             rendered.append(messages)
-            return super().apply_chat_template(messages, tokenize, add_generation_prompt, enable_thinking)
+            return super().apply_chat_template(messages, tokenize, add_generation_prompt, **variables)
 
     cast = make_cast(10_000, model={"tokenizer": Watched})
     rendered.clear()

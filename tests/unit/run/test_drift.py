@@ -15,7 +15,7 @@ from socratic_distill.errors import RecordingError
 from socratic_distill.run import drift as drift_module
 from socratic_distill.run.drift import Change, changes, describe_drift, digest, fingerprint, free_changes
 
-MEANING, MAY_CHANGE = drift_module._MEANING, drift_module.MAY_CHANGE
+MEANING, MAY_CHANGE = (*drift_module._MEANING, *drift_module._LATER), drift_module.MAY_CHANGE
 
 # Another value for each field that is not a file.
 OTHER: dict[str, Any] = {
@@ -38,7 +38,11 @@ OTHER: dict[str, Any] = {
     "max_turns_schedule": {"start": 1.0, "end": 2.0, "steps": 4}, "eval_every": 2, "eval_seeds": 1,
     "eval_dialogues_per_seed": 2, "eval_solve_samples": 4, "judge": {"model_name": "other"}, "write_report": True,
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
+    "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
+    "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
+    "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
+    "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
 # Three fields, one content: the meaning holds it as "seeds".
