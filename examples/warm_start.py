@@ -52,7 +52,7 @@ def main() -> None:
     on_policy = build_socratic_config(
         **fields, log_path=runs / "on-policy", load_checkpoint_path=warm.log_path, max_steps=arguments.steps
     )
-    samplers: dict[str, str | None] = {"start": None}
+    samplers = {"start": "base"}
     samplers |= {"warm start": trained(warm, clients), "on-policy": trained(on_policy, clients)}
 
     tutors = {name: evaluate(on_policy, path, seeds=heldout, **clients).measures for name, path in samplers.items()}

@@ -83,17 +83,20 @@ class ModelNotOffered(ConfigError):
 
     Attributes:
         name: the model's name as the config has it.
+        proposal: the call with models that are offered and fit together; None if there is none to propose.
     """
 
-    def __init__(self, message: str, name: str) -> None:
-        """Keeps the name.
+    def __init__(self, message: str, name: str, proposal: str | None = None) -> None:
+        """Keeps the name and the proposal.
 
         Args:
             message: text of the error; it lists what the service offers instead.
             name: the model's name as the config has it.
+            proposal: the call to make instead; added to the message.
         """
-        super().__init__(message)
+        super().__init__(message if proposal is None else f"{message}; {proposal}")
         self.name = name
+        self.proposal = proposal
 
 
 class SeedError(ConfigError):

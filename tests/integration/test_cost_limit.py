@@ -94,7 +94,7 @@ def test_start_tells_the_estimate_and_where_the_limit_will_stop_the_run(make_con
     with pytest.raises(CostLimitReached):
         train(config, service_client=FakeServiceClient())
     told = capsys.readouterr().out + capsys.readouterr().err
-    assert "estimated cost" in told and "averages: defaults; prices: list prices of the Tinker service" in told
+    assert "estimated cost" in told and "averages: defaults; prices: the config's" in told
     assert "max_cost_usd=1e-06 will stop it after about 0 more steps" in told
 
 

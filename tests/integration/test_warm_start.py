@@ -34,7 +34,7 @@ def run_example(monkeypatch, *arguments):
 def figures(text):
     """What it printed of start, warm start and on-policy: tells, asks and solved, percent, and teacher_kl."""
     measures = ("first_reply/tells", "first_reply/asks", "solved", "teacher_kl")
-    lines = [next(line for line in text.splitlines() if f"│ {name} " in line) for name in measures]
+    lines = [next(line for line in text.splitlines() if line.strip().startswith(f"{name} ")) for name in measures]
     rows = [[float(value) for value in re.findall(r"(-?[\d.]+)%? \[", line)] for line in lines]
     return dict(zip(("start", "warm start", "on-policy"), zip(*rows, strict=True), strict=True))
 

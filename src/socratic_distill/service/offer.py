@@ -210,7 +210,7 @@ def _with_proposal(
     proposal = propose(config, trainable, [model.name for model in offer.models if model.sampleable is not False])
     if proposal is None:
         return list(problems)
-    return [ModelNotOffered(f"{last.args[0]}; {proposal}", last.name) if one is last else one for one in problems]
+    return [ModelNotOffered(last.args[0], last.name, proposal) if one is last else one for one in problems]
 
 
 async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:

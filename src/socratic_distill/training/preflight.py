@@ -261,11 +261,13 @@ class _Look:
     async def _models_together(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
         """Opens the models, and checks that they, the prompts and the objective fit each other."""
         names = dict.fromkeys(named_models(config).values())
-        refused = {problem.name for problem in self._problems if isinstance(problem, ModelNotOffered)}
+        refusals = [problem for problem in self._problems if isinstance(problem, ModelNotOffered)]
+        refused = {problem.name for problem in refusals}
         clients: dict[str, SamplingClient] = {}
-        # Other models will be taken, so that nothing of these need be opened.
-        for name in () if refused else names:
-            if not self._is_silent:
+        if any(problem.proposal is not None for problem in refusals):  # other models will be taken: none is opened
+            return
+        for name in names:
+            if name not in refused and not self._is_silent:
                 with self._gathered():
                     client = await open_sampling_client(service.client, f"the model {name!r}", base_model=name)
                     await get_tokenizer(client)
