@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.rows import read_rows
@@ -55,10 +55,10 @@ class Noting(Callback):
 class Raising(Callback):
     """Fails in every hook."""
 
-    def fail(self, *given: Any) -> Any:
+    def fail(self, *given: Any, **named: Any) -> Any:
         raise ValueError("a mistake in a callback")
 
-    on_begin = on_step = on_evaluation = on_save = on_end = fail
+    on_begin = on_step = on_evaluation = on_save = on_end = cast(Any, fail)
 
 
 class StopAfter(Callback):

@@ -1,7 +1,7 @@
 """Callbacks of runs on torch: they change no bit, and a resumed run stops where one never interrupted does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,10 +26,10 @@ def tiny_config(log_path: Path, **changes: Any) -> Any:
 class Raising(Callback):
     """Fails in every hook."""
 
-    def fail(self, *given: Any) -> Any:
+    def fail(self, *given: Any, **named: Any) -> Any:
         raise ValueError("a mistake in a callback")
 
-    on_begin = on_step = on_evaluation = on_save = on_end = fail
+    on_begin = on_step = on_evaluation = on_save = on_end = cast(Any, fail)
 
 
 def results(state_path: str | None, run: Path) -> dict[str, Any]:

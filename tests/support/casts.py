@@ -15,4 +15,5 @@ def cast_of(make_config: Callable[..., SocraticConfig], **fields: Any) -> Cast:
         profile="Curious.", max_turns=lambda step: 1, max_context=None, seed=0, of_played=Wanted(),
         of_recorded=Wanted(),
     )  # fmt: skip
-    return Cast(**({"prompts": load_prompts(make_config())} | defaults | fields))
+    prompts: dict[str, Any] = {"prompts": load_prompts(make_config())}
+    return Cast(**(prompts | defaults | fields))

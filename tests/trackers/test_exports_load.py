@@ -40,7 +40,7 @@ def test_pandas_reads_the_table_as_the_metrics_are(log_path, tmp_path):
     assert set(table.columns) == {key for row in rows for key in row}
     for number, row in enumerate(rows):
         for key, value in row.items():
-            found = table[key][number]
+            found: Any = table[key][number]
             assert pandas.isna(found) if value is None else found == pytest.approx(value, rel=1e-15), key
 
 

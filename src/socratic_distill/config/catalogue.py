@@ -117,4 +117,4 @@ def _model(name: str, fields: dict[str, Any], share: float) -> KnownModel:
 
 def _price(fields: Mapping[str, Any], share: float) -> KnownPrice:
     # The service bills cached tokens at about this share; its list names no price for them.
-    return KnownPrice(**({"cached_prefill": share * fields["prefill"]} | fields))
+    return KnownPrice(**{"cached_prefill": share * fields["prefill"], **fields})

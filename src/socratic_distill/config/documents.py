@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from socratic_distill.config.document_parts import MOST_DEPTH, Location, Parts
 from socratic_distill.config.json_documents import read_json
@@ -53,7 +53,7 @@ class Document:
             if (isinstance(value, dict) and part in value) or (
                 isinstance(value, list) and isinstance(part, int) and part < len(value)
             ):
-                value, known = value[part], (*known, part)
+                value, known = cast(Any, value)[part], (*known, part)
         return known
 
 

@@ -6,7 +6,7 @@ from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
-from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.reasoning import Reasoning, TemplateChoice
 from socratic_distill.config.sections import Fields
 from socratic_distill.errors import ConfigError
 
@@ -139,7 +139,7 @@ def _check_teachers(config: Fields) -> None:
 
 
 def _check_reasoning(config: Fields) -> None:
-    roles = {
+    roles: dict[str, tuple[str, bool, Reasoning | None]] = {
         "tutor_": (config.tutor_model_name, config.tutor_enable_thinking, config.tutor_reasoning),
         "student_": (config.student_model_name, config.student_enable_thinking, config.student_reasoning),
         "teacher_": (config.teacher_model_name, config.teacher_enable_thinking, config.teacher_reasoning),

@@ -107,7 +107,9 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
         f"{source}, {date}" for source, date in sorted({(known.source, known.date) for known in of_list.values()})
     ]
     source = "; ".join([*sources, *["the config's"] * any(name in own for name in every)])
-    by_role = {role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()}
+    by_role: dict[ModelRole, Price | None] = {
+        role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()
+    }
     return Tariff(by_role, unknown, source or "the config's")
 
 

@@ -89,10 +89,10 @@ def _distance(name: str, model: KnownModel) -> float:
 
 def _fit(names: Sequence[str]) -> str | None:
     """What says that models cut texts alike, in words; None where their tokenizers on this machine say otherwise."""
-    tokenizers = {name: _tokenizer(name) for name in dict.fromkeys(names)}
-    if any(tokenizer is None for tokenizer in tokenizers.values()):
+    tokenizers = [tokenizer for name in dict.fromkeys(names) if (tokenizer := _tokenizer(name)) is not None]
+    if len(tokenizers) < len(set(names)):
         return "by the packaged table, since their tokenizers are not on this machine"
-    first, *others = tokenizers.values()
+    first, *others = tokenizers
     for other in others:
         if first.get_vocab() != other.get_vocab() or any(first.encode(text) != other.encode(text) for text in _TEXTS):
             return None

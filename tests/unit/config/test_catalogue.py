@@ -32,7 +32,7 @@ def test_every_price_has_a_date_and_a_source():
 def test_variant_with_a_longer_context_has_its_own_price():
     plain, longer = "moonshotai/Kimi-K2.6", "moonshotai/Kimi-K2.6:peft:131072"
     assert catalogue().find(longer) is catalogue().find(plain) is not None
-    assert catalogue().price(longer).sample == 12.81 and catalogue().price(plain).sample == 3.66
+    assert [known and known.sample for known in map(catalogue().price, (longer, plain))] == [12.81, 3.66]
     assert catalogue().price("moonshotai/Kimi-K2.6:peft:7") is None and catalogue().price("own/model") is None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.support.markup import MARKUP, check_inert
@@ -80,7 +81,7 @@ async def test_an_error_of_an_update_is_raised_at_the_next_call():
     page = Page()
     view = NotebookView(page, asyncio.get_running_loop().time)
     view.say("begun")
-    page.sent = None
+    page.sent = cast(Any, None)
     await asyncio.sleep(3)
     with pytest.raises(AttributeError):
         view.say("later")

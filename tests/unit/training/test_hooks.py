@@ -3,7 +3,7 @@
 import logging
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -30,7 +30,7 @@ class Noting(Callback):
     def on_begin(self, history):
         self.note("begin", history.batch)
 
-    def on_step(self, step, metrics):
+    def on_step(self, step: int, metrics: Any):
         self.note("step", step)
         metrics["step"] = "changed"
 
@@ -48,11 +48,11 @@ async def test_hooks_are_called_in_order_on_one_thread_that_is_not_the_loops(mak
     one, other = Noting(), Noting()
     row = {"step": 0}
     async with Hooks([one, other], make_config()) as hooks:
-        await hooks.evaluated(0, Any)  # before the beginning, which reads it from its file
+        await hooks.evaluated(0, cast(Any, None))  # before the beginning, which reads it from its file
         await hooks.begin(RunDirectory(tmp_path / "run"), 0)
         hooks.saved(CheckpointRecord(name="000000"))
         await hooks.step(row)
-        await hooks.evaluated(1, Any)
+        await hooks.evaluated(1, cast(Any, None))
         await hooks.end(RESULT)
     expected = [("begin", 0), ("save", "000000"), ("step", 0), ("evaluation", 1), ("end", "completed")]
     assert one.notes == other.notes == expected
@@ -65,7 +65,7 @@ async def test_hooks_are_called_in_order_on_one_thread_that_is_not_the_loops(mak
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 async def test_errors_are_logged_once_with_the_traceback_at_debug_and_counted(make_config, caplog, error):
     class Raising(Callback):
-        def on_step(self, step, metrics):
+        def on_step(self, step: int, metrics: Any):
             raise error("no\x1b[2J good")
 
     caplog.set_level(logging.DEBUG, "socratic_distill")
@@ -87,7 +87,7 @@ async def test_an_error_that_cannot_be_shown_does_no_harm(make_config):
             raise RuntimeError("no text")
 
     class Raising(Callback):
-        def on_step(self, step, metrics):
+        def on_step(self, step: int, metrics: Any):
             raise UnspeakableError if step == 0 else ValueError
 
         def on_end(self, result):
@@ -107,7 +107,7 @@ async def test_a_hook_that_hangs_is_given_up_and_the_others_are_called(make_conf
         released = threading.Event()
         calls = 0
 
-        def on_step(self, step, metrics):
+        def on_step(self, step: int, metrics: Any):
             self.calls += 1
             self.released.wait(60)
 
@@ -140,7 +140,7 @@ async def test_the_first_stop_in_the_order_of_callbacks_counts_until_the_next_be
         def __init__(self, reason):
             self.reason = reason
 
-        def on_step(self, step, metrics):
+        def on_step(self, step: int, metrics: Any):
             return Stop(self.reason)
 
     async with Hooks([Callback(), Stopping("one"), Stopping("two")], make_config()) as hooks:
@@ -170,7 +170,7 @@ class Reading(Watching):
 
 
 class Extending(Watching):
-    def on_step(self, step, metrics):
+    def on_step(self, step: int, metrics: Any):
         return None
 
 

@@ -188,7 +188,7 @@ def test_without_evaluations_seeds_that_came_again_are_paired(tmp_path):
     data = data_of(build([write_run(tmp_path, rows=rows)], 10**6))
     talks = {talk["i"]: talk for talk in data["talks"]}
     assert [[talks[one]["s"] for one in pair] for pair in data["pairs"]] == [[0, 2]]
-    write_rows(tmp_path / "dialogues.jsonl", rows[:1])
+    write_rows(tmp_path / "dialogues.jsonl", *rows[:1])
     page = build([tmp_path], 10**6)
     assert data_of(page)["pairs"] == [] and "no seed was played twice" in page.decode()
 
