@@ -13,9 +13,9 @@ parser.add_argument("--max-steps", type=int, default=20)
 arguments = parser.parse_args()
 
 config = build_socratic_config(
-    tutor_model_name="Qwen3-8B",
-    student_model_name="Qwen3-30B-A3B-Instruct-2507",
-    teacher_model_name="Qwen3-235B-A22B-Instruct-2507",
+    tutor_model_name="Qwen3.5-9B",
+    student_model_name="Qwen3.6-35B-A3B",
+    teacher_model_name="Qwen3.5-397B-A17B",
     learning_rate=1e-4,
     max_tokens=512,
     log_path="runs/tinker-qwen3",

@@ -63,9 +63,9 @@ ESTIMATED: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
 )
 # Whose prices the toy models of the virtual service stand for.
 MODELS = {
-    "tutor": "Qwen/Qwen3-8B",
-    "student": "Qwen/Qwen3-30B-A3B-Instruct-2507",
-    "teacher": "Qwen/Qwen3-235B-A22B-Instruct-2507",
+    "tutor": "Qwen/Qwen3.5-9B",
+    "student": "Qwen/Qwen3.6-35B-A3B",
+    "teacher": "Qwen/Qwen3.5-397B-A17B",
 }
 
 
@@ -96,7 +96,7 @@ def make_config(directory: Path, name: str, shape: Sequence[int], **changes: Any
     return build_socratic_config(**(fields | changes))
 
 
-def train_virtually(config: SocraticConfig) -> dict[str, Any]:
+def timed_run(config: SocraticConfig) -> dict[str, Any]:
     """A run on the virtual service: seconds at which its steps ended, whole seconds, and its rows' cost."""
 
     async def main() -> tuple[list[float], float]:
@@ -113,7 +113,7 @@ def train_virtually(config: SocraticConfig) -> dict[str, Any]:
 def play(*shape: int) -> dict[str, Any]:
     """One case."""
     with tempfile.TemporaryDirectory() as name:
-        return train_virtually(make_config(Path(name), "run", shape))
+        return timed_run(make_config(Path(name), "run", shape))
 
 
 def price_of(model: str) -> dict[str, float | None]:
@@ -205,11 +205,12 @@ def accuracy() -> str:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         past = make_config(directory, "past", LEARNED_FROM)
-        train_virtually(past)
+        timed_run(past)
         for told, shape, changes in ESTIMATED:
             config = make_config(directory, told, shape, **changes)
-            found, blind = estimate_cost(config, past=past.log_path).usd, estimate_cost(config).usd
-            usd = train_virtually(config)["usd"]
+            found = estimate_cost(config, past=past.log_path, allow_files=True).usd
+            blind = estimate_cost(config).usd
+            usd = timed_run(config)["usd"]
             rows.append([told, *(f"{(estimate or 0.0) / usd - 1:+.1%}" for estimate in (found, blind))])
     return table(["a run", "with another run's averages", "from defaults"], rows)
 
@@ -217,9 +218,9 @@ def accuracy() -> str:
 def guide(steps: int) -> CostEstimate:
     return estimate_cost(
         build_socratic_config(
-            tutor_model_name="Qwen3-8B",
-            student_model_name="Qwen3-30B-A3B-Instruct-2507",
-            teacher_model_name="Qwen3-235B-A22B-Instruct-2507",
+            tutor_model_name="Qwen3.5-9B",
+            student_model_name="Qwen3.6-35B-A3B",
+            teacher_model_name="Qwen3.5-397B-A17B",
             learning_rate=1e-4,
             max_tokens=512,
             log_path="never-written",
