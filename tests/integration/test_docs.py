@@ -27,6 +27,8 @@ from tests.support.run_directories import make_its_own
 
 import socratic_distill
 from socratic_distill import SeedError, cli, errors, load_seeds, train
+from socratic_distill.config.catalogue import catalogue
+from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.values import Setting
 from socratic_distill.dialogues.recordings import load_recordings
 from socratic_distill.run.record import parse_line
@@ -227,14 +229,15 @@ def test_every_fence_of_the_page_is_found(page):
     assert len(fences) == 2 * len(blocks(page)), "a fence is indented, not closed, or has another head"
 
 
-def test_call_of_the_guide_trains_on_the_hosted_service(session):
-    (block,) = [
-        one for one in blocks(ROOT / "README.md") if one.language == "python" and '"Kimi-K2-Thinking"' in one.text
-    ]
+def test_call_of_the_readme_trains_models_that_are_offered_now(session):
+    (block,) = [one for one in blocks(ROOT / "README.md") if one.language == "python" and "experiments/" in one.text]
+    names = [full_model_name(name) for name in re.findall(r'_model_name="([^"]+)"', block.text)]
+    tutor, _, teacher = (catalogue().models[name] for name in names)
+    assert all(catalogue().models[name].retired is None for name in names) and tutor.vocabulary == teacher.vocabulary
     before = len(session.calls)
     run_python(block, Page(Path(), {}))
     (created,) = [call for call in session.calls[before:] if call.call == "create_lora_training_client"]
-    assert created.arguments["base_model"] == "Qwen/Qwen3-8B"
+    assert created.arguments["base_model"] == tutor.name
     assert sum(call.call == "optim_step" for call in session.calls[before:]) == 1
 
 
