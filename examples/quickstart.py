@@ -7,10 +7,6 @@ teacher's Socratic prompt it asks. Distillation teaches the tutor to ask under i
 """
 
 import argparse
-import os
-
-# For a model this small, starting threads costs more than computing. Must be set before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 

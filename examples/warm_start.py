@@ -11,15 +11,9 @@ The last fifth of your seeds is held out, so keep it out of your recordings.
 """
 
 import argparse
-import os
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-if "--model" not in sys.argv:
-    # For the tiny model, starting threads costs more than computing. Must be set before torch is imported.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 

@@ -18,7 +18,8 @@ from socratic_distill.config.sections import SECTIONS
 from socratic_distill.evaluation import MEASURES
 from socratic_distill.run.drift import MAY_CHANGE
 
-_MARK = re.compile(r"^<!-- table: ([a-z ]+) -->$", re.MULTILINE)
+# A mark, and the line below it for those who read the page's source.
+_MARK = re.compile(r"^<!-- table: ([a-z ]+) -->(?:\n\*[^\n]+\*)?$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

@@ -53,12 +53,15 @@ def _known_rows() -> list[dict[str, Any]]:
 
 
 def _offered_rows(base_url: str | None) -> list[dict[str, Any]]:
-    from socratic_distill.errors import ServiceError
+    from socratic_distill.errors import ConfigError, ServiceError
     from socratic_distill.service.connect import open_service
     from socratic_distill.service.offer import read_offer
     from socratic_distill.service.waiting import run_blocking
 
-    rest = open_service(_config_for(base_url)).rest
+    try:
+        rest = open_service(_config_for(base_url)).rest
+    except ConfigError as error:
+        raise ConfigError(f"{error.args[0]}. Or list the packaged table, without asking: models --known") from error
     offer = run_blocking(lambda: read_offer(rest), "read_offer")
     if offer is None:
         raise ServiceError("the service does not say which models it offers; --known lists the packaged table")

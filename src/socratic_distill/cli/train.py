@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.given import add_given, handed_over
@@ -33,15 +34,18 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Trains, and says how it ended."""
-    from socratic_distill.config.paths import TINY
-
-    config = handed_over(parsed).config
-    if {config.tutor_model_name, config.student_model_name, config.teacher_model_name} == {TINY}:
-        # For a model this small, starting threads costs more than computing. Must be set before torch is imported.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from socratic_distill.errors import RunInterrupted
     from socratic_distill.training.trainer import train
 
-    result = train(config)
+    config = handed_over(parsed).config
+    try:
+        result = train(config)
+    except RunInterrupted as error:
+        if config.display == "off":
+            raise
+        # The display has said already what was done and saved.
+        show(f"To go on: socratic-distill train {shlex.quote(str(parsed.source))}", sys.stderr)
+        return error.exit_code
     for line in _ending(config, result, str(parsed.source)):
         show(line)
     return 0

@@ -41,6 +41,7 @@ class BaseModel:
         self.name = name
         self.machine = machine
         self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
+        self.size = sum(weight.numel() for weight in self.model.parameters())
         self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.shape = cache_shape(self.model, name)
         self.cache_argument = cache_argument(self.model)

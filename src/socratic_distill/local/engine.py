@@ -114,6 +114,8 @@ class Engine:
                 self._grant.check_model(GivenPath(name, path))
             base = BaseModel(path, self._trust_remote_code, self._machine)
             base.name = name  # the name given, not the resolved path
+            others = [other.size for other in self.models.values()]
+            self._machine.fit_threads(max([base.size, *others]))
             check_reading(base)
             self.models[name] = base
         return self.models[name]

@@ -1,5 +1,6 @@
 """The device and the precision that the engine computes with."""
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,8 @@ import torch
 
 from socratic_distill.errors import LocalEngineError
 
+_THREADS = torch.get_num_threads()
+_FEW_PARAMETERS = 10**7
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -61,6 +64,17 @@ class Machine:
             pass_tokens=16384 if on_gpu else 1024,
             pass_cost=1024 if on_gpu else 64,
         )
+
+    def fit_threads(self, parameters: int) -> None:
+        """Computes with one thread if the largest model is small, since threads then cost more than they save.
+
+        To be called on the thread that computes. OMP_NUM_THREADS in the environment is obeyed instead.
+
+        Args:
+            parameters: number of parameters of the largest model.
+        """
+        if self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1 if parameters < _FEW_PARAMETERS else _THREADS)
 
     def precision(self, stored: torch.dtype | None) -> torch.dtype:
         """The precision to compute a model in: bf16 if that is fast and the weights are stored in 16 bits, else fp32.

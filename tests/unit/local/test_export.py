@@ -94,7 +94,7 @@ def test_a_runs_newest_weights_are_exported_wherever_it_lies(service, tmp_path, 
 def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_path):
     out, run = tmp_path / "out", tmp_path / "run"
     run.mkdir()
-    with pytest.raises(ConfigError, match="neither a run's directory"):
+    with pytest.raises(ConfigError, match="does not exist; expected the directory of a run, or of saved weights"):
         export_merged(tmp_path / "nothing", out)
     for path, error, text in (
         (None, CheckpointNotFound, "no sampler weights yet"),

@@ -1,12 +1,16 @@
 // One problem before and after training, in short, at the top of the page; the section below has it with its figures.
 const LEAD_TURNS = 4;
 
+// The last turn stays, since it is the one that says how the dialogue ended.
 function leadTurns(talk) {
-  const nodes = talk.t.slice(0, LEAD_TURNS).map((turn) => el("p", { class: turn.w ? "says tutor" : "says" },
-    el("b", {}, turn.w ? "Tutor" : "Student"), el("span", { dir: "auto" }, turn.w ? replyOf(turn) : turn.x)));
-  const left = talk.t.length - LEAD_TURNS + (talk.cut ?? 0);
-  return left > 0 ? [...nodes, el("p", { class: "note" }, `${left} more ${left === 1 ? "turn" : "turns"}.`)] : nodes;
+  const said = (turn) => el("p", { class: turn.w ? "says tutor" : "says" },
+    el("b", {}, turn.w ? "Tutor" : "Student"), el("span", { dir: "auto" }, turn.w ? replyOf(turn) : turn.x));
+  const left = talk.t.length - LEAD_TURNS;
+  if (left <= 0) return [...talk.t.map(said), ...(talk.cut ? [more(talk.cut)] : [])];
+  return [...talk.t.slice(0, LEAD_TURNS - 1).map(said), more(left), ...talk.t.slice(-1).map(said), ...(talk.cut ? [more(talk.cut)] : [])];
 }
+
+const more = (count) => el("p", { class: "note" }, `${count} more ${count === 1 ? "turn" : "turns"}.`);
 
 const replyOf = (turn) => (turn.x === undefined && !turn.p ? "" : textOf(turn));
 
