@@ -124,8 +124,8 @@ def _commands() -> str:
 def _command(name: str, about: str | None, parser: argparse.ArgumentParser) -> str:
     parser.formatter_class = partial(argparse.HelpFormatter, width=100)
     usage = parser.format_usage().removeprefix("usage: ").replace("socratic-distill", "python -m socratic_distill", 1)
-    told = f"{about[:1].upper()}{about[1:]}" if about else ""
-    rows = [f"## {name}\n\n{told}.\n\n```text\n{usage.strip()}\n```\n", "| argument | |", "|---|---|"]
+    sentence = f"{about[:1].upper()}{about[1:]}" if about else ""
+    rows = [f"## {name}\n\n{sentence}.\n\n```text\n{usage.strip()}\n```\n", "| argument | |", "|---|---|"]
     for action in parser._actions[1:]:  # the first is --help
         label = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         rows.append(f"| `{label}` | {_text(action.help or '')} |")

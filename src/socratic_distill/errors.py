@@ -44,7 +44,7 @@ import pathlib
 from socratic_distill.text import shown
 
 _PAGE = "troubleshooting.md"
-# A wheel brings the page along, beside this file; in a checkout it is among the other pages.
+# A wheel brings the page along, in this directory; in a checkout it is among the other pages.
 _HELP_PAGES = (pathlib.Path(__file__).with_name(_PAGE), pathlib.Path(__file__).parents[2] / "docs" / _PAGE)
 
 

@@ -153,7 +153,7 @@ def test_a_stopped_run_writes_its_report_and_says_why(make_config, tmp_path, cap
 
 
 @pytest.mark.parametrize(("kind", "on", "steps"), [(ON_STEP, "step", 4), (ON_EVALUATION, "evaluation", 4)])
-def test_a_run_that_was_stopped_stops_again_without_a_step_and_goes_on_without(make_config, tmp_path, kind, on, steps):
+def test_a_stopped_run_stops_again_without_a_step_and_else_goes_on(make_config, tmp_path, kind, on, steps):
     config, service = make_config(**EVALUATED), FakeServiceClient()
     first = start(config, service, EarlyStopping(**kind, on=on))
     calls = len(service.calls)

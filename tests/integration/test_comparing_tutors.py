@@ -182,7 +182,7 @@ def test_evaluate_without_a_saved_tutor_is_an_error_that_names_base(make_config,
     assert base.batch is None and base.tutor == make_config().tutor_model_name and not capsys.readouterr().err
 
 
-def test_weights_that_the_service_deleted_are_an_error_that_says_what_to_do(make_config, server):
+def test_weights_that_the_service_deleted_are_an_error_with_advice(make_config, server):
     config = make_config()
     path = train(config, service_client=server).sampler_path
     FakeRestClient(server).delete_checkpoint_from_tinker_path(path or "").result()

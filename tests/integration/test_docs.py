@@ -262,7 +262,7 @@ def test_every_error_names_its_section_on_the_page_on_troubleshooting():
     assert pages == {name: f"{page}#{name.lower()}" for name in headings}
 
 
-def test_error_of_a_user_names_the_section_of_the_error_that_it_is_made_from():
+def test_error_of_a_user_names_the_section_of_its_base_class():
     class OwnError(SeedError):
         pass
 

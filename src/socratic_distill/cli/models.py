@@ -35,7 +35,7 @@ def add_parser(commands: "Commands") -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Asks the service for its list, which is never billed, and prints it beside the packaged table."""
+    """Asks the service for its list, which is never billed, and prints it with what the packaged table knows."""
     rows = _known_rows() if parsed.known else _offered_rows(allowed(parsed).get("base_url"))
     if parsed.json:
         show(json.dumps(rows, indent=2))

@@ -16,7 +16,7 @@ class StoredDialogue:
 
     Attributes:
         row: the row, with the keys that `dialogues.jsonl` has.
-        prompts: the system prompts of tutor, student and teachers, as far as they can be read.
+        prompts: the system prompts of tutor, student and teachers; those that cannot be read are left out.
     """
 
     row: Mapping[str, Any]

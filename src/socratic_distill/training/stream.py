@@ -135,7 +135,7 @@ class Stream:
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
             for group in self._groups(step):
-                # The scores come before the dialogue ends, so they are futures of their own beside the task.
+                # The scores come before the dialogue ends, so they are futures of their own.
                 scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
                 made.scored.append(scored)
                 made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))

@@ -50,7 +50,7 @@ def test_bash_completes_commands_options_and_values(script, line):
     assert in_bash(script("bash"), line) == LINES[line]
 
 
-def test_bash_leaves_files_to_its_default_and_knows_the_command_after_an_option(script):
+def test_bash_completes_files_and_the_command_after_an_option(script):
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
     path = script("bash")

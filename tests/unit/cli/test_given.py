@@ -65,7 +65,7 @@ def test_config_that_is_not_there_is_an_error_of_ours(tmp_path, capsys):
     assert "none.yaml does not exist; expected a config file" in capsys.readouterr().err
 
 
-def test_server_of_a_file_needs_a_word_and_that_of_an_override_is_remembered(file, tmp_path, capsys):
+def test_server_of_a_file_needs_a_word_and_of_an_override_is_kept(file, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(FIELDS + "base_url: http://127.0.0.1:9\n")
     assert cli.main(["check", file]) == 1
     assert "UntrustedConfig" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def html_of(**changes):
     return StoredDialogue(row_of() | changes)._repr_html_()
 
 
-def test_tokens_are_orange_where_the_teacher_likes_them_less_and_blue_where_more():
+def test_tokens_are_orange_where_the_teacher_likes_them_less_else_blue():
     less, more, same = (html_of(turns=[turn_of(gap)]) for gap in (-0.5, 0.5, 0.0))
     assert 'rgba(226,116,20,0.20)" title="tutor −1.00, teacher −1.50, difference −0.50 nats">ok' in less
     assert 'rgba(42,142,210,0.20)" title=' in more

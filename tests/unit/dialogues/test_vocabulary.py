@@ -32,7 +32,7 @@ def warnings(caplog, cast: Any, *questions: str) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_the_model_that_knows_least_is_named_once_with_the_share_and_examples(caplog):
+def test_the_model_that_knows_least_is_named_once_with_examples(caplog):
     small, none = renderer("small", {"a", "b", "c"}), renderer("none", set())
     (told,) = warnings(caplog, cast_of(small, small, small), "a b c Berlin")
     assert "the model 'small' does not know 25% of the words" in told and "such as 'Berlin':" in told
@@ -40,7 +40,7 @@ def test_the_model_that_knows_least_is_named_once_with_the_share_and_examples(ca
     assert "'none' does not know 100%" in told and "'a', 'b', 'c':" in told
 
 
-def test_a_few_unknown_words_and_vocabularies_without_unknown_words_are_no_warning(caplog):
+def test_few_unknown_words_or_an_open_vocabulary_are_no_warning(caplog):
     most = renderer("most", {"a"})
     assert not warnings(caplog, cast_of(most, most), *["a a a a a a a a a a"] * 10, "Berlin")
     pieces = renderer("pieces", set(), unknown=None)

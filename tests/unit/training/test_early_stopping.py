@@ -82,7 +82,7 @@ def test_a_resumed_run_stops_where_one_never_interrupted_does(series, patience, 
     assert (None if stop is None else batch) == expected
 
 
-def test_evaluations_out_of_order_and_reported_twice_count_once_and_in_order():
+def test_evaluations_reported_twice_or_late_count_once_and_in_order():
     stopping = EarlyStopping("teacher_kl", 2, goal="lower")
     history = [StoredEvaluation(0, "base", measured(3.0).measures), StoredEvaluation(8, "b8", measured(2.0).measures)]
     assert stopping.on_begin(RunHistory(8, [], history)) is None

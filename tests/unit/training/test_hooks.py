@@ -135,7 +135,7 @@ async def test_a_save_hook_is_not_waited_for_but_for_its_time_at_the_end(make_co
     assert "a hook takes longer than 0.05 seconds" in caplog.text
 
 
-async def test_the_first_stop_in_the_order_of_callbacks_counts_until_the_next_beginning(make_config, tmp_path):
+async def test_the_first_callbacks_stop_counts_until_the_next_beginning(make_config, tmp_path):
     class Stopping(Callback):
         def __init__(self, reason):
             self.reason = reason

@@ -1,6 +1,6 @@
 """Progress of a run: a live view in a terminal or a notebook, plain lines elsewhere, or nothing.
 
-`protocol.py` says what a display is told; `plain.py`, `live.py` and `notebook.py` show something. `view.py` says what
+`protocol.py` says what a display is given; `plain.py`, `live.py` and `notebook.py` show something. `view.py` says what
 the live ones look like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `streams.py`
 keeps its place in the terminal whole, whoever writes there.
 """

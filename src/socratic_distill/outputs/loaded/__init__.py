@@ -4,7 +4,7 @@
 |---|---|
 | `run` | `load_run` and `LoadedRun` |
 | `frames` | rows of a run as flat dicts and DataFrames |
-| `prompts` | the system prompts of a dialogue, as far as they may be read |
+| `prompts` | the system prompts of a dialogue that may be read |
 | `figure` | curves, drawn by matplotlib |
 | `embedded` | the report inside a notebook |
 | `summary` | what a notebook shows of a run |

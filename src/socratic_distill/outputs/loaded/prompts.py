@@ -1,4 +1,4 @@
-"""The system prompts that the sides of a stored dialogue had, as far as the run's config lets them be read."""
+"""The system prompts that the sides of a stored dialogue had, those that the run's config lets be read."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
