@@ -103,14 +103,19 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
             ", ".join(unknown),
             unknown[0],
         )
-    sources = [
-        f"{source}, {date}" for source, date in sorted({(known.source, known.date) for known in of_list.values()})
-    ]
-    source = "; ".join([*sources, *["the config's"] * any(name in own for name in every)])
+    source = "; ".join([*_sources(of_list), *["the config's"] * any(name in own for name in every)])
     by_role: dict[ModelRole, Price | None] = {
         role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()
     }
     return Tariff(by_role, unknown, source or "the config's")
+
+
+def _sources(listed: Mapping[str, KnownPrice]) -> list[str]:
+    """Where list prices are from: source and month, with the models that have them."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for name, known in listed.items():
+        models.setdefault((known.source, known.date), []).append(name)
+    return [f"{source} of {date} ({', '.join(names)})" for (source, date), names in sorted(models.items())]
 
 
 def _price(known: KnownPrice) -> Price:
