@@ -10,6 +10,7 @@ from pydantic import PrivateAttr, ValidationError, field_validator, model_valida
 
 from socratic_distill.config.display import Shortened, config_html
 from socratic_distill.config.grant import Grant
+from socratic_distill.config.known_servers import server_root
 from socratic_distill.config.messages import plain, problems_of, refuse_unknown
 from socratic_distill.config.paths import STORED_AS, stored_paths
 from socratic_distill.config.rules import check_fields
@@ -76,12 +77,17 @@ class SocraticConfig(Shortened, Fields):
 
     @field_validator("base_url", mode="before")
     @classmethod
-    def _leave_out_password(cls, url: Any) -> Any:
-        """Drops user and password: the SDK would not send them, and every file and message would show them."""
-        plain = without_user(url) if isinstance(url, str) else url
+    def _plain_server(cls, url: Any) -> Any:
+        """Drops user and password, which every file and message would show, and the path that the SDK adds itself."""
+        if not isinstance(url, str):
+            return url
+        plain = without_user(url)
         if plain != url:
             _log.warning("base_url: the user and password before the host are left out; the key is TINKER_API_KEY")
-        return plain
+        root = server_root(plain)
+        if root not in (plain, plain.rstrip("/")):
+            _log.info("base_url: %s is used, since the SDK adds /api/v1 itself", root)
+        return root
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
-from socratic_distill.config.known_servers import origin
+from socratic_distill.config.known_servers import origin, server_root
 from socratic_distill.config.paths import TINY, resolved
 from socratic_distill.errors import ConfigError, UntrustedConfig
 
@@ -136,9 +136,9 @@ def server_for(stored: str | None, grant: Grant) -> str | None:
     Raises:
         ConfigError: the user's URL is not that of a server, or the run is on the local engine.
     """
-    named = grant.base_url
-    if named is None:
+    if grant.base_url is None:
         return stored
+    named = server_root(grant.base_url)
     if origin(named) is None:
         raise ConfigError(f"base_url={named!r} is not a server's URL; expected one such as http://gpu-box:8000")
     if stored == "local":

@@ -15,6 +15,7 @@ _log = get_logger(__name__)
 # Stricter than the URL standard: on anything else, two libraries may disagree about which host a URL names.
 _NETLOC = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
+_API = "/api/v1"
 
 
 def origin(url: str) -> str | None:
@@ -31,6 +32,23 @@ def origin(url: str) -> str | None:
     if match is None or parts.scheme not in _PORTS or url != url.strip():
         return None
     return f"{parts.scheme}://{match['host'].lower()}:{int(match['port'] or _PORTS[parts.scheme])}"
+
+
+def server_root(url: str) -> str:
+    """A server's URL without the API's own path, `/api/v1`, and without slashes at its end; other texts as they are.
+
+    The SDK adds `/api/v1` itself. URLs with a query or a fragment are not changed.
+
+    >>> server_root("http://box:8000/api/v1/"), server_root("https://box/tinker/"), server_root("local")
+    ('http://box:8000', 'https://box/tinker', 'local')
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme not in _PORTS or not separator or "?" in rest or "#" in rest:
+        return url
+    root = rest.rstrip("/")
+    while root.endswith(_API):  # all of them, so that a second call changes nothing
+        root = root.removesuffix(_API).rstrip("/")
+    return f"{scheme}://{root}" if root else url
 
 
 def servers_file() -> Path:
