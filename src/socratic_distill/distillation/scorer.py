@@ -14,6 +14,7 @@ from socratic_distill.errors import TeacherError
 from socratic_distill.service.connect import COMPLETE
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
+from socratic_distill.service.quiet import refuses_last_n
 from socratic_distill.text import get_logger
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Scorer:
             try:
                 response = await _request(client, sequence, ask, len(sequence.tokens) - sequence.spans[0].start)
             except Exception as error:
-                if "prompt_logprobs_last_n" not in str(error):
+                if not refuses_last_n(str(error)):
                     raise
                 if self._takes_last_n is not False:  # a concurrent request may have logged it already
                     _log.info("the server does not honour prompt_logprobs_last_n; whole prompts are scored (%s)", error)

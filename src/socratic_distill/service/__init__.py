@@ -17,5 +17,6 @@ clients of the SDK's interface and never asks which of the three it has.
 | `paths` | paths of saved weights in the ways that servers write them |
 | `watched` | requests that are never answered |
 | `pauses` | pauses that the SDK mentions in its log alone |
+| `quiet` | errors that the SDK logs although they are handled |
 | `waiting` | async work awaited from blocking code, in threads, and through signals |
 """

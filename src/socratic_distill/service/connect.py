@@ -16,6 +16,7 @@ from socratic_distill.local.saved_paths import STORE
 from socratic_distill.service.failures import describe, failure, is_missing
 from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient, TrainingClient
 from socratic_distill.service.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
+from socratic_distill.service.quiet import drop_handled_errors
 from socratic_distill.service.redirects import refuse_redirects
 from socratic_distill.service.waiting import DAEMON_THREADS, in_thread
 from socratic_distill.service.watched import Watch
@@ -71,6 +72,7 @@ def open_service(config: SocraticConfig) -> Service:
         return Service(tinker.ServiceClient(base_url=config.base_url), tinker.RestClient(base_url=config.base_url))
 
     clean_logs_of("tinker")
+    drop_handled_errors()
     return _within_limit(make, config)
 
 
@@ -117,6 +119,7 @@ def _begin_session(client: ServiceClient, config: SocraticConfig) -> None:
     import tinker
 
     clean_logs_of("tinker")
+    drop_handled_errors()
     if isinstance(client, tinker.ServiceClient):
         check_key_of(client)
         _within_limit(lambda: client.holder, config)
