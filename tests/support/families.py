@@ -84,10 +84,13 @@ class FamilyTokenizer:
         self.all_special_tokens = [mark for mark in self._marks if "think" not in mark]
         self.all_special_ids = [self._marks.index(mark) for mark in self.all_special_tokens]
         self.eos_token_id = self._marks.index(end)
-        self._template = jinja2.Environment().from_string(template)
 
-    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool, **variables: Any) -> str:
-        return self._template.render(messages=messages, **variables)
+    def apply_chat_template(
+        self, messages: list[dict[str, str]], tokenize: bool, chat_template: str | None = None, **variables: Any
+    ) -> str:
+        """As transformers: options of the environment, and no functions among the variables."""
+        template = _ENVIRONMENT.from_string(chat_template or self.chat_template)
+        return template.render(messages=messages, **{k: v for k, v in variables.items() if not callable(v)})
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         parts = re.split(f"({'|'.join(map(re.escape, self._marks))})", text)
@@ -105,4 +108,5 @@ class FamilyTokenizer:
         return {mark: number for number, mark in enumerate(self._marks)}
 
 
+_ENVIRONMENT = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
 _HARMONY = ("<|channel|>", "<|call|>")

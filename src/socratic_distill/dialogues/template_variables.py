@@ -1,5 +1,6 @@
 """The variables that a chat template is rendered with: reasoning, options of the config, and the date."""
 
+import json
 from datetime import date
 from typing import Any
 
@@ -17,10 +18,14 @@ _GIVEN = frozenset(
 _DATE = "strftime_now"
 # Some templates write today's date. It is fixed, so that a run that goes on another day reads the same contexts.
 _TODAY = date(2026, 1, 1)
+_DATE_CODES = ("%a", "%A", "%b", "%B", "%d", "%H", "%I", "%j", "%m", "%M", "%p", "%S", "%x", "%X", "%y", "%Y", "%c")
 
 
 def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) -> dict[str, Any]:
-    """The variables of a model's template.
+    """The arguments that a model's template is rendered with, besides the messages.
+
+    They are variables of the template. For one that writes today's date they hold the template too, as
+    `chat_template`, with a fixed date.
 
     Args:
         tokenizer: the model's; its template may be a text, or be hidden behind `apply_chat_template`.
@@ -42,7 +47,19 @@ def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) 
             f"the chat template of {model_name!r} does not know {', '.join(missing)}; the variables that it takes are: "
             f"{taken}. Set reasoning and template_options to what it takes, or leave them out"
         )
-    return variables | ({_DATE: _TODAY.strftime} if _DATE in known else {})
+    return variables | ({"chat_template": _on_a_fixed_day(source)} if _DATE in known else {})
+
+
+def _on_a_fixed_day(source: str) -> str:
+    """A template whose `strftime_now` gives the fixed date.
+
+    It is a macro in the template, since transformers turns a function among the variables into a text.
+    """
+    values = {"%-d": str(_TODAY.day), "%-m": str(_TODAY.month), "%e": f"{_TODAY.day:2}"}
+    values |= {code: _TODAY.strftime(code) for code in _DATE_CODES}
+    filters = "".join(f" | replace({json.dumps(code)}, {json.dumps(value)})" for code, value in values.items())
+    # transformers removes the newline after a block, so that the source still begins at the start of a line.
+    return f"{{% macro {_DATE}(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}\n{source}"
 
 
 def _names(source: str) -> frozenset[str] | None:
