@@ -39,7 +39,7 @@ def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) 
     variables, needed = choice.variables(model_name), choice.needed(model_name)
     source = getattr(tokenizer, "chat_template", None)
     known = _names(source) if isinstance(source, str) else None
-    if known is None:
+    if not isinstance(source, str) or known is None:
         return variables
     if missing := sorted(needed - known):
         taken = ", ".join(sorted(known - _GIVEN - {_DATE})) or "none"
