@@ -2,8 +2,6 @@
 
 import pytest
 
-transformers = pytest.importorskip("transformers")
-
 from socratic_distill.config.reasoning import AS_IT_COMES
 from socratic_distill.dialogues.template_variables import template_variables
 from socratic_distill.local.tiny import MODEL_DIR
@@ -20,6 +18,7 @@ from socratic_distill.local.tiny import MODEL_DIR
     ],
 )
 def test_a_date_is_fixed_and_all_else_as_the_template_writes_it(source, text):
+    transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL_DIR)
     tokenizer.chat_template = source
     talk, variables = [{"role": "user", "content": "?"}], template_variables(tokenizer, "own", AS_IT_COMES)
