@@ -159,7 +159,9 @@ class Renderer:
         reply = self._without_end(tokens)
         if self._channels is not None:
             start = self._channels.speech(reply)
-            return () if start is None else reply[start:]
+            said = () if start is None else reply[start:]
+            # Speech ends at the first mark between channels, whatever a model goes on to sample.
+            return said[: next((i for i, token in enumerate(said) if token in self._inner_ends), len(said))]
         return reply[self._after_close(reply) :]
 
     def thought(self, tokens: Sequence[int]) -> int:

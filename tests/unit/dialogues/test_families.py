@@ -117,3 +117,9 @@ def test_a_model_outside_the_table_is_asked_by_the_usual_variables():
     )
     with pytest.raises(RenderingError, match="does not know enable_thinking"):
         Renderer(codec, "/models/own", TemplateChoice(reasoning="off"))
+
+
+def test_speech_ends_where_a_reply_goes_on_with_another_channel():
+    made = renderer("openai/gpt-oss-20b", "low")
+    tokens = made.tokenizer.encode(f"<|channel|>final<|message|>{SPEECH}<|end|><|start|>assistant<|channel|>final")
+    assert made.visible_text(tokens) == SPEECH and made.tokenizer.decode(list(made.history(tokens))) == SPEECH
