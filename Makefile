@@ -180,7 +180,7 @@ $(VENV)/.browser: $(READY)
 	@touch $@
 
 test-browser: $(VENV)/.browser docs
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser --timeout 600 tests/browser
 
 $(VENV)/.notebook: $(READY)
 	$(BIN)/python $(INSTALL) --editable '.[notebook]'

@@ -29,7 +29,7 @@ def report(tmp_path_factory):
     """The page that a short run of the quickstart leaves."""
     log_path = tmp_path_factory.mktemp("browser") / "quickstart"
     command = [sys.executable, ROOT / "examples" / "quickstart.py", "--steps", "4", "--log-path", log_path]
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
     return log_path / "report.html"
 
 
