@@ -59,8 +59,8 @@ FOREIGN = {
     "lora_r": Ours(("lora_rank",)),
     "rank": Ours(("lora_rank",)),
     "lora_alpha": Ours(("lora_rank",), "alpha is fixed; learning_rate has the same effect"),
-    "chat_template_kwargs": Ours(("tutor_enable_thinking",), "thinking is the only option, one for each role"),
-    "enable_thinking": Ours(("tutor_enable_thinking", "student_enable_thinking"), "one for each role"),
+    "chat_template_kwargs": Ours(("tutor_template_options", "tutor_reasoning"), "one for each role"),
+    "enable_thinking": Ours(("tutor_reasoning", "student_reasoning"), "'on' or 'off', one for each role"),
     "use_vllm": Ours(("base_url",), "it says which service samples and trains"),
     "vllm_server_base_url": Ours(("base_url",), "a server of the Tinker API, which samples and trains"),
     # Data
