@@ -119,7 +119,7 @@ def play(*shape: int) -> dict[str, Any]:
 def price_of(model: str) -> dict[str, float | None]:
     known = catalogue().price(model)
     assert known is not None, f"the price list lacks {model}"
-    return {phase: getattr(known, phase) for phase in ("prefill", "sample", "train", "cached_prefill")}
+    return known.price.model_dump()
 
 
 def projected(found: dict[str, Any], steps: int) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.guide import guides_call
 from tests.support.on_the_fake import train_strictly
 from tests.support.rows import read_rows
 
@@ -29,15 +30,7 @@ def repo_root(tmp_path: Path) -> Path:
 
 def build(log_path, **more):
     """The guide's build call; `# ... other args` are the test's sizes."""
-    return build_socratic_config(
-        tutor_model_name="Qwen3-8B",
-        student_model_name="Kimi-K2-Thinking",
-        teacher_model_name="Qwen3-35B-A22B-Instruct",
-        learning_rate=1e-5,
-        max_tokens=2048,
-        log_path=log_path,
-        **(SMALL | more),
-    )
+    return guides_call(log_path, **(SMALL | more))
 
 
 def train_as_guided(config, server):

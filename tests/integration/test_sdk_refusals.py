@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import tinker
+from tests.support.guide import guides_call
 
 from socratic_distill import (
     ConfigError,
@@ -20,7 +21,6 @@ from socratic_distill import (
     PreflightError,
     ServiceError,
     ServiceUnreachable,
-    build_socratic_config,
     cli,
     open_service,
     preflight,
@@ -169,16 +169,7 @@ def test_the_sdks_list_is_all_that_there_is(api, make_config):
 def test_guides_call_on_todays_models_asks_for_nothing_that_is_billed(api, tmp_path):
     today = [model.name for model in catalogue().models.values() if model.retired is None]
     api.answers["capabilities"] = {"supported_models": [{"model_name": name} for name in today]}
-    config = build_socratic_config(
-        tutor_model_name="Qwen3-8B",
-        student_model_name="Kimi-K2-Thinking",
-        teacher_model_name="Qwen3-35B-A22B-Instruct",
-        learning_rate=1e-5,
-        max_tokens=2048,
-        log_path=tmp_path / "run",
-        base_url=api.url,
-        display="off",
-    )
+    config = guides_call(tmp_path / "run", base_url=api.url, display="off")
     with pytest.raises(PreflightError, match="the nearest offered models that fit together") as told:
         train(config)
     assert all(isinstance(one, ModelNotOffered) for one in told.value.problems)

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
-from socratic_distill.cli.printing import help_of
+from socratic_distill.cli.printing import help_of, table_console
 from socratic_distill.config.log_path import given_path
 from socratic_distill.text import show
 
@@ -54,16 +54,12 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _list(parsed: argparse.Namespace) -> int:
     from socratic_distill.cli.journal_table import checkpoint_summary, checkpoint_table
-    from socratic_distill.outputs.display.console import TextConsole
 
     summary = checkpoint_summary(parsed.directory) | {"log_path": str(parsed.log_path)}
     if parsed.json:
         show(json.dumps(summary, indent=2))
     else:
-        console = TextConsole()
-        # Paths are there to be copied: in a file or a pipe they are never broken over lines.
-        wide = console if console.is_terminal else TextConsole(width=300)
-        wide.print(checkpoint_table(summary))
+        table_console().print(checkpoint_table(summary))
     return 0
 
 

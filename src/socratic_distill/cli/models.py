@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from socratic_distill.cli.options import Commands
+    from socratic_distill.config.config import SocraticConfig
     from socratic_distill.service.offer import OfferedModel
 
 
@@ -68,7 +69,7 @@ def _offered_rows(base_url: str | None) -> list[dict[str, Any]]:
     return [_row(model.name, model) for model in sorted(offer.models, key=lambda model: model.name.casefold())]
 
 
-def _config_for(base_url: str | None) -> Any:
+def _config_for(base_url: str | None) -> "SocraticConfig":
     """A config that names the service alone; the other fields are never used."""
     from socratic_distill.config.config import SocraticConfig
 
@@ -90,9 +91,7 @@ def _row(name: str, offered: "OfferedModel | None") -> dict[str, Any]:
         "reasoning": None if known is None else known.reasoning,
         "retired": None if known is None else known.retired,
         "successor": None if known is None else known.successor,
-        "usd_per_million": None
-        if price is None
-        else {phase: getattr(price, phase) for phase in ("prefill", "sample", "train")},
+        "usd_per_million": None if price is None else price.price.model_dump(include={"prefill", "sample", "train"}),
         "price_date": None if price is None else price.date,
     }
 
@@ -118,4 +117,6 @@ def _table(rows: list[dict[str, Any]]) -> "Table":
 
 
 def _said(value: Any) -> str:
-    return "" if value is None else {"True": "yes", "False": "no"}.get(str(value), str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

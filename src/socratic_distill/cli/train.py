@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.given import add_given, handed_over
@@ -56,8 +57,9 @@ def _ending(config: "SocraticConfig", result: "TrainResult", source: str) -> lis
     from socratic_distill.config.log_path import is_url
     from socratic_distill.config.paths import resolved
     from socratic_distill.outputs.report import REPORT
+    from socratic_distill.run.finding import shown_path
 
-    log_path = str(config.log_path) if is_url(config.log_path) else _from_here(resolved(config.log_path))
+    log_path = str(config.log_path) if is_url(config.log_path) else shown_path(Path(resolved(config.log_path)))
     report = f"; report: {os.path.join(log_path, REPORT)}" if config.write_report else ""
     again = f"socratic-distill train {shlex.quote(source)} max_steps={2 * result.steps}"
     if result.status == "already_complete":
@@ -67,12 +69,6 @@ def _ending(config: "SocraticConfig", result: "TrainResult", source: str) -> lis
         f"{log_path}: completed, {result.steps} steps{report}",
         f"Next: socratic-distill chat {shlex.quote(log_path)}{trust}",
     ]
-
-
-def _from_here(path: str) -> str:
-    """A path as the user would type it: relative if it is below the working directory."""
-    near = os.path.relpath(path)
-    return path if near.startswith(os.pardir) else near
 
 
 def _names_files_elsewhere(config: "SocraticConfig") -> bool:

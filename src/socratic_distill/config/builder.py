@@ -9,9 +9,8 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
 from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
-from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.sections import DEFAULT_PROFILE, TrackerName
-from socratic_distill.config.values import Schedule
+from socratic_distill.config.values import Reasoning, Schedule
 
 P = ParamSpec("P")
 Path = str | os.PathLike[str]

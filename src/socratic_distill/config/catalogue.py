@@ -11,24 +11,20 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from socratic_distill.config.parts import Price
+
 
 @dataclass(frozen=True)
 class KnownPrice:
-    """A list price, USD per million tokens.
+    """A list price.
 
     Attributes:
-        prefill: of prompt tokens.
-        sample: of sampled tokens.
-        train: of trained tokens.
-        cached_prefill: of prompt tokens that the service had cached.
+        price: USD per million tokens, with `cached_prefill` filled in.
         date: month that it is of, such as "2026-10".
         source: where it is from.
     """
 
-    prefill: float
-    sample: float
-    train: float
-    cached_prefill: float
+    price: Price
     date: str
     source: str
 
@@ -71,11 +67,13 @@ class Catalogue:
 
     Attributes:
         models: by full name.
+        cached_share: price of a cached prompt token as a share of `prefill`, where it is not named.
         switches: by kind of template and level of reasoning, the variables that the template takes.
         slips: names that guides write and no model has, with the full names that they mean.
     """
 
     models: Mapping[str, KnownModel]
+    cached_share: float
     switches: Mapping[str, Mapping[str, Mapping[str, Any]]]
     slips: Mapping[str, str]
 
@@ -102,7 +100,7 @@ def catalogue() -> Catalogue:
     stored = json.loads((files("socratic_distill.config") / "models.json").read_text(encoding="utf-8"))
     share = stored["cached_prefill_share"]
     models = {name: _model(name, dict(fields), share) for name, fields in stored["models"].items()}
-    return Catalogue(models, stored["switches"], stored["slips"])
+    return Catalogue(models, share, stored["switches"], stored["slips"])
 
 
 def _model(name: str, fields: dict[str, Any], share: float) -> KnownModel:
@@ -117,4 +115,6 @@ def _model(name: str, fields: dict[str, Any], share: float) -> KnownModel:
 
 def _price(fields: Mapping[str, Any], share: float) -> KnownPrice:
     # The service bills cached tokens at about this share; its list names no price for them.
-    return KnownPrice(**{"cached_prefill": share * fields["prefill"], **fields})
+    of_tokens = {"cached_prefill": share * fields["prefill"], **fields}
+    date, source = of_tokens.pop("date"), of_tokens.pop("source")
+    return KnownPrice(Price(**of_tokens), date, source)

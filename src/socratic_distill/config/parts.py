@@ -11,7 +11,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from socratic_distill.config.objectives import RecordedObjective, Supervised
-from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.values import (
     ModelName,
@@ -19,6 +18,7 @@ from socratic_distill.config.values import (
     NotNegative,
     PathText,
     Positive,
+    Reasoning,
     RewardWeight,
     Setting,
     Share,

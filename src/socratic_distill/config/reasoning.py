@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from socratic_distill.config.catalogue import catalogue
 from socratic_distill.config.model_names import full_model_name
+from socratic_distill.config.values import Reasoning
 from socratic_distill.errors import ConfigError
-
-Reasoning = Literal["off", "on", "low", "medium", "high", "max"]
 
 
 @dataclass(frozen=True)

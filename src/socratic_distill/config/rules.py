@@ -6,8 +6,9 @@ from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
-from socratic_distill.config.reasoning import Reasoning, TemplateChoice
+from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.sections import Fields
+from socratic_distill.config.values import Reasoning
 from socratic_distill.errors import ConfigError
 
 _MOST_DIALOGUES = 1_000_000  # all dialogues of a batch are held in memory

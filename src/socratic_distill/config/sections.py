@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from socratic_distill.config.objectives import Objective, SampledReverseKL
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
-from socratic_distill.config.reasoning import Reasoning
 from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits, Several
 from socratic_distill.config.values import (
     Count,
@@ -22,6 +21,7 @@ from socratic_distill.config.values import (
     NotNegative,
     PathText,
     Positive,
+    Reasoning,
     Schedule,
     Share,
     Steps,

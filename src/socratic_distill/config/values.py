@@ -64,6 +64,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 
 # Variables of a chat template, by name.
+Reasoning = Literal["off", "on", "low", "medium", "high", "max"]
 _Number = Field(ge=-(10**9), le=10**9)
 TemplateOptions = Mapping[
     Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")],

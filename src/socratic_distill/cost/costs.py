@@ -26,7 +26,6 @@ Phase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]
 _MILLION = 1_000_000
 # Phases that are not priced under their own name.
 _PRICED_AS = {"forward": "train"}
-_CACHED_SHARE = 0.2  # of `prefill`: the price of a cached prompt token where a user's price does not name it
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
     own = {full_model_name(name): _with_cached(price) for name, price in config.prices.items()}
     listed = {} if config.base_url is not None else {name: catalogue().price(name) for name in every if name not in own}
     of_list = {name: known for name, known in listed.items() if known is not None}
-    prices = own | {name: _price(known) for name, known in of_list.items()}
+    prices = own | {name: known.price for name, known in of_list.items()}
     unknown = tuple(name for name in every if name not in prices)
     if unknown:
         _log.info(
@@ -118,14 +117,10 @@ def _sources(listed: Mapping[str, KnownPrice]) -> list[str]:
     return [f"{source} of {date} ({', '.join(names)})" for (source, date), names in sorted(models.items())]
 
 
-def _price(known: KnownPrice) -> Price:
-    phases = ("prefill", "sample", "train", "cached_prefill")
-    return Price(**{phase: getattr(known, phase) for phase in phases})
-
-
 def _with_cached(price: Price) -> Price:
-    cached = _CACHED_SHARE * price.prefill if price.cached_prefill is None else price.cached_prefill
-    return price.model_copy(update={"cached_prefill": cached})
+    if price.cached_prefill is not None:
+        return price
+    return price.model_copy(update={"cached_prefill": catalogue().cached_share * price.prefill})
 
 
 def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:

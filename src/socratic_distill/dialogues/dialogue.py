@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from socratic_distill.dialogues.answers import answer_spans, contains_answer, same_answer
-from socratic_distill.dialogues.dialogue_html import dialogue_html
+from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.seeds import Seed
 
@@ -147,8 +147,7 @@ class Dialogue:
             "expected_answer": self.seed.expected_answer, "initial_error": self.seed.initial_error, "error": self.error,
             "turns": [{"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason} for turn in self.turns],
         }  # fmt: skip
-        marks = ["solved" if self.solved else "not solved", "told" if self.told else "not told", self.ending or "open"]
-        return dialogue_html(row, list(dict.fromkeys(marks)), {})
+        return dialogue_html(row, outcome(self.solved, self.told, self.ending or "open"), {})
 
     def add(self, turn: Turn, max_turns: int) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.

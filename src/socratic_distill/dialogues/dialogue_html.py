@@ -39,6 +39,11 @@ def gaps(turn: Row) -> list[float | None]:
     return [None if ours is None or theirs is None else ours - theirs for ours, theirs in pairs]
 
 
+def outcome(solved: bool, told: bool, ending: str) -> list[str]:
+    """How a dialogue ended, as marks; each once."""
+    return list(dict.fromkeys(["solved" if solved else "not solved", "told" if told else "not told", ending]))
+
+
 def dialogue_html(row: Row, marks: Sequence[str], prompts: Mapping[str, str]) -> str:
     """A dialogue to read: problem, turns, and how it ended; each token coloured by teacher minus tutor.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from socratic_distill.dialogues.answers import contains_answer
 from socratic_distill.dialogues.dialogue import SOLVED
-from socratic_distill.dialogues.dialogue_html import dialogue_html
+from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.text import shown
 
 
@@ -55,7 +55,7 @@ class StoredDialogue:
 
     def _repr_html_(self) -> str:
         """The dialogue to read, for notebooks."""
-        marks = ["solved" if self.solved else "not solved", "told" if self.told else "not told", self.ending]
+        marks = outcome(self.solved, self.told, self.ending)
         if self.row.get("reward") is not None:
             marks.append(f"reward {self.row['reward']}")
-        return dialogue_html(self.row, list(dict.fromkeys(marks)), self.prompts)
+        return dialogue_html(self.row, marks, self.prompts)

@@ -1,6 +1,6 @@
 """A run in one row: its status, its newest figures, its cost. Reads the ends of files; any file may be damaged.
 
-Nothing is changed and nobody is asked: neither a service nor the process that writes to the run.
+Nothing is changed. Neither a service nor the process that writes to the run is asked.
 """
 
 from collections.abc import Iterator, Mapping

@@ -41,6 +41,8 @@ def test_in_a_terminal_there_is_a_bar_for_each_tutor_that_goes_at_the_end():
 
 def test_a_closed_stream_does_not_end_the_evaluation():
     out = io.StringIO()
-    with PlayedDialogues(TextConsole(file=out), Clock()) as played:
+    console = TextConsole(file=out)
+    with PlayedDialogues(console, Clock()) as played:
         out.close()
         played("base", 2, 2)
+    assert console.quiet, "it says nothing more"

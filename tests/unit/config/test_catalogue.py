@@ -25,14 +25,14 @@ def test_every_price_has_a_date_and_a_source():
     assert len(PRICES) > 20
     for known in PRICES:
         assert re.fullmatch(r"\d{4}-\d{2}", known.date) and known.source
-        assert 0 < known.prefill <= known.sample and known.train > 0
-        assert known.cached_prefill == pytest.approx(0.2 * known.prefill)
+        assert 0 < known.price.prefill <= known.price.sample and known.price.train > 0
+        assert known.price.cached_prefill == pytest.approx(0.2 * known.price.prefill)
 
 
 def test_variant_with_a_longer_context_has_its_own_price():
     plain, longer = "moonshotai/Kimi-K2.6", "moonshotai/Kimi-K2.6:peft:131072"
     assert catalogue().find(longer) is catalogue().find(plain) is not None
-    assert [known and known.sample for known in map(catalogue().price, (longer, plain))] == [12.81, 3.66]
+    assert [known and known.price.sample for known in map(catalogue().price, (longer, plain))] == [12.81, 3.66]
     assert catalogue().price("moonshotai/Kimi-K2.6:peft:7") is None and catalogue().price("own/model") is None
 
 

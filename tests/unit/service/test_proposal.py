@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.support.guide import guides_call
 
 from socratic_distill import ModelNotOffered, PreflightError, SocraticConfig, build_socratic_config, preflight
 from socratic_distill.config.call import as_call
@@ -15,16 +16,7 @@ TODAY = [model.name for model in catalogue().models.values() if model.retired is
 
 
 def guide(log_path: Any = "runs/guide", **more: Any) -> SocraticConfig:
-    """The guide's call."""
-    return build_socratic_config(
-        tutor_model_name="Qwen3-8B",
-        student_model_name="Kimi-K2-Thinking",
-        teacher_model_name="Qwen3-35B-A22B-Instruct",
-        learning_rate=1e-5,
-        max_tokens=2048,
-        log_path=log_path,
-        **more,
-    )
+    return guides_call(log_path, **more)
 
 
 def built(call: str) -> SocraticConfig:

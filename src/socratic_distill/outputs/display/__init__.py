@@ -1,8 +1,8 @@
 """Progress of a run: a live view in a terminal or a notebook, plain lines elsewhere, or nothing.
 
 `protocol.py` says what a display is given; `plain.py`, `live.py` and `notebook.py` show something. `view.py` says what
-the live ones look like, from the sums in `tally.py`, the times in `pace.py` and the glyphs in `text.py`. `streams.py`
-keeps its place in the terminal whole, whoever writes there.
+the live ones look like, and `scenes.py` what they are drawn from: the sums in `tally.py` and the times in `pace.py`.
+The glyphs are in `text.py`. `streams.py` keeps its place in the terminal whole, whoever writes there.
 """
 
 import sys

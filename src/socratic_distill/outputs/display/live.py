@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -16,12 +16,11 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from socratic_distill.outputs.display.pace import Pace
-from socratic_distill.outputs.display.protocol import Look, Moment
+from socratic_distill.outputs.display.protocol import Look
+from socratic_distill.outputs.display.scenes import Scenes
 from socratic_distill.outputs.display.streams import redirected
-from socratic_distill.outputs.display.tally import Tally
 from socratic_distill.outputs.display.text import glyphs_of
-from socratic_distill.outputs.display.view import Scene, View
+from socratic_distill.outputs.display.view import View
 from socratic_distill.text import printable
 
 _PERIOD = 0.25  # seconds between two drawings
@@ -36,14 +35,10 @@ class LiveView:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         """Draws on a console that nothing else may print on; `clock` gives seconds."""
         self._console = console
-        self._clock = clock
         self._view = View(glyphs_of(console), console.encoding)
         self._live = Live(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._drawn: list[int] = []  # cells of each line on the screen
-        self._look: Look | None = None
-        self._moment: Moment | None = None
-        self._tally = Tally()
-        self._pace = Pace()
+        self._scenes = Scenes(clock)
         self._waiting: deque[Text] = deque()
         self._last_alert: str | None = None
         self._wake = threading.Event()
@@ -60,19 +55,14 @@ class LiveView:
 
     def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Shows the view, or goes on with another way to look at the run."""
-        self._pace.begin(self._clock())
-        if not self._tally.counted:
-            for row in history:
-                self._tally = self._tally.after(row)
-        self._look = look
+        self._scenes.watch(look, history)
         self._begin()
         self._wake.set()
         self._raise_error()
 
     def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
         """Takes the step's figures; they are drawn with what `look` gives."""
-        self._pace.stepped(self._clock())
-        self._tally = self._tally.after(metrics)
+        self._scenes.step(metrics)
         self._wake.set()
         self._raise_error()
 
@@ -151,17 +141,5 @@ class LiveView:
             yield ""  # the cursor rests here: what the terminal echoes, such as ^C, would break one of our lines
 
     def _lines(self, width: int) -> list[Text]:
-        moment = self._take_look()
-        if moment is None:
-            return []
-        now = self._clock()
-        left = self._pace.left(now, moment.total - moment.batch)
-        scene = Scene(moment, self._tally, self._pace.elapsed(now), left, has_ended=self._is_closing)
-        return self._view.lines(scene, width)
-
-    def _take_look(self) -> Moment | None:
-        """The run as it stands, or as it last stood where it cannot be looked at."""
-        if self._look is not None:
-            with suppress(Exception):
-                self._moment = self._look()
-        return self._moment
+        scene = self._scenes.scene(has_ended=self._is_closing)
+        return [] if scene is None else self._view.lines(scene, width)

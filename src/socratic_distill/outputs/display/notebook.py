@@ -17,11 +17,10 @@ from uuid import uuid4
 from rich.text import Text
 
 from socratic_distill.outputs.display.console import TextConsole
-from socratic_distill.outputs.display.pace import Pace
-from socratic_distill.outputs.display.protocol import Look, Moment
-from socratic_distill.outputs.display.tally import Tally
+from socratic_distill.outputs.display.protocol import Look
+from socratic_distill.outputs.display.scenes import Scenes
 from socratic_distill.outputs.display.text import BLOCKS
-from socratic_distill.outputs.display.view import Scene, View
+from socratic_distill.outputs.display.view import View
 from socratic_distill.text import shown
 from socratic_distill.text.html import SOFT, escaped, folded, soft
 
@@ -62,10 +61,7 @@ class NotebookView:
         self._view = View(BLOCKS, "utf-8")
         self._console = TextConsole(file=io.StringIO(), width=_WIDTH, force_jupyter=False)
         self._messages: list[str] = []
-        self._look: Look | None = None
-        self._moment: Moment | None = None
-        self._tally = Tally()
-        self._pace = Pace()
+        self._scenes = Scenes(clock)
         self._thread = threading.get_ident()
         self._timer: asyncio.TimerHandle | None = None
         self._drawn = clock()
@@ -80,17 +76,12 @@ class NotebookView:
 
     def watch(self, look: Look, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Shows the view, or goes on with another way to look at the run."""
-        self._pace.begin(self._clock())
-        if not self._tally.counted:
-            for row in history:
-                self._tally = self._tally.after(row)
-        self._look = look
+        self._scenes.watch(look, history)
         self._draw_if_due()
 
     def step(self, done: int, total: int, metrics: Mapping[str, Any]) -> None:
         """Takes the step's figures; they are drawn with what `look` gives."""
-        self._pace.stepped(self._clock())
-        self._tally = self._tally.after(metrics)
+        self._scenes.step(metrics)
         self._draw_if_due()
 
     def close(self) -> None:
@@ -104,7 +95,7 @@ class NotebookView:
         """Draws, and comes back after the period as long as there is a loop."""
         with suppress(RuntimeError):  # without a loop, calls alone draw
             self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._tick)
-        if self._error is None and (self._messages or self._look is not None):
+        if self._error is None and (self._messages or self._scenes.has_begun):
             try:
                 self._draw()
             except Exception as error:
@@ -138,14 +129,8 @@ class NotebookView:
         return "".join(_styled(segment.text, segment.style) for segment in line.render(self._console))
 
     def _lines(self, has_ended: bool) -> list[Text]:
-        if self._look is not None:
-            with suppress(Exception):
-                self._moment = self._look()
-        if (moment := self._moment) is None:
-            return []
-        now = self._clock()
-        left = self._pace.left(now, moment.total - moment.batch)
-        return self._view.lines(Scene(moment, self._tally, self._pace.elapsed(now), left, has_ended), _WIDTH)
+        scene = self._scenes.scene(has_ended=has_ended)
+        return [] if scene is None else self._view.lines(scene, _WIDTH)
 
 
 def _styled(text: str, style: Any) -> str:
