@@ -104,7 +104,7 @@ def _refusing_unknown(build: Callable[P, SocraticConfig]) -> Callable[P, Socrati
 
     @wraps(build)
     def checked(*args: P.args, **kwargs: P.kwargs) -> SocraticConfig:
-        refuse_unknown(kwargs, SocraticConfig.model_fields, "config")
+        refuse_unknown(kwargs, SocraticConfig.model_fields)
         return build(*args, **kwargs)
 
     return checked

@@ -3,7 +3,6 @@
 Building a config only checks whether the files that it names exist. It uses no network and loads no model.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
@@ -11,7 +10,7 @@ from pydantic import PrivateAttr, ValidationError, field_validator, model_valida
 from socratic_distill.config.display import Shortened, config_html
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.known_servers import server_root
-from socratic_distill.config.messages import plain, problems_of, refuse_unknown
+from socratic_distill.config.messages import hints_for, plain, problems_of, unknown_text
 from socratic_distill.config.paths import STORED_AS, stored_paths
 from socratic_distill.config.rules import check_fields
 from socratic_distill.config.sections import Fields
@@ -38,8 +37,10 @@ class SocraticConfig(Shortened, Fields):
                 ConfigError: a field is unknown, or has an invalid value.
             """
             stored = data.pop(STORED_AS, None)
-            texts, problems = _unknown(data, type(self).model_fields)
-            data = plain({name: value for name, value in data.items() if name in type(self).model_fields})
+            hints = hints_for(data, type(self).model_fields)
+            texts = [unknown_text(hints)] if hints else []
+            problems = [((name,), unknown_text({name: hint})) for name, hint in hints.items()]
+            data = plain({name: value for name, value in data.items() if name not in hints})
             try:
                 with stored_paths(stored):
                     super().__init__(**data)
@@ -93,19 +94,3 @@ class SocraticConfig(Shortened, Fields):
     def _check_fields_together(self) -> Self:
         check_fields(self)
         return self
-
-
-def _unknown(
-    data: Mapping[str, Any], known: Iterable[str]
-) -> tuple[list[str], list[tuple[tuple[str | int, ...], str]]]:
-    """The message about the unknown fields, if there are any, and a problem for each."""
-    texts, problems = [], []
-    for names in (data, *({name: value} for name, value in data.items())):
-        try:
-            refuse_unknown(names, known, "config")
-        except ConfigError as error:
-            if names is data:
-                texts.append(str(error))
-            else:
-                problems.append((tuple(names), str(error)))
-    return texts, problems

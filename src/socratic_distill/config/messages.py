@@ -13,38 +13,41 @@ from socratic_distill.text import redacted
 _LONGEST = 200  # characters of a value in a message
 
 
-def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    """Refuses unknown fields, and says what to write instead of each.
+def refuse_unknown(data: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuses unknown fields of a config, and says what to write instead of each.
 
     Raises:
         ConfigError: a field is unknown.
     """
+    if hints := hints_for(data, known):
+        raise ConfigError(unknown_text(hints))
+
+
+def hints_for(data: Mapping[str, Any], known: Iterable[str]) -> dict[str, str]:
+    """What to write instead of each unknown field of a config."""
     names = sorted(known)
-    unknown = {name: _instead(name, names) for name in data if name not in names}
-    if len(unknown) == 1:
-        ((name, hint),) = unknown.items()
-        raise ConfigError(f"unknown {what} field {name!r}; {hint}")
-    if unknown:
-        lines = "".join(f"\n  {name!r}: {hint}" for name, hint in unknown.items())
-        raise ConfigError(f"{len(unknown)} unknown {what} fields:{lines}")
+    unknown = [name for name in data if name not in names]
+    return {name: answer(name) or _closest(name, names, "the fields are") for name in unknown}
 
 
-def _instead(name: str, names: list[str]) -> str:
-    if (hint := answer(name)) is not None:
-        return hint
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the fields are: {', '.join(names)}"
+def unknown_text(hints: Mapping[str, str]) -> str:
+    """The message about unknown fields of a config, of which there is at least one."""
+    if len(hints) == 1:
+        ((name, hint),) = hints.items()
+        return f"unknown config field {name!r}; {hint}"
+    return f"{len(hints)} unknown config fields:" + "".join(f"\n  {name!r}: {hint}" for name, hint in hints.items())
 
 
 def unknown_in_part(data: Mapping[Any, Any], known: Iterable[str]) -> str | None:
     """What to write instead of the first unknown field of a part; None if all are known."""
     names = sorted(known)
-    unknown = [str(name) for name in data if name not in names]
-    if not unknown:
-        return None
-    close = difflib.get_close_matches(unknown[0], names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"its fields are: {', '.join(names)}"
-    return f"it has no field {unknown[0]!r}; {hint}"
+    unknown = next((str(name) for name in data if name not in names), None)
+    return None if unknown is None else f"it has no field {unknown!r}; {_closest(unknown, names, 'its fields are')}"
+
+
+def _closest(name: str, names: list[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise}: {', '.join(names)}"
 
 
 def plain(value: Any) -> Any:
