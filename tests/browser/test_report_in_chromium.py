@@ -4,13 +4,13 @@ With SOCRATIC_SCREENSHOTS set to a folder, pictures of the page are left there.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.pages import overflow, picture
 from tests.support.written_runs import TELLS, row_of, write_run
 
 from socratic_distill.outputs.report import write_report
@@ -62,15 +62,6 @@ def focused(page, what="textContent"):
 def tip(page):
     """The lines of what is shown beside the pointer."""
     return page.locator("#tip p").all_inner_texts()
-
-
-def overflow(page):
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-
-
-def picture(page, name):
-    if folder := os.environ.get("SOCRATIC_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
 def bottom(page, selector):

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.pages import overflow, picture
 
 pytestmark = pytest.mark.browser
 SITE = Path(os.environ.get("SOCRATIC_SITE") or Path(__file__).parents[2] / "site")
@@ -46,21 +47,10 @@ def test_the_site_is_built():
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_scrolls_sideways(view, name):
     view.goto((SITE / name).as_uri())
-    width, room = view.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-    assert width <= room, f"{width - room} px too wide: {view.evaluate(WIDE_ELEMENTS)}"
-
-
-@pytest.mark.skipif(not os.environ.get("SOCRATIC_SCREENSHOTS"), reason="SOCRATIC_SCREENSHOTS names no folder")
-@pytest.mark.parametrize("width", [PHONE, DESK])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pictures_are_left_to_look_at(chromium, width, theme):
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-    page = context.new_page()
-    for name in PAGES:
-        page.goto((SITE / name).as_uri())
-        picture = f"{name.removesuffix('.html').replace('/', '-')}-{width}-{theme}.png"
-        page.screenshot(path=str(Path(os.environ["SOCRATIC_SCREENSHOTS"]) / picture))
-    context.close()
+    for theme in ("dark", "light"):
+        view.emulate_media(color_scheme=theme)
+        picture(view, f"{name.removesuffix('.html').replace('/', '-')}-{view.viewport_size['width']}-{theme}")
+    assert overflow(view) <= 0, f"{overflow(view)} px too wide: {view.evaluate(WIDE_ELEMENTS)}"
 
 
 @pytest.mark.parametrize(

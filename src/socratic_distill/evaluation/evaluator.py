@@ -225,7 +225,7 @@ class Evaluator:
 
 
 def _counter(name: str, total: int, progress: Progress | None) -> Callable[[], None] | None:
-    """A function that counts a tutor's dialogues and tells of each; None if nobody listens."""
+    """A function that counts a tutor's dialogues and reports each; None without a progress function."""
     if progress is None:
         return None
     numbers = count(1)

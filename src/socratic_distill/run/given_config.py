@@ -30,7 +30,7 @@ def given_config(
 
     Args:
         source: directory of a run, its URL, or a .yaml, .toml or .json file. Relative paths in a file are relative to
-            its directory. The config.json of a run directory means that run, wherever it was moved.
+            its directory. The config.json of a run directory means that run, also after it was moved.
         overrides: `key=value` texts; relative paths in them are relative to the working directory.
         **allowed: as for `load_config`.
 

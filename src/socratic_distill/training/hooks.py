@@ -159,7 +159,7 @@ class _Worker(threading.Thread):
         """Calls the hooks; called by the thread."""
         while (call := self._calls.get()) is not None and not self._is_given_up:
             hook, arguments, answer = call
-            if not answer.set_running_or_notify_cancel():  # whoever waited for it was cancelled
+            if not answer.set_running_or_notify_cancel():  # the caller was cancelled
                 continue
             self._busy_since, stop = time.monotonic(), None
             try:

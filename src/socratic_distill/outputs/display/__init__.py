@@ -2,7 +2,7 @@
 
 `protocol.py` says what a display is given; `plain.py`, `live.py` and `notebook.py` show something. `view.py` says what
 the live ones look like, and `scenes.py` what they are drawn from: the sums in `tally.py` and the times in `pace.py`.
-The glyphs are in `text.py`. `streams.py` keeps its place in the terminal whole, whoever writes there.
+The glyphs are in `text.py`. `streams.py` keeps its place in the terminal whole when other code writes there.
 """
 
 import sys
