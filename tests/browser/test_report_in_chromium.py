@@ -318,8 +318,7 @@ def test_several_runs_share_charts_and_are_told_apart(open_page, report, tmp_pat
 
 
 def test_a_run_that_has_only_begun_says_so(open_page, tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    page = open_page(write_report([tmp_path]))
+    page = open_page(write_report([write_run(tmp_path / "run", steps=0, rows=[])]))
     assert page.inner_text("#reader") == "There are no dialogues to read yet."
     assert page.locator("#charts .missing").count() == page.locator("#charts figure").count() > 5
     assert page.inner_text(".verdict") == "There is no dialogue yet that shows what this tutor does."
