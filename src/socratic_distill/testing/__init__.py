@@ -11,7 +11,7 @@ Any model name works, and another name is another toy model. Their log-probabili
 use learning rates of about 0.05 to 0.5, since the toy's weights are few. `FakeServiceClient(directory)`
 keeps saved weights on disk for a later process. `service.calls` is the record of every call.
 
-`SelfHostedServiceClient` differs from the hosted service as other servers of its API do. `VirtualServiceClient` takes a
+`FakeServiceClient(server="tuft")` differs from the hosted service as that server does. `VirtualServiceClient` takes a
 hosted service's time to answer, on the virtual clock of `run_virtual`.
 
 | module | does |
@@ -22,7 +22,7 @@ hosted service's time to answer, on the virtual clock of `run_virtual`.
 | `checkpoints`, `store` | saved weights, in memory or on disk |
 | `toy_model`, `tokenizer`, `weights`, `losses` | the toy models and their training |
 | `sampling`, `questions` | replies and scores |
-| `selfhosted` | a service that differs as other servers do |
+| `servers` | how other servers of the API differ |
 | `clock`, `latency`, `virtual`, `scripted` | a service that takes its time, on a virtual clock |
 """
 
@@ -33,7 +33,6 @@ from socratic_distill.testing.faults import Fault
 from socratic_distill.testing.latency import Latency, ModelSpeed
 from socratic_distill.testing.ledger import CallRecord
 from socratic_distill.testing.rest import FakeRestClient
-from socratic_distill.testing.selfhosted import SelfHostedServiceClient
 from socratic_distill.testing.service import FakeServiceClient
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
@@ -47,7 +46,6 @@ __all__ = [
     "Fault",
     "Latency",
     "ModelSpeed",
-    "SelfHostedServiceClient",
     "Served",
     "ToyTokenizer",
     "VirtualLoop",

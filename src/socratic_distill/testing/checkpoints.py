@@ -15,15 +15,17 @@ _USES: dict[Kind, str] = {"weights": "trained from", "sampler_weights": "sampled
 class Checkpoints:
     """The checkpoints of all server runs that a store keeps."""
 
-    def __init__(self, store: Store, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, now: Callable[[], float], keeps_expiry: bool = True) -> None:
         """Reads through the store; keeps nothing of its own.
 
         Args:
             store: keeps them.
             now: gives the time in seconds since the epoch.
+            keeps_expiry: whether it keeps TTLs and metadata, rather than weights for ever and nothing said of them.
         """
         self._store = store
         self._now = now
+        self._keeps_expiry = keeps_expiry
 
     def save(
         self,
@@ -48,7 +50,9 @@ class Checkpoints:
             raise status_error(400, f"user_metadata values must be strings, given was {user_metadata!r}")
         size = sum(array.nbytes for array in arrays.values())
         now = self._now()
-        header = Header(info, kind, name, now, size, _expiry(now, ttl_seconds), user_metadata)
+        expires = _expiry(now, ttl_seconds)
+        facts = (expires, user_metadata) if self._keeps_expiry else (None, None)
+        header = Header(info, kind, name, now, size, *facts)
         if not overwrite and self._kept(header.path) is not None:
             raise status_error(409, f"{header.path} exists already")
         self._store.put(header, arrays)
@@ -82,6 +86,8 @@ class Checkpoints:
     def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
         """Lets a checkpoint expire `ttl_seconds` from now, None never; raises as `find`."""
         header = self.find(path)
+        if not self._keeps_expiry:
+            return
         self._store.put(expiring(header, _expiry(self._now(), ttl_seconds)), self._store.arrays(header))
 
     def all(self, run: str | None = None) -> list[Header]:

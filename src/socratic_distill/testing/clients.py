@@ -20,7 +20,7 @@ from tinker.types import (
 
 from socratic_distill.in_process import ServiceFuture, status_error
 from socratic_distill.testing.ledger import Ledger, Reading
-from socratic_distill.testing.losses import check_request, loss_inputs
+from socratic_distill.testing.losses import check_request, loss_inputs, share_of
 from socratic_distill.testing.questions import Question
 from socratic_distill.testing.sampling import Sampler, check_tokens
 from socratic_distill.testing.store import RunInfo
@@ -50,18 +50,19 @@ class FakeTrainingClient:
         self._service = service
         self.info = info
         self._weights = weights
+        self._positions = 0  # since the last step, on a server that divides by them
         self._inflight: list[FakeSamplingClient] = []
 
     def get_info(self) -> GetInfoResponse:
         """Base model and LoRA rank of the server run."""
-        name = self.info.base_model
+        name, tells = self.info.base_model, self._service.server.tells_models
         return GetInfoResponse(
             type="get_info",
             model_data=ModelData(arch="toy", model_name=name, tokenizer_id="toy"),
             model_id=self.model_id,
-            is_lora=True,
-            lora_rank=self.info.rank,
-            model_name=name,
+            is_lora=True if tells else None,
+            lora_rank=self.info.rank if tells else None,
+            model_name=name if tells else None,
         )
 
     def get_tokenizer(self) -> ToyTokenizer:
@@ -110,6 +111,9 @@ class FakeTrainingClient:
             raise TypeError(f"Expected AdamParams, given was {params!r}")
 
         def step() -> OptimStepResponse:
+            if self._positions:
+                self._weights.scale_gradient(1 / self._positions)
+                self._positions = 0
             self._weights.step(params)
             return OptimStepResponse(metrics=None)
 
@@ -154,7 +158,8 @@ class FakeTrainingClient:
             header = self._service.checkpoints.save(
                 self.info, "sampler_weights", name, arrays, ttl_seconds, user_metadata
             )
-            return SaveWeightsForSamplerResponse(path=header.path)
+            short = header.path.replace("/sampler_weights/", "/")
+            return SaveWeightsForSamplerResponse(path=short if self._service.server.has_short_paths else header.path)
 
         return self._submit("save_weights_for_sampler", save, name=name, ttl_seconds=ttl_seconds)
 
@@ -201,22 +206,27 @@ class FakeTrainingClient:
         config: Mapping[str, float | str] | None,
         backward: bool,
     ) -> ForwardBackwardOutput:
-        check_request(loss_fn, config)
+        server = self._service.server
+        check_request(loss_fn, config, server.losses)
         checked = [self._checked(datum, loss_fn) for datum in data]
+        share = share_of([inputs for _, _, inputs in checked], loss_fn) if server.reduction == "mean" else 1.0
         total, outputs = 0.0, []
         for tokens, targets, inputs in checked:
-            loss, logprobs = self._weights.forward(tokens, targets, inputs, loss_fn, config, backward)
+            loss, logprobs = self._weights.forward(tokens, targets, inputs, loss_fn, config, backward, share)
             total += loss
             outputs.append({"logprobs": tinker.TensorData.from_numpy(logprobs.astype(np.float32))})
-        return ForwardBackwardOutput(
-            loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics={"loss:sum": total}
-        )
+        if backward and server.reduction == "step":
+            self._positions += sum(len(tokens) for tokens, _, _ in checked)
+        metrics = {"loss:sum": total} if server.tells_losses else {}
+        return ForwardBackwardOutput(loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics=metrics)
 
     def _checked(self, datum: tinker.Datum, loss_fn: str) -> tuple[list[int], Any, dict[str, Any]]:
         tokens = _tokens(datum.model_input)
         size = self._weights.model.size
         check_tokens(tokens, size, self._service.max_context_length)
         targets, inputs = loss_inputs(datum, loss_fn)
+        if targets.ndim == 2 and not self._service.server.takes_columns:
+            raise status_error(422, f"target_tokens has shape {targets.shape}; expected one dimension")
         if targets.size and not (targets.min() >= 0 and targets.max() < size):
             raise status_error(400, f"target_tokens hold ids outside the vocabulary of {size}")
         return tokens, targets, inputs
@@ -280,8 +290,11 @@ class FakeSamplingClient:
             if lacking := [feature for feature in question.features if feature in self._service.lacks]:
                 raise status_error(400, f"{', '.join(lacking)}: not supported by this service")
             tokens = _tokens(prompt)
-            number = self._service.next_sample()
-            return self._sampler.sample(tokens, num_samples, sampling_params, question, number)
+            params = sampling_params
+            if self._service.server.is_greedy and num_samples == 1 and params.temperature == 1:
+                params = params.model_copy(update={"temperature": 0.0})
+            answer = self._sampler.sample(tokens, num_samples, params, question, self._service.next_sample())
+            return self._service.server.worded(answer, question)
 
         return self._service.submit(
             "sample",
@@ -307,7 +320,8 @@ class FakeSamplingClient:
 
         def score() -> list[float | None]:
             scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
-            return [None if np.isnan(value) else value for value in scores]
+            values = [None if np.isnan(value) else value for value in scores]
+            return values if self._service.server.gives_first else values[1:]
 
         return self._service.submit(
             "compute_logprobs",

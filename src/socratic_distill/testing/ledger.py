@@ -15,6 +15,7 @@ from socratic_distill.in_process import ServiceFuture, status_error
 from socratic_distill.testing.checkpoints import Checkpoints
 from socratic_distill.testing.faults import Fault, FaultPlan
 from socratic_distill.testing.sampling import Sampler
+from socratic_distill.testing.servers import Server
 from socratic_distill.testing.store import DirectoryStore, MemoryStore, Store
 from socratic_distill.testing.tokenizer import ToyTokenizer
 from socratic_distill.testing.toy_model import ToyModel
@@ -72,6 +73,7 @@ class Ledger:
         models: names of the models that are offered; None offers every name.
         max_context_length: tokens of prompt and reply together.
         lacks: scoring features that it does not have.
+        server: how it differs from the hosted service.
         now: gives the time in seconds since the epoch.
         tokenizer: of all models.
         checkpoints: what was saved.
@@ -85,6 +87,7 @@ class Ledger:
         max_context_length: int,
         lacks: Sequence[Feature],
         now: Callable[[], float],
+        server: Server,
     ) -> None:
         """See `FakeServiceClient`."""
         if unknown := sorted(set(lacks) - set(get_args(Feature))):
@@ -93,10 +96,11 @@ class Ledger:
         self.calls: list[CallRecord] = []
         self.models = None if models is None else tuple(models)
         self.max_context_length = max_context_length
-        self.lacks = frozenset(lacks)
+        self.lacks = server.lacks.union(lacks)
+        self.server = server
         self.now = now
         self.tokenizer = ToyTokenizer()
-        self.checkpoints = Checkpoints(store, now)
+        self.checkpoints = Checkpoints(store, now, server.keeps_expiry)
         self._store = store
         self._plan = FaultPlan(faults)
         self._lock = threading.RLock()
@@ -154,6 +158,8 @@ class Ledger:
             if fault is not None and not fault.is_carried_out:
                 self._strike(fault, server_run)
                 raise fault.exception()
+            if call in self.server.fails:
+                raise self.server.fails[call]()
             value = action()
         except Exception as error:  # whatever goes wrong on the service is the future's to tell
             record = CallRecord(call, server_run, arguments, "failed", str(error))

@@ -1,6 +1,6 @@
 """The service's losses in numpy: value and gradient. All are sums over tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,18 +54,36 @@ def evaluate(
     return float(-np.minimum(free, bound).sum()), np.where(free <= bound, -free, 0.0)
 
 
-def check_request(loss_fn: str, config: Mapping[str, Any] | None) -> None:
+def share_of(data: Sequence[Mapping[str, Floats]], loss_fn: str) -> float:
+    """What a server whose losses are means multiplies those of a request by: 1 / weights, or 1 / positions.
+
+    Args:
+        data: the loss inputs of each datum.
+        loss_fn: cross_entropy is divided by the sum of its weights, 1 at least; others by their positions.
+    """
+    if loss_fn == "cross_entropy":
+        return 1 / max(1.0, float(sum(inputs["weights"].sum() for inputs in data)))
+    return 1 / sum(len(inputs["advantages"]) for inputs in data)
+
+
+def check_request(loss_fn: str, config: Mapping[str, Any] | None, losses: Collection[str] | None = None) -> None:
     """Refuses a loss that the service does not have, or a config that the loss does not take.
+
+    Args:
+        loss_fn: name of the loss.
+        config: its options.
+        losses: those that the service has; None: all.
 
     Raises:
         tinker.BadRequestError: naming what was given and what there is.
     """
-    if loss_fn not in LOSS_KEYS:
-        raise status_error(400, f"unknown loss_fn {loss_fn!r}; there are {', '.join(sorted(LOSS_KEYS))}")
-    known = _CONFIG_KEYS.get(loss_fn, frozenset())
-    unknown = sorted(set(config or {}) - known)
+    known = LOSS_KEYS if losses is None else [name for name in LOSS_KEYS if name in losses]
+    if loss_fn not in known:
+        raise status_error(400, f"unknown loss_fn {loss_fn!r}; there are {', '.join(sorted(known))}")
+    options = _CONFIG_KEYS.get(loss_fn, frozenset())
+    unknown = sorted(set(config or {}) - options)
     if unknown:
-        raise status_error(400, f"{loss_fn} takes {sorted(known)} in loss_fn_config, not {unknown}")
+        raise status_error(400, f"{loss_fn} takes {sorted(options)} in loss_fn_config, not {unknown}")
 
 
 def loss_inputs(datum: tinker.Datum, loss_fn: str) -> tuple[NDArray[np.int64], dict[str, Floats]]:

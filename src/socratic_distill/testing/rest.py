@@ -14,8 +14,9 @@ from tinker.types import (
     WeightsInfoResponse,
 )
 
-from socratic_distill.in_process import ServiceFuture
+from socratic_distill.in_process import ServiceFuture, status_error
 from socratic_distill.testing.checkpoints import parse
+from socratic_distill.testing.servers import Capabilities
 from socratic_distill.testing.service import FakeServiceClient
 from socratic_distill.testing.store import Header
 
@@ -42,12 +43,10 @@ class FakeRestClient:
         """The models offered; where any name is, those used so far."""
 
         def answer() -> GetServerCapabilitiesResponse:
-            length = self._service.max_context_length
-            models = [
-                SupportedModel(model_name=name, max_context_length=length, trainable=True, sampleable=True)
-                for name in self._service.model_names()
-            ]
-            return GetServerCapabilitiesResponse(supported_models=models)
+            length, server = self._service.max_context_length, self._service.server
+            facts = dict(max_context_length=length, trainable=True, sampleable=True) if server.tells_models else {}
+            models = [SupportedModel(model_name=name, **facts) for name in self._service.model_names()]
+            return Capabilities(supported_models=models, **server.claims)
 
         return self._submit("get_server_capabilities", answer)
 
@@ -55,6 +54,8 @@ class FakeRestClient:
         """Base model and LoRA settings of a checkpoint."""
 
         def answer() -> WeightsInfoResponse:
+            if self._service.server.has_short_paths and "/weights/" not in tinker_path:
+                raise status_error(400, f"{tinker_path} is not of the form tinker://<model>/weights/<name>")
             info = self._checkpoints.find(tinker_path).info
             return WeightsInfoResponse(
                 base_model=info.base_model,

@@ -71,6 +71,7 @@ class ScriptedWeights(Weights):
         loss_fn: str,
         config: Mapping[str, Any] | None,
         backward: bool,
+        share: float = 1.0,
     ) -> tuple[float, Floats]:
         """Loss 0, and the log-probabilities that the sampler gave."""
         salt = sum(self.model.name.encode()) % 97

@@ -43,6 +43,7 @@ class Weights:
         loss_fn: str,
         config: Mapping[str, Any] | None,
         backward: bool,
+        share: float = 1.0,
     ) -> tuple[float, Floats]:
         """One datum's loss and the log-probabilities of its targets, nats, in their shape.
 
@@ -53,6 +54,7 @@ class Weights:
             loss_fn: the loss.
             config: its config.
             backward: adds the loss's gradient to the gathered one.
+            share: factor on loss and gradient.
         """
         contexts = self.model.contexts(tokens)
         rows = self.model.rows(contexts)
@@ -61,8 +63,8 @@ class Weights:
         logprobs = np.take_along_axis(every, columns, axis=1).reshape(targets.shape)
         loss, slope = evaluate(loss_fn, logprobs, inputs, config)
         if backward:
-            self._add_gradient(rows, every, columns, slope.reshape(columns.shape))
-        return loss, logprobs
+            self._add_gradient(rows, every, columns, share * slope.reshape(columns.shape))
+        return share * loss, logprobs
 
     def _add_gradient(self, rows: NDArray[np.int64], every: Floats, columns: NDArray[np.int64], slope: Floats) -> None:
         """D loss / d logits is slope times (one-hot of the target less the probabilities)."""
@@ -72,6 +74,10 @@ class Weights:
         by_logit = -slope[used].sum(axis=1, keepdims=True) * np.exp(every[used])  # [U, V]
         np.add.at(by_logit, (np.arange(len(used))[:, None], columns[used]), slope[used])
         self._gradient += self.model.gradient(rows[used], by_logit)
+
+    def scale_gradient(self, share: float) -> None:
+        """Multiplies the gathered gradient."""
+        self._gradient = share * self._gradient
 
     def step(self, params: tinker.AdamParams) -> None:
         """One step of AdamW with the gathered gradient, zero where none was gathered."""

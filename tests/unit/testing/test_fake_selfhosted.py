@@ -13,7 +13,7 @@ from socratic_distill.evaluation.stored import load_evaluations
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.pruning import delete, find_surplus
 from socratic_distill.service.paths import full_path
-from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault, SelfHostedServiceClient
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 from socratic_distill.training.evaluations import Evaluations
 
 URL = "http://server.invalid:8104"
@@ -25,6 +25,10 @@ LACKING = ("forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl")
 def config_of(make_config):
     """A config on the server's one model."""
     return lambda **changes: make_config(**dict.fromkeys(NAMES, "only"), base_url=URL, **changes)
+
+
+def skyrl(**options):
+    return FakeServiceClient(server="skyrl", models=["only"], **options)
 
 
 class OneSet(FakeServiceClient):
@@ -45,18 +49,18 @@ def figures(log_path):
 
 @pytest.mark.parametrize("check", DIFFERENCES, ids=lambda check: check.__name__)
 async def test_difference(check):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     await check(service, FakeRestClient(service), "only")
 
 
 def test_a_run_does_the_same_as_on_the_hosted_service(config_of, tmp_path):
-    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "self"))
+    train_on_fake(skyrl(), config_of(log_path=tmp_path / "self"))
     train_on_fake(FakeServiceClient(models=["only"]), config_of(log_path=tmp_path / "hosted"))
     assert figures(tmp_path / "self") == figures(tmp_path / "hosted")
 
 
 def test_what_the_server_ignores_is_asked_for_once(config_of):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     train_on_fake(service, config_of())
     missed = [one for one in service.calls if one.error and "prompt_logprobs_last_n" in one.error]
     scored = [one for one in service.calls if one.arguments.get("prompt_logprobs") and one not in missed]
@@ -64,15 +68,15 @@ def test_what_the_server_ignores_is_asked_for_once(config_of):
 
 
 def test_a_run_resumes_though_its_states_do_not_say_what_they_are(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     train_on_fake(service, config_of(log_path=tmp_path / "run", max_steps=3))
     train_on_fake(service, config_of(log_path=tmp_path / "run"))
-    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "whole"))
+    train_on_fake(skyrl(), config_of(log_path=tmp_path / "whole"))
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
 
 
 def test_a_state_of_another_rank_is_refused_though_the_client_hides_it(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     state = train_on_fake(service, config_of(log_path=tmp_path / "first", max_steps=1, lora_rank=8)).state_path
     with pytest.raises(ModelMismatch, match="rank 8"):
         train_on_fake(service, config_of(load_checkpoint_path=state, lora_rank=4))
@@ -80,7 +84,7 @@ def test_a_state_of_another_rank_is_refused_though_the_client_hides_it(config_of
 
 
 def test_two_parts_of_sampler_weights_are_told_from_a_state(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     path = train_on_fake(service, config_of(log_path=tmp_path / "first", max_steps=3)).state_path.replace(
         "/weights/final", "/000001"
     )
@@ -89,14 +93,14 @@ def test_two_parts_of_sampler_weights_are_told_from_a_state(config_of, tmp_path)
 
 
 def test_no_end_of_a_save_is_recorded_that_the_server_does_not_know(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     train_on_fake(service, config_of(periodic_ttl_seconds=3600))
     assert {record.expires_at for record in load_checkpoints(tmp_path / "run")} == {None}
     assert {header.expires for header in service.checkpoints.all()} == {None}
 
 
 def test_what_the_journal_holds_is_not_recorded_again(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     train_on_fake(service, config_of())
     assert CheckpointManager(tmp_path / "run").rebuild(FakeRestClient(service)) == 0
     (tmp_path / "run" / "checkpoints.jsonl").unlink()
@@ -104,7 +108,7 @@ def test_what_the_journal_holds_is_not_recorded_again(config_of, tmp_path):
 
 
 def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     train_on_fake(service, config_of())
     journal = CheckpointManager(tmp_path / "run")
     surplus = asyncio.run(find_surplus(Journal.read(journal.path), FakeRestClient(service)))
@@ -116,7 +120,7 @@ def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
 
 @pytest.mark.parametrize("kind", LACKING)
 def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_of, tmp_path, kind):
-    service = SelfHostedServiceClient()
+    service = skyrl()
     with pytest.raises(UnsupportedFeature, match="work there: 'sampled_reverse_kl', 'supervised'"):
         train_on_fake(service, config_of(objective={"kind": kind}))
     assert service.count("forward_backward") == 0
@@ -127,7 +131,7 @@ def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_
     ("changes", "named"),
     [({"max_staleness": 1}, "max_staleness=1"), ({"teacher_lag_steps": 2}, "a teacher that lags 2 steps")],
 )
-@pytest.mark.parametrize("make_service", [SelfHostedServiceClient, OneSet])
+@pytest.mark.parametrize("make_service", [skyrl, OneSet])
 def test_what_samples_from_older_weights_is_refused(config_of, make_service, changes, named):
     service = make_service()
     for _ in range(2):
@@ -151,7 +155,7 @@ def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_pat
     monkeypatch.setattr(Evaluations, "_measure", measure_late)
     held_out = {"eval_seeds": 2, "groups_per_batch": 2}
     with caplog.at_level(logging.WARNING, "socratic_distill"):
-        train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "self", eval_every=2, **held_out))
+        train_on_fake(skyrl(), config_of(log_path=tmp_path / "self", eval_every=2, **held_out))
     assert "each evaluation holds the training up" in caplog.text
     train_on_fake(FakeServiceClient(models=["only"]), config_of(log_path=tmp_path / "hosted", eval_every=2, **held_out))
     assert figures(tmp_path / "self") == figures(tmp_path / "hosted")
@@ -162,7 +166,7 @@ def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_pat
 
 def test_a_run_recovers_from_a_server_restart_while_dialogues_play(config_of, tmp_path):
     lost = Fault("sample", nth=60, times=3, error=ValueError("Error code: 400 - 'Model model_1 not loaded'"))
-    train_on_fake(SelfHostedServiceClient(faults=[lost]), config_of(log_path=tmp_path / "run"))
-    train_on_fake(SelfHostedServiceClient(), config_of(log_path=tmp_path / "whole"))
+    train_on_fake(skyrl(faults=[lost]), config_of(log_path=tmp_path / "run"))
+    train_on_fake(skyrl(), config_of(log_path=tmp_path / "whole"))
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
     assert read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["recovery/count"] == 1
