@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         TrainingError as TrainingError,
         UnsupportedFeature as UnsupportedFeature,
         UnsupportedModel as UnsupportedModel,
+        UnsupportedServer as UnsupportedServer,
         UntrustedConfig as UntrustedConfig,
     )
     from socratic_distill.evaluation import (
@@ -165,7 +166,7 @@ _NAMES = {
         "PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
-        "TrainingError UnsupportedFeature UnsupportedModel UntrustedConfig"
+        "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"

@@ -30,7 +30,8 @@ SocraticError
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
 │   ├── TrainingError              clients were lost more than max_recoveries times in a row
-│   └── UnsupportedFeature         the service lacks what the objective needs
+│   ├── UnsupportedFeature         the service lacks what the objective needs
+│   └── UnsupportedServer          the server speaks another revision of the API than the SDK
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
@@ -269,6 +270,10 @@ class TrainingError(ServiceError):
 
 class UnsupportedFeature(ServiceError):
     """The service lacks a feature that the objective needs; the message says which objectives work there."""
+
+
+class UnsupportedServer(ServiceError):
+    """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
 
 
 class PlotExtraMissing(SocraticError, ImportError):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, PromptUse
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence
 from socratic_distill.errors import TeacherError
-from socratic_distill.service.connect import COMPLETE
+from socratic_distill.service.connect import is_complete
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.service.quiet import refuses_last_n
@@ -100,7 +100,7 @@ class Scorer:
     @classmethod
     def for_server(cls, base_url: str | None) -> "Scorer":
         """A scorer that trusts the hosted service and the local engine, and tries any other server."""
-        return cls(True if base_url in COMPLETE else None)
+        return cls(True if is_complete(base_url) else None)
 
     async def score(self, client: SamplingClient, sequence: TokenSequence, whose: str, ask: Ask = Ask()) -> Scores:
         """The scores that a client's model gives the tokens in a sequence's spans.

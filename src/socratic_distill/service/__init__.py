@@ -10,6 +10,7 @@ clients of the SDK's interface and never asks which of the three it has.
 | `keys` | the API key, checked before it is sent |
 | `redirects` | no key follows a redirect |
 | `offer` | the models that the service offers, and whether a config fits them |
+| `claims` | what a server says of itself, beyond what the SDK reads |
 | `proposal` | which offered models to take in place of names that are not offered |
 | `handover` | a script that is only looked at hands its config over |
 | `failures` | the SDK's errors as ours |

@@ -28,8 +28,6 @@ _NOTICE_SECONDS = 10.0
 _HEALTH_SECONDS = 10.0
 _WANTS_A_KEY = (401, 403)  # a server that asks for a key answers
 GONE = "is gone from the service"
-# The values of base_url whose services lack nothing: Tinker's hosted service, and the engine in this process.
-COMPLETE = (None, "local")
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,19 @@ class Service:
 
     client: ServiceClient
     rest: RestClient | None
+
+
+def is_complete(base_url: str | None) -> bool:
+    """Whether a service lacks nothing of the API: the hosted one, or the engine in this process.
+
+    A package that stands in for the SDK, as that of Baseten's Loops, reaches another service without a base_url.
+
+    Args:
+        base_url: the config's.
+    """
+    import tinker
+
+    return base_url == "local" or (base_url is None and tinker.__title__ == "tinker")
 
 
 def open_service(config: SocraticConfig) -> Service:
@@ -98,6 +109,11 @@ async def connect(
         check_remote_code(config)
         service = await in_thread(open_service, config)
     else:
+        if config.base_url is None and (server := getattr(service_client, "plays", None)) is not None:
+            raise ConfigError(
+                f"the service_client plays the server {server!r}, but base_url=None means the hosted service; "
+                "set base_url to any URL, such as 'http://server.invalid': nothing is sent there"
+            )
         if rest_client is None:
             _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
         service = Service(service_client, rest_client)

@@ -1,8 +1,9 @@
 """Turns an error of the service into one of ours: a stop with advice, a lost client, or a save to try again."""
 
 import re
+from importlib.metadata import version
 
-from socratic_distill.errors import ServiceError, SocraticError, TrainingError
+from socratic_distill.errors import ServiceError, SocraticError, TrainingError, UnsupportedServer
 from socratic_distill.text import redacted, without_secrets
 
 _ADVICE = {
@@ -14,6 +15,17 @@ _ADVICE = {
 _TOO_LONG = re.compile(r"(?is)\b(context|sequence|prompt|input)\b.*\b(length|long|exceed\w*|window)\b")
 # How servers say that they lost a model in a restart.
 _FORGOTTEN = re.compile(r"\bmodel\b.*\bnot loaded\b", re.IGNORECASE)
+# How it shows that a server speaks an older revision of the API than the SDK, and what it then lacks.
+_OLDER = {
+    "extra_forbidden": "it refuses fields that the SDK sends",
+    "sample_sequence_ids": "it promises replies without the ids that the SDK reads",
+    "only supports as proto": "it answers in JSON where the SDK reads protobuf",
+    "APIResponseValidationError": "its answer is not what the SDK reads",
+}
+_KNOWN_TO_WORK = (
+    "SkyRL 0.4.0 and TuFT 0.2.2 are known to work with the bridges that docs/guides/hosted-service.md describes, and "
+    "not as released"
+)
 
 
 def failure(what: str, error: Exception) -> SocraticError:
@@ -29,6 +41,11 @@ def failure(what: str, error: Exception) -> SocraticError:
     if isinstance(error, SocraticError):
         return error
     without_secrets(error)  # a traceback shows it as the cause of ours
+    if (lack := _lack_of_an_older(error)) is not None:
+        return UnsupportedServer(
+            f"{what} failed: the server speaks an older revision of the Tinker API than this SDK (tinker "
+            f"{version('tinker')}): {lack} ({describe(error)}). {_KNOWN_TO_WORK}"
+        )
     advice = _ADVICE.get(status_of(error) or 0)
     message = f"{what} failed on the service: {describe(error)}. Nothing after it was recorded."
     if advice is not None:
@@ -36,6 +53,16 @@ def failure(what: str, error: Exception) -> SocraticError:
     if _is_refused(error):
         return TrainingError(f"{message} Change what the service refuses, then start the same script again to go on")
     return TrainingError(f"{message} Start the same script again to go on")
+
+
+def _lack_of_an_older(error: Exception) -> str | None:
+    """What the server of an older revision of the API lacks; None where an error does not show such a server."""
+    text = f"{type(error).__name__}: {error}"
+    found = next((sign for sign in _OLDER if sign in text), None)
+    # A text field may hold any word: 422 is how servers refuse a field of the request itself.
+    if found is None or (found == "extra_forbidden" and status_of(error) != 422):
+        return None
+    return _OLDER[found]
 
 
 def is_refusal(error: TrainingError) -> bool:

@@ -105,7 +105,7 @@ def _no_optimizer() -> Exception:
 def _no_session() -> Exception:
     request = httpx.Request("POST", "http://fake.invalid/api/v1/create_sampling_session")
     response = httpx.Response(200, request=request)
-    return tinker.APIResponseValidationError(response, None, message="Data returned by API invalid for expected schema.")
+    return tinker.APIResponseValidationError(response, None, message="Data returned by API invalid.")
 
 
 _SKYRL = Server(

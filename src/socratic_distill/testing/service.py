@@ -19,7 +19,6 @@ from socratic_distill.testing.servers import server_named
 from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.weights import Weights
 
-
 T = TypeVar("T")
 _SAVES = ("save_state", "save_weights_for_sampler")
 
@@ -48,6 +47,7 @@ class FakeServiceClient(Ledger):
 
     Attributes:
         calls: every call so far, in order.
+        plays: name of the server whose differences it has; None: the hosted service.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class FakeServiceClient(Ledger):
             ConfigError: `lacks` names what is no such feature, or `server` no such server.
         """
         super().__init__(directory, faults, models, max_context_length, lacks, now, server_named(server))
+        self.plays = server
         self._session: str | None = None
         self._trained = 0
         self._in_training: dict[str, Weights] = {}  # by server run, on a server that keeps one copy of a LoRA

@@ -23,6 +23,10 @@ uses; when the service loses them, `trainer` opens another session.
 | `metrics` | the figures of a step |
 | `step_times` | the seconds of a step |
 | `preflight` | finds every problem that would stop a start |
+| `handshake` | what a run must know of a server, asked once |
+| `server_facts` | keeps the answers in `features.json` |
 | `server_features` | which scoring features a server has |
+| `server_losses` | whether a server's losses are sums |
+| `dialect` | puts training data as the server takes them |
 | `older_samplers` | whether sampling from older weights changes the training |
 """

@@ -17,6 +17,7 @@ from socratic_distill.service.failures import failure
 from socratic_distill.service.interface import PassCall, TrainingClient
 from socratic_distill.service.numbers import explain_bad, first_bad, not_finite
 from socratic_distill.service.waiting import silence
+from socratic_distill.training.dialect import Dialect, multiplied, positions
 from socratic_distill.training.saver import PendingSave, Saver
 
 if TYPE_CHECKING:
@@ -25,10 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pass:
-    """Some examples, and the service's answer to them, once it is there."""
+    """Some examples, and the service's answer to them, once it is there.
+
+    Attributes:
+        examples: what was sent, before it was put as the server takes it.
+        answer: to what was sent.
+        dialect: how the server takes it.
+        divisor: of the service's losses, where a factor on the data makes them larger than they are.
+    """
 
     examples: list[TrainingExample]
     answer: "asyncio.Future[ForwardBackwardOutput]"
+    dialect: Dialect
+    divisor: float = 1.0
 
 
 @dataclass
@@ -50,6 +60,7 @@ class Update:
     forward_tokens: int = 0
     _forward: list[Pass] = field(default_factory=list)
     _passes: list[Pass] = field(default_factory=list)
+    _held: list[list[TrainingExample]] = field(default_factory=list)  # until all of their step is known
     _steps: "list[Awaitable[OptimStepResponse]]" = field(default_factory=list)
     _stepped: int = 0  # passes that an optimizer step has used
 
@@ -73,10 +84,11 @@ class Update:
         try:
             for training_pass in self._passes:
                 output = await training_pass.answer
-                logprobs += _logprobs(output, training_pass.examples, self._what)
+                logprobs += _logprobs(output, training_pass, self._what)
                 # A batch may take several passes, one a loss or a minibatch: the service's sums add up.
                 for name, value in output.metrics.items():
-                    metrics[name] = metrics.get(name, 0.0) + value
+                    part = value / training_pass.divisor if name.startswith("loss") else value
+                    metrics[name] = metrics.get(name, 0.0) + part
             losses = {name: value for name, value in metrics.items() if name.startswith("loss")}
             _check_finite(losses, f"{self._what}: the loss")
             for step in self._steps:
@@ -108,7 +120,12 @@ class Learner:
     """Trains the tutor through one training client."""
 
     def __init__(
-        self, client: TrainingClient, saver: Saver, adam: Callable[[int], Mapping[str, float]], version: int
+        self,
+        client: TrainingClient,
+        saver: Saver,
+        adam: Callable[[int], Mapping[str, float]],
+        version: int,
+        dialect: Dialect | None = None,
     ) -> None:
         """Takes a client that has had no request yet.
 
@@ -117,11 +134,13 @@ class Learner:
             saver: submits the save of the sampler weights after each batch.
             adam: gives the keywords of tinker.AdamParams for a batch.
             version: optimizer steps that led to the client's weights.
+            dialect: how the server takes data; None: as the hosted service.
         """
         self._client = client
         self._saver = saver
         self._adam = adam
         self.version = version
+        self._dialect = dialect or Dialect()
         self._unanswered: set[asyncio.Future[ForwardBackwardOutput]] = set()
 
     def begin(self, batch: int) -> Update:
@@ -156,7 +175,7 @@ class Learner:
         while update._forward:
             forward = update._forward[0]
             try:
-                logprobs = _logprobs(await forward.answer, forward.examples, update._what)  # [N - 1, 1 + K] each
+                logprobs = _logprobs(await forward.answer, forward, update._what)  # [N - 1, 1 + K] each
             except Exception as error:
                 raise update._failure(error) from error
             # Removed only now: until its answer was read, `check` must see whether it failed.
@@ -179,6 +198,7 @@ class Learner:
         from tinker import AdamParams
 
         update.check()
+        self._send_held(update)
         if len(update._passes) > update._stepped:
             try:
                 update._steps.append(self._client.optim_step(AdamParams(**self._adam(update.batch))))
@@ -198,11 +218,28 @@ class Learner:
             answer.cancel()
 
     def _train(self, update: Update, examples: list[TrainingExample]) -> None:
-        update._passes.append(self._submit(update, examples, self._client.forward_backward))
+        if self._dialect.waits_for_step(examples[0].loss_fn):
+            update._held.append(examples)
+        else:
+            update._passes.append(self._submit(update, examples, self._client.forward_backward))
 
-    def _submit(self, update: Update, examples: list[TrainingExample], call: PassCall) -> Pass:
+    def _send_held(self, update: Update) -> None:
+        """Submits the passes that waited for the whole step, on a server that divides by its positions."""
+        sent = [self._dialect.split([example.datum for example in examples]) for examples in update._held]
+        whole = float(sum(positions(data) for data in sent))
+        for examples in update._held:
+            update._passes.append(self._submit(update, examples, self._client.forward_backward, whole))
+        update._held.clear()
+
+    def _submit(
+        self, update: Update, examples: list[TrainingExample], call: PassCall, whole: float | None = None
+    ) -> Pass:
+        """Submits a pass; `whole` is the number of positions of its step, where the server divides by it."""
+        loss_fn, dialect = examples[0].loss_fn, self._dialect
+        data = dialect.split([example.datum for example in examples])
+        factor = dialect.factor(loss_fn, data) if whole is None else whole
         try:
-            request = call([example.datum for example in examples], examples[0].loss_fn)
+            request = call([multiplied(datum, factor) for datum in data], loss_fn)
         except Exception as error:
             raise update._failure(error) from error
         # A task of its own, so that the answer is fetched while the loop still gathers dialogues.
@@ -210,14 +247,16 @@ class Learner:
         answer.add_done_callback(silence)  # an error is raised by `check` or `answer`, not by the event loop
         answer.add_done_callback(self._unanswered.discard)
         self._unanswered.add(answer)
-        return Pass(examples, answer)
+        return Pass(examples, answer, dialect, whole or 1.0)
 
 
-def _logprobs(output: "ForwardBackwardOutput", examples: Sequence[TrainingExample], what: str) -> list[np.ndarray]:
+def _logprobs(output: "ForwardBackwardOutput", sent: Pass, what: str) -> list[np.ndarray]:
     """The log-probabilities in a pass's answer, of the shape of each example's targets."""
-    outputs = output.loss_fn_outputs or []
-    if len(outputs) != len(examples):
-        raise _invalid(f"{what}: the service answered for {len(outputs)} of {len(examples)} data")
+    outputs, examples = output.loss_fn_outputs or [], sent.examples
+    data = [example.datum for example in examples]
+    if len(outputs) != (count := sent.dialect.count(data)):
+        raise _invalid(f"{what}: the service answered for {len(outputs)} of {count} data")
+    outputs = sent.dialect.joined(outputs, data)
     return [_of_example(answer, example, what) for answer, example in zip(outputs, examples, strict=True)]
 
 

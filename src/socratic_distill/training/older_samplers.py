@@ -13,11 +13,11 @@ import numpy as np
 
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.errors import UnsupportedFeature
-from socratic_distill.service.connect import COMPLETE
+from socratic_distill.service.connect import is_complete
 from socratic_distill.service.failures import failure
 from socratic_distill.service.interface import PassCall, ServiceClient
 from socratic_distill.text import get_logger
-from socratic_distill.training.server_features import REMEMBERED, recall, remember
+from socratic_distill.training.server_facts import REMEMBERED, recall, remember
 
 if TYPE_CHECKING:
     from socratic_distill.config.config import SocraticConfig
@@ -50,9 +50,9 @@ async def check_older_samplers(config: "SocraticConfig", client: ServiceClient, 
         StorageError: features.json cannot be written.
     """
     reasons, url = _reasons(config), str(config.base_url)
-    if config.base_url in COMPLETE or not (reasons or config.eval_every):
+    if is_complete(config.base_url) or not (reasons or config.eval_every):
         return True
-    keeps = recall(directory).get(url, {}).get(OLDER_SAMPLERS)
+    keeps = recall(directory, url).get(OLDER_SAMPLERS)
     if keeps is None:
         try:
             keeps = await _stay(client, config.tutor_model_name, config.lora_rank)

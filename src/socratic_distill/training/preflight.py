@@ -34,6 +34,7 @@ from socratic_distill.errors import (
     StorageError,
     TrainingError,
     UnsupportedFeature,
+    UnsupportedServer,
     raise_all,
 )
 from socratic_distill.outputs.trackers import check_trackers
@@ -52,8 +53,8 @@ from socratic_distill.service.waiting import in_thread, run_blocking
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
 from socratic_distill.text.html import escaped, table, titled, without_secrets
+from socratic_distill.training.handshake import shake_hands
 from socratic_distill.training.opening import check_start
-from socratic_distill.training.server_features import check_features
 
 _log = get_logger(__name__)
 # Refusals that are about one request, not about the service as a whole.
@@ -282,14 +283,15 @@ class _Look:
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():
                 self._lora = await service.client.check_training(config.tutor_model_name)
-        if clients and not self._is_silent:
-            await self._features(config, next(iter(clients.values())))
+        if config.tutor_model_name in clients and not self._is_silent:
+            await self._server(config, service, clients[config.tutor_model_name])
 
-    async def _features(self, config: SocraticConfig, client: SamplingClient) -> None:
+    async def _server(self, config: SocraticConfig, service: Service, client: SamplingClient) -> None:
         with TemporaryDirectory() as elsewhere, self._gathered():
             # The answers are remembered in log_path, unless nothing may be written there.
             is_elsewhere = self._has(StorageError) or self._has(ForeignDirectory)
-            await check_features(config, client, Path(elsewhere) if is_elsewhere else self._run.path)
+            directory = Path(elsewhere) if is_elsewhere else self._run.path
+            await shake_hands(config, service, client, directory, is_quick=bool(self._problems))
 
     @contextmanager
     def _gathered(self) -> Iterator[None]:
@@ -317,5 +319,7 @@ def _is_service_wide(error: SocraticError) -> bool:
 def _is_same(first: SocraticError, second: SocraticError) -> bool:
     """Whether two errors are about one problem. A start has one StartError at a time."""
     if isinstance(first, StartError) and isinstance(second, StartError):
+        return True
+    if isinstance(first, UnsupportedServer) and isinstance(second, UnsupportedServer):  # whichever call showed it
         return True
     return type(first) is type(second) and str(first) == str(second)

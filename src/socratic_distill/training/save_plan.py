@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.service.connect import COMPLETE
+from socratic_distill.service.connect import is_complete
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SavePlan:
             "final": None,  # what the run is for
         }
         every = (config.save_every, config.save_every_seconds, config.rolling_save_every)
-        return cls(*every, lifetimes, is_kept_to=config.base_url in COMPLETE)
+        return cls(*every, lifetimes, is_kept_to=is_complete(config.base_url))
 
     def due(self, batch: int, seconds: float) -> Literal["periodic", "rolling"] | None:
         """The kind of state to save before a batch; a periodic one serves as the rolling one too.

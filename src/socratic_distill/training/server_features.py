@@ -1,18 +1,18 @@
 """Which scoring features a server has: known in advance, or asked for once and kept in `features.json`."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from socratic_distill.config.objectives import EVERY_KIND, Feature
-from socratic_distill.errors import StorageError, UnsupportedFeature
-from socratic_distill.files.durable import write_atomically
-from socratic_distill.files.rows import read_object
-from socratic_distill.service.connect import COMPLETE
+from socratic_distill.config.objectives import EVERY_KIND, Feature, ObjectiveKind
+from socratic_distill.errors import UnsupportedFeature
+from socratic_distill.service.connect import is_complete
 from socratic_distill.service.failures import failure
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.text import get_logger
+from socratic_distill.training.dialect import MOST_COLUMNS
+from socratic_distill.training.server_facts import REMEMBERED, Facts, recall, remember
+from socratic_distill.training.server_losses import problem_of
 
 if TYPE_CHECKING:
     from tinker import SampleResponse
@@ -22,40 +22,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 
-REMEMBERED = "features.json"
-
-
-Facts = dict[str, dict[str, bool]]  # by base_url and name
-
-
-def recall(directory: Path) -> Facts:
-    """What the file remembers; nothing if it is damaged, since asking again is cheap."""
-    try:
-        servers = read_object(directory / REMEMBERED, StorageError, "it holds what servers can do") or {}
-    except StorageError:
-        return {}
-    return {
-        url: {name: value for name, value in known.items() if isinstance(value, bool)}
-        for url, known in servers.items()
-        if isinstance(known, dict)
-    }
-
-
-def remember(directory: Path, url: str, answers: Mapping[str, bool]) -> None:
-    """Adds answers of a server; makes the directory if it does not exist.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{directory} cannot be made: {error.strerror or error}. Take another log_path") from error
-    facts = recall(directory)
-    facts[url] = facts.get(url, {}) | dict(answers)
-    write_atomically(directory / REMEMBERED, json.dumps(facts, indent=2, sort_keys=True) + "\n")
-
-
+TWO_DIMENSIONS = "targets_in_two_dimensions"
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 
 # A server that does not know a field of a request ignores it, or refuses the request with one of these.
@@ -69,7 +36,9 @@ def needed_features(config: "SocraticConfig") -> frozenset[Feature]:
     return frozenset(feature for needs in _needs(config).values() for feature in needs)
 
 
-async def check_features(config: "SocraticConfig", client: SamplingClient, directory: Path) -> None:
+async def check_features(
+    config: "SocraticConfig", client: SamplingClient, directory: Path, said: "Mapping[Feature, bool] | None" = None
+) -> None:
     """Returns if the server has what the objectives need.
 
     Sends nothing where they need nothing or the server is a known one, and else one request for each feature that
@@ -79,6 +48,7 @@ async def check_features(config: "SocraticConfig", client: SamplingClient, direc
         config: the objectives, and the server by its `base_url`.
         client: a sampling client of the teacher.
         directory: the run's; made where it does not exist.
+        said: what the server says that it has, or lacks.
 
     Raises:
         UnsupportedFeature: the server lacks some; the message says which objectives work there.
@@ -86,11 +56,13 @@ async def check_features(config: "SocraticConfig", client: SamplingClient, direc
         StorageError: features.json cannot be written.
     """
     needed = needed_features(config)
-    if not needed or config.base_url in COMPLETE:
+    if not needed or is_complete(config.base_url):
         return
     url = str(config.base_url)
-    known = recall(directory).get(url, {})
-    untried: list[Feature] = [feature for feature in FEATURES if feature in needed and feature not in known]
+    known: Facts = recall(directory, url) | dict(said or {})
+    untried: list[Feature] = [
+        feature for feature in FEATURES if feature in needed and not isinstance(known.get(feature), bool)
+    ]
     answers = {feature: await _probe(client, feature) for feature in untried}
     if answers:
         remember(directory, url, answers)
@@ -147,12 +119,43 @@ async def _ask(client: SamplingClient, feature: Feature) -> "SampleResponse":
     )
 
 
-def _message(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool], path: Path) -> str:
+def losses_of(objectives: Iterable[ObjectiveKind], policy: str) -> list[str]:
+    """The losses that objectives are trained by.
+
+    Args:
+        objectives: kinds or mixtures.
+        policy: the config's `loss_fn`, for tokens that were sampled.
+    """
+    parts = [part for objective in objectives for part in (objective.divergences or (objective,))]
+    return [policy if part.trains_sampled_tokens else "cross_entropy" for part in parts]
+
+
+def columns_of(objective: ObjectiveKind) -> int:
+    """The most target columns that an objective's data have; 0: one dimension."""
+    named = [part for part in objective.divergences if not part.trains_sampled_tokens]
+    return sum(part.tutor_top + part.teacher_top + part.draws for part in named)
+
+
+def works(kind: ObjectiveKind, config: "SocraticConfig", facts: Mapping[str, bool | str]) -> bool:
+    """Whether a server is known to have the features that a kind of objective needs, and to lack nothing else for it.
+
+    Args:
+        kind: the objective.
+        config: says whether dialogues are played, and the loss of sampled tokens.
+        facts: what is known of the server.
+    """
+    if any(facts.get(feature) is not True for feature in kind.features(config.plays_dialogues)):
+        return False
+    if any(problem_of(loss, facts) for loss in losses_of([kind], config.loss_fn)):
+        return False
+    return facts.get(TWO_DIMENSIONS) is not False or columns_of(kind) <= MOST_COLUMNS
+
+
+def _message(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool | str], path: Path) -> str:
     kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
-    needs = {objective.kind: objective.features(config.plays_dialogues) for objective in EVERY_KIND}
-    works = ", ".join(repr(kind) for kind, features in needs.items() if all(known.get(feature) for feature in features))
+    able = ", ".join(repr(objective.kind) for objective in EVERY_KIND if works(objective, config, known))
     return (
         f"the objective {kinds} needs {', '.join(lacking)}, which the server at base_url={config.base_url!r} "
-        f"lacks. What is known to work there: {works} ('supervised' on recordings alone). Change the objective or "
-        f"the server; {path} remembers the answer, delete it to have the server asked again"
+        f"lacks. What is known to work there: {able or 'nothing'} ('supervised' on recordings alone). Change the "
+        f"objective or the server; {path} remembers the answer, delete it to have the server asked again"
     )

@@ -25,12 +25,12 @@ from socratic_distill.service.connect import Service
 from socratic_distill.service.interface import RestClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.evaluations import Evaluations
+from socratic_distill.training.handshake import shake_hands
 from socratic_distill.training.learner import Learner
 from socratic_distill.training.older_samplers import check_older_samplers
 from socratic_distill.training.opening import open_training_client, restore_tutors
 from socratic_distill.training.save_plan import SavePlan
 from socratic_distill.training.saver import SaveFacts, Saver
-from socratic_distill.training.server_features import check_features
 
 _log = get_logger(__name__)
 
@@ -154,7 +154,7 @@ async def open_session(
     cast = frozen.cast(None, version=0)
     check_room(cast, plan.played_seeds)  # a prompt that cannot fit fails now, not at step 300
     warn_of_unknown_words(cast, plan.played_seeds)
-    await check_features(config, frozen.client, run.path)
+    dialect = await shake_hands(config, service, frozen.client, run.path)
     keeps_apart = await check_older_samplers(config, service.client, run.path)
     await restore_tutors(frozen.teachers, run, service, batch)
     # All that may refuse the start was done above; only from here on is the directory changed.
@@ -177,7 +177,7 @@ async def open_session(
         is_own=await _is_own(record, run, service.rest),
         on_save=on_save,
     )
-    learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record))
+    learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record), dialect)
     return Session(start, service, learner, saver, frozen, evaluations, keeps_apart)
 
 
