@@ -6,7 +6,7 @@ with weight 0; the other columns are the named tokens. If the weights depend on 
 the example comes without them, and `reweighed` adds them after a forward pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Objective, Supervised
+from socratic_distill.config.policy_losses import loss_options
 from socratic_distill.distillation.advantages import group_advantages, penalty, reverse_kl_advantages, signals, trained
 from socratic_distill.distillation.datums import (
     Floats,
@@ -45,6 +46,7 @@ class TrainingExample:
             was not sampled, such as a recording.
         soft: the divergences from which `reweighed` computes the weights after a forward pass; empty if the datum
             already has its weights.
+        options: options of the loss, all of them; empty if it takes none.
     """
 
     datum: "tinker.Datum"
@@ -52,6 +54,7 @@ class TrainingExample:
     mask: Mask
     sampled: npt.NDArray[np.float32] | None
     soft: tuple[Soft, ...] = field(default=())
+    options: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def needed(self) -> Mask:
@@ -109,7 +112,7 @@ def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int
                 examples.append(_supervised(sequence, whole))
                 continue
             if advantages is not None:
-                examples.append(_policy(sequence, whole, scored.tutor, advantages, config.loss_fn))
+                examples.append(_policy(sequence, whole, scored.tutor, advantages, config))
             factors = [(part, weight * config.kl_penalty_coef) for part, weight in objective.weighted(step)]
             parts = [soften(part, sequence, scored, coef) for part, coef in factors]
             # A policy loss takes `[N]` targets and soft targets are `[N, K]`, so a mixed objective makes two data.
@@ -167,7 +170,11 @@ def _divergence_advantages(
 
 
 def _policy(
-    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: "LossFnType"
+    sequence: TokenSequence,
+    mask: Mask,
+    logprobs: Sequence[Floats],
+    advantages: Sequence[Floats],
+    config: SocraticConfig,
 ) -> TrainingExample:
     sampled = np.where(mask, spread(sequence, logprobs), 0.0)
     # The mask is stacked with the values so that all three shift together; each comes back as [N - 1].
@@ -176,7 +183,11 @@ def _policy(
     )
     floats = {"logprobs": before.astype(np.float32), "advantages": values.astype(np.float32)}
     return TrainingExample(
-        make_datum(inputs, np.asarray(targets, np.int64), **floats), loss_fn, kept.astype(bool), floats["logprobs"]
+        make_datum(inputs, np.asarray(targets, np.int64), **floats),
+        config.loss_fn,
+        kept.astype(bool),
+        floats["logprobs"],
+        options=loss_options(config.loss_fn, config.loss_fn_options),
     )
 
 

@@ -10,8 +10,9 @@ With r = exp(current logprob - sampled logprob) and A the advantage:
     dro                  -sum (logprob * A - beta / 2 * (logprob - sampled logprob)^2)
 
 In gspo s_t = stopgrad(s) * exp(logprob - stopgrad(logprob)), and s = exp(mean(logprob - sampled logprob)) over the
-datum's tokens with an advantage: all s_t have the value s, and each has the gradient of its own token. If all advantages
-are equal, this is the gradient of s itself. The quadratic term of dro counts all tokens, those without an advantage too.
+datum's tokens with an advantage: all s_t have the value s, and each has the gradient of its own token. If all
+advantages are equal, the gradient is that of -s times their sum. The quadratic term of dro counts all tokens, those
+without an advantage too.
 """
 
 from collections.abc import Mapping, Sequence

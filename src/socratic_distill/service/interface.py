@@ -10,7 +10,7 @@ futures of asyncio, which have no `result_async` and whose `result` takes no tim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ class TrainingClient(Protocol):
         """The base model's tokenizer; may block."""
         ...
 
-    def forward(self, data: list[tinker.Datum], loss_fn: types.LossFnType) -> Awaitable[tinker.ForwardBackwardOutput]:
+    def forward(
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None
+    ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """Log-probabilities of the targets and the loss, without gradients."""
         ...
 
     def forward_backward(
-        self, data: list[tinker.Datum], loss_fn: types.LossFnType
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None
     ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """The same, with the gradients added to those since the last step."""
         ...
@@ -90,7 +92,7 @@ class PassCall(Protocol):
     """`forward` or `forward_backward` of a training client."""
 
     def __call__(
-        self, data: list[tinker.Datum], loss_fn: types.LossFnType, /
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None, /
     ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """Submits a pass."""
         ...

@@ -202,7 +202,9 @@ class Learner:
 
     def _submit(self, update: Update, examples: list[TrainingExample], call: PassCall) -> Pass:
         try:
-            request = call([example.datum for example in examples], examples[0].loss_fn)
+            # Losses without options send none: a client need not take them.
+            options = [examples[0].options] if examples[0].options else []
+            request = call([example.datum for example in examples], examples[0].loss_fn, *options)
         except Exception as error:
             raise update._failure(error) from error
         # A task of its own, so that the answer is fetched while the loop still gathers dialogues.
