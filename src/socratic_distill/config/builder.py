@@ -30,6 +30,7 @@ class SocraticOptions(TypedDict, total=False):
     kl_discount_factor: float
     loss_fn: LossName
     loss_fn_options: Mapping[str, float]
+    max_probability_change: float | None
     objective: DivergenceName | Objective | Mapping[str, Any]
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float

@@ -56,6 +56,21 @@ class PolicyLoss(Section):
         description="Options of loss_fn by name: clip_low_threshold and clip_high_threshold of 'ppo', 'cispo' and "
         "'gspo', 0.8 and 1.2 by default; beta of 'dro', 0.01 by default.",
     )
+    max_probability_change: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] | None = Field(
+        None,
+        description="A token whose probability moved by more than this since it was sampled takes no part in the "
+        "policy loss. It costs one more training cycle. None: every token takes part.",
+    )
+
+    @property
+    def counts_context(self) -> bool:
+        """Whether servers compute the loss over all tokens of a datum, those without an advantage too."""
+        return self.loss_fn in ("gspo", "dro")
+
+    @property
+    def policy_needs_forward(self) -> bool:
+        """Whether its data depend on the tutor's current log-probabilities, which takes a forward pass."""
+        return self.counts_context or self.max_probability_change is not None
 
 
 def loss_options(loss_fn: LossName, given: Mapping[str, float]) -> dict[str, float]:

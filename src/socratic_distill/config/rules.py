@@ -71,7 +71,8 @@ def _check_objective(config: Fields) -> None:
             "'sampled_reverse_kl'"
         )
     has_advantages = sampled or config.rewards or config.cut_replies == "penalize"
-    of_loss = {"loss_fn": "importance_sampling", "loss_fn_options": {}}  # with their defaults
+    # With their defaults.
+    of_loss = {"loss_fn": "importance_sampling", "loss_fn_options": {}, "max_probability_change": None}
     without_effect = [name for name, default in of_loss.items() if getattr(config, name) != default]
     if not has_advantages and without_effect:
         field = without_effect[0]

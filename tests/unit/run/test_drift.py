@@ -40,7 +40,7 @@ OTHER: dict[str, Any] = {
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
     "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
     "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
-    "loss_fn_options": {"clip_low_threshold": 0.5},
+    "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
