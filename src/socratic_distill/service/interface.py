@@ -11,6 +11,7 @@ futures of asyncio, which have no `result_async` and whose `result` takes no tim
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -118,6 +119,16 @@ class SamplingClient(Protocol):
         prompt_logprobs_last_n: int | None = None,
     ) -> Awaitable[tinker.SampleResponse]:
         """Replies to a prompt and, if asked for, scores of the prompt's own tokens."""
+        ...
+
+
+class AdminClient(Protocol):
+    """Says what was billed; needs an admin's right."""
+
+    def get_billing_usage(
+        self, starting_on: datetime, ending_before: datetime
+    ) -> Awaitable[types.BillingUsageResponse]:
+        """The organization's use in whole hours of UTC, at most 14 days."""
         ...
 
 
