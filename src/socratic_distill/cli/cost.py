@@ -61,6 +61,8 @@ def run(parsed: argparse.Namespace) -> int:
     )
     spent, left, total = _usd(estimate.spent_usd), _usd(estimate.usd), _usd(estimate.total_usd)
     console.print(f"Spent {spent}, left {left}, together {total} USD.")
+    if estimate.unpriced is not None:
+        console.print(f"{estimate.unpriced[0].upper()}{estimate.unpriced[1:]}.", markup=False)
     return 0
 
 

@@ -162,3 +162,15 @@ def test_the_command_says_that_the_service_has_no_figures_yet(admin, run, capsys
     admin(FakeAdminClient(events=[]))
     assert main(["cost", str(run.log_path), "--actual", "--allow-files"]) == 0
     assert "The service has no figures of these sessions" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_says_once_which_model_has_no_price(run, capsys):
+    assert main(["cost", str(run.log_path), "--allow-files"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("No price is known for pupil, small: the cost is not estimated. Set prices={'pupil': {") == 1
+
+
+def test_a_run_says_once_which_model_has_no_price(tmp_path, capsys):
+    config = small_config(tmp_path, max_steps=2, seeds_file=SEEDS, write_report=False, display="plain")
+    train_on_fake(FakeServiceClient(), config)
+    assert "".join(capsys.readouterr()).count("no price is known for pupil, small") == 1
