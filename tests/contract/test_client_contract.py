@@ -83,7 +83,7 @@ def test_cross_entropy_takes_soft_targets(training, tokens):
     assert output.metrics["loss:sum"] == pytest.approx(-(weights * logprobs).sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize("loss_fn", ["importance_sampling", "ppo", "cispo"])
+@pytest.mark.parametrize("loss_fn", ["importance_sampling", "ppo", "cispo", "gspo", "dro"])
 def test_policy_losses_follow_their_formulas(training, tokens, loss_fn):
     now = logprobs_of(training, tokens).astype(np.float64)
     shift = np.resize([0.5, -0.5, 0.05], now.shape)
@@ -91,10 +91,13 @@ def test_policy_losses_follow_their_formulas(training, tokens, loss_fn):
     datum = reinforced(tokens, now - shift, advantages)
     ratio = np.exp(shift)
     clipped = np.clip(ratio, 0.8, 1.2)
+    mean = np.exp(shift[advantages != 0].mean())
     terms = {
         "importance_sampling": -ratio * advantages,
         "ppo": -np.minimum(ratio * advantages, clipped * advantages),
         "cispo": -clipped * now * advantages,
+        "gspo": -np.minimum(mean * advantages, np.clip(mean, 0.8, 1.2) * advantages),
+        "dro": -(now * advantages - 0.01 / 2 * shift**2),
     }[loss_fn]
     output = training.forward([datum], loss_fn).result()
     # The terms may cancel: the sum of their sizes is what rounding errors are a share of.

@@ -98,9 +98,10 @@ def test_start_tells_the_estimate_and_where_the_limit_will_stop_the_run(make_con
     assert "max_cost_usd=1e-06 will stop it after about 0 more steps" in told
 
 
-def test_start_without_prices_tells_nothing_of_cost(make_config, capsys):
+def test_start_without_prices_names_the_models_once_and_no_cost(make_config, capsys):
     train(make_config(display="plain"), service_client=FakeServiceClient())
-    assert "cost" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("no price is known for pupil, small") == 1 and "estimated cost" not in printed
 
 
 def test_limit_stops_a_run_that_is_awaited_without_leaving_tasks(make_config):

@@ -22,6 +22,9 @@ OBJECTIVES = {
     "sampled_reverse_kl": {},
     "ppo": {"loss_fn": "ppo"},
     "cispo": {"loss_fn": "cispo"},
+    "gspo": {"loss_fn": "gspo"},
+    "dro": {"loss_fn": "dro"},
+    "bounded": {"max_probability_change": 0.05, "num_substeps": 3},
     "few_forward_kl": {"objective": {"kind": "forward_kl", "k": 4}},
     "forward_kl": {"objective": {"kind": "forward_kl"}},
     "bucket": {"objective": {"kind": "forward_kl", "k": 4, "tail": "bucket"}},
@@ -37,12 +40,12 @@ OBJECTIVES = {
     "substeps": {"num_substeps": 3},
 }
 # What trains; all other pairs are refused.
-POLICY = {"sampled_reverse_kl", "ppo", "cispo", "substeps"}
+POLICY = {"sampled_reverse_kl", "ppo", "cispo", "substeps", "bounded"}
 TRAINS = {
-    "skyrl": POLICY,
-    "tuft": POLICY | {"few_forward_kl", "bucket", "mixture"},
-    "hatchery": POLICY,
-    "baseten": POLICY | {"few_forward_kl", "forward_kl", "bucket", "mixture"},
+    "skyrl": POLICY | {"gspo"},
+    "tuft": POLICY | {"dro", "few_forward_kl", "bucket", "mixture"},
+    "hatchery": POLICY | {"gspo"},
+    "baseten": POLICY | {"dro", "few_forward_kl", "forward_kl", "bucket", "mixture"},
 }
 
 

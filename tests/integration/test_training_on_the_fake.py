@@ -362,7 +362,7 @@ def _made(path):
     return path
 
 
-@pytest.mark.parametrize("loss_fn", ["ppo", "cispo"])
+@pytest.mark.parametrize("loss_fn", ["ppo", "cispo", "gspo", "dro"])
 def test_every_loss_lowers_teacher_kl(make_config, tmp_path, loss_fn):
     config = make_config(loss_fn=loss_fn, kl_discount_factor=0.3, max_steps=20, groups_per_batch=4)
     train(config, service_client=FakeServiceClient())

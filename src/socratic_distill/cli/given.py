@@ -81,6 +81,8 @@ def _parse_rest(parsed: argparse.Namespace) -> Sequence[str]:
     parser.add_argument("overrides", nargs="*")
     if hasattr(parsed, "past"):
         parser.add_argument("--past", type=given_path)
+    if hasattr(parsed, "actual"):
+        parser.add_argument("--actual", action="store_true")
     add_options(parser, *parsed.options)
     given = vars(parser.parse_intermixed_args(parsed.rest))
     vars(parsed).update({name: value for name, value in given.items() if value})

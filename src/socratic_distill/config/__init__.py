@@ -10,6 +10,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `config` | `SocraticConfig`, checked when it is built |
 | `sections` | the fields, by section |
 | `objectives` | the kinds of objective, and what each needs |
+| `policy_losses` | the losses on advantages, and the options of each |
 | `parts` | rewards, teachers, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |

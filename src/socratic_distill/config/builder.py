@@ -9,6 +9,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
 from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
+from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.sections import DEFAULT_PROFILE, TrackerName
 from socratic_distill.config.values import Reasoning, Schedule
 
@@ -27,7 +28,9 @@ class SocraticOptions(TypedDict, total=False):
     trust_remote_code: bool
     kl_penalty_coef: float
     kl_discount_factor: float
-    loss_fn: Literal["importance_sampling", "ppo", "cispo"]
+    loss_fn: LossName
+    loss_fn_options: Mapping[str, float]
+    max_probability_change: float | None
     objective: DivergenceName | Objective | Mapping[str, Any]
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float

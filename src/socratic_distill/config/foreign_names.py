@@ -42,6 +42,10 @@ _REWARDS = Ours(
     ("rewards",), "'solved', 'not_telling', 'few_turns', or {'kind': 'function', 'function': 'module:name'}"
 )
 _KEPT = Ours(("periodic_ttl_seconds",), "states are kept for a time, and not by their number")
+_CLIP = Ours(
+    ("loss_fn_options",),
+    "bounds of the ratio itself: an epsilon of 0.2 is {'clip_low_threshold': 0.8, 'clip_high_threshold': 1.2}",
+)
 _ASYNC = Ours(("max_staleness",), "in batches")
 
 FOREIGN = {
@@ -109,6 +113,11 @@ FOREIGN = {
         "without recordings every dialogue is played; with them: "
         "recordings={'files': [...], 'on_policy_fraction': 0.5}",
     ),
+    "loss_fn_config": Ours(("loss_fn_options",)),
+    "epsilon": _CLIP,
+    "epsilon_high": _CLIP,
+    "clip_range": _CLIP,
+    "clip_ratio": _CLIP,
     "loss_type": Ours(("objective", "loss_fn"), "the divergence, and the service's loss function"),
     "reward_funcs": _REWARDS,
     "reward_fn": _REWARDS,

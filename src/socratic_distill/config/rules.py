@@ -6,6 +6,7 @@ from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Divergence, SampledReverseKL
 from socratic_distill.config.paths import resolved
+from socratic_distill.config.policy_losses import problem_with_options
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.sections import Fields
 from socratic_distill.config.values import Reasoning
@@ -70,11 +71,17 @@ def _check_objective(config: Fields) -> None:
             "'sampled_reverse_kl'"
         )
     has_advantages = sampled or config.rewards or config.cut_replies == "penalize"
-    if not has_advantages and config.loss_fn != "importance_sampling":
+    # With their defaults.
+    of_loss = {"loss_fn": "importance_sampling", "loss_fn_options": {}, "max_probability_change": None}
+    without_effect = [name for name, default in of_loss.items() if getattr(config, name) != default]
+    if not has_advantages and without_effect:
+        field = without_effect[0]
         raise ValueError(
-            f"loss_fn={config.loss_fn!r} has no effect on {kinds}, which uses cross_entropy; leave it out, or "
+            f"{field}={getattr(config, field)!r} has no effect on {kinds}, which uses cross_entropy; leave it out, or "
             "add rewards or 'sampled_reverse_kl'"
         )
+    if (problem := problem_with_options(config.loss_fn, config.loss_fn_options)) is not None:
+        raise ValueError(problem)
     if not config.plays_dialogues and (config.rewards or config.objective != SampledReverseKL()):
         raise ValueError(
             "recordings.on_policy_fraction=0.0 plays no dialogue, so objective and rewards have no effect; set "

@@ -7,10 +7,11 @@ page, which shows each description.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from socratic_distill.config.objectives import Objective, SampledReverseKL
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.policy_losses import PolicyLoss
 from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits, Several
 from socratic_distill.config.values import (
     Count,
@@ -23,6 +24,7 @@ from socratic_distill.config.values import (
     Positive,
     Reasoning,
     Schedule,
+    Section,
     Share,
     Steps,
     TemplateOptions,
@@ -34,18 +36,9 @@ HOUR, DAY = 3600, 24 * 3600
 # The range that the service allows.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
 Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
-
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
-
-
-class Section(BaseModel):
-    """Base class of the sections."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
-    )
 
 
 class Models(Section):
@@ -133,9 +126,6 @@ class Teaching(Section):
         0.0,
         description="Discount with which a token's advantage includes the advantages of later tokens; 0 uses each "
         "token's own advantage only. Works only with sampled_reverse_kl.",
-    )
-    loss_fn: Literal["importance_sampling", "ppo", "cispo"] = Field(
-        "importance_sampling", description="The service's loss function on log-probabilities and advantages."
     )
     rewards: Several[tuple[Reward, ...]] = Field(
         (),
@@ -380,11 +370,25 @@ class Outputs(Section):
 
 
 # In the order of the docs page.
-SECTIONS = (Models, Seeds, Dialogues, Teaching, Sampling, Optimisation, Checkpoints, Limits, Evaluating, Outputs)
+SECTIONS = (
+    Models,
+    Seeds,
+    Dialogues,
+    Teaching,
+    PolicyLoss,
+    Sampling,
+    Optimisation,
+    Checkpoints,
+    Limits,
+    Evaluating,
+    Outputs,
+)
 
 
 # Reversed, since pydantic orders the fields of the last base class first.
-class Fields(Outputs, Evaluating, Limits, Checkpoints, Optimisation, Sampling, Teaching, Dialogues, Seeds, Models):
+class Fields(
+    Outputs, Evaluating, Limits, Checkpoints, Optimisation, Sampling, PolicyLoss, Teaching, Dialogues, Seeds, Models
+):
     """All fields, without the rules between them."""
 
     @property

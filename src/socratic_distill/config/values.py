@@ -104,6 +104,14 @@ class Setting(Shortened, BaseModel, metaclass=_Checked):
         return data
 
 
+class Section(BaseModel):
+    """Base class of the sections."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )
+
+
 class Schedule(Setting):
     """A number that changes from `start` at step 0 to `end` at step `steps`, and then stays constant."""
 

@@ -6,5 +6,6 @@
 | `workload` | tokens that a run will use, from its config |
 | `averages` | how a run's dialogues went, and corrections from the tokens that were counted |
 | `estimate` | `estimate_cost` |
+| `billed` | what the hosted service says that a run cost |
 | `budget` | stops a run before `max_cost_usd` |
 """

@@ -16,10 +16,6 @@ from socratic_distill.config.parts import Price
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import ConfigError
-from socratic_distill.text import get_logger
-
-_log = get_logger(__name__)
-
 
 Phase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]
 
@@ -72,13 +68,23 @@ class Tariff:
         return total
 
     @property
+    def what_is_unknown(self) -> str | None:
+        """Which models have no known price, and how to give it; None if all have one."""
+        if not self.unknown:
+            return None
+        return (
+            f"no price is known for {', '.join(self.unknown)}: the cost is not estimated. Set prices="
+            f"{{'{self.unknown[0]}': {{'prefill': …, 'sample': …, 'train': …}}}}, USD per million tokens"
+        )
+
+    @property
     def is_complete(self) -> bool:
         """Whether every role has a price."""
         return all(price is not None for price in self.prices.values())
 
 
 def tariff_of(config: SocraticConfig) -> Tariff | None:
-    """The prices of a run's tokens; a log line names the models whose price is not known.
+    """The prices of a run's tokens.
 
     The config's own prices take precedence over the packaged list. That holds the prices of Tinker's hosted service, so
     on another server only the config's prices are used.
@@ -95,13 +101,6 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
     of_list = {name: known for name, known in listed.items() if known is not None}
     prices = own | {name: known.price for name, known in of_list.items()}
     unknown = tuple(name for name in every if name not in prices)
-    if unknown:
-        _log.info(
-            "no price is known for %s: the cost is not estimated. Set prices={'%s': {'prefill': …, 'sample': …, "
-            "'train': …}}, USD per million tokens, to estimate it",
-            ", ".join(unknown),
-            unknown[0],
-        )
     source = "; ".join([*_sources(of_list), *["the config's"] * any(name in own for name in every)])
     by_role: dict[ModelRole, Price | None] = {
         role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()

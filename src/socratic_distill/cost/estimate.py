@@ -54,6 +54,7 @@ class CostEstimate:
         spent_usd: cost of the run so far, USD; unknown costs count as 0.
         basis: source of the averages: "defaults", or the log_path of a run with its number of rows.
         prices: source of the prices, with their date.
+        unpriced: which models have no known price, and how to give it; None if all have one.
     """
 
     lines: tuple[CostLine, ...]
@@ -62,6 +63,7 @@ class CostEstimate:
     spent_usd: float
     basis: str
     prices: str
+    unpriced: str | None = None
 
     @property
     def usd(self) -> float | None:
@@ -134,7 +136,8 @@ def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | 
     tokens |= averages.correct(workload.evaluations(averages.talk, evaluations), averages.of_evaluations)
     lines = tuple(CostLine(*key, number, _usd(key, number, budget.tariff)) for key, number in tokens.items() if number)
     prices = "none" if budget.tariff is None else budget.tariff.source
-    return CostEstimate(lines, plan.total - first, evaluations, budget.spent, averages.basis, prices)
+    unpriced = None if budget.tariff is None else budget.tariff.what_is_unknown
+    return CostEstimate(lines, plan.total - first, evaluations, budget.spent, averages.basis, prices, unpriced)
 
 
 def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages:

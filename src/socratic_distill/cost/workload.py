@@ -132,11 +132,11 @@ class _Dialogue:
             _add_request(tokens, "evaluations", "student", self.for_student + self.talk, self.tutor, own)
         return tokens
 
-    def trained(self, datums: int, forward: bool) -> Tokens:
+    def trained(self, datums: int, forwards: int) -> Tokens:
         """The tokens of training on it."""
         sequence = self.for_tutor + self.talk - 1
         tokens = {Key("training", "tutor", "train"): datums * sequence}
-        return tokens | ({Key("training", "tutor", "forward"): sequence} if forward else {})
+        return tokens | ({Key("training", "tutor", "forward"): forwards * sequence} if forwards else {})
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Workload:
             most, has_rewards = self.most_turns(range(first, stop)), bool(config.rewards)
             dialogue = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
             by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
-            trained = dialogue.trained(*_passes(config.objective, has_rewards))
+            trained = dialogue.trained(*_passes(config.objective, has_rewards, config.policy_needs_forward))
             for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained:
                 _add(tokens, of_dialogue, played)
         if recorded:
@@ -214,7 +214,7 @@ class Workload:
         dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)
         if is_scored:
             _add(tokens, dialogue.scored(bool(objective.draws or objective.tutor_top)), count)
-        _add(tokens, dialogue.trained(*_passes(objective, False)), count)
+        _add(tokens, dialogue.trained(*_passes(objective, False, config.policy_needs_forward)), count)
 
     def _dialogue(
         self, seeds: Sequence[Seed], talk: Talk, most: float, sharing: int, is_scored: bool = True
@@ -237,13 +237,14 @@ class Workload:
         )
 
 
-def _passes(objective: ObjectiveKind, has_rewards: bool) -> tuple[int, bool]:
-    """Number of training examples (datums) from one sequence, and whether a forward pass comes first."""
+def _passes(objective: ObjectiveKind, has_rewards: bool, policy_needs_forward: bool) -> tuple[int, int]:
+    """Number of training examples (datums) from one sequence, and how many of them are read forward first."""
     parts = objective.divergences
     is_policy = has_rewards or any(part.trains_sampled_tokens for part in parts)
     is_soft = any(not part.trains_sampled_tokens for part in parts)
     is_text = not objective.asks_teacher
-    return int(is_policy or is_text) + is_soft, any(part.needs_forward for part in parts)
+    forwards = (is_policy and policy_needs_forward) + any(part.needs_forward for part in parts)
+    return int(is_policy or is_text) + is_soft, forwards
 
 
 def _add_request(tokens: Tokens, part: Part, role: ModelRole, sent: float, fresh: float, sampled: float) -> None:

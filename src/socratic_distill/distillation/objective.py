@@ -3,10 +3,11 @@
 Tokens that the tutor sampled are trained by a policy loss on advantages (`advantages.py`). Divergences over named
 tokens (`divergences.py`) are trained by cross_entropy on `[N, 1 + K]` targets. Column 0 is the sequence's own token,
 with weight 0; the other columns are the named tokens. If the weights depend on the tutor's current log-probabilities,
-the example comes without them, and `reweighed` adds them after a forward pass.
+the example comes without them, and `reweighed` adds them after a forward pass. A policy loss may need that pass too: to
+leave out tokens that moved too far, and to take the context out of losses that count it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Objective, Supervised
+from socratic_distill.config.policy_losses import loss_options
 from socratic_distill.distillation.advantages import group_advantages, penalty, reverse_kl_advantages, signals, trained
 from socratic_distill.distillation.datums import (
     Floats,
@@ -33,6 +35,20 @@ if TYPE_CHECKING:
     from tinker.types import LossFnType
 
 
+@dataclass(frozen=True)
+class Revision:
+    """What the tutor's current log-probabilities change in the datum of a policy loss.
+
+    Attributes:
+        max_change: tokens whose probability moved by more than this get no advantage; None: every token keeps its own.
+        counts_context: whether the loss counts tokens without an advantage. Their sampled log-probability is then
+            replaced by the current one, which makes their ratio 1 and their change 0.
+    """
+
+    max_change: float | None
+    counts_context: bool
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
     """One datum, its loss, and what is needed to weigh it and to measure drift on it.
@@ -45,6 +61,9 @@ class TrainingExample:
             was not sampled, such as a recording.
         soft: the divergences from which `reweighed` computes the weights after a forward pass; empty if the datum
             already has its weights.
+        options: options of the loss, all of them; empty if it takes none.
+        revision: what `reweighed` changes in the datum of a policy loss after a forward pass; None for nothing.
+        left_out: number of tokens that moved too far to be trained on; None if there is no bound.
     """
 
     datum: "tinker.Datum"
@@ -52,6 +71,14 @@ class TrainingExample:
     mask: Mask
     sampled: npt.NDArray[np.float32] | None
     soft: tuple[Soft, ...] = field(default=())
+    options: Mapping[str, float] = field(default_factory=dict)
+    revision: Revision | None = None
+    left_out: int | None = None
+
+    @property
+    def needs_forward(self) -> bool:
+        """Whether `reweighed` must be called with the answer to a forward pass before it is trained on."""
+        return bool(self.soft) or self.revision is not None
 
     @property
     def needed(self) -> Mask:
@@ -63,21 +90,43 @@ class TrainingExample:
             named = np.concatenate([divergence.ids >= 0 for divergence in self.soft], axis=1)  # [N - 1, K]
             # Column 0, the sequence's own token, has weight 0 and is not used.
             return np.pad(named & self.mask[:, None], ((0, 0), (1, 0)))
+        if self.revision is not None and self.revision.counts_context:
+            return np.ones_like(self.mask)
         weights = self.datum.loss_fn_inputs.get("weights")
         values = None if weights is None else weights.to_numpy()
         return self.mask if values is None or values.ndim == 1 else values != 0
 
     def reweighed(self, now: npt.NDArray[np.floating]) -> "TrainingExample":
-        """A copy of the example with its weights.
+        """A copy of the example with its weights, or with a policy loss's datum revised.
 
         Args:
-            now: the tutor's current log-probabilities of the targets, nats, `[N - 1, 1 + K]`.
+            now: the tutor's current log-probabilities of the targets, nats, `[N - 1, 1 + K]`; `[N - 1]` for a policy
+                loss.
         """
+        if self.revision is not None:
+            return self._revised(self.revision, now)
         new_weights = weights(self.soft, self.mask, now.astype(np.float64)[:, 1:])  # [N - 1, 1 + K]
         # A service may give no log-probability for a position whose weights are all 0, so drift is not measured there.
         # Tested in float32, as the service sees them: tiny float64 weights round to 0.
         is_weighted = new_weights.astype(np.float32).any(axis=1)  # [N - 1]
         return replace(self, datum=with_weights(self.datum, new_weights), mask=self.mask & is_weighted, soft=())
+
+    def _revised(self, revision: Revision, now: npt.NDArray[np.floating]) -> "TrainingExample":
+        inputs = {name: value.to_numpy() for name, value in self.datum.loss_fn_inputs.items()}  # [N - 1] each
+        kept, left_out = self.mask, None
+        if revision.max_change is not None:
+            change = np.zeros(len(kept))
+            # Only within the mask: elsewhere the service may answer with any number.
+            change[kept] = np.exp(now[kept].astype(np.float64)) - np.exp(inputs["logprobs"][kept].astype(np.float64))
+            moved = np.abs(change) > revision.max_change
+            kept, left_out = kept & ~moved, int(moved.sum())
+        advantages = np.where(kept, inputs["advantages"], np.float32(0.0))
+        logprobs = inputs["logprobs"]
+        if revision.counts_context:
+            logprobs = np.where(kept, logprobs, now.astype(np.float32))
+        tokens, targets = self.datum.model_input.to_ints(), inputs["target_tokens"]
+        datum = make_datum(tokens, targets, logprobs=logprobs, advantages=advantages)
+        return replace(self, datum=datum, mask=kept, revision=None, left_out=left_out)
 
 
 def make_examples(
@@ -109,7 +158,7 @@ def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int
                 examples.append(_supervised(sequence, whole))
                 continue
             if advantages is not None:
-                examples.append(_policy(sequence, whole, scored.tutor, advantages, config.loss_fn))
+                examples.append(_policy(sequence, whole, scored.tutor, advantages, config))
             factors = [(part, weight * config.kl_penalty_coef) for part, weight in objective.weighted(step)]
             parts = [soften(part, sequence, scored, coef) for part, coef in factors]
             # A policy loss takes `[N]` targets and soft targets are `[N, K]`, so a mixed objective makes two data.
@@ -167,7 +216,11 @@ def _divergence_advantages(
 
 
 def _policy(
-    sequence: TokenSequence, mask: Mask, logprobs: Sequence[Floats], advantages: Sequence[Floats], loss_fn: "LossFnType"
+    sequence: TokenSequence,
+    mask: Mask,
+    logprobs: Sequence[Floats],
+    advantages: Sequence[Floats],
+    config: SocraticConfig,
 ) -> TrainingExample:
     sampled = np.where(mask, spread(sequence, logprobs), 0.0)
     # The mask is stacked with the values so that all three shift together; each comes back as [N - 1].
@@ -175,8 +228,14 @@ def _policy(
         sequence.tokens, np.stack([mask, sampled, spread(sequence, advantages)])
     )
     floats = {"logprobs": before.astype(np.float32), "advantages": values.astype(np.float32)}
+    revision = Revision(config.max_probability_change, config.counts_context) if config.policy_needs_forward else None
     return TrainingExample(
-        make_datum(inputs, np.asarray(targets, np.int64), **floats), loss_fn, kept.astype(bool), floats["logprobs"]
+        make_datum(inputs, np.asarray(targets, np.int64), **floats),
+        config.loss_fn,
+        kept.astype(bool),
+        floats["logprobs"],
+        options=loss_options(config.loss_fn, config.loss_fn_options),
+        revision=revision,
     )
 
 

@@ -6,6 +6,13 @@ With r = exp(current logprob - sampled logprob) and A the advantage:
     importance_sampling  -sum r * A
     ppo                  -sum min(r * A, clip(r, low, high) * A)        (Schulman et al., 2017)
     cispo                -sum stopgrad(clip(r, low, high)) * logprob * A  (MiniMax-M1, 2025)
+    gspo                 -sum min(s_t * A, clip(s_t, low, high) * A)    (GSPO-token; Zheng et al., 2025)
+    dro                  -sum (logprob * A - beta / 2 * (logprob - sampled logprob)^2)
+
+In gspo s_t = stopgrad(s) * exp(logprob - stopgrad(logprob)), and s = exp(mean(logprob - sampled logprob)) over the
+datum's tokens with an advantage: all s_t have the value s, and each has the gradient of its own token. If all
+advantages are equal, the gradient is that of -s times their sum. The quadratic term of dro counts all tokens, those
+without an advantage too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,37 +29,65 @@ _INPUTS = {
     "importance_sampling": _POLICY,
     "ppo": _POLICY,
     "cispo": _POLICY,
+    "gspo": _POLICY,
+    "dro": _POLICY,
 }
-# Tinker's defaults.
+# Tinker's defaults; TuFT's for dro.
 _CLIP = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.2}
-_OPTIONS = {"ppo": _CLIP, "cispo": _CLIP}
+_OPTIONS = {"ppo": _CLIP, "cispo": _CLIP, "gspo": _CLIP, "dro": {"beta": 0.01}}
 
 
 def loss_sum(
-    loss_fn: str, logprobs: torch.Tensor, inputs: Mapping[str, torch.Tensor], options: Mapping[str, Any]
+    loss_fn: str,
+    logprobs: torch.Tensor,
+    inputs: Mapping[str, torch.Tensor],
+    options: Mapping[str, Any],
+    change: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """A loss, summed over the tokens of one datum.
+    """A loss, summed over the tokens of one datum, or over some of them.
 
     Args:
         loss_fn: name of the loss, already checked.
         logprobs: the model's log-probability of each target, nats, `[N]` or `[N, K]`.
         inputs: the other loss inputs, of the same shape.
         options: settings of the loss.
+        change: of gspo, the `mean_change` of the whole datum; None if these are all its tokens.
 
     Returns:
         The loss, a scalar tensor.
     """
     if loss_fn == "cross_entropy":
         return -(inputs["weights"] * logprobs).sum()
-    ratio, advantages = torch.exp(logprobs - inputs["logprobs"]), inputs["advantages"]
+    advantages, settings = inputs["advantages"], {**_OPTIONS.get(loss_fn, {}), **options}
+    if loss_fn == "dro":
+        penalty = settings["beta"] / 2 * (logprobs - inputs["logprobs"]) ** 2
+        return -(logprobs * advantages - penalty).sum()
+    if loss_fn == "gspo":
+        constant = logprobs.detach()
+        change = mean_change(constant, inputs) if change is None else change
+        # The two log-probabilities are subtracted first: the difference is exactly 0, and s_t is exactly s.
+        ratio = torch.exp((logprobs - constant) + change)
+    else:
+        ratio = torch.exp(logprobs - inputs["logprobs"])
     if loss_fn == "importance_sampling":
         return -(ratio * advantages).sum()
-    limits = {**_CLIP, **options}
-    clipped = ratio.clamp(limits["clip_low_threshold"], limits["clip_high_threshold"])
-    if loss_fn == "ppo":
+    clipped = ratio.clamp(settings["clip_low_threshold"], settings["clip_high_threshold"])
+    if loss_fn in ("ppo", "gspo"):
         return -torch.minimum(ratio * advantages, clipped * advantages).sum()
     # CISPO: the clipped ratio is a constant weight, so clipped tokens keep a gradient, unlike PPO's.
     return -(clipped.detach() * logprobs * advantages).sum()
+
+
+def needs_change(loss_fn: str) -> bool:
+    """Whether each token's loss depends on the log-probabilities of the datum's other tokens, by `mean_change`."""
+    return loss_fn == "gspo"
+
+
+def mean_change(logprobs: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The mean of logprob - sampled logprob over the tokens of a datum that have an advantage, nats; 0 without any."""
+    trained = inputs["advantages"] != 0
+    change = (logprobs - inputs["logprobs"])[trained]
+    return change.mean() if len(change) else torch.zeros((), device=logprobs.device)
 
 
 def loss_mask(loss_fn: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -60,6 +95,8 @@ def loss_mask(loss_fn: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     if loss_fn == "cross_entropy":
         marks = inputs["weights"] != 0
         return marks.any(dim=1) if marks.ndim == 2 else marks
+    if loss_fn == "dro":
+        return torch.ones_like(inputs["advantages"], dtype=torch.bool)
     # With advantage 0 a sampled token has no gradient, but its log-probability is returned to measure drift.
     return (inputs["advantages"] != 0) | (inputs["logprobs"] != 0)
 

@@ -10,7 +10,7 @@ import torch
 
 from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.failures import explain
-from socratic_distill.local.losses import check_request, loss_mask, loss_sum
+from socratic_distill.local.losses import check_request, loss_mask, loss_sum, mean_change, needs_change
 from socratic_distill.local.shared import parts, read_sequences
 
 
@@ -117,6 +117,7 @@ class _Loss:
         targets: token ids at the positions, `[M]` or `[M, K]`.
         inputs: the other inputs at the positions, of the shape of `targets`.
         computed: log-probabilities of the targets so far, in pieces that add up to the shape of `targets`.
+        change: `mean_change` of the whole datum; None for losses that do not need it.
     """
 
     name: str
@@ -126,6 +127,7 @@ class _Loss:
     targets: torch.Tensor
     inputs: dict[str, torch.Tensor]
     computed: list[torch.Tensor] = field(default_factory=list)
+    change: torch.Tensor | None = None
 
     @classmethod
     def of(cls, datum: tinker.Datum, name: str, options: Mapping[str, Any], everywhere: bool) -> "_Loss":
@@ -137,6 +139,11 @@ class _Loss:
         selected = {key: value[positions] for key, value in inputs.items()}
         return cls(name, options, tuple(targets.shape), positions, targets[positions], selected)
 
+    def read(self, logprobs: torch.Tensor) -> None:
+        """Takes log-probabilities `[M, 1 or more]` at all positions, for what depends on all of them."""
+        inputs = {key: value.to(logprobs.device) for key, value in self.inputs.items()}
+        self.change = mean_change(logprobs[:, 0], inputs)
+
     def add(self, start: int, logprobs: torch.Tensor) -> torch.Tensor:
         """The loss at n positions from `start` on, given log-probabilities of their targets, `[n, K or more]`."""
         stop, device = start + len(logprobs), logprobs.device
@@ -144,7 +151,7 @@ class _Loss:
         own = logprobs[:, : self.shape[1]] if len(self.shape) == 2 else logprobs[:, 0]  # [n, K] or [n]
         self.computed.append(own.detach().float().cpu())
         inputs = {key: value[start:stop].to(device) for key, value in self.inputs.items()}
-        return loss_sum(self.name, own, inputs, self.options)
+        return loss_sum(self.name, own, inputs, self.options, self.change)
 
     def logprobs(self) -> np.ndarray:
         """Log-probabilities of all targets, nats, 0 at the other positions; `[N]` or `[N, K]`."""
@@ -159,7 +166,8 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
 
     The output layer gets only the positions that the losses need, a bounded number at a time. Each chunk goes forwards
     and at once backwards, so that only one chunk's logits are in memory. Then the gradient goes through the other
-    layers in one piece.
+    layers in one piece. If a token's loss depends on its datum's other tokens, the output layer reads all chunks once
+    before.
     """
     outputs = read_sequences(weights, sequences)  # [N, H] each
     picked = torch.cat([row[loss.positions.to(row.device)] for row, loss in zip(outputs, losses, strict=True)])
@@ -167,11 +175,17 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
     below = picked.detach().requires_grad_(backward)  # [sum of M, H]
     targets = _side_by_side([loss.targets for loss in losses]).to(below.device)  # [sum of M, widest K]
     owners = [(loss, i) for loss in losses for i in range(len(loss.positions))]
+    if owners and needs_change(losses[0].name):  # one request has one loss
+        with torch.no_grad():
+            starts = range(0, len(owners), weights.chunk)
+            chunks = [_logprobs(weights, below, targets, start) for start in starts]
+        sizes = [len(loss.positions) for loss in losses]
+        for loss, logprobs in zip(losses, torch.cat(chunks).split(sizes), strict=True):
+            loss.read(logprobs)
     total = 0.0
     for start in range(0, len(owners), weights.chunk):
         part = owners[start : start + weights.chunk]
-        stop = start + len(part)
-        logprobs: Any = _LogProbs.apply(weights.logits(below[start:stop]), targets[start:stop])  # [chunk, widest K]
+        logprobs = _logprobs(weights, below, targets, start)  # [chunk, widest K]
         pieces, row = [], 0
         while row < len(part):  # a chunk may hold several data, and a datum several chunks
             loss, first = part[row]
@@ -185,6 +199,13 @@ def _pass(weights: Weights, sequences: Sequence[list[int]], losses: Sequence[_Lo
     if backward and below.grad is not None and picked.requires_grad:
         picked.backward(below.grad)
     return total
+
+
+def _logprobs(weights: Weights, below: torch.Tensor, targets: torch.Tensor, start: int) -> torch.Tensor:
+    """Log-probabilities of the targets in the chunk from `start` on, `[chunk, widest K]`."""
+    stop = start + weights.chunk
+    logprobs: Any = _LogProbs.apply(weights.logits(below[start:stop]), targets[start:stop])
+    return logprobs
 
 
 class _LogProbs(torch.autograd.Function):

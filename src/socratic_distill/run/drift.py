@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
 from socratic_distill.config.paths import resolved
+from socratic_distill.config.policy_losses import loss_options
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import teacher_prompt
@@ -55,7 +56,8 @@ MAY_CHANGE = (
 # Fields that fingerprints of earlier versions lack: left out at their defaults, so that such a run goes on.
 _LATER = (
     "tutor_reasoning", "student_reasoning", "teacher_reasoning",
-    "tutor_template_options", "student_template_options", "teacher_template_options",
+    "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
+    "max_probability_change",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
@@ -90,7 +92,11 @@ def fingerprint(
         ConfigError: the teacher's prompt file or a recordings file cannot be read.
     """
     meaning = {name: _text(getattr(config, name)) for name in _MEANING if name not in _SEED_FIELDS}
-    meaning |= {name: _text(value) for name in _LATER if (value := getattr(config, name))}
+    # The options that are sent, whether the config gives them or not.
+    options = loss_options(config.loss_fn, config.loss_fn_options)
+    later = {name: getattr(config, name) for name in _LATER}
+    later["loss_fn_options"] = {} if options == loss_options(config.loss_fn, {}) else options
+    meaning |= {name: _text(value) for name, value in later.items() if value}
     for name in _MODEL_FIELDS:
         meaning[name] = _model(config, getattr(config, name))
     if config.teacher_checkpoint_path is not None:

@@ -14,7 +14,7 @@ from socratic_distill.errors import ConfigError, ServiceUnreachable, SocraticErr
 from socratic_distill.local.model_files import model_paths
 from socratic_distill.local.saved_paths import STORE
 from socratic_distill.service.failures import describe, failure, is_missing
-from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient, TrainingClient
+from socratic_distill.service.interface import AdminClient, RestClient, SamplingClient, ServiceClient, TrainingClient
 from socratic_distill.service.keys import HOW_TO_GIVE_A_KEY, check_key, check_key_of
 from socratic_distill.service.quiet import drop_handled_errors
 from socratic_distill.service.redirects import refuse_redirects
@@ -73,18 +73,35 @@ def open_service(config: SocraticConfig) -> Service:
     """
     if config.base_url == "local":
         return _open_local(config)
-    check_server(config)
-    check_key()
-    check_health(config.base_url)
-    refuse_redirects()
+    _check_before_opening(config)
     import tinker
 
     def make() -> Service:
         return Service(tinker.ServiceClient(base_url=config.base_url), tinker.RestClient(base_url=config.base_url))
 
+    return _within_limit(make, config)
+
+
+def open_admin(config: SocraticConfig) -> AdminClient:
+    """The client that says what was billed, of the server that a config names; not the engine in this process.
+
+    Raises:
+        SocraticError: as `open_service`.
+    """
+    _check_before_opening(config)
+    import tinker
+
+    return _within_limit(lambda: tinker.AdminClient(base_url=config.base_url), config)
+
+
+def _check_before_opening(config: SocraticConfig) -> None:
+    """Returns if a key may be sent to a config's server, and the server answers."""
+    check_server(config)
+    check_key()
+    check_health(config.base_url)
+    refuse_redirects()
     clean_logs_of("tinker")
     drop_handled_errors()
-    return _within_limit(make, config)
 
 
 async def connect(

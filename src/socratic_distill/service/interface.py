@@ -10,7 +10,8 @@ futures of asyncio, which have no `result_async` and whose `result` takes no tim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ class TrainingClient(Protocol):
         """The base model's tokenizer; may block."""
         ...
 
-    def forward(self, data: list[tinker.Datum], loss_fn: types.LossFnType) -> Awaitable[tinker.ForwardBackwardOutput]:
+    def forward(
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None
+    ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """Log-probabilities of the targets and the loss, without gradients."""
         ...
 
     def forward_backward(
-        self, data: list[tinker.Datum], loss_fn: types.LossFnType
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None
     ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """The same, with the gradients added to those since the last step."""
         ...
@@ -90,7 +93,7 @@ class PassCall(Protocol):
     """`forward` or `forward_backward` of a training client."""
 
     def __call__(
-        self, data: list[tinker.Datum], loss_fn: types.LossFnType, /
+        self, data: list[tinker.Datum], loss_fn: types.LossFnType, loss_fn_config: Mapping[str, float] | None = None, /
     ) -> Awaitable[tinker.ForwardBackwardOutput]:
         """Submits a pass."""
         ...
@@ -116,6 +119,16 @@ class SamplingClient(Protocol):
         prompt_logprobs_last_n: int | None = None,
     ) -> Awaitable[tinker.SampleResponse]:
         """Replies to a prompt and, if asked for, scores of the prompt's own tokens."""
+        ...
+
+
+class AdminClient(Protocol):
+    """Says what was billed; needs an admin's right."""
+
+    def get_billing_usage(
+        self, starting_on: datetime, ending_before: datetime
+    ) -> Awaitable[types.BillingUsageResponse]:
+        """The organization's use in whole hours of UTC, at most 14 days."""
         ...
 
 

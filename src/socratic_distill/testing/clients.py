@@ -197,7 +197,8 @@ class FakeTrainingClient:
             raise ValueError(f"{call} was given no data")
         tokens = sum(datum.model_input.length for datum in data)
         run = partial(self._run_pass, list(data), loss_fn, config, call == "forward_backward")
-        return self._submit(call, run, loss_fn=loss_fn, datums=len(data), tokens=tokens)
+        options = {} if config is None else {"loss_fn_config": dict(config)}
+        return self._submit(call, run, loss_fn=loss_fn, datums=len(data), tokens=tokens, **options)
 
     def _run_pass(
         self,

@@ -17,9 +17,11 @@ LOSS_KEYS: dict[str, frozenset[str]] = {
     "importance_sampling": _POLICY_KEYS,
     "ppo": _POLICY_KEYS,
     "cispo": _POLICY_KEYS,
+    "gspo": _POLICY_KEYS,
+    "dro": _POLICY_KEYS,
 }
 _CLIP = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.2}
-_CONFIG_KEYS: dict[str, frozenset[str]] = {"ppo": frozenset(_CLIP), "cispo": frozenset(_CLIP)}
+_DEFAULTS: dict[str, dict[str, float]] = {"ppo": _CLIP, "cispo": _CLIP, "gspo": _CLIP, "dro": {"beta": 0.01}}
 
 
 def evaluate(
@@ -28,14 +30,20 @@ def evaluate(
     """A loss and its derivative by each log-probability.
 
     With r = exp(logprob - logprob of the sampler): cross_entropy is -sum(weight * logprob),
-    importance_sampling -sum(r * advantage), ppo -sum(min(r * advantage, clip(r) * advantage)) and cispo
-    -sum(constant(clip(r)) * logprob * advantage).
+    importance_sampling -sum(r * advantage), ppo -sum(min(r * advantage, clip(r) * advantage)), cispo
+    -sum(constant(clip(r)) * logprob * advantage) and dro
+    -sum(logprob * advantage - beta / 2 * (logprob - logprob of the sampler)**2), over all N tokens.
+
+    gspo is ppo's sum with s_t for r, GSPO-token of Zheng et al., "Group Sequence Policy Optimization", 2025:
+    s_t = constant(s) * exp(logprob - constant(logprob)) with s = exp(mean(logprob - logprob of the sampler)) over the
+    datum's tokens with an advantage. All s_t have the value s, and each has the gradient of its own token.
 
     Args:
         loss_fn: one of `LOSS_KEYS`.
-        logprobs: the model's log-probability of each target now, nats, `[N]` or `[N, K]`.
+        logprobs: the model's log-probability of each target now, nats, `[N]` or `[N, K]`; of a whole datum.
         inputs: the other loss inputs, of the same shape.
-        config: `clip_low_threshold` and `clip_high_threshold` of ppo and cispo, 0.8 and 1.2 by default.
+        config: `clip_low_threshold` and `clip_high_threshold` of ppo, cispo and gspo, 0.8 and 1.2 by default; `beta`
+            of dro, 0.01 by default.
 
     Returns:
         The sum, and its derivative in the shape of `logprobs`.
@@ -43,11 +51,18 @@ def evaluate(
     if loss_fn == "cross_entropy":
         return float(-(inputs["weights"] * logprobs).sum()), -inputs["weights"]
     advantages = inputs["advantages"]
-    ratio = np.exp(logprobs - inputs["logprobs"])
+    change = logprobs - inputs["logprobs"]
+    options = {**_DEFAULTS.get(loss_fn, {}), **(config or {})}
+    if loss_fn == "dro":
+        beta = options["beta"]
+        return float(-(logprobs * advantages - beta / 2 * change**2).sum()), beta * change - advantages
+    if loss_fn == "gspo":
+        trained = advantages != 0
+        change = np.full_like(change, change[trained].mean() if trained.any() else 0.0)
+    ratio = np.exp(change)
     if loss_fn == "importance_sampling":
         return float(-(ratio * advantages).sum()), -ratio * advantages
-    limits = {**_CLIP, **(config or {})}
-    clipped = np.clip(ratio, limits["clip_low_threshold"], limits["clip_high_threshold"])
+    clipped = np.clip(ratio, options["clip_low_threshold"], options["clip_high_threshold"])
     if loss_fn == "cispo":
         return float(-(clipped * logprobs * advantages).sum()), -clipped * advantages
     free, bound = ratio * advantages, clipped * advantages
@@ -80,8 +95,8 @@ def check_request(loss_fn: str, config: Mapping[str, Any] | None, losses: Collec
     known = LOSS_KEYS if losses is None else [name for name in LOSS_KEYS if name in losses]
     if loss_fn not in known:
         raise status_error(400, f"unknown loss_fn {loss_fn!r}; there are {', '.join(sorted(known))}")
-    options = _CONFIG_KEYS.get(loss_fn, frozenset())
-    unknown = sorted(set(config or {}) - options)
+    options = _DEFAULTS.get(loss_fn, {})
+    unknown = sorted(set(config or {}) - set(options))
     if unknown:
         raise status_error(400, f"{loss_fn} takes {sorted(options)} in loss_fn_config, not {unknown}")
 

@@ -42,6 +42,10 @@ class Dialect:
         """What the weights or advantages of a request's data are multiplied by, if it holds these alone."""
         return float(positions(data)) if self.divisions.get(loss_fn) == "request" else 1.0
 
+    def options(self, options: Mapping[str, float], factor: float) -> dict[str, float]:
+        """A loss's options where its advantages are multiplied: dro's quadratic term has a factor of its own, beta."""
+        return {name: value * factor if name == "beta" else value for name, value in options.items()}
+
     def split(self, data: Sequence["Datum"]) -> list["Datum"]:
         """The data as the server takes them: one for each target column but the first, or as they are.
 

@@ -1,7 +1,7 @@
 """Submits the passes and optimizer steps of a batch, without waiting in between.
 
-The one exception are objectives whose weights depend on the tutor's present log-probabilities. They need a forward
-pass first. It is submitted with the rest of the batch, so that it costs the step one cycle of the service.
+The one exception are examples that depend on the tutor's present log-probabilities. They need a forward pass first. It
+is submitted with the rest of the batch, so that it costs the step one cycle of the service.
 """
 
 import asyncio
@@ -150,20 +150,22 @@ class Learner:
     def add(self, update: Update, examples: Sequence[TrainingExample]) -> None:
         """Submits passes over more examples, one for each loss; their gradients add to earlier ones.
 
-        Examples whose weights depend on the tutor's present log-probabilities are only read forward here; `settle`
-        trains on them.
+        Examples that depend on the tutor's present log-probabilities are only read forward here; `settle` trains on
+        them.
 
         Raises:
             ServiceError: a request could not be submitted, or an earlier one failed; do not use the client again.
         """
         update.check()  # a request after a failed one may never be answered
-        ready = [example for example in examples if not example.soft]  # weights known without the trainer
+        ready = [example for example in examples if not example.needs_forward]
         # One request has one loss.
         for loss_fn in dict.fromkeys(example.loss_fn for example in ready):
             self._train(update, [example for example in ready if example.loss_fn == loss_fn])
-        if waiting := [example for example in examples if example.soft]:
-            update._forward.append(self._submit(update, waiting, self._client.forward))
-            update.forward_tokens += sum(len(example.mask) for example in waiting)
+        waiting = [example for example in examples if example.needs_forward]
+        for loss_fn in dict.fromkeys(example.loss_fn for example in waiting):
+            of_loss = [example for example in waiting if example.loss_fn == loss_fn]
+            update._forward.append(self._submit(update, of_loss, self._client.forward))
+            update.forward_tokens += sum(len(example.mask) for example in of_loss)
 
     async def settle(self, update: Update) -> None:
         """Trains on the examples that were read forward, in their order.
@@ -175,7 +177,7 @@ class Learner:
         while update._forward:
             forward = update._forward[0]
             try:
-                logprobs = _logprobs(await forward.answer, forward, update._what)  # [N - 1, 1 + K] each
+                logprobs = _logprobs(await forward.answer, forward, update._what)  # of the targets' shape
             except Exception as error:
                 raise update._failure(error) from error
             # Removed only now: until its answer was read, `check` must see whether it failed.
@@ -239,7 +241,9 @@ class Learner:
         data = dialect.split([example.datum for example in examples])
         factor = dialect.factor(loss_fn, data) if whole is None else whole
         try:
-            request = call([multiplied(datum, factor) for datum in data], loss_fn)
+            # Losses without options send none: a client need not take them.
+            options = [dialect.options(examples[0].options, factor)] if examples[0].options else []
+            request = call([multiplied(datum, factor) for datum in data], loss_fn, *options)
         except Exception as error:
             raise update._failure(error) from error
         # A task of its own, so that the answer is fetched while the loop still gathers dialogues.

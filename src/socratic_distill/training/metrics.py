@@ -61,7 +61,8 @@ def update_metrics(
     """Metrics of a training step; None where it had no examples.
 
     `drift/*` is |trainer - sampler| log-probability of the tutor's tokens, nats: how far the two sides of the service
-    disagree about the same weights. Tokens that older weights sampled add the change since then.
+    disagree about the same weights. Tokens that older weights sampled add the change since then. Tokens that moved too
+    far to be trained on are not in it; `trust_region/masked` is their share, given if there is such a bound.
     """
     drift = [  # column 0 of a soft example is the sampled token
         np.abs((now if now.ndim == 1 else now[:, 0])[example.mask] - example.sampled[example.mask])
@@ -69,11 +70,14 @@ def update_metrics(
         if example.sampled is not None
     ]
     flat = np.concatenate(drift) if drift else np.zeros(0)
+    bounded = [(example.left_out, int(example.mask.sum())) for example in examples if example.left_out is not None]
+    masked, trained = sum(left_out for left_out, _ in bounded), sum(kept for _, kept in bounded)
     return {
         "datums": len(examples),
         "tokens/trained": sum(len(example.mask) for example in examples),
         "drift/mean": _mean(flat),
         "drift/max": float(flat.max()) if len(flat) else None,
+        **({"trust_region/masked": masked / (masked + trained)} if bounded else {}),
         **{f"service/{name}": value for name, value in sorted(service.items())},
     }
 

@@ -43,7 +43,10 @@ _log = get_logger(__name__)
 
 
 def announce(plan: Plan, run: RunDirectory, budget: Budget, progress: Progress) -> None:
-    """Says what a run will cost, if its prices are known, and at which step its limit will stop it."""
+    """Says what a run will cost, or which prices are not known, and at which step its limit will stop it."""
+    # Another server's users know that it has no list prices; they give prices if they want an estimate.
+    if budget.tariff is not None and plan.config.base_url is None and (unknown := budget.tariff.what_is_unknown):
+        progress.say(f"{plan.config.log_path}: {unknown}")
     if budget.tariff is None or not budget.tariff.is_complete:
         return
     estimate, limit = estimate_of(plan, run, budget), plan.config.max_cost_usd

@@ -1,6 +1,5 @@
 """Prices, and what a step costs by them."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -121,12 +120,12 @@ def test_own_prices_precede_the_packaged_and_may_have_short_names():
         assert cost_of(ROW, prices={name: own}) == pytest.approx(student + 3 * 2.0 + 34 * 0.5)
 
 
-def test_unknown_price_is_told_once_with_the_models_and_gives_no_cost(caplog):
+def test_unknown_price_is_named_with_the_models_and_gives_no_cost():
     config = config_of(student_model_name="some/pupil", teacher_model_name="some/judge")
-    with caplog.at_level(logging.INFO, "socratic_distill.cost.costs"):
-        tariff = tariff_of(config)
-        assert [step_cost(ROW, tariff) for _ in range(3)] == [None] * 3
-    assert len(caplog.messages) == 1 and "some/judge, some/pupil" in caplog.messages[0]
+    tariff = tariff_of(config)
+    assert [step_cost(ROW, tariff) for _ in range(3)] == [None] * 3
+    assert tariff is not None and "some/judge, some/pupil: the cost is not" in str(tariff.what_is_unknown)
+    assert "Set prices={'some/judge': {'prefill': …" in str(tariff.what_is_unknown)
 
 
 def test_model_that_was_not_used_needs_no_price():

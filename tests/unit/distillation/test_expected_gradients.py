@@ -95,7 +95,7 @@ class World:
             rows = np.array(example.datum.model_input.to_ints())
             targets = example.datum.loss_fn_inputs["target_tokens"].to_numpy().reshape(len(rows), -1)
             now = np.take_along_axis(self.tutor[rows], np.minimum(targets, self.size - 1), axis=1)
-            if example.soft:
+            if example.needs_forward:
                 example = example.reweighed(now)
             inputs = {name: value.to_numpy().astype(np.float64) for name, value in example.datum.loss_fn_inputs.items()}
             if example.loss_fn == "cross_entropy":

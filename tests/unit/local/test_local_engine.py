@@ -52,7 +52,7 @@ def test_scores_are_those_of_a_plain_forward_and_the_trainer(service):
         np.testing.assert_allclose(values[1:], trainer["logprobs"].to_numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("loss_fn", ["cross_entropy", "importance_sampling", "ppo", "cispo"])
+@pytest.mark.parametrize("loss_fn", ["cross_entropy", "importance_sampling", "ppo", "cispo", "gspo", "dro"])
 def test_loss_and_gradients_equal_plain_autograd(service, loss_fn):
     client = trained(service, steps=1)
     path = client.save_weights_for_sampler("a").result().path
@@ -67,13 +67,18 @@ def test_loss_and_gradients_equal_plain_autograd(service, loss_fn):
         if loss_fn == "cross_entropy":
             terms.append(-inputs["weights"] * now)
         else:
-            ratio, advantage = torch.exp(now - inputs["logprobs"]), inputs["advantages"]
+            change, advantage = now - inputs["logprobs"], inputs["advantages"]
+            ratio = torch.exp(change)
+            if loss_fn == "gspo":
+                ratio = change.mean().exp().detach() * torch.exp(now - now.detach())
             bounded = torch.clip(ratio, 0.8, 1.2)
             terms.append(
                 {
                     "importance_sampling": -ratio * advantage,
                     "ppo": -torch.min(ratio * advantage, bounded * advantage),
                     "cispo": -bounded.detach() * now * advantage,
+                    "gspo": -torch.min(ratio * advantage, bounded * advantage),
+                    "dro": -(now * advantage - 0.01 / 2 * change**2),
                 }[loss_fn]
             )
     total, size = torch.cat(terms).sum(), torch.cat(terms).abs().sum().item()
@@ -309,7 +314,7 @@ def test_adapter_on_a_tied_output_layer_leaves_the_embedding_alone(service):
 def test_loss_of_an_equal_policy_is_minus_the_summed_advantages():
     logprobs = torch.tensor([-1.0, -2.0], requires_grad=True)
     inputs = {"logprobs": logprobs.detach(), "advantages": torch.tensor([0.5, -1.0])}
-    for loss_fn in ("importance_sampling", "ppo"):
+    for loss_fn in ("importance_sampling", "ppo", "gspo"):
         assert loss_sum(loss_fn, logprobs, copy.copy(inputs), {}).item() == pytest.approx(0.5)
 
 

@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
     "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
     "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
+    "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
@@ -73,6 +74,8 @@ def other_value(tmp_path: Path):
             return {name: {"files": [other]}}
         if name == "teacher_average":
             return {name: "mixture", "teachers": [{"name": "one"}, {"name": "two"}]}
+        if name == "loss_fn_options":
+            return {name: OTHER[name], "loss_fn": "ppo"}
         if name == "eval_every":
             return {name: OTHER[name], "eval_seeds": 1}
         return {name: OTHER[name]}
@@ -91,6 +94,7 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     # What the teacher is told is part of its prompt; the tutor's longest reply is the student's too, by default.
     also = {"teacher_sees_answer": {"teacher_prompt_file"}, "max_tokens": {"student_max_tokens"}}
     also |= {"teacher_average": {"teachers"}}  # which needs two of them
+    also |= {"loss_fn_options": {"loss_fn"}}  # which has to take them
     stored |= also.get(name, set())
     found = changes(before, now, ())
     assert {one.field for one in found} == stored
@@ -98,6 +102,15 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     assert all((one.before, one.now) == (before.get(one.field, unknown), now[one.field]) for one in found)
     assert digest(before) != digest(now)
     assert changes(before, now, [name, *stored]) == []
+
+
+def test_loss_options_count_by_what_is_sent(make_config):
+    clip = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.3}
+    before = meaning_of(make_config(loss_fn="ppo"))
+    assert meaning_of(make_config(loss_fn="ppo", loss_fn_options={"clip_low_threshold": 0.8})) == before
+    now = meaning_of(make_config(loss_fn="ppo", loss_fn_options={"clip_high_threshold": 1.3}))
+    assert meaning_of(make_config(loss_fn="ppo", loss_fn_options=dict(reversed(clip.items())))) == now
+    assert [(one.field, one.now) for one in changes(before, now, ())] == [("loss_fn_options", str(clip))]
 
 
 @pytest.mark.parametrize("name", MAY_CHANGE)

@@ -118,7 +118,7 @@ def test_contexts_one_by_one_equal_those_at_once():
         np.testing.assert_allclose(model.next_log_probabilities(one, model.base), every, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss_fn", ["cross_entropy", "importance_sampling", "ppo", "cispo"])
+@pytest.mark.parametrize("loss_fn", ["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"])
 def test_loss_slopes_equal_finite_differences(loss_fn):
     random = np.random.default_rng(0)
     now = -random.random(40) * 3
@@ -137,6 +137,45 @@ def test_loss_slopes_equal_finite_differences(loss_fn):
         else:
             after, _ = evaluate(loss_fn, moved, inputs, None)
         assert (after - loss) / 1e-6 == pytest.approx(slope[place], abs=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.5, -0.5])
+def test_gspo_slopes_equal_finite_differences(shift):
+    random = np.random.default_rng(0)
+    now, advantages = -random.random(12) * 3, random.normal(size=12)
+    advantages[::4] = 0.0
+    sampled = now - random.normal(size=12) * 0.3
+    sampled += (now - sampled)[advantages != 0].mean() - shift
+    ratio = np.exp(shift)
+
+    def surrogate(moved):  # the datum's ratio is held constant; each token moves by its own
+        own = ratio * np.exp(moved - now)
+        return -np.minimum(own * advantages, np.clip(own, 0.8, 1.2) * advantages).sum()
+
+    loss, slope = evaluate("gspo", now, {"logprobs": sampled, "advantages": advantages}, None)
+    assert loss == pytest.approx(surrogate(now))
+    for place in range(12):
+        step = np.zeros(12)
+        step[place] = 1e-6
+        assert (surrogate(now + step) - loss) / 1e-6 == pytest.approx(slope[place], abs=1e-4)
+    clipped = {0.1: advantages * 0 != 0, 0.5: advantages > 0, -0.5: advantages < 0}[shift]
+    assert (slope[clipped | (advantages == 0)] == 0).all() and (slope[~clipped & (advantages != 0)] != 0).all()
+
+
+def test_gspo_of_equal_advantages_has_the_gradient_of_the_datums_ratio():
+    now, sampled = np.asarray([-1.0, -2.0, -0.5]), np.asarray([-1.1, -1.9, -0.6])
+    _, slope = evaluate("gspo", now, {"logprobs": sampled, "advantages": np.full(3, 2.0)}, None)
+    for place in range(3):
+        moved = now.copy()
+        moved[place] += 1e-6
+        ratios = [np.exp((logprobs - sampled).mean()) for logprobs in (now, moved)]
+        assert -3 * 2.0 * (ratios[1] - ratios[0]) / 1e-6 == pytest.approx(slope[place], abs=1e-4)
+
+
+def test_dro_takes_its_beta():
+    now, inputs = np.asarray([-1.0]), {"logprobs": np.asarray([-3.0]), "advantages": np.asarray([1.0])}
+    loss, slope = evaluate("dro", now, inputs, {"beta": 0.5})
+    assert (loss, slope[0]) == (pytest.approx(1.0 + 0.25 * 4.0), pytest.approx(-1.0 + 0.5 * 2.0))
 
 
 def test_ppo_takes_its_thresholds():

@@ -1,6 +1,7 @@
 """Training steps: their requests go out in order without waiting, and a failure is known before anything follows it."""
 
 import asyncio
+import dataclasses
 import gc
 from collections import Counter
 from types import SimpleNamespace
@@ -118,6 +119,17 @@ async def test_the_step_is_adams_at_the_learning_rate_with_the_configured_loss(b
     assert arguments[PASS]["loss_fn"] == "importance_sampling"
     assert arguments[STEP]["learning_rate"] == RATE
     assert arguments[SAVE]["name"] == "000008" and arguments[SAVE]["ttl_seconds"] == 3600
+
+
+async def test_a_loss_with_options_is_sent_all_of_them_and_others_none(bench):
+    one = bench()
+    clip = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.2}
+    await one.send([example(5), dataclasses.replace(example(6), loss_fn="ppo", options=clip)]).answer()
+    passes = [call.arguments for call in one.service.calls if call.call == PASS]
+    assert [(sent["loss_fn"], sent.get("loss_fn_config")) for sent in passes] == [
+        ("importance_sampling", None),
+        ("ppo", clip),
+    ]
 
 
 async def test_versions_count_steps_and_the_save_tells_the_one_behind_it(bench):
