@@ -81,8 +81,9 @@ test-processors: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
 	OMP_NUM_THREADS=4 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
 
+# And the properties of the default tests, which try a quarter of their examples there, on all of them.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 1800 $(PARALLEL)
+	$(BIN)/python -m pytest -m 'slow or hypothesis' --hypothesis-profile full --timeout 1800 $(PARALLEL)
 
 # An environment of its own, and --no-deps: tinker-cookbook asks for torch and for an older transformers than ours,
 # and its checkpoints need neither.
@@ -164,7 +165,7 @@ bench-scaling: $(READY)
 	$(BIN)/python tests/benchmarks/scaling.py --docs
 
 fault-matrix: $(READY)
-	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
+	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest -m "" tests/recovery/test_fault_matrix.py
 
 $(DOCS)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)
