@@ -15,9 +15,10 @@ BENCH_LOCAL := .venv-bench-local
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 # The fake knows nothing of torch: its tests run without it, and once.
 LIGHT_ALONE := tests/unit/testing
-# What computes on torch.
+# What computes on torch, slow tests too.
 TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expected_gradients.py tests/integration/test_minibatches.py \
-	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py
+	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py \
+	-m 'not smollm2 and not data'
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
@@ -29,7 +30,7 @@ help:
 	@echo "make check        lint and types"
 	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
-	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; 15 minutes"
+	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
 	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
