@@ -41,7 +41,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SIZES: dict[str, Any] = {"max_steps": 1, "max_turns": 1, "groups_per_batch": 2, "num_envs": 2, "display": "off"}
 BOUNDS = {"max_steps": 4, "max_turns": 2, "groups_per_batch": 4, "num_envs": 2, "eval_seeds": 2}
 # The most that a project gets which a page begins with `init`: the pages' commands raise its number of steps.
-PROJECT = {"groups_per_batch": 1, "num_envs": 2, "max_steps": 3, "max_tokens": 12, "eval_seeds": 2, "eval_dialogues_per_seed": 1}
+PROJECT = {"groups_per_batch": 1, "num_envs": 2, "max_steps": 3, "max_tokens": 12, "eval_seeds": 2}
+PROJECT["eval_dialogues_per_seed"] = 1
 # What `...` stands for in a block that shows one field.
 USUAL: dict[str, Any] = {
     "tutor_model_name": "Qwen3-4B-Instruct-2507",
