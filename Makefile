@@ -15,9 +15,10 @@ BENCH_LOCAL := .venv-bench-local
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 # The fake knows nothing of torch: its tests run without it, and once.
 LIGHT_ALONE := tests/unit/testing
-# What computes on torch.
+# What computes on torch, slow tests too.
 TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expected_gradients.py tests/integration/test_minibatches.py \
-	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py
+	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py \
+	-m 'not smollm2 and not data'
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
@@ -29,7 +30,7 @@ help:
 	@echo "make check        lint and types"
 	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
-	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; 15 minutes"
+	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
 	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
@@ -81,8 +82,9 @@ test-processors: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
 	OMP_NUM_THREADS=4 $(BIN)/python -m pytest --timeout 0 $(TORCH_TESTS)
 
+# And the properties of the default tests, which try a quarter of their examples there, on all of them.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 1800 $(PARALLEL)
+	$(BIN)/python -m pytest -m 'slow or hypothesis' --hypothesis-profile full --timeout 1800 $(PARALLEL)
 
 # An environment of its own, and --no-deps: tinker-cookbook asks for torch and for an older transformers than ours,
 # and its checkpoints need neither.
@@ -164,7 +166,7 @@ bench-scaling: $(READY)
 	$(BIN)/python tests/benchmarks/scaling.py --docs
 
 fault-matrix: $(READY)
-	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest tests/recovery/test_fault_matrix.py
+	SOCRATIC_WRITE_DOCS=1 $(BIN)/python -m pytest -m "" tests/recovery/test_fault_matrix.py
 
 $(DOCS)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)

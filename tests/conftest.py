@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,13 @@ pytest.register_assert_rewrite("tests.support")
 # What a sync to disk protects from, a power cut, no test can bring about; but a run makes dozens, at milliseconds each.
 # Tests that count syncs, or make them fail, put their own in this one's place.
 os.fsync = lambda descriptor: None
+
+
+# Before the profile that the command line names is loaded. Some environments have no tests of properties.
+if find_spec("hypothesis") is not None:
+    from tests.support.examples import register as register_profiles
+
+    register_profiles()
 
 
 def pytest_configure(config: pytest.Config) -> None:

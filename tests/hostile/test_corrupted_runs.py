@@ -29,7 +29,7 @@ from socratic_distill.run.layout import RUN
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 # The seeds of the default suite, each with every other command; `make test-slow` runs all seeds and commands.
-FIRST, ALL = 30, 300
+FIRST, ALL = 12, 300
 EVERY = list(FAKE)
 NAMES = "|".join(name for name, kind in vars(errors).items() if inspect.isclass(kind))
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -18,7 +18,8 @@ def tiny_config(log_path: Path, **changes: Any) -> Any:
     fields: dict[str, Any] = dict(
         tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
         max_tokens=12, log_path=log_path, base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=2, num_envs=2,
-        max_turns=2, max_steps=5, save_every=2, eval_every=1, eval_seeds=2, display="off", write_report=False,
+        max_turns=2, max_steps=5, save_every=2, eval_every=1, eval_seeds=2,
+        eval_dialogues_per_seed=1, display="off", write_report=False,
     )  # fmt: skip
     return build_socratic_config(**(fields | changes))
 

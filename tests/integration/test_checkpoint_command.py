@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 from tests.support.on_the_fake import checkpoints_kept_by, small_config
 from tests.support.rows import read_rows, rows_of_run, write_rows
 from tests.support.run_directories import make_its_own
@@ -510,7 +511,7 @@ def any_journal(draw):
 
 
 @given(any_journal(), st.sets(st.sampled_from(STATE_PATHS), max_size=2))
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=examples(200))
 def test_prune_never_selects_what_a_run_may_need(records, gone):
     def why_unusable(record):
         expired = record.expires_at is not None and record.expires_at <= NOW

@@ -146,7 +146,7 @@ def test_base_teacher_and_final_tutor_of_the_tiny_model_in_one_table(tmp_path):
     config = build_socratic_config(
         tutor_model_name="tiny", student_model_name="tiny", teacher_model_name="tiny", learning_rate=3e-3,
         max_tokens=30, log_path=tmp_path / "run", base_url="local", seeds_file=TRAIN_SEEDS, groups_per_batch=4,
-        num_envs=4, max_turns=1, max_steps=6, display="off", judge={"model_name": "tiny", "max_tokens": 20},
+        num_envs=4, max_turns=1, max_steps=4, display="off", judge={"model_name": "tiny", "max_tokens": 20},
     )  # fmt: skip
     service = open_service(config)
     clients = {"service_client": service.client, "rest_client": service.rest}

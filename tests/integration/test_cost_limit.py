@@ -65,7 +65,7 @@ def test_steps_that_ran_twice_count_towards_the_limit(make_config, tmp_path):
 
 
 def test_evaluations_count_towards_the_limit(make_config, tmp_path):
-    options: dict[str, Any] = {"max_steps": 24, "eval_every": 1, "eval_seeds": 2, "eval_dialogues_per_seed": 6}
+    options: dict[str, Any] = {"max_steps": 8, "eval_every": 1, "eval_seeds": 2, "eval_dialogues_per_seed": 6}
     service = FakeServiceClient()
 
     def run(name: str, **changes: Any) -> None:

@@ -39,7 +39,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # What a test cannot wait for: the sizes of a block that leaves them to the defaults, and the most that it gets.
 SIZES: dict[str, Any] = {"max_steps": 1, "max_turns": 1, "groups_per_batch": 2, "num_envs": 2, "display": "off"}
-BOUNDS = {"max_steps": 4, "max_turns": 2, "groups_per_batch": 4, "num_envs": 2}
+BOUNDS = {"max_steps": 4, "max_turns": 2, "groups_per_batch": 4, "num_envs": 2, "eval_seeds": 2}
+# The most that a project gets which a page begins with `init`: the pages' commands raise its number of steps.
+PROJECT = {"groups_per_batch": 1, "num_envs": 2, "max_steps": 3, "max_tokens": 12, "eval_seeds": 2}
+PROJECT["eval_dialogues_per_seed"] = 1
 # What `...` stands for in a block that shows one field.
 USUAL: dict[str, Any] = {
     "tutor_model_name": "Qwen3-4B-Instruct-2507",
@@ -174,6 +177,17 @@ def run_bash(block: Block, page: Page) -> None:
         if "quickstart" in command and find_spec("torch") is None:
             pytest.skip("the local engine needs torch")
         assert cli.main(words[3:]) == 0, line
+        if words[3] == "init":
+            lighten(Path(*words[4:5]) / "config.yaml")
+
+
+def lighten(config: Path) -> None:
+    """Makes the run of a project smaller, on the lines of its config that say how large it is."""
+    text = config.read_text(encoding="utf-8")
+    for name, most in PROJECT.items():
+        text, found = re.subn(rf"^{name}: \d+$", f"{name}: {most}", text, flags=re.MULTILINE)
+        assert found == 1, f"config.yaml of `init` has no line for {name}"
+    config.write_text(text, encoding="utf-8")
 
 
 def run_jsonl(block: Block, page: Page) -> None:

@@ -130,7 +130,8 @@ def on_a_terminal(work: Path) -> str:
 OURS = re.compile("\x1b\\[[0-9;]*m|\x1b\\[\\?25[lh]|\x1b\\[[0-9]*A|\x1b\\[2K|\r")
 
 
-@pytest.mark.parametrize("place", [on_a_pipe, on_a_terminal])
+# One of the two by default, that which has the live view too: all commands run in either.
+@pytest.mark.parametrize("place", [pytest.param(on_a_pipe, marks=pytest.mark.slow), on_a_terminal])
 def test_no_command_and_no_display_lets_a_control_sequence_through(work, place):
     told = place(work)
     lines = told.splitlines(keepends=False) if place is on_a_pipe else OURS.sub("", told).split("\n")

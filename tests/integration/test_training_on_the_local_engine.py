@@ -43,9 +43,10 @@ def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
 def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):
     from safetensors.torch import load_file
 
-    train(tiny_config(tmp_path / "whole"))
-    train(tiny_config(tmp_path / "run", max_steps=3))
-    train(tiny_config(tmp_path / "run"))
+    small = {"groups_per_batch": 2, "max_tokens": 16, "write_report": False}
+    train(tiny_config(tmp_path / "whole", **small))
+    train(tiny_config(tmp_path / "run", **small, max_steps=3))
+    train(tiny_config(tmp_path / "run", **small))
     for name in ("metrics.jsonl", "dialogues.jsonl"):
         assert read_rows(tmp_path / "run" / name) == read_rows(tmp_path / "whole" / name)
     finals = [Path(load_checkpoints(tmp_path / run)[-1].state_path or "") for run in ("run", "whole")]
@@ -56,7 +57,7 @@ def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path
 
 
 def test_evaluations_do_not_change_training_and_survive_a_resume_exactly(tmp_path):
-    small = {"eval_seeds": 3, "max_steps": 3, "max_tokens": 16}
+    small = {"eval_seeds": 2, "eval_dialogues_per_seed": 1, "max_steps": 3, "max_tokens": 12, "groups_per_batch": 2}
     train(tiny_config(tmp_path / "plain", **small))
     train(tiny_config(tmp_path / "whole", **small, eval_every=1))
     train(tiny_config(tmp_path / "run", **(small | {"max_steps": 2}), eval_every=1))

@@ -54,6 +54,7 @@ def assert_begins_where_the_other_ended(run, other):
     assert any((first[key] != value).any() for key, value in weights(other, "000000").items()), "it had learned nothing"
 
 
+@pytest.mark.slow
 def test_example_warms_the_tutor_up_and_goes_on_on_policy(tmp_path, monkeypatch, capsys):
     run_example(monkeypatch, "--warm-steps", 3, "--steps", 2, "--log-path", tmp_path)
     start, warm, on_policy = figures(capsys.readouterr().out).values()

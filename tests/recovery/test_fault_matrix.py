@@ -67,6 +67,11 @@ def config(make_config):
     return make
 
 
+# By default one call of each kind: to open a run, to play, to train and to save. All are among the slow tests.
+BY_DEFAULT = ("create_training_client_from_state_with_optimizer", "sample", "optim_step", "save_state")
+CALLS = [call if call in BY_DEFAULT else pytest.param(call, marks=pytest.mark.slow) for call in SCENARIOS]
+
+
 class Bench:
     """A run directory and a service as a scenario leaves them, for one cell after another."""
 
@@ -136,7 +141,7 @@ def row_of(call: str, bench: Bench) -> str:
     return f"| `{call}` | {' | '.join(cells)} |\n"
 
 
-@pytest.mark.parametrize("call", SCENARIOS)
+@pytest.mark.parametrize("call", CALLS)
 def test_every_failure_of_a_call_ends_as_the_docs_say(call, config, tmp_path):
     row = row_of(call, Bench(tmp_path, SCENARIOS[call], config))
     if os.environ.get("SOCRATIC_WRITE_DOCS"):

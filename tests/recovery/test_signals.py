@@ -127,10 +127,11 @@ raise SystemExit(run_script(lambda: train(config, service_client=service, rest_c
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_script_exits_by_the_shells_convention(make_config, tmp_path, number):
-    # Both signals on the fake; Ctrl-C besides in the quickstart, on the local engine, below.
+    # Both signals on the fake; Ctrl-C besides in the quickstart, on the local engine, below, among the slow tests.
     check_exit([sys.executable, "-c", ON_THE_FAKE, make_config(max_steps=10**4).model_dump_json()], tmp_path, number)
 
 
+@pytest.mark.slow
 def test_quickstart_exits_by_the_shells_convention(tmp_path):
     pytest.importorskip("torch")
     script = Path(__file__).parents[2] / "examples" / "quickstart.py"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill import ConfigError, UntrustedConfig, estimate_cost, open_service, preflight
 from socratic_distill.config.config import SocraticConfig
@@ -295,7 +296,7 @@ SEGMENTS = st.lists(st.sampled_from(["in", "out", "deep", "..", ".", "file", "~"
 
 
 @given(SEGMENTS, st.booleans())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_allowed_path_opens_a_file_outside(tmp_path, segments, absolute):
     home = tmp_path / "home"
     if not home.exists():

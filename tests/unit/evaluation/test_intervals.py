@@ -4,6 +4,7 @@ from random import Random
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill.evaluation.intervals import Measure, Part, means
 
@@ -24,7 +25,7 @@ def ends(measure):
     return measure.low, measure.high
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(parts_of_few_seeds)
 def test_value_is_the_mean_and_lies_in_its_interval(parts):
     found = mean(parts)
@@ -36,14 +37,14 @@ def test_value_is_the_mean_and_lies_in_its_interval(parts):
         assert low <= found.value <= high
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(shares)
 def test_interval_of_a_share_lies_between_none_and_all(parts):
     found = mean(parts)
     assert found.low is None or (found.low >= 0.0 and found.high is not None and found.high <= 1.0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(parts_of_few_seeds, st.randoms(use_true_random=False))
 def test_order_of_parts_and_seeds_leaves_no_trace(parts, random):
     shuffled = list(parts)

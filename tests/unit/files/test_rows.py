@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill.errors import ConfigError, StorageError
 from socratic_distill.files import rows as rows_module
@@ -23,7 +24,7 @@ from socratic_distill.files.rows import (
     whole,
 )
 
-reproducible = settings(derandomize=True, deadline=None, max_examples=100)
+reproducible = settings(derandomize=True, deadline=None, max_examples=examples(100))
 PURPOSE = "expected a test"
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

@@ -69,6 +69,7 @@ def test_a_merged_model_gives_the_engines_log_probabilities(service, tmp_path, p
     assert len({tokenizer.apply_chat_template(messages, tokenize=False) for tokenizer in tokenizers}) == 1
 
 
+@pytest.mark.slow
 def test_peft_alone_gives_the_engines_log_probabilities(service):
     path = trained(service).save_weights_for_sampler("a").result().path
     command = [sys.executable, "-c", _ALONE, str(MODEL_DIR), path, json.dumps(PROMPTS)]

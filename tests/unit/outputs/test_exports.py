@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 from tests.support.on_the_fake import strict_run
 from tests.support.opened_trackers import logged_warnings
 from tests.support.rows import write_rows
@@ -14,7 +15,7 @@ from socratic_distill import ConfigError, StorageError
 from socratic_distill.dialogues.recordings import load_recordings
 from socratic_distill.outputs.exports import Choice, export_csv, export_dataset, export_messages
 
-reproducible = settings(derandomize=True, deadline=None, max_examples=100)
+reproducible = settings(derandomize=True, deadline=None, max_examples=examples(100))
 
 
 def dialogue(*texts: str, step: int = 0, **more: Any) -> dict[str, Any]:

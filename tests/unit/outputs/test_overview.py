@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill.outputs.overview import overview_of
 from socratic_distill.run.lock import RunLock, is_locked
@@ -127,7 +128,7 @@ def test_another_tools_directory_with_a_journal_is_not_called_damaged(tmp_path):
         max_size=5,
     )
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 def test_whatever_a_directory_holds_there_is_one_row(tmp_path_factory, contents):
     path = tmp_path_factory.mktemp("run")
     (path / "evaluations").mkdir()

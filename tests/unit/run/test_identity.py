@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill import ConfigError, StartError
 from socratic_distill.run.identity import Identity, Source, claim, read_identity, recognise
@@ -159,7 +160,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["run_id", "path", "inode", "copied_from", "claimed"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(stored=st.dictionaries(KEYS, JSON))
 def test_any_content_is_an_identity_or_an_error_of_ours(tmp_path_factory, stored):
     directory = tmp_path_factory.mktemp("run")

@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill import CheckpointManager, CheckpointRecord, JournalError, StorageError, load_checkpoints
 from socratic_distill.errors import NoUsableCheckpoint
@@ -28,7 +29,7 @@ FAR_OFF = datetime(2999, 1, 1, tzinfo=UTC)
 PATHS = [*(f"tinker://run/weights/{letter}" for letter in "abcd"), "/home/ü/run/local-0001/weights/a", "a"]
 SAMPLER = "tinker://run/sampler_weights/a"
 
-reproducible = settings(derandomize=True, deadline=None, max_examples=100)
+reproducible = settings(derandomize=True, deadline=None, max_examples=examples(100))
 
 
 def record(batch: int | None, name: str | None = None, state: bool = True, **extra: Any) -> CheckpointRecord:
@@ -228,7 +229,7 @@ def test_lines_that_resemble_records_are_reported_bad_by_number_and_byte(line):
 
 
 @given(journals(), st.sets(st.sampled_from(PATHS)))
-@settings(reproducible, max_examples=200)
+@settings(reproducible, max_examples=examples(200))
 def test_newest_state_and_lineage_are_those_of_the_plain_model(written, gone):
     journal = Journal(written.data)
 
@@ -688,7 +689,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(reproducible, max_examples=150)
+@settings(reproducible, max_examples=examples(150))
 def test_the_last_line_with_a_state_is_the_newest_after_any_appends(tmp_path_factory, sequence):
     path = tmp_path_factory.mktemp("journal") / "checkpoints.jsonl"
     manager = CheckpointManager(path)

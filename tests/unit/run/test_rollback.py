@@ -9,13 +9,14 @@ from unittest import mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill import StorageError
 from socratic_distill.files import durable as files_module, rows as rows_module
 from socratic_distill.run import rollback as rollback_module
 from socratic_distill.run.rollback import next_step, roll_back
 
-reproducible = settings(derandomize=True, deadline=None, max_examples=150)
+reproducible = settings(derandomize=True, deadline=None, max_examples=examples(150))
 
 
 class Killed(BaseException):

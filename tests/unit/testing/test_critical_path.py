@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.benchmarks.critical_path import observed, on_policy, training_cycle
+from tests.support.examples import examples
 from tests.support.on_the_fake import train_virtually
 from tinker import AdamParams, Datum, ModelInput, SamplingParams, TensorData
 
@@ -339,7 +340,7 @@ def test_on_policy_is_what_a_trainer_takes_that_never_pauses(dialogues, latency)
 pauses_of = st.lists(st.sampled_from([0.0, 0.0, 0.5, 3.0, 12.0]), max_size=30)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(pauses_of, st.sampled_from([FAST, LATENCY]), st.integers(1, 2))
 def test_neither_bound_exceeds_what_was(pauses, latency, dialogues):
     ledger = ledger_of(pauses, latency, dialogues)
@@ -349,7 +350,7 @@ def test_neither_bound_exceeds_what_was(pauses, latency, dialogues):
         assert bound.total <= was.total + 1e-6
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(pauses_of)
 def test_on_policy_does_not_see_how_long_a_trainer_paused(pauses):
     bounds = [on_policy(ledger_of(one, FAST, 1), FAST) for one in (pauses, [])]
@@ -359,7 +360,7 @@ def test_on_policy_does_not_see_how_long_a_trainer_paused(pauses):
 calls_of = st.lists(st.sampled_from([FB, FB, STEP, SAMPLER, STATE]), max_size=15)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(calls_of, st.lists(st.integers(0, 120), min_size=16, max_size=16))
 def test_training_cycle_never_exceeds_the_observed_time_in_any_call_order(calls, waits):
     times = np.cumsum(waits) / 8

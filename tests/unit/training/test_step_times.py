@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 from tests.support.on_the_fake import train_virtually
 from tests.support.rows import rows_of_run
 from tests.support.virtual_runs import virtual_config
@@ -85,7 +86,7 @@ def test_metrics_of_a_batch_without_dialogues_have_the_same_keys():
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12))))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_seconds_of_a_phase_are_those_in_which_a_request_was_under_way(openings):
     spans = [(start, start + length) for start, length in openings]
     seconds = {at for start, end in spans for at in range(start, end)}
@@ -200,7 +201,7 @@ dialogues_of = st.builds(
 
 
 @given(moments, st.floats(0.001, 500), moments, moments, st.lists(dialogues_of, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_shares_are_never_negative_and_sum_to_one(began, length, renewed, taken, scored):
     answered = began + length
     row = time_metrics(StepTimes(began, renewed, min(taken, answered), answered), scored)

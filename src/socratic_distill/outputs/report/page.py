@@ -3,10 +3,14 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socratic_distill.outputs.report.embedding import printable, to_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _SCRIPTS = (
     "page.js", "charts.js", "phases.js", "tokens.js", "dialogues.js", "pairs.js", "lead.js", "start.js",
@@ -20,14 +24,10 @@ def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
         view: what the template shows: titles, tables, notes.
         data: what the scripts draw: curves and dialogues.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
-    )
     style, script = _asset("page.css"), "\n".join(map(_asset, _SCRIPTS))
-    text = environment.from_string(_asset("page.html")).render(
+    text = _template().render(
         **view,
         style=Markup(style),
         script=Markup(f'"use strict";\n{script}'),
@@ -38,6 +38,18 @@ def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
+@cache
+def _template() -> "Template":
+    """Compiled once a process: it takes longer than to fill it in, and a run writes its report again and again."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
+    return environment.from_string(_asset("page.html"))
+
+
+@cache
 def _asset(name: str) -> str:
     return (files("socratic_distill.outputs.report") / "assets" / name).read_text(encoding="utf-8")
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 from tests.support.markup import MARKUP, check_inert
 from tests.support.rows import read_rows, write_rows
 from tests.support.written_runs import ASKS, FAILS, TELLS, row_of, write_run
@@ -102,7 +103,7 @@ def test_a_run_shows_status_last_step_and_evaluations(tmp_path):
     assert repr(run).endswith("run', status='not finished', steps=3)")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.dictionaries(st.sampled_from(["tutor_model_name", "max_steps"]), ANYTHING), ANYTHING)
 def test_hostile_files_show_as_text(tmp_path_factory, fields, value):
     path = write_run(tmp_path_factory.mktemp("hostile") / "run", steps=1, seeds=1)

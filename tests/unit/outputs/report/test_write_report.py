@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 from tests.support.written_runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
 
 from socratic_distill import ConfigError
@@ -115,7 +116,7 @@ def test_rows_that_are_no_dialogues_are_counted(tmp_path):
 
 
 @given(st.sampled_from([(), ("turns", 0), ("turns", 1)]), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whatever_stands_in_a_row_the_page_is_made(tmp_path_factory, place, data):
     row = copy.deepcopy(ROW)
     part: Any = row

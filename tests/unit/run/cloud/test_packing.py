@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tests.support.examples import examples
 
 from socratic_distill.files.durable import append_durably, write_atomically
 from socratic_distill.run.cloud import packing
@@ -134,7 +135,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(changes=CHANGES)
 def test_pieces_always_are_the_file(tmp_path_factory, changes):
     with pytest.MonkeyPatch.context() as patch:
