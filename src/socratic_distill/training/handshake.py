@@ -257,9 +257,12 @@ def _dialect(config: "SocraticConfig", needs: Needs, facts: Facts, directory: Pa
             f"by one; up to {MOST_COLUMNS} are (objective.k)"
         )
     if problems:
-        able = ", ".join(repr(kind.kind) for kind in EVERY_KIND if works(kind, config, facts))
+        able = [repr(kind.kind) for kind in EVERY_KIND if works(kind, config, facts)]
+        policy = _COMMON_LOSSES[0]
+        if problem_of(config.loss_fn, facts) and loss_fact(policy) in facts and not problem_of(policy, facts):
+            able.insert(0, f"'sampled_reverse_kl' with loss_fn={policy!r}")
         raise _unsupported(
-            config, directory, " and ".join(problems), f"What is known to work there: {able or 'nothing'}"
+            config, directory, " and ".join(problems), f"What is known to work there: {', '.join(able) or 'nothing'}"
         )
     divisions = {loss: cast(Undone, facts[loss_fact(loss)]) for loss in needs.losses}
     for loss in needs.losses:
