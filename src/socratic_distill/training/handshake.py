@@ -204,7 +204,7 @@ async def _try_training(config: "SocraticConfig", service: Service, needs: Needs
             found[loss_fact(loss)] = await trial.division(loss)
             trial = None  # its weights have moved, and after a refusal a client may not be answered
         policy = _COMMON_LOSSES[0]
-        if any(problem_of(loss, found) for loss in losses) and loss_fact(policy) not in facts | found:
+        if any(problem_of(loss, facts | found) for loss in needs.losses) and loss_fact(policy) not in facts | found:
             trial = LossTrial(await client.create_lora_training_client(base_model=model, rank=rank, seed=0))
             found[loss_fact(policy)] = await trial.division(policy)  # for the error to say what works there
         if tries_columns:
