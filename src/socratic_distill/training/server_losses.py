@@ -30,9 +30,9 @@ LACKING = "lacking"
 _SHORT, _LONG = (1, 2, 3), (3, 4, 5, 6)
 _WEIGHT, _TINY = 2.0, 1e-6
 _EPSILON = 1e3
-_FIRST_RATE, _MOST_RATE, _FASTER = 1.0, 1e9, 30.0
+_FIRST_RATE, _MOST_RATE, _FASTER = 1e-3, 1e9, 10.0
 # Nats: a change that is seen above rounding in bf16, and the one that is aimed at. A larger one is not proportional.
-_SEEN, _AIM = 0.05, 0.2
+_SEEN, _AIM = 0.04, 0.1
 _REFUSALS = (400, 404, 422, 501)
 
 
@@ -112,7 +112,7 @@ class LossTrial:
             change = await self._change(loss_fn, [[(_SHORT, (_WEIGHT, _WEIGHT))]])
             if change > _SEEN:
                 return change
-            self._rate *= _FASTER if change < _SEEN / _FASTER else _AIM / change
+            self._rate *= _FASTER if change < _AIM / _FASTER else _AIM / change
         return None
 
     async def _change(self, loss_fn: "LossFnType", requests: Sequence[Sequence[tuple[Any, Any]]]) -> float:
