@@ -7,6 +7,7 @@ from tests.support.run_directories import states_by_batch
 pytestmark = pytest.mark.selfhosted
 
 
+@pytest.mark.scenario("trainer killed")
 def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, whole, tmp_path):
     log_path = tmp_path / "run"
     trainer = Trainer(fields, log_path)
@@ -18,6 +19,7 @@ def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, whole,
     assert_alike(log_path, whole)
 
 
+@pytest.mark.scenario("server killed")
 def test_a_run_goes_on_when_its_server_is_killed_and_started_again(fields, host, whole, tmp_path):
     log_path = tmp_path / "run"
     trainer = Trainer(fields, log_path)

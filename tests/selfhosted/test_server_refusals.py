@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.selfhosted.conftest import KEY
-from tests.selfhosted.hosting import Host, free_port
+from tests.selfhosted.hosting import KEY, Host, free_port
 from tests.selfhosted.runs import finished_rows
 from tests.support.run_directories import states_by_batch
 
