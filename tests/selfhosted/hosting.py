@@ -23,12 +23,14 @@ class Server:
         name: its name; its script is `hosts/<name in lower case>/server.py`.
         version: the version that the Makefile installs.
         bridge: what its bridge adds, each a few words.
+        leeway: how far two equal computations of it may be apart.
         arguments: what its script is given besides a model, a store and a port.
     """
 
     name: str
     version: str
     bridge: tuple[str, ...]
+    leeway: float
     arguments: tuple[str, ...] = ()
 
     @property
@@ -44,9 +46,13 @@ class Server:
         return python
 
 
-SKYRL = Server("SkyRL", "0.4.0", ("ids of samples", "create by loading", "run ids with colons"))
+SKYRL = Server("SkyRL", "0.4.0", ("ids of samples", "create by loading", "run ids with colons"), leeway=1e-3)
 TUFT = Server(
-    "TuFT", "0.2.2", ("unknown fields ignored", "ids of samples", "create by loading", "LoRA seeds"), ("--key", KEY)
+    "TuFT",
+    "0.2.2",
+    ("unknown fields ignored", "ids of samples", "create by loading", "LoRA seeds"),
+    leeway=0.0,
+    arguments=("--key", KEY),
 )
 SERVERS = {server.name: server for server in (SKYRL, TUFT)}
 

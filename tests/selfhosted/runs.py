@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.selfhosted.hosting import Host
 
-LEEWAY = 1e-3
 PATIENCE = 180.0
 # What a run's own history puts into its rows.
 _HISTORY = ("time/", "recovery/", "cost/")
@@ -73,22 +72,22 @@ def dialogues_played(log_path: Path) -> list[tuple[int, str, int]]:
     return [(row["step"], row["seed"], row["number"]) for row in finished_rows(log_path, "dialogues")]
 
 
-def assert_alike(log_path: Path, other: Path) -> None:
-    """The same dialogues in the same order, and metrics that are equal but for the server's rounding."""
+def assert_alike(log_path: Path, other: Path, leeway: float) -> None:
+    """The same dialogues in the same order, and metrics that are equal but for the server's rounding, the leeway."""
     assert dialogues_played(log_path) == dialogues_played(other)
     for ours, theirs in zip(finished_rows(log_path), finished_rows(other), strict=True):
         differing = {
             key: (ours.get(key), theirs.get(key))
             for key in ours.keys() | theirs.keys()
-            if not _is_near(key, ours, theirs)
+            if not _is_near(key, ours, theirs, leeway)
         }
         assert not differing, f"step {ours['step']}"
 
 
-def _is_near(key: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+def _is_near(key: str, ours: dict[str, Any], theirs: dict[str, Any], leeway: float) -> bool:
     one, other = ours.get(key), theirs.get(key)
     if key.startswith(_HISTORY) or one == other:
         return True
     return (
-        isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=LEEWAY, abs_tol=LEEWAY)
+        isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=leeway, abs_tol=leeway)
     )
