@@ -106,19 +106,19 @@ test-trackers: $(TRACKERS)/.ready
 	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -m trackers tests/trackers
 
 # Each server in an environment of its own, with the tinker that it is made for; the tests have this project's.
-$(SKYRL)/.ready: constraints.txt tests/selfhosted/hosts/skyrl/requirements.txt
+$(SKYRL)/.ready: constraints.txt tests/selfhosted/host_skyrl/requirements.txt
 	$(PYTHON) -m venv $(SKYRL)
 	@echo "installing into $(SKYRL) (once)"
 	$(SKYRL)/bin/python $(INSTALL) torch
-	$(SKYRL)/bin/python $(PIP) --requirement tests/selfhosted/hosts/skyrl/requirements.txt
+	$(SKYRL)/bin/python $(PIP) --requirement tests/selfhosted/host_skyrl/requirements.txt
 	$(SKYRL)/bin/python $(PIP) --no-deps --ignore-requires-python skyrl==0.4.0
 	@touch $@
 
-$(TUFT)/.ready: constraints.txt tests/selfhosted/hosts/tuft/requirements.txt
+$(TUFT)/.ready: constraints.txt tests/selfhosted/host_tuft/requirements.txt
 	$(PYTHON) -m venv $(TUFT)
 	@echo "installing into $(TUFT) (once)"
 	$(TUFT)/bin/python $(INSTALL) torch
-	$(TUFT)/bin/python $(PIP) --requirement tests/selfhosted/hosts/tuft/requirements.txt
+	$(TUFT)/bin/python $(PIP) --requirement tests/selfhosted/host_tuft/requirements.txt
 	$(TUFT)/bin/python $(PIP) --no-deps tuft==0.2.2
 	@touch $@
 

@@ -73,9 +73,10 @@ def whole(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(autouse=True)
 def covered(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     """Leaves with a test's report which server it was on, and what of the table it covers."""
-    server = _server_of(request.node)
+    server = _server_of(request.node) or _server_of(request.node, "released")
     if server is not None:
         record_property("server", server)
+        record_property("bridge", _server_of(request.node, "released") is None)
     for name in ("scenario", "objective"):
         for mark in request.node.iter_markers(name):
             record_property(name, mark.args[0])
@@ -93,9 +94,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(_server_of(item)))
 
 
-def _server_of(item: pytest.Item) -> str | None:
+def _server_of(item: pytest.Item, fixture: str = "host") -> str | None:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("host") if callspec is not None else None
+    return callspec.params.get(fixture) if callspec is not None else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -20,7 +20,7 @@ class Server:
     """A released server, and what the tests add to it.
 
     Attributes:
-        name: its name; its script is `hosts/<name in lower case>/server.py`.
+        name: its name; its script is `host_<name in lower case>/server.py`.
         version: the version that the Makefile installs.
         bridge: what its bridge adds, each a few words.
         leeway: how far two equal computations of it may be apart.
@@ -35,7 +35,7 @@ class Server:
 
     @property
     def script(self) -> Path:
-        return Path(__file__).parent / "hosts" / self.name.lower() / "server.py"
+        return Path(__file__).parent / f"host_{self.name.lower()}" / "server.py"
 
     @property
     def python(self) -> str:

@@ -25,16 +25,19 @@ def small_fields(host: Host, seeds: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def train_command(fields: dict[str, Any]) -> list[str]:
+    """The command that trains by a config in a process of its own."""
+    script = "import json, sys, socratic_distill as s; s.train(s.build_socratic_config(**json.loads(sys.argv[1])))"
+    return [sys.executable, "-c", script, json.dumps(fields)]
+
+
 class Trainer:
     """A run in a process of its own."""
 
     def __init__(self, fields: dict[str, Any], log_path: Path) -> None:
         self.log_path = log_path
-        given = json.dumps({**fields, "log_path": str(log_path)})
-        script = "import json, sys, socratic_distill as s; s.train(s.build_socratic_config(**json.loads(sys.argv[1])))"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        command = train_command({**fields, "log_path": str(log_path)})
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE
