@@ -85,8 +85,8 @@ class Host:
     def start(self) -> None:
         """Returns once it answers; its model may take some seconds more."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        # What JAX compiles once is there again after a restart.
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(self._directory / "jax")}
+        # What JAX compiles once is there again after a restart, and the next time that the tests run.
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(self.server.python).parents[1] / "jax")}
         environment = os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         command = [self.server.python, str(self.server.script), self.model, str(self._directory / "store")]
         command += ["--port", str(self._port), *self.server.arguments]
