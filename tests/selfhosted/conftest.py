@@ -70,16 +70,14 @@ def whole(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
     return log_path
 
 
-@pytest.fixture(autouse=True)
-def covered(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    """Leaves with a test's report which server it was on, and what of the table it covers."""
-    server = _server_of(request.node) or _server_of(request.node, "released")
-    if server is not None:
-        record_property("server", server)
-        record_property("bridge", _server_of(request.node, "released") is None)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leaves with a test's reports which server it is on, and what of the table it covers."""
+    for fixture, bridge in (("host", True), ("released", False)):
+        if (server := _server_of(item, fixture)) is not None:
+            item.user_properties += [("server", server), ("bridge", bridge)]
     for name in ("scenario", "objective"):
-        for mark in request.node.iter_markers(name):
-            record_property(name, mark.args[0])
+        item.user_properties += [(name, mark.args[0]) for mark in item.iter_markers(name)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,9 +87,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One server after the other, so that each starts once."""
+    """One server after the other, so that each starts once. Tests of other folders stay as they are."""
     order = [*SERVERS, None]
-    items.sort(key=lambda item: order.index(_server_of(item)))
+    items.sort(key=lambda item: order.index(_server_of(item)) if item.get_closest_marker("selfhosted") else -1)
 
 
 def _server_of(item: pytest.Item, fixture: str = "host") -> str | None:
