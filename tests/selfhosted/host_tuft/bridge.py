@@ -1,4 +1,4 @@
-"""What this project's SDK cannot do without, and TuFT 0.2.2 lacks: four things, and nothing else.
+"""What the SDK and these tests cannot do without, and TuFT 0.2.2 lacks: four things, and nothing else.
 
 Whatever else a server may lack is left as it is, since the tests are there to see how the library takes it.
 """
