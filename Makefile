@@ -7,7 +7,8 @@ LIGHT := .venv-light
 INTEROP := .venv-interop
 TRACKERS := .venv-trackers
 CLOUD := .venv-cloud
-SELFHOSTED := .venv-selfhosted
+SKYRL := .venv-skyrl
+TUFT := .venv-tuft
 DOCS := .venv-docs
 BENCH := .venv-bench
 BENCH_LOCAL := .venv-bench-local
@@ -33,7 +34,7 @@ help:
 	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
-	@echo "make test-selfhosted  the real SDK on a real server of the Tinker API on this machine; 15 minutes"
+	@echo "make test-selfhosted  the real SDK on real servers of the Tinker API on this machine; 20 minutes"
 	@echo "make test-cloud   runs under s3://, on an S3 server on loopback"
 	@echo "make test-browser the report and the documentation in headless Chromium, which must be installed"
 	@echo "make test-notebooks  the example notebooks, each cell run in a kernel; two minutes"
@@ -106,18 +107,27 @@ $(TRACKERS)/.ready: pyproject.toml constraints.txt tests/trackers/requirements.t
 test-trackers: $(TRACKERS)/.ready
 	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -m trackers tests/trackers
 
-# The server in an environment of its own, with the tinker that it is made for; the tests have this project's.
-$(SELFHOSTED)/.ready: constraints.txt tests/selfhosted/requirements.txt
-	$(PYTHON) -m venv $(SELFHOSTED)
-	@echo "installing into $(SELFHOSTED) (once)"
-	$(SELFHOSTED)/bin/python $(INSTALL) torch
-	$(SELFHOSTED)/bin/python $(PIP) --requirement tests/selfhosted/requirements.txt
-	$(SELFHOSTED)/bin/python $(PIP) --no-deps --ignore-requires-python skyrl==0.4.0
+# Each server in an environment of its own, with the tinker that it is made for; the tests have this project's.
+$(SKYRL)/.ready: constraints.txt tests/selfhosted/host_skyrl/requirements.txt
+	$(PYTHON) -m venv $(SKYRL)
+	@echo "installing into $(SKYRL) (once)"
+	$(SKYRL)/bin/python $(INSTALL) torch
+	$(SKYRL)/bin/python $(PIP) --requirement tests/selfhosted/host_skyrl/requirements.txt
+	$(SKYRL)/bin/python $(PIP) --no-deps --ignore-requires-python skyrl==0.4.0
+	@touch $@
+
+$(TUFT)/.ready: constraints.txt tests/selfhosted/host_tuft/requirements.txt
+	$(PYTHON) -m venv $(TUFT)
+	@echo "installing into $(TUFT) (once)"
+	$(TUFT)/bin/python $(INSTALL) torch
+	$(TUFT)/bin/python $(PIP) --requirement tests/selfhosted/host_tuft/requirements.txt
+	$(TUFT)/bin/python $(PIP) --no-deps tuft==0.2.2
 	@touch $@
 
 # The SDK closes its connections with the process: that they are open is nothing to warn of.
-test-selfhosted: $(READY) $(SELFHOSTED)/.ready
-	SOCRATIC_SELFHOSTED_PYTHON=$(CURDIR)/$(SELFHOSTED)/bin/python $(BIN)/python -m pytest -p no:cacheprovider \
+test-selfhosted: $(READY) $(SKYRL)/.ready $(TUFT)/.ready
+	SOCRATIC_SKYRL_PYTHON=$(CURDIR)/$(SKYRL)/bin/python SOCRATIC_TUFT_PYTHON=$(CURDIR)/$(TUFT)/bin/python \
+		$(BIN)/python -m pytest -p no:cacheprovider \
 		-W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning --timeout 600 \
 		-m selfhosted tests/selfhosted
 
@@ -226,4 +236,4 @@ tiny: $(READY)
 	$(BIN)/python scripts/train_tiny.py --out src/socratic_distill/local/tiny
 
 clean:
-	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(SELFHOSTED) $(CLOUD) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(INTEROP) $(TRACKERS) $(SKYRL) $(TUFT) $(CLOUD) $(DOCS) $(BENCH) $(BENCH_LOCAL) runs site .pytest_cache .ruff_cache .hypothesis

@@ -1,20 +1,17 @@
-"""A self-hosted server for all tests of this folder, and at the end the list of what they covered."""
+"""Self-hosted servers for all tests of this folder, and at the end a table of what they covered."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.selfhosted.hosting import Host
+from tests.selfhosted.hosting import KEY, SERVERS, Host
 from tests.selfhosted.runs import small_fields
+from tests.selfhosted.table import write_table
 from tests.selfhosted.tiny_llama import make_tiny_llama
 from tests.support.rows import write_rows
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
-
-PYTHON = "SOCRATIC_SELFHOSTED_PYTHON"
-KEY = "tml-only-a-test"
 
 MakeConfig = Callable[..., SocraticConfig]
 
@@ -28,12 +25,15 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """The server, running."""
-    python = os.environ.get(PYTHON, "")
-    assert Path(python).is_file(), f"{PYTHON}={python!r} must name the server's python; `make test-selfhosted` sets it"
-    directory = tmp_path_factory.mktemp("host")
-    host = Host(python, make_tiny_llama(directory / "tiny-llama"), directory)
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Directory of the model that every server has."""
+    return make_tiny_llama(tmp_path_factory.mktemp("model") / "tiny-llama")
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def host(request: pytest.FixtureRequest, model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Each server with its bridge, running."""
+    host = Host(SERVERS[request.param], model, tmp_path_factory.mktemp("host"))
     host.start()
     yield host
     host.kill()
@@ -70,9 +70,32 @@ def whole(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
     return log_path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leaves with a test's reports which server it is on, and what of the table it covers."""
+    for fixture, bridge in (("host", True), ("released", False)):
+        if (server := _server_of(item, fixture)) is not None:
+            item.user_properties += [("server", server), ("bridge", bridge)]
+    for name in ("scenario", "objective"):
+        item.user_properties += [(name, mark.args[0]) for mark in item.iter_markers(name)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "scenario(name): what of the table's scenarios a test covers")
+    config.addinivalue_line("markers", "objective(name): what of the table's objectives a test covers")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One server after the other, so that each starts once. Tests of other folders stay as they are."""
+    order = [*SERVERS, None]
+    items.sort(key=lambda item: order.index(_server_of(item)) if item.get_closest_marker("selfhosted") else -1)
+
+
+def _server_of(item: pytest.Item, fixture: str = "host") -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get(fixture) if callspec is not None else None
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    covered = [one.nodeid for one in terminalreporter.stats.get("passed", ()) if "tests/selfhosted/" in one.nodeid]
-    if covered:
-        terminalreporter.section("covered, with the real SDK on a real server")
-        for nodeid in dict.fromkeys(covered):
-            terminalreporter.write_line("  " + nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " "))
+    write_table(terminalreporter)

@@ -1,29 +1,79 @@
-"""The server as the tests start, stop and kill it."""
+"""The servers as the tests start, stop and kill them."""
 
 import os
 import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 
-SERVER = Path(__file__).parent / "host" / "server.py"
+KEY = "tml-only-a-test"
 PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A released server, and what the tests add to it.
+
+    Attributes:
+        name: its name; its script is `host_<name in lower case>/server.py`.
+        version: the version that the Makefile installs.
+        bridge: what its bridge adds, each a few words.
+        leeway: how far two equal computations of it may be apart.
+        arguments: what its script is given besides a model, a store and a port.
+    """
+
+    name: str
+    version: str
+    bridge: tuple[str, ...]
+    leeway: float
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def script(self) -> Path:
+        return Path(__file__).parent / f"host_{self.name.lower()}" / "server.py"
+
+    @property
+    def python(self) -> str:
+        """The python of its environment, which the Makefile names."""
+        variable = f"SOCRATIC_{self.name.upper()}_PYTHON"
+        python = os.environ.get(variable, "")
+        assert Path(python).is_file(), f"{variable}={python!r} must name a python; `make test-selfhosted` sets it"
+        return python
+
+
+SKYRL = Server("SkyRL", "0.4.0", ("ids of samples", "create by loading", "run ids with colons"), leeway=1e-3)
+TUFT = Server(
+    "TuFT",
+    "0.2.2",
+    ("unknown fields ignored", "ids of samples", "create by loading", "LoRA seeds"),
+    leeway=0.0,
+    arguments=("--key", KEY),
+)
+SERVERS = {server.name: server for server in (SKYRL, TUFT)}
+
+
+def only(server: Server) -> pytest.MarkDecorator:
+    """For tests of one server alone; the others run on each."""
+    return pytest.mark.parametrize("host", [server.name], indirect=True)
 
 
 class Host:
     """A server on a loopback port of its own; what it stores outlives it.
 
     Attributes:
+        server: which one it is.
         model: directory of its model, which is also the model's name there.
         url: its base_url.
     """
 
-    def __init__(self, python: str, model: str, directory: Path) -> None:
-        self.model = model
-        self._python, self._directory = python, directory
+    def __init__(self, server: Server, model: str, directory: Path, *, bridge: bool = True) -> None:
+        self.server, self.model = server, model
+        self._directory, self._bridge = directory, bridge
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
@@ -35,10 +85,13 @@ class Host:
     def start(self) -> None:
         """Returns once it answers; its model may take some seconds more."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        # What is compiled once is there again after a restart.
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(self._directory / "jax")}
+        # What JAX compiles once is there again after a restart, and the next time that the tests run.
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(self.server.python).parents[1] / "jax")}
         environment = os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        command = [self._python, str(SERVER), self.model, str(self._directory / "store"), "--port", str(self._port)]
+        command = [self.server.python, str(self.server.script), self.model, str(self._directory / "store")]
+        command += ["--port", str(self._port), *self.server.arguments]
+        if not self._bridge:
+            command.append("--as-released")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, start_new_session=True, cwd=self._directory

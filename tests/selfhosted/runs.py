@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.selfhosted.hosting import Host
 
-LEEWAY = 1e-3
 PATIENCE = 180.0
 # What a run's own history puts into its rows.
 _HISTORY = ("time/", "recovery/", "cost/")
@@ -26,16 +25,19 @@ def small_fields(host: Host, seeds: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def train_command(fields: dict[str, Any]) -> list[str]:
+    """The command that trains by a config in a process of its own."""
+    script = "import json, sys, socratic_distill as s; s.train(s.build_socratic_config(**json.loads(sys.argv[1])))"
+    return [sys.executable, "-c", script, json.dumps(fields)]
+
+
 class Trainer:
     """A run in a process of its own."""
 
     def __init__(self, fields: dict[str, Any], log_path: Path) -> None:
         self.log_path = log_path
-        given = json.dumps({**fields, "log_path": str(log_path)})
-        script = "import json, sys, socratic_distill as s; s.train(s.build_socratic_config(**json.loads(sys.argv[1])))"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        command = train_command({**fields, "log_path": str(log_path)})
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE
@@ -73,22 +75,22 @@ def dialogues_played(log_path: Path) -> list[tuple[int, str, int]]:
     return [(row["step"], row["seed"], row["number"]) for row in finished_rows(log_path, "dialogues")]
 
 
-def assert_alike(log_path: Path, other: Path) -> None:
-    """The same dialogues in the same order, and metrics that are equal but for the server's rounding."""
+def assert_alike(log_path: Path, other: Path, leeway: float) -> None:
+    """The same dialogues in the same order, and metrics that are equal but for the server's rounding, the leeway."""
     assert dialogues_played(log_path) == dialogues_played(other)
     for ours, theirs in zip(finished_rows(log_path), finished_rows(other), strict=True):
         differing = {
             key: (ours.get(key), theirs.get(key))
             for key in ours.keys() | theirs.keys()
-            if not _is_near(key, ours, theirs)
+            if not _is_near(key, ours, theirs, leeway)
         }
         assert not differing, f"step {ours['step']}"
 
 
-def _is_near(key: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+def _is_near(key: str, ours: dict[str, Any], theirs: dict[str, Any], leeway: float) -> bool:
     one, other = ours.get(key), theirs.get(key)
     if key.startswith(_HISTORY) or one == other:
         return True
     return (
-        isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=LEEWAY, abs_tol=LEEWAY)
+        isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=leeway, abs_tol=leeway)
     )

@@ -7,7 +7,8 @@ from tests.support.run_directories import states_by_batch
 pytestmark = pytest.mark.selfhosted
 
 
-def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, whole, tmp_path):
+@pytest.mark.scenario("trainer killed")
+def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, host, whole, tmp_path):
     log_path = tmp_path / "run"
     trainer = Trainer(fields, log_path)
     trainer.wait_until(lambda: len(finished_rows(log_path)) >= 3 and bool(states_by_batch(log_path)), "a third row")
@@ -15,9 +16,10 @@ def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, whole,
     assert len(finished_rows(log_path)) < 6
     code, output = Trainer(fields, log_path).end()
     assert code == 0, output
-    assert_alike(log_path, whole)
+    assert_alike(log_path, whole, host.server.leeway)
 
 
+@pytest.mark.scenario("server killed")
 def test_a_run_goes_on_when_its_server_is_killed_and_started_again(fields, host, whole, tmp_path):
     log_path = tmp_path / "run"
     trainer = Trainer(fields, log_path)
@@ -26,5 +28,5 @@ def test_a_run_goes_on_when_its_server_is_killed_and_started_again(fields, host,
     host.start()
     code, output = trainer.end()
     assert code == 0, output
-    assert_alike(log_path, whole)
+    assert_alike(log_path, whole, host.server.leeway)
     assert finished_rows(log_path)[-1]["recovery/count"] >= 1

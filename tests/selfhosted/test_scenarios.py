@@ -32,6 +32,7 @@ def delete(host: Any, *paths: str) -> None:
         rest.delete_checkpoint_from_tinker_path(path).result()
 
 
+@pytest.mark.scenario("fresh run")
 def test_a_run_is_trained_saved_and_complete(whole):
     metrics = finished_rows(whole)
     assert [row["step"] for row in metrics] == [row["version"] for row in metrics] == list(range(6))
@@ -40,6 +41,7 @@ def test_a_run_is_trained_saved_and_complete(whole):
     assert len({row["teacher_kl"] for row in metrics}) == 6
 
 
+@pytest.mark.scenario("resume")
 def test_the_same_path_resumes_three_lives_long(make_config, own):
     for life, steps in enumerate((7, 8), start=2):
         start = resolve_start(own)
@@ -50,12 +52,14 @@ def test_the_same_path_resumes_three_lives_long(make_config, own):
     assert train(make_config(log_path=own, max_steps=8)).status == "already_complete"
 
 
-def test_a_different_path_starts_fresh_and_does_the_same(make_config, whole, tmp_path):
+@pytest.mark.scenario("a second fresh run is equal")
+def test_a_different_path_starts_fresh_and_does_the_same(make_config, host, whole, tmp_path):
     assert isinstance(resolve_start(tmp_path / "run"), FreshStart)
     train(make_config())
-    assert_alike(tmp_path / "run", whole)
+    assert_alike(tmp_path / "run", whole, host.server.leeway)
 
 
+@pytest.mark.scenario("start from a checkpoint")
 @pytest.mark.parametrize("form", ["short", "full", "journal"])
 def test_a_different_path_builds_on_a_checkpoint(make_config, whole, tmp_path, form):
     state = states_by_batch(whole)[4]
@@ -68,12 +72,14 @@ def test_a_different_path_builds_on_a_checkpoint(make_config, whole, tmp_path, f
     assert row["teacher_kl"] != pytest.approx(fresh["teacher_kl"], abs=1e-3), "these are the weights of a fresh LoRA"
 
 
+@pytest.mark.scenario("start from a checkpoint")
 def test_the_newest_state_of_another_runs_journal_is_built_on(make_config, whole, tmp_path):
     train(make_config(load_checkpoint_path=whole / "checkpoints.jsonl", max_steps=1))
     origin = (tmp_path / "run" / "origin.json").read_text()
     assert states_by_batch(whole)[6] in origin
 
 
+@pytest.mark.scenario("deleted states")
 def test_a_deleted_state_is_passed_over_for_the_one_before(make_config, host, tmp_path, caplog):
     log_path = tmp_path / "run"
     train(make_config(max_steps=4))
@@ -105,6 +111,7 @@ def test_sampler_weights_are_refused_with_the_state_of_their_name(make_config, w
         train(make_config(load_checkpoint_path=state.replace("/weights/", "/sampler_weights/")))
 
 
+@pytest.mark.scenario("prune")
 def test_a_run_is_pruned_and_goes_on(make_config, host, tmp_path, capsys):
     log_path = tmp_path / "run"
     config = make_config(max_steps=3, save_every=1)

@@ -1,4 +1,4 @@
-"""What the server can train on, and a clear refusal of the rest."""
+"""What the servers can train on, and a clear refusal of the rest."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.selfhosted.hosting import SKYRL, TUFT, only
 from tests.selfhosted.runs import assert_alike, dialogues_played, finished_rows
 
 from socratic_distill import UnsupportedFeature, train
@@ -21,17 +22,21 @@ SERVED: dict[str, dict[str, Any]] = {
     "another temperature": {"temperature": 0.8},
     "two steps a batch": {"num_substeps": 2},
 }
-LACKING = ("forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl")
+LACKING = {
+    SKYRL.name: ("forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl"),
+    TUFT.name: ("reverse_kl", "jensen_shannon", "monte_carlo_kl"),
+}
 OLDER = {"max_staleness=1": {"max_staleness": 1}, "a teacher that lags 2 steps": {"teacher_lag_steps": 2}}
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.objective(name)) for name in SERVED])
 def test_training_on_what_is_played_goes_with(make_config, whole, tmp_path, name):
     assert train(make_config(**SERVED[name], max_steps=2)).steps == 2
     assert dialogues_played(tmp_path / "run") == dialogues_played(whole)[:8]
     assert all(row["datums"] for row in finished_rows(tmp_path / "run"))
 
 
+@pytest.mark.objective("supervised")
 def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_path):
     talk = [{"role": "user", "content": "17 + 25 is 32."}, {"role": "assistant", "content": "What is 7 + 5?"}]
     recorded = tmp_path / "recorded.jsonl"
@@ -42,6 +47,7 @@ def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_p
     assert first is None and second is None, "nobody was asked for scores"
 
 
+@pytest.mark.objective("sampled_reverse_kl")
 def test_a_runs_own_dialogues_are_distilled_again(make_config, whole, tmp_path):
     lines = (whole / "dialogues.jsonl").read_text().splitlines(keepends=True)
     own = tmp_path / "own.jsonl"
@@ -52,13 +58,23 @@ def test_a_runs_own_dialogues_are_distilled_again(make_config, whole, tmp_path):
     assert row["datums"] > 0
 
 
-@pytest.mark.parametrize("kind", LACKING)
+@pytest.mark.parametrize(
+    ("host", "kind"), [(name, kind) for name, kinds in LACKING.items() for kind in kinds], indirect=["host"]
+)
 def test_an_objective_that_the_server_cannot_serve_is_refused(make_config, tmp_path, kind):
     with pytest.raises(UnsupportedFeature, match=f"{kind!r} needs .*'sampled_reverse_kl', 'supervised'"):
         train(make_config(objective={"kind": kind}))
     assert not finished_rows(tmp_path / "run")
 
 
+@only(TUFT)
+@pytest.mark.parametrize("named", [pytest.param(name, marks=pytest.mark.objective(name)) for name in OLDER])
+def test_weights_left_behind_are_sampled_from(make_config, tmp_path, named):
+    train(make_config(**OLDER[named], max_steps=4))
+    assert [row["step"] for row in finished_rows(tmp_path / "run")] == [0, 1, 2, 3]
+
+
+@only(SKYRL)
 @pytest.mark.parametrize("named", OLDER)
 def test_what_samples_from_weights_left_behind_is_refused(make_config, tmp_path, named):
     with pytest.raises(UnsupportedFeature, match=named):
@@ -66,7 +82,8 @@ def test_what_samples_from_weights_left_behind_is_refused(make_config, tmp_path,
     assert not finished_rows(tmp_path / "run")
 
 
-def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, tmp_path, monkeypatch):
+@pytest.mark.scenario("evaluations")
+def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, host, tmp_path, monkeypatch):
     measure = Evaluations._measure
 
     async def measure_late(self: Any, service: Any, batch: int, sampler_path: str) -> Any:
@@ -80,6 +97,6 @@ def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, tmp_path
     fields = {"eval_seeds": 2, "eval_dialogues_per_seed": 2, "max_steps": 4}
     train(make_config(**fields, log_path=tmp_path / "bare"))
     train(make_config(**fields, log_path=tmp_path / "evaluated", eval_every=2))
-    assert_alike(tmp_path / "evaluated", tmp_path / "bare")
+    assert_alike(tmp_path / "evaluated", tmp_path / "bare", host.server.leeway)
     evaluations = load_evaluations(tmp_path / "evaluated")
     assert [(one.batch, one.error) for one in evaluations] == [(0, None), (2, None), (4, None)]

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.selfhosted.conftest import KEY
-from tests.selfhosted.hosting import Host, free_port
+from tests.selfhosted.hosting import KEY, SKYRL, Host, free_port, only
 from tests.selfhosted.runs import finished_rows
 from tests.support.run_directories import states_by_batch
 
 from socratic_distill import ServiceUnreachable, SocraticError, train
 from socratic_distill.cli import main
 
-pytestmark = pytest.mark.selfhosted
+pytestmark = [pytest.mark.selfhosted, only(SKYRL)]
 WRONG = "not-a-key-but-secret"
 
 

@@ -1,29 +1,17 @@
-"""SkyRL's server of the Tinker API, on JAX and this machine's CPU; runs in an environment of its own.
+"""What this project's SDK cannot do without, and SkyRL 0.4.0 lacks. Importing it adds it to SkyRL's app.
 
-    python server.py MODEL_DIR STORE --port 8104
-
-SkyRL 0.4.0 speaks the API of an older SDK. What this project's SDK cannot do without is added here, and nothing else:
-whatever a server may lack is left as it is, since the tests are there to see how the library takes it.
+Whatever else a server may lack is left as it is, since the tests are there to see how the library takes it.
 """
 
 # pyright: reportMissingImports=false
 
-import older_python  # noqa: F401
-
-# isort: split
-import argparse
-import os
-import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import uvicorn
 from fastapi import Depends, Request
 from pydantic import BaseModel
 from skyrl.tinker import api, types
-from skyrl.tinker.config import EngineConfig, config_to_argv
 from skyrl.tinker.db_models import ModelDB
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -79,37 +67,3 @@ async def list_checkpoints(unique_id: str, database: Database) -> api.ListCheckp
 async def delete_checkpoint(unique_id: str, checkpoint_path: str, whole: Request, database: Database) -> None:
     """Deletes one."""
     await api.delete_checkpoint(whole, unique_id, checkpoint_path, None, database)
-
-
-def main() -> None:
-    """Answers until it is told to stop; what the store holds from before is there again."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model", help="directory of the base model; its name on the server")
-    parser.add_argument("store", type=Path, help="directory for checkpoints and the server's database")
-    parser.add_argument("--port", type=int, default=8104)
-    given = parser.parse_args()
-    store = given.store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
-    engine = str(Path(__file__).with_name("engine.py"))
-    # SkyRL would start it by uv.
-    api._build_uv_run_cmd_engine = lambda _, settings: [sys.executable, engine, *config_to_argv(settings)]
-    api.app.state.engine_config = EngineConfig(
-        base_model=given.model,
-        backend="jax",
-        backend_config={
-            # JAX compiles for each shape: of batches of one size there are few.
-            "sample_max_num_sequences": 4,
-            "train_micro_batch_size": 4,
-            # Every training client has an adapter until its session ends, which is when the tests do.
-            "max_lora_adapters": 96,
-            "max_lora_rank": 8,
-        },
-        checkpoints_base=store / "checkpoints",
-        database_url=f"sqlite:///{store / 'server.db'}",
-    )
-    uvicorn.run(api.app, host="127.0.0.1", port=given.port, log_level="warning")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,40 @@
+"""A run through a proxy that delays, refuses, loses and cuts what it passes on equals a run left alone."""
+
+import time
+
+import pytest
+from tests.selfhosted.hosting import TUFT, only
+from tests.selfhosted.proxy import Faults, Proxy
+from tests.selfhosted.runs import Trainer, assert_alike, finished_rows
+
+pytestmark = [pytest.mark.selfhosted, only(TUFT)]
+
+OUTAGE_SECONDS = 20.0
+PLANS = {
+    "delays": Faults(delay=0.3),
+    "500 before and after": Faults(seed=1, refused=0.05, lost=0.05),
+    "cut connections": Faults(seed=2, cut=0.1),
+    "bursts of 429": Faults(bursts=(40, 8)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.scenario(name)) for name in PLANS])
+def test_a_disturbed_run_equals_one_that_was_left_alone(fields, host, whole, tmp_path, name):
+    with Proxy(host.url, PLANS[name]) as proxy:
+        code, output = Trainer({**fields, "base_url": proxy.url}, tmp_path / "run").end()
+    assert code == 0, f"{output}\n{proxy.done}"
+    assert name == "delays" or proxy.done, "nothing happened"
+    assert_alike(tmp_path / "run", whole, host.server.leeway)
+
+
+@pytest.mark.scenario("outage of 20 s")
+def test_a_run_outlives_an_outage(fields, host, whole, tmp_path):
+    log_path = tmp_path / "run"
+    with Proxy(host.url, Faults()) as proxy:
+        trainer = Trainer({**fields, "base_url": proxy.url}, log_path)
+        trainer.wait_until(lambda: len(finished_rows(log_path)) >= 2, "a second row")
+        with proxy.outage():
+            time.sleep(OUTAGE_SECONDS)
+        code, output = trainer.end()
+    assert code == 0, output
+    assert_alike(log_path, whole, host.server.leeway)
