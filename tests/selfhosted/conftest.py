@@ -1,5 +1,6 @@
 """Self-hosted servers for all tests of this folder, and at the end a table of what they covered."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.selfhosted.tiny_llama import make_tiny_llama
 from tests.support.rows import write_rows
 
 from socratic_distill import SocraticConfig, build_socratic_config, train
+from socratic_distill.training.server_facts import REMEMBERED
 
 MakeConfig = Callable[..., SocraticConfig]
 
@@ -56,18 +58,30 @@ def fields(host: Host, seeds: Path) -> dict[str, Any]:
     return small_fields(host, seeds)
 
 
-@pytest.fixture
-def make_config(fields: dict[str, Any], tmp_path: Path) -> MakeConfig:
-    """A builder of configs on the server, all of few shapes; keyword arguments override."""
-    return lambda **changes: build_socratic_config(**({**fields, "log_path": tmp_path / "run"} | changes))
-
-
 @pytest.fixture(scope="session")
 def whole(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of six steps that nothing happened to; tests read it, and start none in it."""
     log_path = tmp_path_factory.mktemp("whole") / "run"
     train(build_socratic_config(**fields, log_path=log_path))
     return log_path
+
+
+@pytest.fixture
+def make_config(fields: dict[str, Any], whole: Path, tmp_path: Path) -> MakeConfig:
+    """A builder of configs on the server, all of few shapes; keyword arguments override.
+
+    Their runs know what the whole run found out about the server, so that it is tried once.
+    """
+
+    def make(**changes: Any) -> SocraticConfig:
+        config = build_socratic_config(**({**fields, "log_path": tmp_path / "run"} | changes))
+        log_path = Path(config.log_path)
+        if not log_path.exists():
+            log_path.mkdir(parents=True)
+            shutil.copy(whole / REMEMBERED, log_path)
+        return config
+
+    return make
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -26,9 +26,14 @@ def released(request: pytest.FixtureRequest, model: str, tmp_path_factory: pytes
     """Each server as it was released, running."""
     host = Host(SERVERS[request.param], model, tmp_path_factory.mktemp("released"), bridge=False)
     host.start()
-    # SkyRL answers health requests at once, but loads JAX for the first client, which takes half a minute.
+    # SkyRL answers health requests at once, but answers nothing else while it loads and compiles its model, which
+    # takes a minute.
+    service = tinker.ServiceClient(base_url=host.url)
     with suppress(tinker.APIStatusError):
-        tinker.ServiceClient(base_url=host.url).create_lora_training_client(model, rank=8, seed=0).result()
+        service.create_lora_training_client(model, rank=8, seed=0).result()
+    with suppress(tinker.APIStatusError, AssertionError):
+        prompt, params = tinker.ModelInput.from_ints([1, 2, 3]), tinker.SamplingParams(max_tokens=1)
+        service.create_sampling_client(base_model=model).result().sample(prompt, 1, params).result()
     yield host
     host.kill()
 

@@ -72,9 +72,9 @@ class FakeServiceClient(Ledger):
             lacks: scoring features that it does not have, as some servers: "topk_prompt_logprobs",
                 "topk_sample_logprobs", "target_prompt_logprobs" or "prompt_alt_tokens_k". A sampling request that
                 uses one is answered with 400, which names it.
-            server: a server of the API to differ from the hosted service as: "skyrl", "tuft", "hatchery" or "baseten",
-                each with what the SDK asks of a server; "skyrl-0.4.0", "tuft-0.2.2" or "hatchery-0.3.0" as released.
-                None: the hosted service.
+            server: a server of the API to differ from the hosted service as; None: not at all. "skyrl", "tuft",
+                "hatchery" and "baseten" have what the SDK asks of a server; "skyrl-0.4.0", "tuft-0.2.2" and
+                "hatchery-0.3.0" are as released.
             now: gives the time in seconds since the epoch, for expiry.
 
         Raises:
