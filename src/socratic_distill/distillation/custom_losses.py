@@ -76,7 +76,8 @@ def _names(objective: CustomObjective) -> list[str]:
 def _made_up(objective: CustomObjective) -> tuple[Floats, Floats, Floats]:
     """Log-probabilities as training gives them: three positions, and an empty slot where there can be one."""
     width = objective.tutor_top + objective.teacher_top + objective.draws
-    tutor = np.log(np.linspace(0.6, 0.3, width) / width) - np.arange(3)[:, None]  # [3, K], sums below 1
+    falling: Floats = np.log(np.linspace(0.6, 0.3, width) / width)  # [K], probabilities with a sum below 1
+    tutor: Floats = falling - np.arange(3.0)[:, None]  # [3, K]
     teacher = tutor[:, ::-1].copy()
     if objective.tutor_top:
         tutor[0, -1] = teacher[0, -1] = -np.inf  # a token that both models name takes one slot

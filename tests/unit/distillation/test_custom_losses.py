@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from socratic_distill import ConfigError, LocalExtraMissing, UntrustedConfig, build_socratic_config
+from socratic_distill import ConfigError, LocalExtraMissing, UntrustedConfig, build_socratic_config, estimate_cost
 from socratic_distill.config.objectives import CustomObjective
 from socratic_distill.distillation import custom_losses, divergences
 from socratic_distill.distillation.custom_losses import custom_slope, try_losses
@@ -305,4 +305,5 @@ def custom_losses_of_training(config):
 def test_building_a_config_imports_no_function(planted):
     function, mark = planted
     config = build_socratic_config("a", "b", "c", 1e-5, 8, "r", objective={"kind": "custom", "function": function})
-    assert config.objective.custom[0].function == function and not mark.exists()
+    estimate = estimate_cost(config)
+    assert config.objective.custom[0].function == function and estimate.lines and not mark.exists()
