@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         SocraticConfig as SocraticConfig,
     )
     from socratic_distill.config.objectives import (
+        CustomObjective as CustomObjective,
         ForwardKL as ForwardKL,
         JensenShannon as JensenShannon,
         Mixture as Mixture,
@@ -154,7 +155,9 @@ _NAMES = {
     "cli.script": "run_script",
     "config.builder": "build_socratic_config",
     "config.config": "SocraticConfig",
-    "config.objectives": "ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted",
+    "config.objectives": (
+        "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
+    ),
     "config.parts": "FunctionReward Judge OutcomeReward Price Recordings Teacher",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",

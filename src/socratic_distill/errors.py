@@ -35,7 +35,7 @@ SocraticError
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
-│   ├── LocalExtraMissing (ImportError)   base_url="local" without the `local` extra
+│   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
 │   └── UnsupportedModel           the local engine does not train this architecture
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
@@ -289,7 +289,7 @@ class DamagedWeights(LocalEngineError):
 
 
 class LocalExtraMissing(LocalEngineError, ImportError):
-    """`base_url="local"` needs the packages of the `local` extra."""
+    """`base_url="local"` needs the packages of the `local` extra; a custom loss needs its torch."""
 
 
 class UnsupportedModel(LocalEngineError):

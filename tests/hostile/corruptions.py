@@ -203,6 +203,7 @@ def _config(rng: random.Random, run: Path, outside: Path) -> str:
         {"base_url": "https://KEY:SECRET@stranger.example"},
         {"base_url": "local"},
         {"rewards": [{"kind": "function", "function": "evil_rewards:reward"}]},
+        {"objective": {"kind": "custom", "function": "evil_rewards:reward"}},
         {"trust_remote_code": True},
         {"trust_remote_code": True, "base_url": "local", "tutor_model_name": str(outside / "model")},
         {"base_url": "local", "student_model_name": "../outside/model"},

@@ -131,6 +131,7 @@ def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for run in (tmp_path / "runs").iterdir():
         make_its_own(run)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as Python does with a script's directory
     monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
@@ -146,7 +147,16 @@ class Page:
 
 
 def run_python(block: Block, page: Page) -> None:
-    """Runs a block and the tests that it defines. One that shows a field (`...`) trains with it."""
+    """Runs a block and the tests that it defines. One that shows a field (`...`) trains with it.
+
+    A block with a title is a module, which later blocks may name.
+    """
+    if block.title:
+        (page.directory / block.title).write_text(block.text, encoding="utf-8")
+        sys.modules.pop(Path(block.title).stem, None)  # of an earlier test
+        return
+    if '"kind": "custom"' in block.text and find_spec("torch") is None:
+        return  # not skipped: the rest of its page needs no torch
     if "local" in block.text and find_spec("torch") is None:
         pytest.skip("the local engine needs torch")
     if "build_socratic_config(\n    ...," in block.text or "build_socratic_config(...," in block.text:

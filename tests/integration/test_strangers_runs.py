@@ -133,11 +133,16 @@ def test_seeds_elsewhere_are_not_read(stranger, tmp_path, no_network, opened_fil
     assert secret.resolve() not in opened_files and no_network == []
 
 
+PLANTED: dict[str, dict[str, Any]] = {
+    "reward": {"rewards": [{"kind": "function", "function": "run.planted:f"}]},
+    "loss": {"objective": {"kind": "custom", "function": "run.planted:f"}},
+}
+
+
+@pytest.mark.parametrize("which", PLANTED)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_code_beside_the_run_is_imported(stranger, tmp_path, monkeypatch, no_network, capsys, name):
-    run = stranger(
-        base_url="http://127.0.0.1:8123", rewards=[{"kind": "function", "function": "run.planted:f"}],
-    )  # fmt: skip
+def test_no_code_beside_the_run_is_imported(stranger, tmp_path, monkeypatch, no_network, capsys, name, which):
+    run = stranger(base_url="http://127.0.0.1:8123", **PLANTED[which])
     (run / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').close()\ndef f(dialogue): return 1.0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` has it

@@ -45,7 +45,7 @@ def handed_over(parsed: argparse.Namespace) -> "Handover":
     """The config that a command was given; of a script, also the service.
 
     Options after CONFIG are put into `parsed`. A server that an override names is remembered, as that of --base-url.
-    With --allow-code, reward functions may be in modules next to a config file.
+    With --allow-code, reward and loss functions may be in modules next to a config file.
 
     Raises:
         ConfigError: there is no such file, or it is invalid; all problems are listed, each with its place.

@@ -39,7 +39,7 @@ def add_options(parser: Any, *options: str) -> None:
             "--allow-code",
             action="store_true",
             default=None,
-            help="run code that it names: reward functions, models' own code",
+            help="run code that it names: reward and loss functions, models' own code",
         )
 
 

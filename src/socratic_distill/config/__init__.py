@@ -33,5 +33,6 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `paths` | keeps what relative paths meant when the config was built |
 | `grant` | what a config from a file may do |
 | `trust` | checks a config against its grant |
+| `functions` | imports the functions of the user that a config names |
 | `known_servers` | remembers the servers that the user has named; one URL for a server |
 """

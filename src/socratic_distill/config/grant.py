@@ -7,7 +7,7 @@ read from a `config.json` carries a `Grant`, and each function that would act on
 |---|---|
 | requests to a server other than Tinker's own, which carry the key | the user named the server, now or earlier |
 | reading a file outside the run directory and this package; asking a model hub | `allow_files` |
-| importing reward functions; running the code of models | `allow_code` |
+| importing reward functions and loss functions; running the code of models | `allow_code` |
 """
 
 import os
@@ -42,7 +42,8 @@ class Grant:
         home: directory below which the config may name files.
         base_url: server that the user named.
         allow_files: whether other files may be read, and a model hub asked.
-        allow_code: whether code that the config names may run: reward functions, and code among a model's files.
+        allow_code: whether code that the config names may run: reward and loss functions, and code among a
+            model's files.
         named: models and weights that the user named in addition to the config; they may be read wherever they are.
     """
 

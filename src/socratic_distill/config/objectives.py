@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from socratic_distill.config.shorthand import Kind
-from socratic_distill.config.values import Factor, Positive, Schedule, Setting, value
+from socratic_distill.config.values import Factor, FunctionPath, Positive, Schedule, Setting, value
 
 # Services offer no more than this, and a step's memory holds no more.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
@@ -53,6 +53,11 @@ class ObjectiveKind(Setting):
     def compares_group(self) -> bool:
         """Whether a token's advantage depends on the other dialogues of its group."""
         return False
+
+    @property
+    def custom(self) -> "tuple[CustomObjective, ...]":
+        """Its parts that call a function of the user."""
+        return ()
 
     @property
     def divergences(self) -> "tuple[Divergence, ...]":
@@ -204,6 +209,48 @@ class MonteCarloKL(DivergenceKind):
         return True
 
 
+class CustomObjective(DivergenceKind):
+    """A loss over named tokens that a function of the user computes, in torch. One more training cycle."""
+
+    kind: Literal["custom"] = "custom"
+    function: FunctionPath = Field(
+        description="'module:name' of a function that takes `logprobs`, `teacher` and `mask`, torch tensors of shape "
+        "[T, K], and returns the loss as a scalar tensor; '__main__:name' is a function of the running script."
+    )
+    tokens: Literal["both", "teacher", "drawn"] = Field(
+        default="both",
+        description="The named tokens at each position. 'both': the k likeliest of the tutor and of the teacher. "
+        "'teacher': the k likeliest of the teacher. 'drawn': k tokens drawn from the tutor; the function then takes a "
+        "fourth argument, the tutor's log-probabilities when they were drawn.",
+    )
+    k: Candidates = Field(default=16, description="Number of tokens at each position, of each model that names some.")
+
+    @property
+    def tutor_top(self) -> int:
+        """`k` tokens of the tutor with tokens='both'."""
+        return self.k if self.tokens == "both" else 0
+
+    @property
+    def teacher_top(self) -> int:
+        """`k` tokens of the teacher, except with tokens='drawn'."""
+        return 0 if self.tokens == "drawn" else self.k
+
+    @property
+    def draws(self) -> int:
+        """`k` tokens with tokens='drawn'."""
+        return self.k if self.tokens == "drawn" else 0
+
+    @property
+    def needs_forward(self) -> bool:
+        """True: the function is called with the tutor's current log-probabilities."""
+        return True
+
+    @property
+    def custom(self) -> "tuple[CustomObjective, ...]":
+        """Itself."""
+        return (self,)
+
+
 class Supervised(ObjectiveKind):
     """Cross-entropy on the recorded tutor turns, without a teacher. Only for recordings."""
 
@@ -212,10 +259,15 @@ class Supervised(ObjectiveKind):
 
 
 Divergence = Kind[
-    Annotated[SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL, Field(discriminator="kind")]
+    Annotated[
+        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | CustomObjective,
+        Field(discriminator="kind"),
+    ]
 ]
+# The kinds that their name alone selects, with their defaults.
 DivergenceName = Literal["sampled_reverse_kl", "forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl"]
 
+# The kinds that a message can recommend. A custom objective needs a function first.
 EVERY_KIND = (SampledReverseKL(), Supervised(), ForwardKL(), ReverseKL(), JensenShannon(), MonteCarloKL())
 
 
@@ -248,6 +300,11 @@ class Mixture(ObjectiveKind):
         return max(divergence.draws for divergence in self.divergences)
 
     @property
+    def custom(self) -> "tuple[CustomObjective, ...]":
+        """Those of all parts, also those whose weight is 0."""
+        return tuple(custom for divergence in self.divergences for custom in divergence.custom)
+
+    @property
     def divergences(self) -> "tuple[Divergence, ...]":
         """The divergences of all parts, also those whose weight is 0."""
         return tuple(part.objective for part in self.parts)
@@ -267,12 +324,20 @@ class Mixture(ObjectiveKind):
 
 Objective = Kind[
     Annotated[
-        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture, Field(discriminator="kind")
+        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | CustomObjective | Mixture,
+        Field(discriminator="kind"),
     ]
 ]
 RecordedObjective = Kind[
     Annotated[
-        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | Mixture | Supervised,
+        SampledReverseKL
+        | ForwardKL
+        | ReverseKL
+        | JensenShannon
+        | MonteCarloKL
+        | CustomObjective
+        | Mixture
+        | Supervised,
         Field(discriminator="kind"),
     ]
 ]

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from socratic_distill.config.objectives import RecordedObjective, Supervised
 from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.values import (
+    FunctionPath,
     ModelName,
     Name,
     NotNegative,
@@ -44,7 +45,7 @@ class FunctionReward(Setting):
     """A reward computed by a function of the user."""
 
     kind: Literal["function"] = "function"
-    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = Field(
+    function: FunctionPath = Field(
         description="'module:name' of a function that takes a `socratic_distill.dialogues.dialogue.Dialogue` and "
         "returns a finite number; '__main__:name' is a function of the running script."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Files
 from socratic_distill.config.known_servers import known_servers, origin
+from socratic_distill.config.objectives import CustomObjective
 from socratic_distill.config.paths import GivenPath, resolved
 from socratic_distill.errors import UntrustedConfig
 
@@ -70,6 +71,23 @@ def check_reward_code(config: SocraticConfig) -> None:
     functions = [reward.function for reward in config.rewards if reward.kind == "function"]
     if config.grant is not None and functions:
         config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
+
+
+def check_loss_code(config: SocraticConfig) -> None:
+    """Returns if the functions of a config's objectives may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    functions = [objective.function for objective in custom_objectives(config)]
+    if config.grant is not None and functions:
+        config.grant.check_code(f"the loss functions {', '.join(map(repr, functions))}")
+
+
+def custom_objectives(config: SocraticConfig) -> list[CustomObjective]:
+    """The objectives that call a function of the user, for played and for recorded dialogues."""
+    recorded = config.recordings.objective.custom if config.recordings else ()
+    return [*config.objective.custom, *recorded]
 
 
 def _named_files(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str]]:

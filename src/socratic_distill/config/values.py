@@ -49,6 +49,8 @@ PathText = Annotated[
 Name = Annotated[str, Field(min_length=1, strict=True), AfterValidator(refuse_secrets)]
 # A model's name may be a path.
 ModelName = Annotated[Name, WrapValidator(_resolved_model)]
+# 'module:name' of a function of the user.
+FunctionPath = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 # Upper bounds are far above real use. They stop typing errors such as 10**30, which would exhaust memory, overflow
 # 32-bit numbers or reach a service.
 Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]

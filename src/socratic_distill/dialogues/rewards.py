@@ -11,27 +11,28 @@ easy or too hard ones, would then have the largest influence. It would also canc
 weights and `reward_coef` set.
 """
 
-import difflib
-import inspect
 import math
 import reprlib
 from collections.abc import Callable
-from importlib import import_module
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.functions import import_function
 from socratic_distill.config.parts import Reward
 from socratic_distill.config.trust import check_reward_code
 from socratic_distill.dialogues.dialogue import Dialogue
-from socratic_distill.errors import ConfigError, RolloutError
+from socratic_distill.errors import RolloutError
 
 RewardFunction = Callable[[Dialogue], float]
 
 # Multiplied by `reward_coef` and squared, as optimizers do, it still fits a 32-bit float.
 _LARGEST = 1e12
+_EXPECTED = (
+    "takes a Dialogue and returns a number, as in `def {name}(dialogue): return 1.0 if dialogue.solved else 0.0`"
+)
 
 
 def load_rewards(config: SocraticConfig) -> RewardFunction | None:
@@ -63,41 +64,13 @@ def load_rewards(config: SocraticConfig) -> RewardFunction | None:
 
 def _load(reward: Reward, max_turns: int) -> RewardFunction:
     if reward.kind == "function":
-        return _checked(reward.function, _import(reward.function))
+        return _checked(reward.function, import_function(reward.function, "reward function", _EXPECTED))
     outcomes: dict[str, RewardFunction] = {
         "solved": lambda dialogue: float(dialogue.solved),
         "not_telling": lambda dialogue: float(not dialogue.told),
         "few_turns": lambda dialogue: 1.0 - len(dialogue.tutor_turns) / max_turns,
     }
     return outcomes[reward.kind]
-
-
-def _import(path: str) -> Callable[[Dialogue], Any]:
-    """The function at 'module:name'; `__main__` is the running script."""
-    module_name, _, name = path.partition(":")
-    try:
-        module = import_module(module_name)
-    except Exception as error:  # importing runs the module's code, which may raise any error
-        raise ConfigError(
-            f"reward function {path!r}: module {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "write 'module:name' with a module that is installed or on PYTHONPATH, or '__main__:name' for a function "
-            "of the running script"
-        ) from error
-    try:
-        function = getattr(module, name)
-    except AttributeError:
-        functions = [attribute for attribute in vars(module) if callable(getattr(module, attribute))]
-        close = difflib.get_close_matches(name, functions, n=1)
-        hint = f"did you mean '{module_name}:{close[0]}'?" if close else "define it at the module's top level"
-        late = ", above the call of train()" if module_name == "__main__" and not close else ""
-        raise ConfigError(f"reward function {path!r}: {module_name!r} has no {name!r}; {hint}{late}") from None
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        what = "an async function" if callable(function) else f"of type {type(function).__name__}"
-        raise ConfigError(
-            f"reward function {path!r} is {what}; expected a plain function that takes a Dialogue and returns a "
-            f"number, as in `def {name}(dialogue): return 1.0 if dialogue.solved else 0.0`"
-        )
-    return function
 
 
 def _checked(path: str, function: Callable[[Dialogue], Any]) -> RewardFunction:

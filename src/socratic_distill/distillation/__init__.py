@@ -8,6 +8,7 @@ datum for each sequence of tokens. Arrays are float64 and in nats until they bec
 | `scorer` | one scoring request: log-probabilities of given tokens |
 | `scoring` | a dialogue's scores by all its teachers |
 | `divergences` | slopes of the divergences |
+| `custom_losses` | losses that the user writes, and their slopes |
 | `soft_targets` | targets and weights for objectives on several tokens a position |
 | `advantages` | the advantage of every sampled token |
 | `datums` | the positions of replies in a sequence; the shift by one |

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Objective, Supervised
 from socratic_distill.config.policy_losses import loss_options
+from socratic_distill.config.trust import check_loss_code
 from socratic_distill.distillation.advantages import group_advantages, penalty, reverse_kl_advantages, signals, trained
 from socratic_distill.distillation.datums import (
     Floats,
@@ -138,7 +139,12 @@ def make_examples(
         groups: scored dialogues; failed ones and those without a tutor turn give no example.
         config: objective, rewards and masks.
         step: number of the batch, for settings that change over the run.
+
+    Raises:
+        ConfigError: a loss function of the user cannot be imported.
+        UntrustedConfig: the config was read from a run directory, and its code is not allowed.
     """
+    check_loss_code(config)
     return [example for group in groups for example in _of_group(group, config, step)]
 
 

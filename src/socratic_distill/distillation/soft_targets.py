@@ -8,6 +8,7 @@ import numpy as np
 
 from socratic_distill.config.objectives import Divergence, ForwardKL, JensenShannon, MonteCarloKL, ReverseKL
 from socratic_distill.distillation import divergences
+from socratic_distill.distillation.custom_losses import custom_slope
 from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenSequence, shift_targets
 from socratic_distill.distillation.scorer import Named
 from socratic_distill.distillation.scoring import ScoredDialogue
@@ -84,6 +85,7 @@ SLOPES: Mapping[str, Callable[[Any], Slope]] = {
     "reverse_kl": _reverse_kl,
     "jensen_shannon": _jensen_shannon,
     "monte_carlo_kl": _monte_carlo_kl,
+    "custom": custom_slope,
 }
 
 

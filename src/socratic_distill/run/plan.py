@@ -69,7 +69,7 @@ class Plan:
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """Reads seeds, recordings and prompts, and compares what the config means with what the run has meant so far.
 
-    It runs no code of the user's: reward functions are imported by whoever is about to play dialogues.
+    It runs no code of the user's: reward and loss functions are imported by whoever is about to play dialogues.
 
     Raises:
         SeedError: the seeds cannot be read.

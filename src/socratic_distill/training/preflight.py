@@ -23,6 +23,7 @@ from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
+from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import (
     ForeignDirectory,
     ModelNotOffered,
@@ -232,6 +233,8 @@ class _Look:
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
         with self._gathered():
             load_rewards(self._config)
+        with self._gathered():
+            try_losses(self._config)
         with self._gathered():
             plan = read_plan(self._config, self._run)
             if not self._has(StorageError):

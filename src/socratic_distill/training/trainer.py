@@ -13,6 +13,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.budget import Budget
 from socratic_distill.cost.estimate import estimate_of
 from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
@@ -181,7 +182,9 @@ async def _prepare(
     result = await _ended(plan, run, hooks)
     if result is not None:
         return plan, None, result  # a complete run needs no service, nor an account
-    load_rewards(config)  # a reward function that cannot be called is refused before anything is paid
+    # A function of the user that cannot be called is refused before anything is paid.
+    load_rewards(config)
+    try_losses(config)
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None
 
