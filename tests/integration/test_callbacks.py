@@ -21,6 +21,8 @@ from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 from socratic_distill.testing.store import DirectoryStore
 
+pytestmark = pytest.mark.thinned
+
 EVALUATED = {"eval_every": 2, "eval_seeds": 2, "max_steps": 8}
 # The fake's tutor learns, so the "goal" of more divergence is never reached: it stops at a known place.
 ON_STEP: dict[str, Any] = {"measure": "teacher_kl/other", "patience": 3, "min_change": 10, "goal": "higher"}

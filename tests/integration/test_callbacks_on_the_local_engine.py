@@ -46,6 +46,7 @@ def results(state_path: str | None, run: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_callbacks_that_always_fail_change_no_bit(tmp_path):
     plain = train(tiny_config(tmp_path / "plain", max_steps=3))
     failing = train(tiny_config(tmp_path / "run", max_steps=3), callbacks=[Raising()])
@@ -53,6 +54,7 @@ def test_callbacks_that_always_fail_change_no_bit(tmp_path):
     assert results(failing.state_path, tmp_path / "run") == results(plain.state_path, tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_resumed_run_is_stopped_where_one_never_interrupted_is(tmp_path):
     def stopping():
         return EarlyStopping("teacher_kl", 3, 10, goal="lower")

@@ -141,6 +141,7 @@ def test_command_refuses_what_cannot_be_meant(make_config, tmp_path, server, cap
     assert message in captured.err and "Traceback" not in captured.err
 
 
+@pytest.mark.slow
 def test_base_teacher_and_final_tutor_of_the_tiny_model_in_one_table(tmp_path):
     pytest.importorskip("torch")
     config = build_socratic_config(

@@ -92,6 +92,7 @@ def copied(original, tmp_path):
     return Path(shutil.copytree(original, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_copy_goes_on_without_a_trace_in_the_original_which_then_goes_on(original, copied, whole):
     before = file_contents(original)
     assert train(config_of(copied)).status == "completed"

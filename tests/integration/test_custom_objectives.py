@@ -16,6 +16,8 @@ from socratic_distill import ConfigError, TrainingError, UntrustedConfig, train
 from socratic_distill.run.directory import load_config
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 HERE = __name__
 
 
@@ -159,6 +161,7 @@ def test_resumed_run_equals_one_never_interrupted(make_config, whole_run, tmp_pa
     assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(objective=objective))
 
 
+@pytest.mark.slow
 def test_resumed_run_on_the_local_engine_equals_the_uninterrupted_one(tmp_path):
     pytest.importorskip("peft")
     from tests.support.tiny_runs import tiny_config

@@ -18,6 +18,8 @@ from socratic_distill.cli.conversation import chat
 from socratic_distill.local.tiny import MODEL_DIR, TRAIN_SEEDS
 from socratic_distill.outputs.exports.merged import export_merged
 
+pytestmark = pytest.mark.thinned
+
 
 def clone_at(directory: Path) -> Path:
     """A project's files: a model, seeds and a prompt."""

@@ -17,6 +17,8 @@ from socratic_distill.testing import VirtualServiceClient
 from socratic_distill.testing.scripted import ScriptedWeights, scripted_logprobs
 from socratic_distill.testing.weights import Weights
 
+pytestmark = pytest.mark.thinned
+
 PRICES = {
     "tutor": {"prefill": 0.13, "sample": 0.4, "train": 0.4},
     "student": {"prefill": 0.98, "sample": 2.44, "train": 2.93},

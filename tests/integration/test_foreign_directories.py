@@ -23,6 +23,8 @@ from socratic_distill.run.directory import config_of
 from socratic_distill.run.layout import BESIDE_ANOTHER, CONFIG, JOURNAL
 from socratic_distill.testing import FakeServiceClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 MODEL = json.dumps({"model_type": "llama", "hidden_size": 64})
 FOREIGN = [MODEL, "{}", "[]", "null", "", "{", '{"tutor_model_name": "only"}', "\x00", "[" * 5000]
 

@@ -15,6 +15,8 @@ from socratic_distill.service.numbers import HIGHEST, LOWEST
 from socratic_distill.testing import FakeServiceClient
 from socratic_distill.testing.store import DirectoryStore
 
+pytestmark = pytest.mark.thinned
+
 BAD = [math.nan, math.inf, -math.inf, -1e300, -1e39, LOWEST * 1.01, HIGHEST * 1.01, 5.0]
 # Six dialogues a batch on the fake, three openings: the fourth sample is a tutor's.
 FIRST_REPLY = 4

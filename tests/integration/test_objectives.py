@@ -17,6 +17,8 @@ from socratic_distill.dialogues.answers import contains_answer
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 from socratic_distill.testing.sampling import Sampler
 
+pytestmark = pytest.mark.thinned
+
 SAMPLED = {"kind": "sampled_reverse_kl"}
 MIXTURE = {
     "kind": "mixture",

@@ -19,6 +19,8 @@ from socratic_distill.evaluation import evaluate
 from socratic_distill.service.waiting import in_thread, run_blocking
 from socratic_distill.testing import FakeServiceClient
 
+pytestmark = pytest.mark.thinned
+
 WATCHDOG_SECONDS = 300  # only a process that hangs takes as long
 
 

@@ -25,6 +25,8 @@ from socratic_distill.run.lock import RunLock
 from socratic_distill.run.record import deletion
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 FIRST, SECOND, THIRD = (f"fake-{number:04d}:train:0" for number in (1, 2, 3))
 
 

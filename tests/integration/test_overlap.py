@@ -35,6 +35,8 @@ from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.latency import Latency
 from socratic_distill.testing.virtual import Served, VirtualServiceClient
 
+pytestmark = pytest.mark.thinned
+
 PASS, STEP, SAMPLER, STATE = "forward_backward", "optim_step", "save_weights_for_sampler", "save_state"
 LETTERS = {PASS: "p", STEP: "o", SAMPLER: "w", STATE: "s"}
 GROUPS = 3

@@ -14,6 +14,8 @@ from socratic_distill.dialogues.recordings import load_recordings
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 
+pytestmark = pytest.mark.thinned
+
 TOKENIZER = ToyTokenizer()
 
 

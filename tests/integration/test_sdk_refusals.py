@@ -29,6 +29,8 @@ from socratic_distill import (
 from socratic_distill.config.catalogue import catalogue
 from socratic_distill.service.connect import check_health
 
+pytestmark = pytest.mark.thinned
+
 KEY = "tml-planted-secret"
 MODELS = ["Qwen/Qwen3-8B", "moonshotai/Kimi-K2-Thinking"]
 

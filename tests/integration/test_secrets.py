@@ -1,6 +1,7 @@
 """No key and no password of the environment or the config is in a file of the run, in its report or in its output."""
 
 import logging
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def test_a_run_keeps_no_secret(make_config, tmp_path, monkeypatch, capfd, caplog
         base_url=f"https://me:{PASSWORD}@host.invalid", display="plain", max_failed_fraction=0.9, eval_every=2,
         eval_seeds=2,
     )  # fmt: skip
+    # What the server can do is known: the errors are to meet the run, not its first questions.
+    start(config.model_copy(update={"log_path": str(tmp_path / "first"), "max_steps": 1}), FakeServiceClient())
+    (tmp_path / "run").mkdir()
+    shutil.copy(tmp_path / "first" / "features.json", tmp_path / "run")
     service = quoting(monkeypatch, "sample", "sample", "forward_backward", "save_state")
     assert start(config, service) == ""
     run, out = tmp_path / "run", capfd.readouterr()

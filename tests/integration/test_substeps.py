@@ -12,6 +12,8 @@ from tests.support.rows import read_rows, rows_of_run
 from socratic_distill import RolloutError, RunInterrupted, TrainingError, load_checkpoints, train_async
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 REVERSE = {"kind": "reverse_kl"}
 TRAINING = ("forward", "forward_backward", "optim_step", "save_weights_for_sampler")
 SUBSTEPS: dict[str, Any] = dict(num_substeps=3, groups_per_batch=3)

@@ -84,6 +84,7 @@ def assert_resumes_as_whole(tmp_path, fields, resumed_at):
         assert rows_of(run, name) == rows_of(whole, name), f"{name}.jsonl differs"
 
 
+@pytest.mark.slow
 def test_seed_files_route_to_teachers_with_prompts_of_their_own(tmp_path, fields, prompts):
     lines = TRAIN_SEEDS.read_text().splitlines(keepends=True)[:8]
     paths = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
@@ -154,6 +155,7 @@ def test_run_killed_within_a_lag_period_resumes_to_the_same_rows(tmp_path, field
     assert_resumes_as_whole(tmp_path, fields, resumed_at=3)
 
 
+@pytest.mark.slow
 def test_teacher_that_is_the_tutors_own_checkpoint_has_no_effect_at_first(tmp_path, fields, prompts):
     first = train(build_socratic_config(**(fields | {"log_path": str(tmp_path / "first")})))
     trained = {

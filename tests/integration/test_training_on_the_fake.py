@@ -29,6 +29,8 @@ from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeSamplingClient, FakeServiceClient, Fault, ToyTokenizer
 
+pytestmark = pytest.mark.thinned
+
 
 def files(run, *names):
     return {name: read_rows(run / name) for name in names or ("metrics.jsonl", "dialogues.jsonl")}

@@ -56,6 +56,7 @@ def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
 
 
+@pytest.mark.slow
 def test_evaluations_do_not_change_training_and_survive_a_resume_exactly(tmp_path):
     small = {"eval_seeds": 2, "eval_dialogues_per_seed": 1, "max_steps": 3, "max_tokens": 12, "groups_per_batch": 2}
     train(tiny_config(tmp_path / "plain", **small))

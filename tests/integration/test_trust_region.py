@@ -12,6 +12,8 @@ from socratic_distill import load_checkpoints, train
 from socratic_distill.testing import FakeServiceClient
 from socratic_distill.testing.clients import FakeTrainingClient
 
+pytestmark = pytest.mark.thinned
+
 KEY = "trust_region/masked"
 OWN_KEYS = ("time/", "trust_region/", "tokens/forward", "cost/")
 # Weights move within a batch, so the second part of it trains tokens that older weights sampled.
@@ -165,6 +167,7 @@ def test_on_the_local_engine_a_wide_bound_changes_no_bit_and_a_narrow_one_masks(
     assert read_rows(tmp_path / "1.0" / "metrics.jsonl")[-1][KEY] == 0
 
 
+@pytest.mark.slow
 def test_on_the_local_engine_fresh_tokens_are_not_masked_and_a_resume_is_exact(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("peft")

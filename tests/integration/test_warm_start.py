@@ -92,6 +92,7 @@ def own_files(tmp_path):
     return tmp_path / "recordings.jsonl", tmp_path / "seeds.jsonl", {row["id"] for row in seeds[:8]}
 
 
+@pytest.mark.slow
 def test_example_takes_the_users_files_and_restarts_without_training(tmp_path, own_files, monkeypatch, capsys):
     recordings, seeds, trained = own_files
     runs = tmp_path / "runs"

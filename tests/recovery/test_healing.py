@@ -10,6 +10,8 @@ from socratic_distill import TrainingError, load_checkpoints
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 
 @pytest.fixture
 def whole_rows(whole_run):

@@ -144,6 +144,7 @@ def test_run_that_is_killed_equals_one_that_is_not(seeds_file, tmp_path, kills, 
 
 
 @pytest.mark.parametrize(("kills", "seed"), KILLS)
+@pytest.mark.slow
 def test_run_that_is_killed_while_dialogues_are_ahead_plays_each_once(seeds_file, tmp_path, kills, seed):
     fields = {**fake_fields(seeds_file, 60), "max_staleness": 2}
     ordeal = endure(tmp_path, fields, kills, seed)

@@ -21,6 +21,8 @@ from socratic_distill import (
 from socratic_distill.run.journal_writer import JournalWriter
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 
+pytestmark = pytest.mark.thinned
+
 
 @pytest.fixture
 def whole_rows(whole_run):

@@ -12,6 +12,8 @@ from tests.support.run_directories import states_by_batch
 from socratic_distill import ConfigDrift, ConfigError, NoUsableCheckpoint, load_checkpoints, train
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
+pytestmark = pytest.mark.thinned
+
 DAY = 24 * 3600.0
 
 

@@ -18,6 +18,8 @@ from socratic_distill.service.watched import Watch
 from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.clock import VirtualLoop, run_virtual
 
+pytestmark = pytest.mark.thinned
+
 LIMIT = 1800.0
 # Every call that a run makes once it has begun, the number of one of them, and the times that the wait takes.
 CALLS = {

@@ -134,7 +134,8 @@ def add_up(events: "Iterable[BillingUsageEvent]", sessions: frozenset[str]) -> B
         elif info.type == "checkpoint":
             continue  # counted, and without a price
         elif event.session_id in sessions:
-            phase = "cached_prefill" if info.type == "sampling_prefill" and info.cached else _PHASES.get(info.type, info.type)
+            is_cached = info.type == "sampling_prefill" and info.cached
+            phase = "cached_prefill" if is_cached else _PHASES.get(info.type, info.type)
             amount = billed.of_run.setdefault((phase, event.base_model or "not known"), Amount())
             amount.tokens += info.token_count
             amount.usd += usd or 0.0

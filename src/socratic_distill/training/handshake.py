@@ -16,12 +16,12 @@ from socratic_distill.errors import SocraticError, UnsupportedFeature, Unsupport
 from socratic_distill.service.claims import Claims, read_claims
 from socratic_distill.service.connect import Service, is_complete
 from socratic_distill.service.failures import failure
-from socratic_distill.service.interface import SamplingClient, ServiceClient
+from socratic_distill.service.interface import SamplingClient, ServiceClient, TrainingClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.dialect import MOST_COLUMNS, Dialect, Division as Undone
 from socratic_distill.training.server_facts import REMEMBERED, VERSION, Facts, recall, remember
 from socratic_distill.training.server_features import TWO_DIMENSIONS, check_features, columns_of, losses_of, works
-from socratic_distill.training.server_losses import LACKING, LossTrial, loss_fact, problem_of
+from socratic_distill.training.server_losses import LACKING, LossTrial, is_refused, loss_fact, problem_of
 
 if TYPE_CHECKING:
     from tinker.types import LossFnType
@@ -144,15 +144,16 @@ async def _try_replies(client: SamplingClient, needs: Needs, facts: Facts) -> Fa
     tries = _TRIES if needs.draws else 1
     if facts.get(_REPLIES) and (not needs.draws or _DRAWS in facts):
         return {}
-    replies = []
+    answers = []
     try:
         for seed in range(tries):
             params = SamplingParams(max_tokens=_REPLY_TOKENS, seed=seed, temperature=1.0)
-            answer = await client.sample(ModelInput.from_ints(list(_PROMPT)), 1, params, include_prompt_logprobs=True)
-            replies.append(answer.sequences[0])
+            prompt = ModelInput.from_ints(list(_PROMPT))
+            answers.append(await client.sample(prompt, 1, params, include_prompt_logprobs=True))
     except Exception as error:
         raise failure("asking the server for a reply", error) from error
-    found: Facts = {_REPLIES: answer.prompt_logprobs is not None and replies[0].logprobs is not None}
+    replies = [answer.sequences[0] for answer in answers]
+    found: Facts = {_REPLIES: answers[0].prompt_logprobs is not None and replies[0].logprobs is not None}
     if needs.draws and found[_REPLIES]:
         found[_DRAWS] = not _is_greedy(replies)
     return found
@@ -182,36 +183,32 @@ def _check_replies(config: "SocraticConfig", needs: Needs, facts: Facts, directo
 
 async def _try_training(config: "SocraticConfig", service: Service, needs: Needs, facts: Facts) -> Facts:
     """Tries what is not known yet on training clients that are used for nothing else."""
-    losses = [loss for loss in needs.losses if loss_fact(loss) not in facts]
+    losses: list[LossFnType] = [loss for loss in needs.losses if loss_fact(loss) not in facts]
     tries_columns = needs.columns > 0 and TWO_DIMENSIONS not in facts
     if not losses and not tries_columns and _REOPENS in facts:
         return {}
     found: Facts = {}
     client = service.client
+
+    async def fresh() -> TrainingClient:
+        # Each trial moves the weights, and after a refusal a client may not be answered.
+        return await client.create_lora_training_client(
+            base_model=config.tutor_model_name, rank=config.lora_rank, seed=0
+        )
+
     try:
-        model, rank = config.tutor_model_name, config.lora_rank
-        trial = training = None
-        if losses or _REOPENS not in facts:
-            training = await client.create_lora_training_client(base_model=model, rank=rank, seed=0)
-            trial = LossTrial(training)
-        if trial is not None and training is not None and _REOPENS not in facts:
-            state = (await training.save_state("handshake", ttl_seconds=_TTL_SECONDS)).path
+        if _REOPENS not in facts:
+            state = (await (await fresh()).save_state("handshake", ttl_seconds=_TTL_SECONDS)).path
             found[_REOPENS] = await _opens(client, state)
             await _forget(service, state)
         for loss in losses:
-            if trial is None:
-                trial = LossTrial(await client.create_lora_training_client(base_model=model, rank=rank, seed=0))
-            found[loss_fact(loss)] = await trial.division(loss)
-            trial = None  # its weights have moved, and after a refusal a client may not be answered
+            found[loss_fact(loss)] = await LossTrial(await fresh()).division(loss)
         policy = _COMMON_LOSSES[0]
         if any(problem_of(loss, facts | found) for loss in needs.losses) and loss_fact(policy) not in facts | found:
-            trial = LossTrial(await client.create_lora_training_client(base_model=model, rank=rank, seed=0))
-            found[loss_fact(policy)] = await trial.division(policy)  # for the error to say what works there
+            # For the error to say what works there.
+            found[loss_fact(policy)] = await LossTrial(await fresh()).division(policy)
         if tries_columns:
-            if trial is None:
-                training = await client.create_lora_training_client(base_model=model, rank=rank, seed=0)
-                trial = LossTrial(training)
-            found[TWO_DIMENSIONS] = await trial.takes_columns()
+            found[TWO_DIMENSIONS] = await LossTrial(await fresh()).takes_columns()
     except Exception as error:
         raise failure("trying the server's training", error) from error
     return found
@@ -222,9 +219,8 @@ async def _opens(client: ServiceClient, state: str) -> bool:
     try:
         await client.create_training_client_from_state_with_optimizer(state)
     except Exception as error:
-        described = failure("opening a training client from a state", error)
-        if isinstance(described, UnsupportedServer):
-            raise described from error
+        if not is_refused(error) or isinstance(failure("opening a state", error), UnsupportedServer):
+            raise
         _log.info("the server opens no training client from a state: %s", error)
         return False
     return True

@@ -53,7 +53,7 @@ async def check_older_samplers(config: "SocraticConfig", client: ServiceClient, 
     if is_complete(config.base_url) or not (reasons or config.eval_every):
         return True
     keeps = recall(directory, url).get(OLDER_SAMPLERS)
-    if keeps is None:
+    if not isinstance(keeps, bool):
         try:
             keeps = await _stay(client, config.tutor_model_name, config.lora_rank)
         except Exception as error:

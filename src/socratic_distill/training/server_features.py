@@ -60,8 +60,8 @@ async def check_features(
         return
     url = str(config.base_url)
     known: Facts = recall(directory, url) | dict(said or {})
-    unknown = [feature for feature in FEATURES if not isinstance(known.get(feature), bool)]
-    untried = [feature for feature in unknown if feature in needed]
+    unknown: list[Feature] = [feature for feature in FEATURES if not isinstance(known.get(feature), bool)]
+    untried: list[Feature] = [feature for feature in unknown if feature in needed]
     answers = {feature: await _probe(client, feature) for feature in untried}
     if answers:
         remember(directory, url, answers)

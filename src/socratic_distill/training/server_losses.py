@@ -66,7 +66,7 @@ class LossTrial:
         try:
             self._base = await self._find_base(loss_fn)
         except Exception as error:
-            if not _is_refused(error):
+            if not is_refused(error):
                 raise
             _log.info("the server refuses the loss %s: %s", loss_fn, error)
             return LACKING
@@ -93,7 +93,7 @@ class LossTrial:
             answer = await self._training.forward([datum], "cross_entropy")
             return np.asarray(answer.loss_fn_outputs[0]["logprobs"].to_numpy()).size == targets.size
         except Exception as error:
-            if not _is_refused(error):
+            if not is_refused(error):
                 raise
             _log.info("the server refuses targets in two dimensions: %s", error)
             return False
@@ -161,6 +161,6 @@ def _read(together: float | None, apart: float | None, doubled: float | None) ->
     return by.get((together, apart, doubled), "something else")
 
 
-def _is_refused(error: Exception) -> bool:
+def is_refused(error: Exception) -> bool:
     """Whether the server will not do what was asked, rather than failed to do it."""
     return status_of(error) in _REFUSALS or is_answer(error)

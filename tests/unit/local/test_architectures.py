@@ -22,6 +22,8 @@ from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.targets import find_targets
 from socratic_distill.outputs.exports.merged import export_merged
 
+pytestmark = pytest.mark.thinned
+
 BY_DEFAULT = ("Falcon", "GPT2", "GPTNeoX", "OPT", "Phi3", "Mixtral", "Qwen3Moe", "Glm4Moe")
 NAMES = [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
 PROMPTS = [[7, 8, 9, 20, 21, 30], [40, 41, 42, 43, 44, 45, 46, 47, 48]]

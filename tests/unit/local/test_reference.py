@@ -25,6 +25,8 @@ from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
 from socratic_distill.local.tiny import MODEL_DIR
 
+pytestmark = pytest.mark.thinned
+
 # float64 proves the formulas, fp32 is what runs. The bounds: on log-probabilities, absolute; on a loss, as a share of
 # the sum of its terms' sizes, since the sum itself may cancel; on a gradient, as a share of the tensor's norm.
 PRECISIONS = [("float64", 1e-9, 1e-9), ("float32", 5e-5, 1e-5)]

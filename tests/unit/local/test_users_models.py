@@ -21,6 +21,8 @@ from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.tiny import MODEL_DIR, TRAIN_SEEDS
 
+pytestmark = pytest.mark.thinned
+
 
 def save_model(directory, rows=None, **changes):
     """A random Llama with `rows` embeddings and the packaged tokenizer, some of its attributes changed."""

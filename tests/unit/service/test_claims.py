@@ -34,7 +34,7 @@ def serve():
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *arguments):
+            def log_message(self, format, *args):
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
