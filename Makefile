@@ -27,7 +27,7 @@ INSTALL := $(PIP) --constraint constraints.txt
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
-	@echo "make test         the default tests, with and without torch; five minutes on two idle cores"
+	@echo "make test         the default tests, with and without torch; nine minutes on two idle cores"
 	@echo "make check        lint and types"
 	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
