@@ -100,3 +100,18 @@ def test_a_run_that_is_evaluated_trains_as_one_that_is_not(make_config, host, tm
     assert_alike(tmp_path / "evaluated", tmp_path / "bare", host.server.leeway)
     evaluations = load_evaluations(tmp_path / "evaluated")
     assert [(one.batch, one.error) for one in evaluations] == [(0, None), (2, None), (4, None)]
+
+
+@only(TUFT)
+@pytest.mark.objective("forward_kl of 4 tokens")
+def test_targets_in_two_dimensions_are_sent_one_by_one(make_config, tmp_path):
+    train(make_config(objective={"kind": "forward_kl", "k": 4}, max_steps=2))
+    first, second = finished_rows(tmp_path / "run")
+    assert first["datums"] > 0 and second["teacher_kl"] != first["teacher_kl"]
+
+
+@only(TUFT)
+def test_too_many_tokens_to_send_one_by_one_are_refused(make_config, tmp_path):
+    with pytest.raises(UnsupportedFeature, match=r"one dimension, where 16 target tokens .* up to 8"):
+        train(make_config(objective={"kind": "forward_kl"}))
+    assert not finished_rows(tmp_path / "run")
