@@ -36,6 +36,7 @@ def test_training_on_what_is_played_goes_with(make_config, whole, tmp_path, name
     assert all(row["datums"] for row in finished_rows(tmp_path / "run"))
 
 
+@only(TUFT)
 @pytest.mark.objective("supervised")
 def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_path):
     talk = [{"role": "user", "content": "17 + 25 is 32."}, {"role": "assistant", "content": "What is 7 + 5?"}]
@@ -45,6 +46,16 @@ def test_recorded_messages_are_learned_by_supervised_training(make_config, tmp_p
     first, second = (row["teacher_kl"] for row in finished_rows(tmp_path / "run"))
     assert [row["dialogues/recorded"] for row in finished_rows(tmp_path / "run")] == [2, 2]
     assert first is None and second is None, "nobody was asked for scores"
+
+
+@only(SKYRL)
+def test_a_loss_that_is_divided_by_its_weights_is_refused(make_config, tmp_path):
+    talk = [{"role": "user", "content": "17 + 25 is 32."}, {"role": "assistant", "content": "What is 7 + 5?"}]
+    recorded = tmp_path / "recorded.jsonl"
+    recorded.write_text((json.dumps({"messages": talk}) + "\n") * 4)
+    with pytest.raises(UnsupportedFeature, match="divides the loss cross_entropy by"):
+        train(make_config(recordings={"files": [recorded]}, max_steps=2))
+    assert not finished_rows(tmp_path / "run")
 
 
 @pytest.mark.objective("sampled_reverse_kl")
@@ -62,7 +73,7 @@ def test_a_runs_own_dialogues_are_distilled_again(make_config, whole, tmp_path):
     ("host", "kind"), [(name, kind) for name, kinds in LACKING.items() for kind in kinds], indirect=["host"]
 )
 def test_an_objective_that_the_server_cannot_serve_is_refused(make_config, tmp_path, kind):
-    with pytest.raises(UnsupportedFeature, match=f"{kind!r} needs .*'sampled_reverse_kl', 'supervised'"):
+    with pytest.raises(UnsupportedFeature, match=f"{kind!r} needs .*'sampled_reverse_kl'"):
         train(make_config(objective={"kind": kind}))
     assert not finished_rows(tmp_path / "run")
 

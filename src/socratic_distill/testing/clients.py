@@ -50,7 +50,7 @@ class FakeTrainingClient:
         self._service = service
         self.info = info
         self._weights = weights
-        self._positions = 0  # since the last step, on a server that divides by them
+        self._divisor = 0  # of the next step, on a server that divides it
         self._inflight: list[FakeSamplingClient] = []
 
     def get_info(self) -> GetInfoResponse:
@@ -111,9 +111,9 @@ class FakeTrainingClient:
             raise TypeError(f"Expected AdamParams, given was {params!r}")
 
         def step() -> OptimStepResponse:
-            if self._positions:
-                self._weights.scale_gradient(1 / self._positions)
-                self._positions = 0
+            if self._divisor:
+                self._weights.scale_gradient(1 / self._divisor)
+                self._divisor = 0
             self._weights.step(params)
             return OptimStepResponse(metrics=None)
 
@@ -213,11 +213,13 @@ class FakeTrainingClient:
         share = share_of([inputs for _, _, inputs in checked], loss_fn) if server.reduction == "mean" else 1.0
         total, outputs = 0.0, []
         for tokens, targets, inputs in checked:
+            if server.reduction == "datum":
+                share = share_of([inputs], loss_fn)
             loss, logprobs = self._weights.forward(tokens, targets, inputs, loss_fn, config, backward, share)
             total += loss
             outputs.append({"logprobs": tinker.TensorData.from_numpy(logprobs.astype(np.float32))})
-        if backward and server.reduction == "step":
-            self._positions += sum(len(tokens) for tokens, _, _ in checked)
+        if backward and server.reduction in ("step", "datum"):
+            self._divisor += len(checked) if server.reduction == "datum" else sum(len(one[0]) for one in checked)
         metrics = {"loss:sum": total} if server.tells_losses else {}
         return ForwardBackwardOutput(loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics=metrics)
 

@@ -18,8 +18,9 @@ from socratic_distill.in_process import status_error
 from socratic_distill.testing.questions import Question
 
 # How a server adds up the losses of a step's tokens. "mean" divides those of a request, cross_entropy by the sum of its
-# weights and policy losses by the number of its positions; "step" divides a step's gradient by all its positions.
-Reduction = Literal["sum", "mean", "step"]
+# weights and policy losses by the number of its positions; "datum" does so for each datum, and divides a step's
+# gradient by the number of its data; "step" divides a step's gradient by all its positions.
+Reduction = Literal["sum", "mean", "datum", "step"]
 _UNANSWERED: tuple[Feature, ...] = ("topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k")
 _COMMON = frozenset({"cross_entropy", "importance_sampling", "ppo", "cispo"})
 
@@ -110,6 +111,7 @@ def _no_session() -> Exception:
 
 _SKYRL = Server(
     losses=_COMMON | {"gspo"},
+    reduction="datum",
     takes_columns=False,
     lacks=frozenset({"topk_prompt_logprobs"}),
     ignores=frozenset({*_UNANSWERED, "prompt_logprobs_last_n"}),

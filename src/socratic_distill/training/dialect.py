@@ -15,8 +15,9 @@ from socratic_distill.distillation.datums import make_datum
 if TYPE_CHECKING:
     from tinker import Datum
 
-# By what a server divides the sum of a loss over tokens: by nothing, by the positions of its request, or of its step.
-Division = Literal["nothing", "request", "step"]
+# By what a server divides the sum of a loss over tokens: by nothing; by the positions of its request, or of its step;
+# each datum by its own positions, and the step by its data.
+Division = Literal["nothing", "request", "step", "datum"]
 # A sequence with K target columns is sent K times to a server that takes one column. More would cost more than the
 # dialogues themselves.
 MOST_COLUMNS = 8
@@ -36,7 +37,15 @@ class Dialect:
 
     def waits_for_step(self, loss_fn: str) -> bool:
         """Whether data can be sent only when all data of their step are known."""
-        return self.divisions.get(loss_fn) == "step"
+        return self.divisions.get(loss_fn) in ("step", "datum")
+
+    def step_size(self, loss_fn: str, data: Sequence["Datum"]) -> float:
+        """What the server divides a step on these data by."""
+        return float(len(data) if self.divisions.get(loss_fn) == "datum" else positions(data))
+
+    def of_datum(self, loss_fn: str, datum: "Datum", factor: float) -> float:
+        """What a datum's weights or advantages are multiplied by, where its request's are by a factor."""
+        return factor * datum.model_input.length if self.divisions.get(loss_fn) == "datum" else factor
 
     def factor(self, loss_fn: str, data: Sequence["Datum"]) -> float:
         """What the weights or advantages of a request's data are multiplied by, if it holds these alone."""

@@ -37,7 +37,7 @@ _CHANCE = 1e-3
 _TTL_SECONDS = 3600
 _COMMON_LOSSES: "tuple[LossFnType, ...]" = ("importance_sampling", "cross_entropy")
 # Divisions that the data of a step can be multiplied against.
-_UNDONE = ("request", "step")
+_UNDONE = ("request", "step", "datum")
 
 
 @dataclass(frozen=True)

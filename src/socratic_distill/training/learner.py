@@ -17,7 +17,7 @@ from socratic_distill.service.failures import failure
 from socratic_distill.service.interface import PassCall, TrainingClient
 from socratic_distill.service.numbers import explain_bad, first_bad, not_finite
 from socratic_distill.service.waiting import silence
-from socratic_distill.training.dialect import Dialect, multiplied, positions
+from socratic_distill.training.dialect import Dialect, multiplied
 from socratic_distill.training.saver import PendingSave, Saver
 
 if TYPE_CHECKING:
@@ -227,23 +227,26 @@ class Learner:
 
     def _send_held(self, update: Update) -> None:
         """Submits the passes that waited for the whole step, on a server that divides by its positions."""
-        sent = [self._dialect.split([example.datum for example in examples]) for examples in update._held]
-        whole = float(sum(positions(data) for data in sent))
+        dialect, every = self._dialect, [example for examples in update._held for example in examples]
+        data = dialect.split([example.datum for example in every])
         for examples in update._held:
+            whole = dialect.step_size(examples[0].loss_fn, data)
             update._passes.append(self._submit(update, examples, self._client.forward_backward, whole))
         update._held.clear()
 
     def _submit(
         self, update: Update, examples: list[TrainingExample], call: PassCall, whole: float | None = None
     ) -> Pass:
-        """Submits a pass; `whole` is the number of positions of its step, where the server divides by it."""
+        """Submits a pass; `whole` is what the server divides its step by, if it does."""
         loss_fn, dialect = examples[0].loss_fn, self._dialect
         data = dialect.split([example.datum for example in examples])
         factor = dialect.factor(loss_fn, data) if whole is None else whole
         try:
             # Losses without options send none: a client need not take them.
             options = [dialect.options(examples[0].options, factor)] if examples[0].options else []
-            request = call([multiplied(datum, factor) for datum in data], loss_fn, *options)
+            request = call(
+                [multiplied(datum, dialect.of_datum(loss_fn, datum, factor)) for datum in data], loss_fn, *options
+            )
         except Exception as error:
             raise update._failure(error) from error
         # A task of its own, so that the answer is fetched while the loop still gathers dialogues.

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-# What a server divides the sum of a loss over tokens by: nothing; the positions of the request, or of the step; the sum
-# of the weights; something else. "unclear": no step was seen to change anything.
-Division = Literal["nothing", "request", "step", "weights", "something else", "unclear"]
+# What a server divides the sum of a loss over tokens by: nothing; the positions of the request, or of the step; each
+# datum by its positions, and the step by its data; the sum of the weights; something else. "unclear": no step was seen
+# to change anything.
+Division = Literal["nothing", "request", "step", "datum", "weights", "something else", "unclear"]
 LACKING = "lacking"
 # Ids that every vocabulary has: a short sequence whose gradient is followed, and a longer one beside it.
 _SHORT, _LONG = (1, 2, 3), (3, 4, 5, 6)
@@ -78,11 +79,12 @@ class LossTrial:
         doubled = await self._share(loss_fn, [[(_SHORT, (2 * _WEIGHT, 2 * _WEIGHT))]])
         shares = (together, apart, doubled)
         _log.info("%s: changes of log-probabilities, relative: %s", loss_fn, ", ".join(f"{one:.2f}" for one in shares))
-        # The long sequence makes 5 positions of 2, so that a division by positions leaves 0.4 of the change.
-        found = _read(_nearest(together, (1.0, 0.4)), _nearest(apart, (1.0, 0.4)), _nearest(doubled, (2.0, 1.0)))
-        if found in ("request", "step"):  # by all positions, or by those with a weight?
+        # The long sequence makes 5 positions of 2, and 2 data of 1: a division leaves 0.4, or 0.5, of the change.
+        left = (1.0, 0.4, 0.5)
+        found = _read(_nearest(together, left), _nearest(apart, left), _nearest(doubled, (2.0, 1.0)))
+        if found in ("request", "step", "datum"):  # by all positions, or by those with a weight?
             again = await self._share(loss_fn, [[*short, (_LONG, (0.0,) * 3)]])
-            return found if _nearest(again, (1.0, 0.4)) == 0.4 else "something else"
+            return found if _nearest(again, left) == _nearest(together, left) else "something else"
         return found
 
     async def takes_columns(self) -> bool:
@@ -143,12 +145,12 @@ def _datum(loss_fn: str, tokens: Sequence[int], values: Sequence[float], logprob
     return make_datum(tokens[:-1], targets, advantages=floats, logprobs=np.asarray(logprobs, np.float32))
 
 
-def _nearest(value: float, candidates: tuple[float, float]) -> float | None:
-    """The candidate that a ratio is near to, within a factor of 1.4; None: it is near to neither."""
+def _nearest(value: float, candidates: tuple[float, ...]) -> float | None:
+    """The candidate that a ratio is near to, within a factor of 1.2; None: it is near to none."""
     if value <= 0:
         return None
     found = min(candidates, key=lambda one: abs(np.log(value / one)))
-    return found if abs(np.log(value / found)) < np.log(1.4) else None
+    return found if abs(np.log(value / found)) < np.log(1.2) else None
 
 
 def _read(together: float | None, apart: float | None, doubled: float | None) -> Division:
@@ -156,6 +158,7 @@ def _read(together: float | None, apart: float | None, doubled: float | None) ->
         (1.0, 1.0, 2.0): "nothing",
         (0.4, 1.0, 2.0): "request",
         (0.4, 0.4, 2.0): "step",
+        (0.5, 0.5, 2.0): "datum",
         (1.0, 1.0, 1.0): "weights",
     }
     return by.get((together, apart, doubled), "something else")

@@ -19,7 +19,8 @@ DIVISIONS = {
     ("baseten", "cross_entropy"): "step",
     ("baseten", "ppo"): "step",
     ("baseten", "dro"): "step",
-    ("skyrl", "importance_sampling"): "nothing",
+    ("skyrl", "importance_sampling"): "datum",
+    ("skyrl", "gspo"): "datum",
     ("skyrl", "dro"): LACKING,
 }
 
