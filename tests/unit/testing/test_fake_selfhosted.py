@@ -178,9 +178,9 @@ def test_evaluations_hold_training_up_rather_than_put_it_back(config_of, tmp_pat
     for batch in (0, 2, 4, 6):
         ours, theirs = (load_evaluations(tmp_path / one)[batch // 2] for one in ("self", "hosted"))
         assert (ours.batch, set(ours.measures)) == (theirs.batch, set(theirs.measures))
-        for name, measure in ours.measures.items():
+        for name, seen in ours.measures.items():
             expected = theirs.measures[name].value
-            assert measure.value == (None if expected is None else pytest.approx(expected, rel=1e-4, abs=1e-6)), name
+            assert seen.value == (None if expected is None else pytest.approx(expected, rel=1e-4, abs=1e-6)), name
 
 
 def test_a_run_recovers_from_a_server_restart_while_dialogues_play(config_of, tmp_path):
