@@ -7,11 +7,12 @@ dimensions, and whether a training client can be opened from a state. The answer
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from socratic_distill.config.objectives import EVERY_KIND, Feature, ObjectiveKind
+from socratic_distill.config.policy_losses import LossName
 from socratic_distill.errors import SocraticError, UnsupportedFeature, UnsupportedServer
 from socratic_distill.service.claims import Claims, read_claims
 from socratic_distill.service.connect import Service, is_complete
@@ -122,7 +123,7 @@ async def shake_hands(
 def _facts_of(claims: Claims) -> Facts:
     facts: Facts = {}
     if claims.losses is not None:
-        every = ("cross_entropy", "importance_sampling", "ppo", "cispo", "dro", "gspo")
+        every = ("cross_entropy", *get_args(LossName))
         facts |= {loss_fact(name): LACKING for name in every if name not in claims.losses}
     if claims.takes_columns is not None:
         facts[TWO_DIMENSIONS] = claims.takes_columns

@@ -47,6 +47,8 @@ def problem_of(loss_fn: str, facts: Mapping[str, bool | str]) -> str | None:
     found = facts.get(loss_fact(loss_fn))
     if found == LACKING:
         return f"lacks the loss {loss_fn}"
+    if loss_fn == "dro" and found == "datum":  # beta is one number for all data of a request
+        return "divides each datum of the loss dro by its positions, which its option beta cannot be multiplied against"
     if found in ("weights", "something else"):
         by = "the sum of its weights" if found == "weights" else "something that could not be made out"
         return f"divides the loss {loss_fn} by {by}, so that a step would be another one than the objective's"

@@ -80,4 +80,6 @@ def test_only_what_changes_a_step_is_a_problem():
     assert problem_of("ppo", {}) is None
     assert problem_of("ppo", {"ppo is divided by": "request"}) is None
     assert "lacks the loss ppo" in str(problem_of("ppo", {"ppo is divided by": LACKING}))
+    assert problem_of("ppo", {"ppo is divided by": "datum"}) is None
+    assert "beta" in str(problem_of("dro", {"dro is divided by": "datum"}))
     assert "sum of its weights" in str(problem_of("ppo", {"ppo is divided by": "weights"}))
