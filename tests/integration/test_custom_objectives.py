@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.support.on_the_fake import strict_run, train_on_fake
 from tests.support.rows import read_rows, rows_of_run
+from tests.support.torch_losses import forward, monte_carlo, rest, reverse  # noqa: F401
 
 pytest.importorskip("torch")
 
@@ -19,28 +20,6 @@ from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Faul
 pytestmark = pytest.mark.thinned
 
 HERE = __name__
-
-
-def rest(logprobs):
-    return (1.0 - logprobs.exp().sum(-1)).clamp_min(1e-6)
-
-
-def forward(logprobs, teacher, mask):
-    p_rest = rest(teacher)
-    of_named = (teacher.exp() * (teacher - logprobs)).sum()
-    return of_named + (p_rest * (p_rest.log() - rest(logprobs).log())).sum()
-
-
-def reverse(logprobs, teacher, mask):
-    q_rest = rest(logprobs)
-    of_named = (logprobs.exp() * (logprobs - teacher)).sum()
-    return of_named + (q_rest * (q_rest.log() - rest(teacher).log())).sum()
-
-
-def monte_carlo(logprobs, teacher, mask, drawn):
-    cost = (logprobs - teacher).detach()
-    others = (cost.sum(-1, keepdim=True) - cost) / (cost.shape[-1] - 1)
-    return ((logprobs - drawn).exp() * (cost - others)).sum() / cost.shape[-1]
 
 
 def custom(function, **fields) -> dict[str, Any]:

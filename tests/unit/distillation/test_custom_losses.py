@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.support.torch_losses import forward, monte_carlo, rest, reverse  # noqa: F401
 
 pytest.importorskip("torch")
 
@@ -18,22 +19,6 @@ from socratic_distill.run.directory import load_config
 HERE = __name__
 
 
-def rest(logprobs):
-    return (1.0 - logprobs.exp().sum(-1)).clamp_min(1e-6)
-
-
-def forward(logprobs, teacher, mask):
-    p_rest = rest(teacher)
-    of_named = (teacher.exp() * (teacher - logprobs)).sum()
-    return of_named + (p_rest * (p_rest.log() - rest(logprobs).log())).sum()
-
-
-def reverse(logprobs, teacher, mask):
-    q_rest = rest(logprobs)
-    of_named = (logprobs.exp() * (logprobs - teacher)).sum()
-    return of_named + (q_rest * (q_rest.log() - rest(teacher).log())).sum()
-
-
 def jensen_shannon(logprobs, teacher, mask):
     q, p, q_rest, p_rest = logprobs.exp(), teacher.exp(), rest(logprobs), rest(teacher)
     mixed, mixed_rest = 0.3 * p + 0.7 * q, 0.3 * p_rest + 0.7 * q_rest
@@ -42,12 +27,6 @@ def jensen_shannon(logprobs, teacher, mask):
     of_named = 0.3 * p * (teacher - log_mixed) + 0.7 * q * (logprobs - log_mixed)
     of_rest = 0.3 * p_rest * (p_rest / mixed_rest).log() + 0.7 * q_rest * (q_rest / mixed_rest).log()
     return of_named[mask].sum() + of_rest.sum()
-
-
-def monte_carlo(logprobs, teacher, mask, drawn):
-    cost = (logprobs - teacher).detach()
-    others = (cost.sum(-1, keepdim=True) - cost) / (cost.shape[-1] - 1)
-    return ((logprobs - drawn).exp() * (cost - others)).sum() / cost.shape[-1]
 
 
 def distribution(seed, empty):
