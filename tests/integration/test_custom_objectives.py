@@ -40,9 +40,9 @@ def watch(monkeypatch, client) -> list[Any]:
     found: list[Any] = []
     right = client.forward_backward
 
-    def forward_backward(self, data, *rest):
+    def forward_backward(self, data, *others):
         found.extend(data)
-        return right(self, data, *rest)
+        return right(self, data, *others)
 
     monkeypatch.setattr(client, "forward_backward", forward_backward)
     return found
