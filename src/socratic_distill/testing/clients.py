@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -143,7 +144,7 @@ class FakeTrainingClient:
             )
             return SaveWeightsResponse(path=header.path)
 
-        return self._submit("save_state", save, name=name, ttl_seconds=ttl_seconds, overwrite=overwrite)
+        return self._submit_save("save_state", save, name=name, ttl_seconds=ttl_seconds, overwrite=overwrite)
 
     def save_weights_for_sampler(
         self,
@@ -161,7 +162,7 @@ class FakeTrainingClient:
             short = header.path.replace("/sampler_weights/", "/")
             return SaveWeightsForSamplerResponse(path=short if self._service.server.has_short_paths else header.path)
 
-        return self._submit("save_weights_for_sampler", save, name=name, ttl_seconds=ttl_seconds)
+        return self._submit_save("save_weights_for_sampler", save, name=name, ttl_seconds=ttl_seconds)
 
     def save_weights_and_get_sampling_client(
         self,
@@ -237,6 +238,14 @@ class FakeTrainingClient:
     def _submit(self, call: str, action: Callable[[], T], **arguments: Any) -> ServiceFuture[T]:
         return self._service.submit(call, action, server_run=self.model_id, **arguments)
 
+    def _submit_save(self, call: str, action: Callable[[], T], **arguments: Any) -> ServiceFuture[T]:
+        """A save; where a server does not say that a name is taken, it never answers."""
+        answer = self._submit(call, action, **arguments)
+        future = answer.future()
+        if self._service.server.answers_twice or not future.done():
+            return answer
+        return ServiceFuture(Future()) if isinstance(future.exception(), tinker.ConflictError) else answer
+
 
 class FakeSamplingClient:
     """Samples from and scores with one set of weights of the fake service."""
@@ -290,6 +299,7 @@ class FakeSamplingClient:
         )
 
         def sample() -> SampleResponse:
+            self._service.put_back(self._path)
             if lacking := [feature for feature in question.features if feature in self._service.lacks]:
                 raise status_error(400, f"{', '.join(lacking)}: not supported by this service")
             tokens = _tokens(prompt)
@@ -322,6 +332,7 @@ class FakeSamplingClient:
         """
 
         def score() -> list[float | None]:
+            self._service.put_back(self._path)
             scores = self._sampler.score(_tokens(prompt), prompt_logprobs_last_n).tolist()
             values = [None if np.isnan(value) else value for value in scores]
             return values if self._service.server.gives_first else values[1:]

@@ -77,6 +77,7 @@ class Ledger:
         now: gives the time in seconds since the epoch.
         tokenizer: of all models.
         checkpoints: what was saved.
+        in_training: the weights that server runs train, by run.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class Ledger:
         self._poisoned: dict[str, Exception] = {}
         self._loaded: dict[str, ToyModel] = {}
         self._sampled = 0
+        self.in_training: dict[str, Weights] = {}
+        self._sampled_last: dict[str, str] = {}  # by server run, on a server that keeps one copy of a LoRA
 
     def count(self, call: str) -> int:
         """How many calls there were, failed ones included.
@@ -215,3 +218,17 @@ class Ledger:
         """Number of a sample request, from 0; the seed of a request that gives none."""
         self._sampled += 1
         return self._sampled - 1
+
+    def put_back(self, path: str | None) -> None:
+        """On a server that keeps one copy of a LoRA, sampling puts the weights that it reads back into training.
+
+        Args:
+            path: the saved weights that are sampled from; None for others.
+        """
+        if self.server.keeps_older or path is None:
+            return
+        header, arrays = self.checkpoints.load(path, "sampler_weights")
+        run = header.info.run
+        if run in self.in_training and self._sampled_last.get(run) != path:
+            self.in_training[run].replace(arrays)
+            self._sampled_last[run] = path

@@ -2,25 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-import tinker
+from typing import Any
 
 from socratic_distill.config.objectives import Feature
 from socratic_distill.in_process import ServiceFuture, status_error
 from socratic_distill.service.paths import full_path
 from socratic_distill.testing.clients import FakeSamplingClient, FakeTrainingClient
 from socratic_distill.testing.faults import Fault
-from socratic_distill.testing.ledger import Ledger, Reading
+from socratic_distill.testing.ledger import Ledger
 from socratic_distill.testing.servers import server_named
 from socratic_distill.testing.store import RunInfo
 from socratic_distill.testing.weights import Weights
-
-T = TypeVar("T")
-_SAVES = ("save_state", "save_weights_for_sampler")
 
 
 class FakeServiceClient(Ledger):
@@ -84,8 +78,6 @@ class FakeServiceClient(Ledger):
         self.plays = server
         self._session: str | None = None
         self._trained = 0
-        self._in_training: dict[str, Weights] = {}  # by server run, on a server that keeps one copy of a LoRA
-        self._in_place: dict[str, str] = {}
 
     def create_lora_training_client(
         self,
@@ -170,45 +162,6 @@ class FakeServiceClient(Ledger):
 
         return self.submit("create_sampling_client", create, model_path=model_path, base_model=base_model)
 
-    def submit(
-        self,
-        call: str,
-        action: Callable[[], T],
-        *,
-        server_run: str | None = None,
-        read: Reading | None = None,
-        **arguments: Any,
-    ) -> ServiceFuture[T]:
-        """Carries a call out; on a server that keeps one copy of a LoRA, sampling puts its weights back into training.
-
-        Args:
-            call: name of the client method.
-            action: what it does on the service.
-            server_run: the training client's server run.
-            read: what a sampling or scoring call reads.
-            **arguments: for the record.
-        """
-        if self.server.keeps_older or read is None or read.path is None:
-            answer = super().submit(call, action, server_run=server_run, read=read, **arguments)
-        else:
-            path = read.path
-
-            def put_back_and_act() -> T:
-                self._put_back(path)
-                return action()
-
-            answer = super().submit(call, put_back_and_act, server_run=server_run, read=read, **arguments)
-        if not self.server.answers_twice and call in _SAVES and isinstance(_error_of(answer), tinker.ConflictError):
-            return ServiceFuture(Future())
-        return answer
-
-    def _put_back(self, path: str) -> None:
-        header, arrays = self.checkpoints.load(path, "sampler_weights")
-        run = header.info.run
-        if run in self._in_training and self._in_place.get(run) != path:
-            self._in_training[run].replace(arrays)
-            self._in_place[run] = path
-
     def _create_from(
         self, path: str, base_model: str | None, user_metadata: dict[str, str] | None, with_optimizer: bool
     ) -> FakeTrainingClient:
@@ -238,11 +191,5 @@ class FakeServiceClient(Ledger):
         self._trained += 1
         info = RunInfo(run, base_model, rank, seed, **flags, opened=self.now(), user_metadata=user_metadata)
         self._store.add_run(info)
-        self._in_training[run] = weights
+        self.in_training[run] = weights
         return FakeTrainingClient(self, info, weights)
-
-
-def _error_of(answer: ServiceFuture[Any]) -> BaseException | None:
-    """The error of an answer that is there; None for any other."""
-    future = answer.future()
-    return future.exception() if future.done() else None

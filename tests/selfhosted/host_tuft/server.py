@@ -29,9 +29,16 @@ def main() -> None:
     parser.add_argument("store", type=Path, help="directory for checkpoints and the server's records")
     parser.add_argument("--port", type=int, default=8105)
     parser.add_argument("--key", required=True, help="the key that its only user has")
+    parser.add_argument("--context", type=int, default=1024, help="tokens of prompt and reply together")
+    parser.add_argument("--also", nargs="+", default=[], help="more names that stand for the same model")
     parser.add_argument("--as-released", action="store_true", help="without the bridge")
     given = parser.parse_args()
     store = given.store.resolve()
+    path = Path(given.model)
+    models = [
+        ModelConfig(model_name=name, model_path=path, max_model_len=given.context)
+        for name in (given.model, *given.also)
+    ]
     # Threads do not pay on a model this small.
     torch.set_num_threads(1)
     if not given.as_released:
@@ -39,7 +46,7 @@ def main() -> None:
     app = create_root_app(
         AppConfig(
             checkpoint_dir=store / "checkpoints",
-            supported_models=[ModelConfig(model_name=given.model, model_path=Path(given.model), max_model_len=1024)],
+            supported_models=models,
             authorized_users={given.key: "tester"},
             persistence=PersistenceConfig(mode=PersistenceMode.FILE, file_path=store / "records.json"),
         )
