@@ -29,7 +29,7 @@ from tables import publish, table
 
 from quickstart import make_config  # pyright: ignore[reportMissingImports]
 from socratic_distill import Evaluation, Seed, SocraticConfig, evaluate, load_seeds, open_service, train
-from socratic_distill.dialogues.answers import contains_answer, find_numbers, same_answer
+from socratic_distill.dialogues.answers.numbers import contains_answer, find_numbers, same_answer
 from socratic_distill.local.tiny import HELDOUT_SEEDS
 from socratic_distill.local.training_client import LocalTrainingClient
 from socratic_distill.training.metrics import dialogue_metrics

@@ -13,7 +13,7 @@ from tests.support.on_the_fake import strict_run, train_on_fake
 from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import TrainingError
-from socratic_distill.dialogues.answers import contains_answer
+from socratic_distill.dialogues.answers.numbers import contains_answer
 from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault, ToyTokenizer
 from socratic_distill.testing.sampling import Sampler
 

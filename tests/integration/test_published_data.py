@@ -15,7 +15,7 @@ import pytest
 from tests.support.rows import read_rows
 
 from socratic_distill import build_socratic_config, load_checkpoints, load_seeds, train
-from socratic_distill.dialogues.answers import same_answer
+from socratic_distill.dialogues.answers.numbers import same_answer
 from socratic_distill.dialogues.recordings import load_recordings
 
 pytestmark = pytest.mark.data

@@ -1,4 +1,4 @@
-"""The guide's call on a server of today's models: refused, and the call that the refusal proposes runs as it is written.
+"""The guide's call on a server of today's models: refused, and the call that the refusal proposes runs as written.
 
 The models are tiny: each name of today's catalogue stands for the packaged one on the server, and for its tokenizer in
 a hub cache on this machine.

@@ -59,7 +59,7 @@ def chat(
         check_files(config, "seeds")
         seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
     else:
-        seed = Seed(id="chat", question=question, expected_answer="0")
+        seed = Seed(id="chat", question=question, expected_answer="", answer_kind="none")
     prompt = load_prompts(config).for_tutor(seed)
     service = asyncio.run(connect(config, service_client, None)).client
     write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))

@@ -5,9 +5,10 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 
 | module | does |
 |---|---|
+| `seed` | a problem, and the kinds of its answer |
 | `seeds` | problems, read from users' files |
 | `jsonl` | the strict reader of users' JSONL files |
-| `answers` | numbers and answers in texts |
+| `answers` | what counts as the answer, by kind: a rule for each |
 | `recordings` | recorded dialogues, in three common formats |
 | `batches` | which seeds and recordings a batch has |
 | `randomness` | random seeds for sampling, the same on every machine |

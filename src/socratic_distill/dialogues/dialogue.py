@@ -6,10 +6,10 @@ The student speaks first; then tutor and student take turns until the dialogue e
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from socratic_distill.dialogues.answers import answer_spans, contains_answer, same_answer
+from socratic_distill.dialogues.answers.kinds import rule_of, solves
 from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.dialogues.prompts import Prompts
-from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 
 Role = Literal["student", "tutor"]
 StopReason = Literal["stop", "length"]
@@ -66,6 +66,8 @@ class Turn:
         stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit.
         thought: how many of the first `tokens` are the `<think>` part.
         likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty if not requested.
+        verdict: whether it gives the answer, by a judge or a function of the user; None if neither was asked, or gave
+            no verdict.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -80,6 +82,7 @@ class Turn:
     stop_reason: StopReason
     thought: int = 0
     likeliest: tuple[tuple[int, ...], ...] = ()
+    verdict: bool | None = None
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
@@ -128,7 +131,7 @@ class Dialogue:
     @property
     def told(self) -> bool:
         """Whether a tutor turn held the answer."""
-        return any(contains_answer(turn.text, self.seed.expected_answer) for turn in self.tutor_turns)
+        return any(gives_answer(turn, self.seed) for turn in self.tutor_turns)
 
     @property
     def solved(self) -> bool:
@@ -161,7 +164,7 @@ class Dialogue:
         after = self.with_turn(turn)
         if turn.role == "tutor":
             return after
-        if solves(turn.text, self.seed.expected_answer):
+        if gives_answer(turn, self.seed):
             if not after.tutor_turns:
                 return after.end("solved_at_start")
             return after.end("solved_after_tell" if after.told else "solved")
@@ -177,16 +180,16 @@ class Dialogue:
         return replace(self, ending=ending, error=error)
 
 
-def solves(text: str, answer: str) -> bool:
-    """Whether a student's turn gives the answer: its last number equals the answer, and no question mark follows it.
+def gives_answer(turn: Turn, seed: Seed) -> bool | None:
+    """Whether a student's turn gives the answer as its own, or a tutor's turn says it; None if nobody could tell."""
+    if turn.role == "student" and seed.answer_kind not in BY_VERDICT:
+        return solves(turn.text, seed)
+    return says_answer(turn, seed)
 
-    >>> solves("So it is 5 + 7 = 12.", "12"), solves("Is it 12?", "12"), solves("12? No, 13.", "12")
-    (True, False, False)
-    """
-    if not same_answer(text, answer):
-        return False
-    end_of_number = answer_spans(text, answer)[-1][1]
-    return "?" not in text[end_of_number:]
+
+def says_answer(turn: Turn, seed: Seed) -> bool | None:
+    """Whether a turn of either side says the answer anywhere, even as a guess; None if nobody could tell."""
+    return turn.verdict if seed.answer_kind in BY_VERDICT else rule_of(seed).reveals(turn.text, seed)
 
 
 def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from socratic_distill.config.paths import resolved
-from socratic_distill.dialogues.answers import check_answer
+from socratic_distill.dialogues.answers.numbers import check_answer
 from socratic_distill.dialogues.dialogue import Role, StopReason
 from socratic_distill.dialogues.jsonl import lines, load_object, optional, text
 from socratic_distill.dialogues.reasoning import spoken
@@ -239,6 +239,7 @@ def _run(row: dict[str, Any], stem: str, line: int) -> Recording | None:
         id=text(row, "seed"),
         question=text(row, "question"),
         expected_answer=row["expected_answer"],
+        answer_kind="number" if row["expected_answer"] else "none",
         initial_error=optional(row, "initial_error"),
         student_profile=optional(row, "student_profile"),
     )
@@ -307,10 +308,12 @@ def _messages(row: dict[str, Any], stem: str, line: int) -> Recording:
             raise ValueError(f"the assistant speaks first, but the student must; {advice}")
         heard.insert(0, RecordedTurn("student", error))
     name = optional(row, "id", numbers=True) or f"{stem}:{line}"
+    answer = _answer(row)
     seed = Seed(
         id=name,
         question=optional(row, "question") or next((turn.text for turn in heard), ""),
-        expected_answer=_answer(row),
+        expected_answer=answer,
+        answer_kind="number" if answer else "none",
         initial_error=error,
         student_profile=optional(row, "student_profile"),
     )

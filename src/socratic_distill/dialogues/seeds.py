@@ -21,14 +21,15 @@ allowed; every other line must be a seed.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
 from socratic_distill.config.paths import resolved
-from socratic_distill.dialogues.answers import check_answer, final_answer
+from socratic_distill.dialogues.answers.numbers import check_answer, final_answer
 from socratic_distill.dialogues.jsonl import as_text, lines, load_object, optional, text
+from socratic_distill.dialogues.seed import Seed
 from socratic_distill.errors import SeedError
 
 T = TypeVar("T")
@@ -48,31 +49,6 @@ _FORMATS = {  # in the order they are tried
     "MathDial": ("question", "ground_truth", "student_incorrect_solution"),
     "GSM8K": ("question", "answer"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """A problem that dialogues start from.
-
-    Attributes:
-        id: unique among a run's seeds.
-        question: the problem.
-        expected_answer: its answer, a text that holds exactly one number.
-        initial_error: the student's wrong solution; None lets the student make an attempt of its own.
-        student_profile: who the student is; None uses the config's profile.
-        fields: private facts for the teachers' prompts, as (name, value), sorted by name.
-        tags: tags by which its teacher may be chosen.
-        source: the seeds file, as it was given; None for a built-in seed. Seeds that differ only in it are equal.
-    """
-
-    id: str
-    question: str
-    expected_answer: str
-    initial_error: str | None = None
-    student_profile: str | None = None
-    fields: tuple[tuple[str, str], ...] = ()
-    tags: tuple[str, ...] = ()
-    source: str | None = field(default=None, compare=False)
 
 
 def load_seeds(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from socratic_distill.dialogues.answers import contains_answer
+from socratic_distill.dialogues.answers.numbers import contains_answer
 from socratic_distill.dialogues.dialogue import SOLVED
 from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.text import shown
@@ -41,8 +41,7 @@ class StoredDialogue:
     @property
     def told(self) -> bool:
         """Whether a tutor turn held the answer."""
-        replies = [str(turn.get("text")) for turn in self.turns if turn.get("role") == "tutor"]
-        return any(contains_answer(text, str(self.row.get("expected_answer"))) for text in replies)
+        return any(says_answer(turn, self.row) for turn in self.turns if turn.get("role") == "tutor")
 
     def __repr__(self) -> str:
         """Its place and how it ended, in one line."""
@@ -59,3 +58,15 @@ class StoredDialogue:
         if self.row.get("reward") is not None:
             marks.append(f"reward {self.row['reward']}")
         return dialogue_html(self.row, marks, self.prompts)
+
+
+def says_answer(turn: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a turn of a row says the answer: a number is found in its text, of other answers the row tells.
+
+    Args:
+        turn: one of the row's turns.
+        row: a row of `dialogues.jsonl`.
+    """
+    if row.get("answer_kind", "number") != "number":
+        return turn.get("gives_answer") is True
+    return contains_answer(str(turn.get("text")), str(row.get("expected_answer")))

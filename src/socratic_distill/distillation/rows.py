@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse, Turn
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse, Turn, gives_answer
+from socratic_distill.dialogues.seed import Seed
 from socratic_distill.distillation.scoring import ScoredDialogue
 
 
@@ -35,6 +36,7 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         "recording": dialogue.recording,
         "question": dialogue.seed.question,
         "expected_answer": dialogue.seed.expected_answer,
+        **_of_answer(dialogue.seed),
         "initial_error": dialogue.seed.initial_error,
         "student_profile": dialogue.seed.student_profile,
         "teachers": list(scored.teachers),
@@ -45,10 +47,20 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
     }
 
 
+def _of_answer(seed: Seed) -> dict[str, Any]:
+    """What says how a seed's answer is compared; nothing for a number."""
+    if seed.answer_kind == "number":
+        return {}
+    lists = {"choices": list(seed.choices), "accepted_answers": list(seed.accepted_answers)}
+    return {"answer_kind": seed.answer_kind, **{key: values for key, values in lists.items() if values}}
+
+
 def _turn_row(
     turn: Turn, index: int, scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
+    if scored.dialogue.seed.answer_kind != "number":
+        row["gives_answer"] = gives_answer(turn, scored.dialogue.seed)
     if turn.role == "tutor":
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}

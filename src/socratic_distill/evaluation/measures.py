@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from socratic_distill.dialogues.answers import as_decimal, contains_answer
-from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.dialogues.answers.numbers import as_decimal
+from socratic_distill.dialogues.dialogue import Dialogue, says_answer
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.intervals import Measure, Part, means
@@ -42,8 +42,7 @@ def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:
 
 def leaks(dialogue: Dialogue) -> bool:
     """Whether a tutor turn holds the answer before any student turn does."""
-    answer = dialogue.seed.expected_answer
-    first = next((turn for turn in dialogue.turns if contains_answer(turn.text, answer)), None)
+    first = next((turn for turn in dialogue.turns if says_answer(turn, dialogue.seed)), None)
     return first is not None and first.role == "tutor"
 
 
@@ -51,6 +50,7 @@ def _mathdial(dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
     matches = [
         (dialogue.seed.id, Matches.of(rounds(dialogue), as_decimal(dialogue.seed.expected_answer)))
         for dialogue in dialogues
+        if dialogue.seed.answer_kind == "number"  # it reads nothing else
     ]
     return {
         **{f"mathdial/success@{k}": [Part(seed, float(hit.success_at(k))) for seed, hit in matches] for k in ROUNDS},
@@ -62,11 +62,13 @@ def _mathdial(dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
 
 
 def _solved(dialogue: Dialogue) -> Iterable[Part]:
-    yield Part(dialogue.seed.id, float(dialogue.solved))
+    if dialogue.seed.is_checkable:
+        yield Part(dialogue.seed.id, float(dialogue.solved))
 
 
 def _solved_untold(dialogue: Dialogue) -> Iterable[Part]:
-    yield Part(dialogue.seed.id, float(dialogue.solved and not dialogue.told))
+    if dialogue.seed.is_checkable:
+        yield Part(dialogue.seed.id, float(dialogue.solved and not dialogue.told))
 
 
 def _turns_to_solve(dialogue: Dialogue) -> Iterable[Part]:
@@ -85,12 +87,12 @@ def _first_asks(dialogue: Dialogue) -> Iterable[Part]:
 
 
 def _first_tells(dialogue: Dialogue) -> Iterable[Part]:
-    for turn in dialogue.tutor_turns[:1]:
-        yield Part(dialogue.seed.id, float(contains_answer(turn.text, dialogue.seed.expected_answer)))
+    for turn in dialogue.tutor_turns[:1] if dialogue.seed.is_checkable else ():
+        yield Part(dialogue.seed.id, float(says_answer(turn, dialogue.seed) is True))
 
 
 def _leaks(dialogue: Dialogue) -> Iterable[Part]:
-    if dialogue.tutor_turns:
+    if dialogue.tutor_turns and dialogue.seed.is_checkable:
         yield Part(dialogue.seed.id, float(leaks(dialogue)))
 
 

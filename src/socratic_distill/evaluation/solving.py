@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from socratic_distill.dialogues.answers import same_answer
+from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.dialogue import Dialogue, Message, student_view
 from socratic_distill.dialogues.prompts import read_prompt
@@ -129,7 +129,7 @@ async def _attempt(dialogue: Dialogue, messages: Sequence[Message], cast: Cast, 
         turns = await student.speak(prompt, seed, count=k)
     except Exception as error:
         return _Attempts(error=describe(error))
-    return _Attempts(sum(same_answer(turn.text, dialogue.seed.expected_answer) for turn in turns) / k)
+    return _Attempts(sum(rule_of(dialogue.seed).matches(turn.text, dialogue.seed) for turn in turns) / k)
 
 
 def _joined(before: _Attempts, after: _Attempts) -> SolveRates:

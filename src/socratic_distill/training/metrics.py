@@ -10,8 +10,9 @@ from typing import Any, get_args
 import numpy as np
 
 from socratic_distill.config.teachers import SINGLE_TEACHER
-from socratic_distill.dialogues.answers import answer_spans, contains_answer
-from socratic_distill.dialogues.dialogue import Ending
+from socratic_distill.dialogues.answers.kinds import rule_of
+from socratic_distill.dialogues.dialogue import Ending, says_answer
+from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.distillation.objective import TrainingExample
 from socratic_distill.distillation.rows import dialogue_uses
 from socratic_distill.distillation.scoring import ScoredDialogue
@@ -47,9 +48,9 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "reply_tokens/mean": _mean(lengths),
         "reply_tokens/max": max(lengths, default=0),
         "reply_cut": _mean([turn.stop_reason == "length" for turn in tutor_turns]),
-        "first_reply/tells": _mean([contains_answer(turn.text, d.seed.expected_answer) for d, turn in firsts]),
+        "first_reply/tells": _mean([says_answer(turn, d.seed) is True for d, turn in firsts if d.seed.is_checkable]),
         "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
-        "solved": _mean([dialogue.solved for dialogue in dialogues]),
+        "solved": _mean([dialogue.solved for dialogue in dialogues if dialogue.seed.is_checkable]),
         "reward": _mean([entry.reward for entry in played if entry.reward is not None]),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
@@ -98,10 +99,10 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
     }
 
 
-def answer_mask(tokens: Sequence[int], answer: str, decode: Decode) -> np.ndarray:
+def answer_mask(tokens: Sequence[int], seed: Seed, decode: Decode) -> np.ndarray:
     """True for the tokens that spell the answer, `[T]`; a token counts if its characters overlap the answer's."""
     mask = np.zeros(len(tokens), dtype=bool)
-    spans = answer_spans(decode(tokens), answer)
+    spans = [] if seed.answer_kind in BY_VERDICT else rule_of(seed).spans(decode(tokens), seed)
     if spans:
         # Prefixes are decoded, not single tokens: a token alone may be half a character or lose its leading space.
         ends = [len(decode(tokens[: i + 1])) for i in range(len(tokens))]
@@ -124,10 +125,10 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
     gaps, spells = [], []
     by_teacher: dict[str, list[np.ndarray]] = {}
     for entry in scored:
-        answer, turns = entry.dialogue.seed.expected_answer, entry.dialogue.tutor_turns
+        seed, turns = entry.dialogue.seed, entry.dialogue.tutor_turns
         for tutor, teacher, turn in zip(entry.tutor, entry.teacher, turns, strict=True) if entry.teacher else ():
             gaps.append(tutor - teacher)  # [T]
-            spells.append(answer_mask(turn.tokens, answer, decode))  # [T]
+            spells.append(answer_mask(turn.tokens, seed, decode))  # [T]
             by_teacher.setdefault("+".join(entry.teachers), []).append(gaps[-1])
     gap = np.concatenate(gaps) if gaps else np.zeros(0)
     spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)

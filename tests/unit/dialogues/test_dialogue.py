@@ -1,7 +1,8 @@
 import pytest
 
 from socratic_distill import Seed
-from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn, solves, student_view, teacher_view, tutor_view
+from socratic_distill.dialogues.answers.kinds import solves
+from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn, student_view, teacher_view, tutor_view
 from socratic_distill.dialogues.prompts import Prompts
 
 SEED = Seed("s", "What is 5 + 7?", "12", initial_error="5 + 7 = 11")
@@ -49,7 +50,7 @@ def test_dialogue_ends_as_its_rules_say(texts, ending):
     ],
 )  # fmt: skip
 def test_solved_is_the_last_number_where_it_is_not_asked_about(text, expected):
-    assert solves(text, "12") is expected
+    assert solves(text, SEED) is expected
 
 
 def test_each_side_sees_its_own_view():

@@ -13,9 +13,9 @@ from hypothesis import given, strategies as st
 from tests.support.rows import write_rows
 
 from socratic_distill import Seed
-from socratic_distill.dialogues.answers import contains_answer
+from socratic_distill.dialogues.answers.kinds import solves
+from socratic_distill.dialogues.answers.numbers import contains_answer
 from socratic_distill.dialogues.batches import batch, on_policy_before, on_policy_places, recorded_batch
-from socratic_distill.dialogues.dialogue import solves
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording, load_recordings, parse_conversation
 from socratic_distill.dialogues.seeds import load_seeds
 from socratic_distill.errors import RecordingError
@@ -117,7 +117,7 @@ def test_load_recordings_reads_messages():
         ("student", "6 cups, so 24 in all."),
     ]
     question = "What is a prime number?\nI say 9 is one."
-    assert prime.seed == Seed("recorded_messages:2", question, "")
+    assert prime.seed == Seed("recorded_messages:2", question, "", answer_kind="none")
     assert said(prime) == [("student", question), ("tutor", "Which numbers divide 9?")]
     assert said(percent) == [
         ("student", "It is 20."),
@@ -173,7 +173,7 @@ def test_load_recordings_tells_and_solves_nothing_without_an_answer(write):
     assert recording.seed.expected_answer == ""
     for turn in recording.turns:
         assert not contains_answer(turn.text, recording.seed.expected_answer)
-        assert not solves(turn.text, recording.seed.expected_answer)
+        assert not solves(turn.text, recording.seed)
 
 
 @pytest.mark.parametrize("kind", ROWS)

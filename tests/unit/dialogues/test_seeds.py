@@ -10,7 +10,7 @@ from tests.support.rows import write_rows
 
 from socratic_distill import Seed, SeedError, load_seeds
 from socratic_distill.dialogues import batches
-from socratic_distill.dialogues.answers import contains_answer, last_number, same_answer
+from socratic_distill.dialogues.answers.numbers import contains_answer, last_number, same_answer
 from socratic_distill.dialogues.batches import batch, steps_per_run
 from socratic_distill.dialogues.seeds import SHARED_FIELDS
 

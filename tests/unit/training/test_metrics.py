@@ -34,7 +34,7 @@ def scored_dialogue(*texts, answer="12"):
 
 def test_answer_mask_marks_the_tokens_that_spell_the_answer():
     text = "12 is not 112, but $12."
-    mask = answer_mask(list(map(ord, text)), "12", decode)
+    mask = answer_mask(list(map(ord, text)), Seed("s", "?", "12"), decode)
     assert np.flatnonzero(mask).tolist() == [0, 1, 20, 21]
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from socratic_distill.dialogues.answers import contains_answer
 from socratic_distill.dialogues.dialogue import SOLVED
+from socratic_distill.dialogues.stored import says_answer
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,4 @@ def is_solved(row: Mapping[str, Any]) -> bool:
 
 def is_told(row: Mapping[str, Any]) -> bool:
     """Whether a tutor turn of a dialogue holds the answer: `Dialogue.told`."""
-    turns = (turn for turn in row["turns"] if turn["role"] == "tutor")
-    return any(contains_answer(turn["text"], row["expected_answer"]) for turn in turns)
+    return any(says_answer(turn, row) for turn in row["turns"] if turn["role"] == "tutor")

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from socratic_distill.dialogues.answers import as_decimal, contains_answer
+from socratic_distill.dialogues.answers.numbers import as_decimal
 from socratic_distill.dialogues.dialogue import SOLVED
 from socratic_distill.dialogues.dialogue_html import gaps
+from socratic_distill.dialogues.stored import says_answer
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.mathdial import GREETING, Matches
 
@@ -43,26 +44,27 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     Raises:
         KeyError, TypeError, ValueError, AttributeError, ArithmeticError: it is no dialogue.
     """
-    answer, ending = str(row["expected_answer"]), row["ending"]
+    answer, ending, kind = str(row["expected_answer"]), row["ending"], row.get("answer_kind", "number")
     talk = [(_role(turn), str(turn["text"])) for turn in row["turns"]]
     tutor = [turn for turn in row["turns"] if turn["role"] == "tutor"]
     replies = [turn["text"] for turn in tutor]
-    tells = [contains_answer(text, answer) for text in replies]
+    tells = [says_answer(turn, row) for turn in tutor]
     asks = ["?" in text for text in replies]
     solved, told = ending in SOLVED, any(tells)
     gap, scored = _gap(tutor)
     said = Matches.of([GREETING, *talk], as_decimal(answer))
+    is_number, is_checkable = kind == "number", float(kind != "none")
     figures: list[tuple[float, float]] = [
-        *((float(said.success_at(k)), 1.0) for k in ROUNDS),
-        *((float(said.telling_at(k)), 1.0) for k in ROUNDS),
-        (float(solved), 1.0),
-        (float(solved and not told), 1.0),
+        *((float(said.success_at(k)), float(is_number)) for k in ROUNDS),
+        *((float(said.telling_at(k)), float(is_number)) for k in ROUNDS),
+        (float(solved), is_checkable),
+        (float(solved and not told), is_checkable),
         (gap, scored),
         (sum(asks), len(asks)),
         (float(any(asks[:1])), len(asks[:1])),
-        (float(any(tells[:1])), len(tells[:1])),
+        (float(any(tells[:1])), len(tells[:1]) * is_checkable),
         (sum(len(turn["tokens"]) for turn in tutor), len(tutor)),
-        (float(_leaks(talk, answer)), float(bool(tutor))),
+        (float(_leaks(row)), bool(tutor) * is_checkable),
     ]
     totals, counts = zip(*figures, strict=True)
     return Facts(solved, told, row.get("recording") is None and ending != "failed", totals, counts)
@@ -74,9 +76,9 @@ def _gap(turns: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return -sum(finite), len(finite)
 
 
-def _leaks(talk: Sequence[tuple[str, str]], answer: str) -> bool:
+def _leaks(row: Mapping[str, Any]) -> bool:
     """Whether the tutor says the answer before the student does."""
-    return next((role for role, text in talk if contains_answer(text, answer)), None) == "tutor"
+    return next((turn["role"] for turn in row["turns"] if says_answer(turn, row)), None) == "tutor"
 
 
 def _role(turn: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from socratic_distill.dialogues.answers import (
+from socratic_distill.dialogues.answers.numbers import (
     answer_spans,
     as_decimal,
     check_answer,
