@@ -10,13 +10,13 @@ from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.trust import check_files
-from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message, Turn
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.run.checkpoints import load_checkpoints
 from socratic_distill.run.directory import config_of

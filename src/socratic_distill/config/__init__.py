@@ -9,6 +9,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `builder` | `build_socratic_config` |
 | `config` | `SocraticConfig`, checked when it is built |
 | `sections` | the fields, by section |
+| `dialogue_settings` | the section of dialogues: openings and endings |
 | `objectives` | the kinds of objective, and what each needs |
 | `policy_losses` | the losses on advantages, and the options of each |
 | `parts` | rewards, teachers, recordings, judge and prices |

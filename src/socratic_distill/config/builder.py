@@ -6,11 +6,12 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec, TypedDict, Unpack
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
 from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
 from socratic_distill.config.policy_losses import LossName
-from socratic_distill.config.sections import DEFAULT_PROFILE, TrackerName
+from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.values import Reasoning, Schedule
 
 P = ParamSpec("P")
@@ -18,6 +19,7 @@ Path = str | os.PathLike[str]
 WithLimit = tuple[Path, int | None]
 SeedsFiles = Path | WithLimit | Sequence[Path | WithLimit]
 OneReward = OutcomeName | Reward | Mapping[str, Any]
+OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
 OneTeacher = Teacher | Mapping[str, Any]
 
 
@@ -57,6 +59,11 @@ class SocraticOptions(TypedDict, total=False):
     tutor_template_options: Mapping[str, Any]
     student_template_options: Mapping[str, Any]
     teacher_template_options: Mapping[str, Any]
+    subject: str
+    opening: Opening
+    endings: OneEnding | Sequence[OneEnding]
+    answer_function: str | None
+    answer_judge: str | Judge | Mapping[str, Any] | None
     tutor_prompt_file: Path | None
     student_prompt_file: Path | None
     teacher_prompt_file: Path | None

@@ -5,6 +5,7 @@ from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name, resolve_name
+from socratic_distill.config.parts import Judge
 from socratic_distill.errors import ModelNotOffered
 
 
@@ -16,8 +17,7 @@ def named_models(config: SocraticConfig) -> dict[str, str]:
     for number, teacher in enumerate(config.teachers):
         if teacher.model_name is not None:
             names[f"teachers[{number}].model_name"] = teacher.model_name
-    if config.judge is not None:
-        names["judge.model_name"] = config.judge.model_name
+    names |= {f"{field}.model_name": judge.model_name for field, judge in _judges(config)}
     return names
 
 
@@ -36,9 +36,14 @@ def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> So
         teacher.model_copy(update={"model_name": names.get(f"teachers[{number}].model_name")})
         for number, teacher in enumerate(config.teachers)
     )
-    if config.judge is not None:
-        changes["judge"] = config.judge.model_copy(update={"model_name": names["judge.model_name"]})
+    for field, judge in _judges(config):
+        changes[field] = judge.model_copy(update={"model_name": names[f"{field}.model_name"]})
     return config.model_copy(update=changes)
+
+
+def _judges(config: SocraticConfig) -> list[tuple[str, Judge]]:
+    both = (("judge", config.judge), ("answer_judge", config.answer_judge))
+    return [(field, judge) for field, judge in both if judge is not None]
 
 
 def with_known_names(config: SocraticConfig, recorded: Sequence[str] = ()) -> SocraticConfig:

@@ -125,7 +125,7 @@ class Recordings(Setting):
 
 
 class Judge(Setting):
-    """A model that reads a dialogue and judges whether the tutor gave the answer away."""
+    """A model that judges: whether the tutor of a dialogue gave the answer away, or whether a turn gives the answer."""
 
     model_name: ModelName = Field(description="Base model of the judge.")
     prompt_file: PathText | None = Field(

@@ -155,8 +155,9 @@ def _check_reasoning(config: Fields) -> None:
     for number, teacher in enumerate(config.teachers):
         model = teacher.model_name or config.teacher_model_name
         roles[f"teachers[{number}]."] = (model, bool(teacher.enable_thinking), teacher.reasoning)
-    if config.judge is not None:
-        roles["judge."] = (config.judge.model_name, config.judge.enable_thinking, config.judge.reasoning)
+    for field, judge in (("judge.", config.judge), ("answer_judge.", config.answer_judge)):
+        if judge is not None:
+            roles[field] = (judge.model_name, judge.enable_thinking, judge.reasoning)
     for role, (model, enable_thinking, reasoning) in roles.items():
         if enable_thinking and reasoning is not None:
             raise ValueError(f"{role}enable_thinking and {role}reasoning are both set; keep {role}reasoning")

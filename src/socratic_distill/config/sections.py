@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from socratic_distill.config.dialogue_settings import Dialogues
 from socratic_distill.config.objectives import Objective, SampledReverseKL
 from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
 from socratic_distill.config.policy_losses import PolicyLoss
@@ -16,6 +17,7 @@ from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithL
 from socratic_distill.config.values import (
     Count,
     Factor,
+    FunctionPath,
     Groups,
     ModelName,
     Name,
@@ -23,7 +25,6 @@ from socratic_distill.config.values import (
     PathText,
     Positive,
     Reasoning,
-    Schedule,
     Section,
     Share,
     Steps,
@@ -37,8 +38,6 @@ HOUR, DAY = 3600, 24 * 3600
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
 Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
-
-DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 
 
 class Models(Section):
@@ -84,32 +83,20 @@ class Seeds(Section):
         description="Several (path, limit) pairs, read in order; limit None, or a path alone, takes all. None: "
         "seeds_file instead.",
     )
+    answer_function: FunctionPath | None = Field(
+        None,
+        description="'module:name' of a function for answers of kind 'function': it takes the text of a turn and the "
+        "seed, and returns whether the text gives the answer. None: no seed may have such an answer.",
+    )
+    answer_judge: ModelAlone[Judge | None] = Field(
+        None,
+        description="Model that reads each turn on a seed whose answer is of kind 'judged', and judges whether it "
+        "gives the answer; its name alone means the defaults. None: no seed may have such an answer.",
+    )
     recordings: FilesAlone[Recordings | None] = Field(
         None,
         description="Recorded dialogues to learn from; files alone mean the defaults. None: only dialogues that the "
         "tutor plays.",
-    )
-
-
-class Dialogues(Section):
-    """How many dialogues a batch has, how long they are, and who talks."""
-
-    groups_per_batch: Groups = Field(8, description="Seeds in a batch; one group of dialogues each.")
-    num_envs: Tens = Field(4, description="Dialogues in a group, all on the same seed.")
-    max_turns: Tens = Field(20, description="Maximum number of tutor turns in a dialogue.")
-    max_turns_schedule: Schedule | None = Field(
-        None,
-        description="Maximum number of tutor turns by step, rounded down; use it to start with short dialogues. None: "
-        "always max_turns.",
-    )
-    student_profile: str = Field(
-        DEFAULT_PROFILE, description="Who the student is, for seeds without a profile of their own."
-    )
-    tutor_prompt_file: PathText | None = Field(
-        None, description="Text file with the tutor's system prompt. None: the packaged one."
-    )
-    student_prompt_file: PathText | None = Field(
-        None, description="Text file with the student's system prompt. None: the packaged ones."
     )
 
 

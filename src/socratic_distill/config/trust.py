@@ -73,6 +73,27 @@ def check_reward_code(config: SocraticConfig) -> None:
         config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
 
 
+def check_answer_code(config: SocraticConfig) -> None:
+    """Returns if the function that a config compares answers by may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    if config.grant is not None and config.answer_function is not None:
+        config.grant.check_code(f"the answer function {config.answer_function!r}")
+
+
+def check_ending_code(config: SocraticConfig) -> None:
+    """Returns if the functions that end a config's dialogues may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    functions = [ending.function for ending in config.endings if ending.kind == "function"]
+    if config.grant is not None and functions:
+        config.grant.check_code(f"the ending functions {', '.join(map(repr, functions))}")
+
+
 def check_loss_code(config: SocraticConfig) -> None:
     """Returns if the functions of a config's objectives may be imported.
 
@@ -107,6 +128,8 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
                 yield f"teachers[{number}].prompt_file", teacher.prompt_file
         case "judge":
             yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
+        case "answer_judge":
+            yield "answer_judge.prompt_file", config.answer_judge.prompt_file if config.answer_judge else None
         case "seeds":
             yield "seeds_file", config.seeds_file
             for number, (path, _) in enumerate(config.seeds_files or ()):

@@ -138,14 +138,14 @@ def check_limit(config: SocraticConfig, tariff: Tariff | None) -> None:
 
 
 def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
-    """The models of each role, of a config with full names; only the teacher's role may have several."""
+    """The models of each role, of a config with full names; only teachers and judges may be several."""
     models: dict[ModelRole, frozenset[str]] = {
         "tutor": frozenset({config.tutor_model_name}),
         "student": frozenset({config.student_model_name}),
         "teacher": frozenset(teacher.model_name for teacher in plan_teachers(config)),
     }
-    if config.judge is not None:
-        models["judge"] = frozenset({config.judge.model_name})
+    if judges := [judge.model_name for judge in (config.judge, config.answer_judge) if judge is not None]:
+        models["judge"] = frozenset(judges)
     return models
 
 

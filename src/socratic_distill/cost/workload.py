@@ -18,6 +18,7 @@ from socratic_distill.cost.costs import Phase
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.verdicts import load_answer_prompt
 from socratic_distill.evaluation.judge import load_judge_prompt
 from socratic_distill.run.plan import Plan
 
@@ -158,7 +159,8 @@ class Workload:
             dialogue = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
             by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
             trained = dialogue.trained(*_passes(config.objective, has_rewards, config.policy_needs_forward))
-            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained:
+            judged = self._judged(self.plan.seeds, dialogue)
+            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged:
                 _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)
@@ -173,15 +175,29 @@ class Workload:
         dialogue = self._dialogue(seeds, talk.within(config), config.max_turns, per_seed)
         times, tokens = count * len(seeds) * per_seed, dict[Key, float]()
         scored, solved = dialogue.scored(config.temperature != 1.0), dialogue.solved(samples, per_seed)
-        for of_dialogue in dialogue.played(), scored, solved:
+        for of_dialogue in dialogue.played(), scored, solved, self._judged(seeds, dialogue):
             for key, number in of_dialogue.items():
                 _put(tokens, key._replace(part="evaluations"), times * number)
         if config.judge is not None:
             check_files(config, "judge")
-            shared = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file))])
+            shared = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file, config.subject))])
             sampled = times * min(TURN_TOKENS, config.judge.max_tokens)
             sent = times * (shared + dialogue.talk)
             _add_request(tokens, "evaluations", "judge", sent, times * dialogue.talk, sampled)
+        return tokens
+
+    def _judged(self, seeds: Sequence[Seed], dialogue: _Dialogue) -> Tokens:
+        """The tokens of the verdicts on a dialogue's turns, on average over the seeds."""
+        judge, tokens = self.plan.config.answer_judge, dict[Key, float]()
+        if judge is None or not seeds:
+            return tokens
+        check_files(self.plan.config, "answer_judge")
+        share = sum(seed.answer_kind == "judged" for seed in seeds) / len(seeds)
+        requests = share * (2 * dialogue.turns + 1)
+        shared = _prompt_tokens([len(load_answer_prompt(judge.prompt_file))])
+        own = (dialogue.tutor + dialogue.student) / 2
+        sampled = requests * min(TURN_TOKENS, judge.max_tokens)
+        _add_request(tokens, "dialogues", "judge", requests * (shared + own), requests * own, sampled)
         return tokens
 
     def most_turns(self, steps: Sequence[int]) -> float:

@@ -23,10 +23,13 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `template_variables` | the variables of a chat template: reasoning, options, the date |
 | `routing` | which teachers each seed has |
 | `briefing` | which teachers each seed has, and all prompts |
+| `speaker` | samples the turns of one side |
 | `cast` | tutor, student and teachers, with clients and prompts |
 | `casting` | opens student and teachers |
 | `vocabulary` | warns of words that a model does not know |
 | `compatibility` | refuses models whose tokens, templates or contexts do not fit each other |
+| `endings` | what ends a dialogue |
+| `verdicts` | whether a turn gives the answer, by a judge or a function of the user |
 | `rollout` | plays dialogues |
 | `rewards` | task rewards of a dialogue |
 """

@@ -1,19 +1,16 @@
 """The participants of a dialogue: tutor, student and teachers, with their clients and prompts."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from socratic_distill.config.objectives import Wanted
 from socratic_distill.dialogues.dialogue import (
-    NOTHING_SENT,
     Dialogue,
-    PromptUse,
+    Ends,
     Role,
     Turn,
+    by_answer,
     student_view,
     teacher_view,
     tutor_view,
@@ -22,12 +19,10 @@ from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
-from socratic_distill.errors import RolloutError, TeacherError
+from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.verdicts import Verdicts
+from socratic_distill.errors import TeacherError
 from socratic_distill.service.interface import SamplingClient
-from socratic_distill.service.numbers import explain_bad, first_bad
-
-if TYPE_CHECKING:
-    import tinker
 
 
 @dataclass(frozen=True)
@@ -121,98 +116,6 @@ class Teachers:
         return max((earlier for earlier in self.tutors if earlier <= batch), default=None)
 
 
-# Start of a dialogue's error if the service returned invalid log-probabilities, as from weights that are not finite.
-_TUTOR_INVALID = "the log-probability of the tutor's token"
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """One side of the dialogue: a sampling client, its renderer and its sampling parameters.
-
-    Attributes:
-        role: tutor or student.
-        client: a Tinker sampling client; None: this side is never asked to speak.
-        renderer: messages to tokens for the client's model.
-        max_tokens: length limit of a turn, in tokens.
-        temperature: sampling temperature.
-        version: optimizer steps that led to the client's weights; 0 for a frozen model.
-        top: number of likeliest tokens requested at each position of a turn.
-        on_use: called with the cost of each request; None: no call.
-    """
-
-    role: Role
-    client: SamplingClient | None
-    renderer: Renderer
-    max_tokens: int
-    temperature: float
-    version: int = 0
-    top: int = 0
-    on_use: Callable[[PromptUse], None] | None = None
-
-    async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
-        """Samples `count` turns on one prompt."""
-        from tinker import ModelInput, SamplingParams
-
-        assert self.client is not None, f"the {self.role} was opened without a client"
-        params = SamplingParams(
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            seed=seed,
-            stop=list(self.renderer.end_tokens),
-        )
-        now = asyncio.get_running_loop().time
-        began = now()
-        # Passed only if needed: a server without the feature may refuse the keyword itself.
-        features: dict[str, Any] = {"topk_sample_logprobs": self.top} if self.top else {}
-        response = await self.client.sample(ModelInput.from_ints(list(prompt)), count, params, **features)
-        sampled, span = sum(len(sequence.tokens) for sequence in response.sequences), (began, now())
-        use = PromptUse(len(prompt), response.prompt_cache_hit_tokens, sampled)
-        if self.on_use is not None:
-            self.on_use(use)
-        # The turns of one request share its prompt, so the whole cost is counted at the first turn.
-        uses = [use, *[NOTHING_SENT] * (count - 1)]
-        return [self._turn(prompt, sequence, use, span) for sequence, use in zip(response.sequences, uses, strict=True)]
-
-    def _turn(
-        self, prompt: tuple[int, ...], sequence: "tinker.SampledSequence", use: PromptUse, span: tuple[float, float]
-    ) -> Turn:
-        tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
-        if logprobs is None or len(logprobs) != len(tokens):
-            count = "none" if logprobs is None else str(len(logprobs))
-            raise RolloutError(f"the service sampled {len(tokens)} tokens with {count} log-probabilities")
-        # The student's log-probabilities are not used, so they are not checked.
-        if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
-            raise RolloutError(f"{_TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
-        likeliest = self._likeliest(sequence) if self.top else ()
-        if sequence.stop_reason == "stop":
-            own = self.renderer.own_length(tokens)
-            tokens, logprobs, likeliest = tokens[:own], logprobs[:own], likeliest[:own]
-        return Turn(
-            role=self.role,
-            text=self.renderer.visible_text(tokens),
-            prompt=prompt,
-            tokens=tokens,
-            history=self.renderer.history(tokens),
-            logprobs=tuple(logprobs),
-            version=self.version,
-            stop_reason=sequence.stop_reason,
-            thought=self.renderer.thought(tokens),
-            likeliest=likeliest,
-            use=use,
-            span=span,
-        )
-
-    def _likeliest(self, sequence: "tinker.SampledSequence") -> tuple[tuple[int, ...], ...]:
-        rows = sequence.topk_logprobs
-        if rows is None or len(rows) != len(sequence.tokens) or not all(rows):
-            count = "none" if rows is None else str(len(rows))
-            raise RolloutError(
-                f"the service sampled {len(sequence.tokens)} tokens with {count} rows of likeliest tokens; the "
-                "objective needs topk_sample_logprobs"
-            )
-        return tuple(tuple(token for token, _ in row) for row in rows if row)
-
-
 @dataclass(frozen=True)
 class Cast:
     """The participants of a dialogue, and its limits.
@@ -229,6 +132,9 @@ class Cast:
         of_played: what the objective needs to know about the tokens of a dialogue that was played.
         of_recorded: the same for a recorded dialogue.
         tutor_as: name of the teacher whose prompt the tutor gets, to measure a teacher; None: the tutor's own prompt.
+        first: who speaks first.
+        ends: what ends a dialogue before its maximum number of turns.
+        verdicts: says of turns whether they give the answer, where no rule does; None: no seed needs it.
     """
 
     tutor: Speaker
@@ -242,10 +148,17 @@ class Cast:
     of_played: Wanted
     of_recorded: Wanted
     tutor_as: str | None = None
+    first: Role = "student"
+    ends: Ends = by_answer
+    verdicts: Verdicts | None = None
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
         """What the objective needs to know about a dialogue's tokens."""
         return self.of_played if dialogue.recording is None else self.of_recorded
+
+    async def judged(self, turns: list[Turn], dialogue: Dialogue) -> list[Turn]:
+        """Turns that follow a dialogue so far, with verdicts where its answer needs them."""
+        return turns if self.verdicts is None else await self.verdicts.on(turns, dialogue)
 
     def tutor_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The tutor's context for its next turn, `[P]`."""

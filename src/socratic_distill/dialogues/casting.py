@@ -5,16 +5,22 @@ from dataclasses import dataclass
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Supervised, Wanted
+from socratic_distill.config.parts import Judge
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Cast, Member, Teachers
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_replies, check_same_tokens
+from socratic_distill.dialogues.dialogue import Ends
+from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.verdicts import Verdicts, load_answer_function, load_answer_prompt
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
 from socratic_distill.service.interface import SamplingClient, TrainingClient
 
@@ -34,6 +40,8 @@ class FrozenModels:
     _tutor_renderer: Renderer
     _prompts: Prompts
     _max_context: int | None
+    _ends: Ends
+    _verdicts: Verdicts
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of the tutor's tokens, without special ones."""
@@ -80,6 +88,9 @@ class FrozenModels:
             seed=config.seed,
             of_played=played,
             of_recorded=recorded,
+            first="tutor" if config.opening == "tutor" else "student",
+            ends=self._ends,
+            verdicts=self._verdicts,
         )
 
 
@@ -95,7 +106,8 @@ async def open_frozen_models(
         tutor_client: a training or sampling client of the tutor, for its tokenizer.
 
     Raises:
-        ConfigError: a tokenizer cannot be used.
+        ConfigError: a tokenizer cannot be used, or a function that ends dialogues.
+        UntrustedConfig: the config was read from a run directory, and its code is not allowed.
         RenderingError: the models' tokens or templates do not fit.
         ServiceError: the service failed a call.
     """
@@ -123,9 +135,37 @@ async def open_frozen_models(
         names = {tutor_name, student_name, *(plan.model_name for plan in briefing.teachers)}
         max_context = await smallest_context(service.rest, names)
     student_tokens = config.student_max_tokens or config.max_tokens
+    verdicts = await _open_verdicts(config, service)
     speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
     teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
-    return FrozenModels(config, teachers, speaker, tutor_renderer, briefing.prompts, max_context)
+    return FrozenModels(
+        config, teachers, speaker, tutor_renderer, briefing.prompts, max_context, load_endings(config), verdicts
+    )
+
+
+async def _open_verdicts(config: SocraticConfig, service: Service) -> Verdicts:
+    """What gives turns their verdicts, if anything does."""
+    judge, prompt = None, ""
+    if config.answer_judge is not None:
+        check_files(config, "answer_judge")
+        prompt = load_answer_prompt(config.answer_judge.prompt_file)
+        judge = await open_judge(config.answer_judge, config, service)
+    return Verdicts(load_answer_function(config), judge, prompt, config.seed)
+
+
+async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> Speaker:
+    """Opens a judge's model.
+
+    Raises:
+        ConfigError: its tokenizer cannot be used.
+        ServiceError: the service failed a call.
+    """
+    name = judge.model_name
+    client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
+    template = TemplateChoice(judge.enable_thinking, judge.reasoning, judge.template_options)
+    renderer = Renderer(Codec(await get_tokenizer(client)), name, template, config.system_role)
+    # As a tutor: its log-probabilities show weights that are not finite.
+    return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature)
 
 
 async def _open_teacher(

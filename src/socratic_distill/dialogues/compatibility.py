@@ -172,7 +172,7 @@ class _Side:
         return len(self.renderer.prompt(self.view(dialogue)))
 
     def _characters(self, seed: Seed) -> int:
-        return sum(len(message.text or "") for message in self.view(_stand_ins(seed, 0)))
+        return sum(len(message.text or "") for message in self.view(Dialogue(seed, 0, 0)))
 
 
 @dataclass(frozen=True)
@@ -238,27 +238,34 @@ def _teacher_side(cast: Cast, member: Member, seeds: Sequence[Seed]) -> _Side:
 
 def _measure(side: _Side, seed: Seed, cast: Cast) -> _Need:
     """Renders the first request and the next one with one-token turns, and adds the length limits of real turns."""
-    heard = 1 if side.speaks_as == "tutor" else 0
-    first = side.prompt_tokens(_stand_ins(seed, heard))
-    second = side.prompt_tokens(_stand_ins(seed, heard + 2))
+    heard = 0 if side.speaks_as == cast.first else 1
+    first = side.prompt_tokens(_stand_ins(seed, heard, cast.first))
+    second = side.prompt_tokens(_stand_ins(seed, heard + 2, cast.first))
     student, tutor = cast.student.max_tokens, cast.tutor.max_tokens
-    own, other = (tutor, student) if heard else (student, tutor)
+    own, other = (tutor, student) if side.speaks_as == "tutor" else (student, tutor)
     prompt = first - heard  # `first` includes the one-token turn that was heard
     return _Need(side, seed, prompt, prompt + heard * other + own, second - first - 1 + other + own)
 
 
-def _stand_ins(seed: Seed, count: int) -> Dialogue:
+def _stand_ins(seed: Seed, count: int, first: Role) -> Dialogue:
     """A dialogue of `count` turns, each of one token for its listener and of none for its speaker."""
-    roles: tuple[Role, Role] = ("student", "tutor")
-    return Dialogue(seed, 0, 0, tuple(Turn(roles[i % 2], _STAND_IN, (), (), (), (), 0, "stop") for i in range(count)))
+    dialogue = Dialogue(seed, 0, 0, first=first)
+    for _ in range(count):
+        dialogue = dialogue.with_turn(Turn(dialogue.speaker, _STAND_IN, (), (), (), (), 0, "stop"))
+    return dialogue
 
 
 def _no_room(need: _Need, cast: Cast, limit: int) -> str:
     student, tutor = cast.student.max_tokens, cast.tutor.max_tokens
-    if need.side.speaks_as == "student":
-        what, turns = "the opening", f"its turn up to {student}"
+    own, other = (student, tutor) if need.side.speaks_as == "student" else (tutor, student)
+    if need.side.speaks_as == cast.first:
+        what, turns = "the opening", f"its turn up to {own}"
     else:
-        what, turns = "the tutor's first reply", f"the student's opening up to {student} and the reply up to {tutor}"
+        opens = cast.first
+        what, turns = (
+            f"the {need.side.speaks_as}'s first reply",
+            (f"the {opens}'s opening up to {other} and the reply up to {own}"),
+        )
     return (
         f"the {need.side.who} has no room for {what} on seed {need.seed.id!r}: its prompt "
         f"takes {need.prompt} tokens, {turns}, together {need.first}, but the smallest context holds {limit} "

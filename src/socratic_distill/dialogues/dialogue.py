@@ -1,8 +1,9 @@
 """The dialogue between student and tutor: its turns, what each side sees of it, and when it ends. Pure.
 
-The student speaks first; then tutor and student take turns until the dialogue ends.
+One side speaks first, by default the student; then both take turns until the dialogue ends.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,9 +24,14 @@ Ending = Literal[
     "recorded",
     "unanswered",
     "failed",
+    "ended_by_tutor",
+    "ended_by_student",
+    "ended_by_function",
 ]
 # Endings in which the student reached the answer, whether or not the tutor told it.
 SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
+# Endings that say nothing of the answer, which an earlier turn may hold where an answer ends no dialogue.
+_OPEN: tuple[Ending, ...] = ("max_turns", "context", "ended_by_tutor", "ended_by_student", "ended_by_function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Turn:
         likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty if not requested.
         verdict: whether it gives the answer, by a judge or a function of the user; None if neither was asked, or gave
             no verdict.
+        judged: cost of the judge's request for that.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -83,6 +90,7 @@ class Turn:
     thought: int = 0
     likeliest: tuple[tuple[int, ...], ...] = ()
     verdict: bool | None = None
+    judged: PromptUse = NOTHING_SENT
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
@@ -104,10 +112,11 @@ class Dialogue:
         seed: problem, answer and mistake.
         step: batch that the dialogue belongs to.
         number: number of the dialogue among those on its seed in this batch, from 0.
-        turns: turns of student and tutor, alternating, the student's first.
+        turns: turns of student and tutor, alternating.
         ending: why it ended; None while it is open.
         error: what went wrong, if ending is "failed", "unanswered" or "empty".
         recording: id of the recording that it was made from; None for a dialogue that was played.
+        first: who speaks first.
     """
 
     seed: Seed
@@ -117,16 +126,24 @@ class Dialogue:
     ending: Ending | None = None
     error: str | None = None
     recording: str | None = None
+    first: Role = "student"
 
     @property
     def speaker(self) -> Role:
         """Whose turn it is."""
-        return "tutor" if len(self.turns) % 2 else "student"
+        if not self.turns:
+            return self.first
+        return "tutor" if self.turns[-1].role == "student" else "student"
 
     @property
     def tutor_turns(self) -> tuple[Turn, ...]:
         """The tutor's turns, in order."""
-        return self.turns[1::2]
+        return tuple(turn for turn in self.turns if turn.role == "tutor")
+
+    @property
+    def student_turns(self) -> tuple[Turn, ...]:
+        """The student's turns, in order."""
+        return tuple(turn for turn in self.turns if turn.role == "student")
 
     @property
     def told(self) -> bool:
@@ -136,7 +153,9 @@ class Dialogue:
     @property
     def solved(self) -> bool:
         """Whether the student reached the answer, whether or not the tutor told it."""
-        return self.ending in SOLVED
+        if self.ending in SOLVED:
+            return True
+        return self.ending in _OPEN and any(gives_answer(turn, self.seed) for turn in self.student_turns)
 
     def __repr__(self) -> str:
         """Its place, and how it ended, in one line."""
@@ -152,23 +171,24 @@ class Dialogue:
         }  # fmt: skip
         return dialogue_html(row, outcome(self.solved, self.told, self.ending or "open"), {})
 
-    def add(self, turn: Turn, max_turns: int) -> "Dialogue":
+    def add(self, turn: Turn, max_turns: int, ends: "Ends | None" = None) -> "Dialogue":
         """The dialogue with one more turn, ended if the turn ends it.
 
         The student also answers the tutor's last turn, so that its effect is known. A turn without tokens ends the
         dialogue and is not kept: there is nothing to hear or to train on.
+
+        Args:
+            turn: of the side whose turn it is.
+            max_turns: maximum number of tutor turns.
+            ends: gives the ending of a dialogue after its newest turn. None: `by_answer`.
         """
         assert self.ending is None, f"the dialogue ended already: {self.ending}"
         if not turn.tokens:
             return self.end("empty", error=f"the {turn.role} replied with no tokens")
         after = self.with_turn(turn)
-        if turn.role == "tutor":
-            return after
-        if gives_answer(turn, self.seed):
-            if not after.tutor_turns:
-                return after.end("solved_at_start")
-            return after.end("solved_after_tell" if after.told else "solved")
-        return after.end("max_turns") if len(after.tutor_turns) >= max_turns else after
+        if (ending := (ends or by_answer)(after)) is not None:
+            return after.end(ending)
+        return after.end("max_turns") if turn.role == "student" and len(after.tutor_turns) >= max_turns else after
 
     def with_turn(self, turn: Turn) -> "Dialogue":
         """The dialogue with one more turn; never ends it."""
@@ -180,11 +200,32 @@ class Dialogue:
         return replace(self, ending=ending, error=error)
 
 
+# What ends a dialogue, asked after each turn; None: it goes on.
+Ends = Callable[[Dialogue], Ending | None]
+
+
+def by_answer(dialogue: Dialogue) -> Ending | None:
+    """Ends a dialogue whose student has just given the answer."""
+    last = dialogue.turns[-1]
+    if last.role == "tutor" or not gives_answer(last, dialogue.seed):
+        return None
+    if not dialogue.tutor_turns:
+        return "solved_at_start"
+    return "solved_after_tell" if dialogue.told else "solved"
+
+
 def gives_answer(turn: Turn, seed: Seed) -> bool | None:
     """Whether a student's turn gives the answer as its own, or a tutor's turn says it; None if nobody could tell."""
     if turn.role == "student" and seed.answer_kind not in BY_VERDICT:
         return solves(turn.text, seed)
     return says_answer(turn, seed)
+
+
+def is_right(turn: Turn, seed: Seed) -> bool:
+    """Whether a reply to the question for the answer ends with it."""
+    if seed.answer_kind in BY_VERDICT:
+        return turn.verdict is True
+    return rule_of(seed).matches(turn.text, seed)
 
 
 def says_answer(turn: Turn, seed: Seed) -> bool | None:
@@ -194,24 +235,29 @@ def says_answer(turn: Turn, seed: Seed) -> bool | None:
 
 def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
     """What the tutor sees: its own prompt with the problem, and the dialogue."""
-    return [Message("system", prompts.for_tutor(dialogue.seed)), *_talk(dialogue.turns, viewer="tutor")]
+    return [Message("system", prompts.for_tutor(dialogue.seed)), *_heard_by_tutor(dialogue, prompts)]
 
 
 def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
     """What a teacher sees: its own prompt, and the dialogue from the tutor's side."""
     return [
         Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
-        *_talk(dialogue.turns, viewer="tutor"),
+        *_heard_by_tutor(dialogue, prompts),
     ]
 
 
 def student_view(dialogue: Dialogue, prompts: Prompts, profile: str) -> list[Message]:
     """What the student sees: its prompt with its profile, the problem and its mistake, and the dialogue."""
-    return [
-        Message("system", prompts.for_student(dialogue.seed, profile)),
-        Message("user", prompts.student_opening),
-        *_talk(dialogue.turns, viewer="student"),
-    ]
+    # Whoever hears the tutor first needs no other request to speak.
+    asked = [] if dialogue.first == "tutor" and dialogue.turns else [Message("user", prompts.student_opening)]
+    system = Message("system", prompts.for_student(dialogue.seed, profile))
+    return [system, *asked, *_talk(dialogue.turns, viewer="student")]
+
+
+def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
+    """The dialogue from the tutor's side; a tutor who speaks first is asked to, since templates begin with a user."""
+    asked = [Message("user", prompts.tutor_opening)] if dialogue.first == "tutor" else []
+    return [*asked, *_talk(dialogue.turns, viewer="tutor")]
 
 
 def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:

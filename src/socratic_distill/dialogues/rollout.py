@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from socratic_distill.dialogues.cast import _TUTOR_INVALID, Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Turn
+from socratic_distill.dialogues.cast import Cast
+from socratic_distill.dialogues.dialogue import Dialogue, Role, Turn
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.speaker import TUTOR_INVALID
 from socratic_distill.errors import InvalidAnswer, RolloutError, TrainingError
 from socratic_distill.service.failures import describe, is_forgotten
 from socratic_distill.service.numbers import UNUSABLE
@@ -54,36 +55,43 @@ async def play_batch(
             opened = await open_group(group, cast)
         return await gather_all(map(play, opened))
 
-    played = await gather_all(map(play_group, make_groups(seeds, step, group_size)))
+    played = await gather_all(map(play_group, make_groups(seeds, step, group_size, cast.first)))
     return [dialogue for group in played for dialogue in group]
 
 
-def make_groups(seeds: Sequence[Seed], step: int, group_size: int) -> list[list[Dialogue]]:
-    """A batch's dialogues before their first turn, a group for each seed."""
+def make_groups(seeds: Sequence[Seed], step: int, group_size: int, first: Role = "student") -> list[list[Dialogue]]:
+    """A batch's dialogues before their first turn, a group for each seed; `first` is who speaks first."""
     seen: Counter[str] = Counter()
     groups = []
     for seed in seeds:
         # A seed may occur twice in a batch that spans two epochs. Its dialogues get different numbers.
-        first = seen[seed.id] * group_size
+        start = seen[seed.id] * group_size
         seen[seed.id] += 1
-        groups.append([Dialogue(seed, step, first + i) for i in range(group_size)])
+        groups.append([Dialogue(seed, step, start + i, first=first) for i in range(group_size)])
     return groups
 
 
 async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
-    """Samples the group's opening turns in one request, since they share a prompt. It does not need the tutor."""
+    """Samples the group's opening turns in one request, since they share a prompt. It does not need the tutor.
+
+    A group in which the tutor speaks first is returned as it is.
+    """
     head = group[0]
+    if head.first == "tutor":
+        return group
     try:
         prompt = cast.student_prompt(head)
         if not cast.has_room(len(prompt), cast.student.max_tokens):
             return [dialogue.end("context") for dialogue in group]
         seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
-        turns = await cast.student.speak(prompt, seed, count=len(group))
+        turns = await cast.judged(await cast.student.speak(prompt, seed, count=len(group)), head)
     except TrainingError:  # the clients are lost, for every dialogue
         raise
     except Exception as error:
         return [dialogue.end("failed", error=describe(error)) for dialogue in group]
-    return [dialogue.add(turn, cast.max_turns(head.step)) for dialogue, turn in zip(group, turns, strict=True)]
+    return [
+        dialogue.add(turn, cast.max_turns(head.step), cast.ends) for dialogue, turn in zip(group, turns, strict=True)
+    ]
 
 
 async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
@@ -137,8 +145,8 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
     if not cast.has_room(longest, speaker.max_tokens):
         return dialogue.end("context")
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
-    (turn,) = await speaker.speak(prompt, seed)
-    return dialogue.add(turn, cast.max_turns(dialogue.step))
+    (turn,) = await cast.judged(await speaker.speak(prompt, seed), dialogue)
+    return dialogue.add(turn, cast.max_turns(dialogue.step), cast.ends)
 
 
 def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) -> None:
@@ -157,7 +165,7 @@ def check_failures(dialogues: Sequence[Dialogue], max_failed_fraction: float) ->
                 f"the service lost weights of the tutor, as a restarted server does: {forgotten[0]}. Start the same "
                 "script again to continue"
             )
-        if all(_TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
+        if all(TUTOR_INVALID in error and UNUSABLE in error for error in errors) and len(errors) == len(dialogues):
             raise InvalidAnswer(
                 f"all {len(errors)} dialogues failed; the first error: {errors[0]}. The tutor's weights may be "
                 "damaged, so no state of them is saved. Start the same script again to resume from the last recorded "

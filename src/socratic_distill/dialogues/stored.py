@@ -36,7 +36,7 @@ class StoredDialogue:
     @property
     def solved(self) -> bool:
         """Whether the student reached the answer, told or not."""
-        return self.row.get("ending") in SOLVED
+        return is_solved(self.row)
 
     @property
     def told(self) -> bool:
@@ -58,6 +58,11 @@ class StoredDialogue:
         if self.row.get("reward") is not None:
             marks.append(f"reward {self.row['reward']}")
         return dialogue_html(self.row, marks, self.prompts)
+
+
+def is_solved(row: Mapping[str, Any]) -> bool:
+    """Whether the student of a row reached the answer, told or not."""
+    return row.get("ending") in SOLVED or row.get("solved") is True
 
 
 def says_answer(turn: Mapping[str, Any], row: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse, Turn, gives_answer
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, SOLVED, ModelRole, PromptUse, Turn, gives_answer
 from socratic_distill.dialogues.seed import Seed
 from socratic_distill.distillation.scoring import ScoredDialogue
 
@@ -11,13 +11,14 @@ from socratic_distill.distillation.scoring import ScoredDialogue
 def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse]:
     """The token use of some dialogues' requests, by the role of the model that answered them."""
     dialogues = [member.dialogue for member in scored]
-    # The student opens: its turns have even indices, the tutor's odd ones.
     uses: dict[ModelRole, list[PromptUse]] = {
-        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.turns[1::2]]
+        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns]
         + [member.tutor_use for member in scored],
-        "student": [turn.use for dialogue in dialogues for turn in dialogue.turns[::2]],
+        "student": [turn.use for dialogue in dialogues for turn in dialogue.student_turns],
         "teacher": [member.use for member in scored],
     }
+    if judged := [turn.judged for dialogue in dialogues for turn in dialogue.turns if turn.judged != NOTHING_SENT]:
+        uses["judge"] = judged
     return {role: sum(of_role, NOTHING_SENT) for role, of_role in uses.items()}
 
 
@@ -42,8 +43,9 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         "teachers": list(scored.teachers),
         "reward": scored.reward,
         "ending": dialogue.ending,
+        **({"solved": True} if dialogue.solved and dialogue.ending not in SOLVED else {}),
         "error": dialogue.error,
-        "turns": [_turn_row(turn, i, scored, pieces) for i, turn in enumerate(dialogue.turns)],
+        "turns": [_turn_row(turn, dialogue.turns[:i], scored, pieces) for i, turn in enumerate(dialogue.turns)],
     }
 
 
@@ -56,16 +58,17 @@ def _of_answer(seed: Seed) -> dict[str, Any]:
 
 
 def _turn_row(
-    turn: Turn, index: int, scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
+    turn: Turn, before: Sequence[Turn], scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if scored.dialogue.seed.answer_kind != "number":
         row["gives_answer"] = gives_answer(turn, scored.dialogue.seed)
     if turn.role == "tutor":
+        place = sum(earlier.role == "tutor" for earlier in before)
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}
         if scored.tutor:  # at temperature 1; differs from the sampler's own if the tutor sampled at another
-            row["tutor_logprobs"] = scored.tutor[index // 2].tolist()  # turn i is tutor turn i // 2
+            row["tutor_logprobs"] = scored.tutor[place].tolist()
         if scored.teacher:
-            row["teacher_logprobs"] = scored.teacher[index // 2].tolist()
+            row["teacher_logprobs"] = scored.teacher[place].tolist()
     return row

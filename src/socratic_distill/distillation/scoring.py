@@ -214,8 +214,8 @@ async def _ask(
 
 def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> list[tuple[int, ...]]:
     """A teacher's context before each tutor turn, `[P]` each."""
-    tutor_turns = range(1, len(dialogue.turns), 2)  # the student opens
-    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:i]), member) for i in tutor_turns]
+    tutor_turns = [place for place, turn in enumerate(dialogue.turns) if turn.role == "tutor"]
+    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:place]), member) for place in tutor_turns]
 
 
 def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:

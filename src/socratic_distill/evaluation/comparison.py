@@ -15,6 +15,7 @@ from socratic_distill.dialogues.batches import hold_out
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.verdicts import check_verdicts
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ServiceError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
 from socratic_distill.evaluation.measures_html import measures_html
@@ -143,7 +144,7 @@ async def compare_async(
     seeds = evaluation_seeds(config) if seeds is None else seeds
     if not seeds:
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
-    check_files(config, "prompts", "judge")  # before the first request to the service
+    check_files(config, "prompts", "judge", "answer_judge")  # before the first request to the service
     named = {name: _named_weights(config, name) for name in tutors}
     _tell(config, named)
     service = await connect(config, service_client, rest_client)
@@ -151,6 +152,7 @@ async def compare_async(
     raise_all(problems)
     candidates = [await _open(config, service, name, weights) for name, weights in named.items()]
     briefing = Briefing.read(config, seeds)
+    check_verdicts(config, seeds)
     check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
     opened: dict[str, Evaluator] = {}
     evaluations = Comparison()

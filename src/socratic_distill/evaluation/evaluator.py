@@ -8,17 +8,15 @@ from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.cast import Cast, Speaker
-from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models
-from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.cast import Cast
+from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models, open_judge
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse
-from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.rollout import check_failures, play_batch
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.stored import StoredDialogue
 from socratic_distill.distillation.rows import dialogue_row, dialogue_uses
 from socratic_distill.distillation.scorer import Scorer
@@ -28,7 +26,7 @@ from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_me
 from socratic_distill.evaluation.measures import measure
 from socratic_distill.evaluation.measures_html import brief, measures_html
 from socratic_distill.evaluation.solving import solve_measures, solve_rates
-from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
+from socratic_distill.service.connect import Service, open_sampling_client
 from socratic_distill.service.interface import SamplingClient
 
 # Training steps count from 0. Evaluations use -1, so that their random seeds are the same for every tutor.
@@ -199,11 +197,13 @@ class Evaluator:
             measures |= judge_measures(verdicts, dialogues)
         if config.eval_solve_samples:
             asked = replace(cast, student=replace(cast.student, on_use=tried.append))
+            if cast.verdicts is not None and cast.verdicts.judge is not None:
+                asked = replace(asked, verdicts=cast.verdicts.counted(judged.append))
             rates = await solve_rates(dialogues, asked, config.eval_solve_samples, concurrency)
             measures |= solve_measures(rates, dialogues)
         tokens["student"] = sum(tried, tokens["student"])
         if judged:
-            tokens["judge"] = sum(judged, NOTHING_SENT)
+            tokens["judge"] = sum(judged, tokens.get("judge", NOTHING_SENT))
         return Evaluation(
             candidate.name,
             candidate.tutor,
@@ -247,10 +247,5 @@ async def _open_judge(config: SocraticConfig, service: Service) -> Judging | Non
     if judge is None:
         return None
     check_files(config, "judge")
-    prompt, name = load_judge_prompt(judge.prompt_file), judge.model_name
-    client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
-    codec = Codec(await get_tokenizer(client))
-    renderer = Renderer(
-        codec, name, TemplateChoice(judge.enable_thinking, judge.reasoning, judge.template_options), config.system_role
-    )
-    return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature), prompt
+    prompt = load_judge_prompt(judge.prompt_file, config.subject)
+    return await open_judge(judge, config, service), prompt

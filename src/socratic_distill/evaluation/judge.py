@@ -14,24 +14,20 @@ a turn of the other side nor spell a special token of the judge. Only the judge'
 """
 
 import asyncio
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from socratic_distill.dialogues.cast import Speaker
-from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn
+from socratic_distill.dialogues.dialogue import Dialogue, Message
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
-from socratic_distill.dialogues.seeds import FIELD_NAME
-from socratic_distill.errors import ConfigError
+from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.verdicts import check_judge_prompt, fill, last_line, quoted
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
 
 _VERDICTS = {"VERDICT: LEAK": True, "VERDICT: NO LEAK": False}
 _FIELDS = ("question", "expected_answer", "dialogue")
-_PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
 
 
 @dataclass(frozen=True)
@@ -49,28 +45,19 @@ class Verdict:
     error: str | None = None
 
 
-def load_judge_prompt(path: str | None = None) -> str:
+def load_judge_prompt(path: str | None = None, subject: str = "math") -> str:
     """The judge's prompt, as a template.
 
     Args:
         path: a text file that may use the fields `{question}`, `{expected_answer}` and `{dialogue}`. It must use
             `{dialogue}` and name both forms of a verdict. None: the packaged prompt.
+        subject: what is taught, put in the place of `{subject}`.
 
     Raises:
         ConfigError: the file cannot be read, uses another field, or lacks a required part.
     """
-    prompt = read_prompt(path, "judge.txt")
-    whose = f"the judge's prompt file {path!r}"
-    fields = set(_PLACEHOLDER.findall(prompt))
-    if unknown := sorted(fields.difference(_FIELDS)):
-        raise ConfigError(f"{whose} uses {{{unknown[0]}}}; the fields are {', '.join(_FIELDS)}")
-    if "dialogue" not in fields:
-        raise ConfigError(f"{whose} does not use {{dialogue}}, so the judge would see no dialogue; add it")
-    if missing := [form for form in _VERDICTS if form not in prompt]:
-        raise ConfigError(
-            f"{whose} does not say {missing[0]!r}; tell the judge to end its reply with a line that is exactly "
-            f"{' or '.join(map(repr, _VERDICTS))}, since nothing else counts as a verdict"
-        )
+    prompt = read_prompt(path, "judge.txt", subject)
+    check_judge_prompt(prompt, f"the judge's prompt file {path!r}", _FIELDS, "dialogue", _VERDICTS)
     return prompt
 
 
@@ -79,15 +66,9 @@ def judge_messages(dialogue: Dialogue, prompt: str) -> list[Message]:
     facts = {
         "question": dialogue.seed.question,
         "expected_answer": dialogue.seed.expected_answer,
-        "dialogue": "\n".join(map(_quoted, dialogue.turns)),
+        "dialogue": "\n".join(f"{turn.role}: {quoted(turn.text)}" for turn in dialogue.turns),
     }
-    # All fields are filled in one pass, so that a field's name inside the dialogue is not replaced.
-    return [Message("user", _PLACEHOLDER.sub(lambda match: facts[match[1]], prompt))]
-
-
-def _quoted(turn: Turn) -> str:
-    """A turn as one line of JSON; "<", with which special tokens begin, is written as its escape."""
-    return f"{turn.role}: {json.dumps(turn.text, ensure_ascii=False)}".replace("<", "\\u003c")
+    return [Message("user", fill(prompt, facts))]
 
 
 def parse_verdict(reply: str) -> bool | None:
@@ -99,9 +80,7 @@ def parse_verdict(reply: str) -> bool | None:
     >>> parse_verdict("It asks.\nVERDICT: NO LEAK"), parse_verdict("VERDICT: LEAK"), parse_verdict("No leak, I think.")
     (False, True, None)
     """
-    lines = [line.strip() for line in reply.rstrip().split("\n")]
-    verdicts = [line for line in lines if line in _VERDICTS]
-    return _VERDICTS[lines[-1]] if verdicts == lines[-1:] else None
+    return last_line(reply, _VERDICTS)
 
 
 async def judge_dialogues(

@@ -116,9 +116,10 @@ def rounds(dialogue: Dialogue) -> list[tuple[str, str]]:
     """A dialogue's turns as MathDial counts them: after a greeting of the tutor.
 
     Our student speaks first, unasked, and says its wrong solution. With an empty greeting before it, index k of either
-    side comes after k replies of the tutor, as in the dataset.
+    side comes after k replies of the tutor, as in the dataset. A tutor who speaks first greets itself.
     """
-    return [GREETING, *((turn.role, turn.text) for turn in dialogue.turns)]
+    greeting = [GREETING] if dialogue.first == "student" else []
+    return [*greeting, *((turn.role, turn.text) for turn in dialogue.turns)]
 
 
 def _first_match(turns: Turns, answer: str, role: Role) -> float:

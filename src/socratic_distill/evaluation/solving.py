@@ -10,9 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Message, student_view
+from socratic_distill.dialogues.dialogue import Dialogue, Message, is_right, student_view
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.evaluation.intervals import Measure, Part, means
@@ -126,10 +125,10 @@ async def _attempt(dialogue: Dialogue, messages: Sequence[Message], cast: Cast, 
         if not cast.has_room(len(prompt), student.max_tokens):
             return _Attempts()
         seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, when)
-        turns = await student.speak(prompt, seed, count=k)
+        turns = await cast.judged(await student.speak(prompt, seed, count=k), dialogue)
     except Exception as error:
         return _Attempts(error=describe(error))
-    return _Attempts(sum(rule_of(dialogue.seed).matches(turn.text, dialogue.seed) for turn in turns) / k)
+    return _Attempts(sum(is_right(turn, dialogue.seed) for turn in turns) / k)
 
 
 def _joined(before: _Attempts, after: _Attempts) -> SolveRates:

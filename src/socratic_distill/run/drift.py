@@ -57,7 +57,8 @@ MAY_CHANGE = (
 _LATER = (
     "tutor_reasoning", "student_reasoning", "teacher_reasoning",
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
-    "max_probability_change",
+    "max_probability_change", "subject", "opening", "endings",
+    "answer_function", "answer_judge",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
@@ -96,7 +97,7 @@ def fingerprint(
     options = loss_options(config.loss_fn, config.loss_fn_options)
     later = {name: getattr(config, name) for name in _LATER}
     later["loss_fn_options"] = {} if options == loss_options(config.loss_fn, {}) else options
-    meaning |= {name: _text(value) for name, value in later.items() if value}
+    meaning |= {name: _text(value) for name, value in later.items() if value != _default(name)}
     for name in _MODEL_FIELDS:
         meaning[name] = _model(config, getattr(config, name))
     if config.teacher_checkpoint_path is not None:
@@ -111,6 +112,10 @@ def fingerprint(
         meaning["recordings"] = _recordings(config.recordings)
     meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
     return meaning
+
+
+def _default(name: str) -> Any:
+    return SocraticConfig.model_fields[name].get_default()
 
 
 def _teachers(

@@ -10,6 +10,7 @@ from socratic_distill.dialogues.batches import check_recordings, hold_out, total
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.recordings import Recording, load_recordings
 from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.verdicts import check_verdicts
 from socratic_distill.errors import ConfigError, raise_all
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.drift import (
@@ -93,6 +94,8 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
         raise ConfigError(
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
         )
+    if config.plays_dialogues:
+        check_verdicts(config, given)
     check_recordings(config, seeds, recordings, total)
     plan = Plan(config, given, seeds, held_out, recordings, total, meaning, drift, briefing)
     briefing.check(config, [*plan.all_seeds, *(held_out if config.eval_every is not None else ())])

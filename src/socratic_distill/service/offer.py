@@ -151,7 +151,7 @@ def _misfits(config: "SocraticConfig", offer: Offer, is_trained: bool) -> Iterat
             yield _unable(field, name, "trained", [able.name for able in offer.models if able.trainable])
         if model.sampleable is False:
             yield _unable(field, name, "sampled from", [able.name for able in offer.models if able.sampleable])
-        if model.context is not None and field != "judge.model_name":
+        if model.context is not None and not field.endswith("judge.model_name"):
             yield from _no_room(config, field, model, model.context)
 
 

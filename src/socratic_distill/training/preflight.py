@@ -21,7 +21,9 @@ from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
 from socratic_distill.dialogues.casting import open_frozen_models
 from socratic_distill.dialogues.compatibility import check_room
+from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.verdicts import load_answer_function
 from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import (
@@ -231,8 +233,9 @@ class _Look:
     def _plan(self) -> Plan | None:
         if self._has(StorageError):  # a directory that cannot be made holds no run; an empty one stands in
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
-        with self._gathered():
-            load_rewards(self._config)
+        for load in (load_rewards, load_endings, load_answer_function):
+            with self._gathered():
+                load(self._config)
         with self._gathered():
             try_losses(self._config)
         with self._gathered():

@@ -12,7 +12,9 @@ from contextlib import closing
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.budget import Budget
 from socratic_distill.cost.estimate import estimate_of
+from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.verdicts import load_answer_function
 from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import present_path
@@ -184,6 +186,8 @@ async def _prepare(
         return plan, None, result  # a complete run needs no service, nor an account
     # A function of the user that cannot be called is refused before anything is paid.
     load_rewards(config)
+    load_endings(config)
+    load_answer_function(config)
     try_losses(config)
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None

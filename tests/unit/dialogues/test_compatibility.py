@@ -25,10 +25,11 @@ from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import ConfigError, RenderingError, Seed
-from socratic_distill.dialogues.cast import Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.compatibility import check_room, check_same_replies, check_same_tokens
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rollout import play_batch
+from socratic_distill.dialogues.speaker import Speaker
 
 SHORT, LONG = Seed("short", "q", "1", "e"), Seed("long", "q" * 60, "1", "e")
 AROUND = len(ids("<sys><end>\n<user><end>\n<bot>"))

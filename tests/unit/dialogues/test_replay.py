@@ -6,11 +6,12 @@ from tests.support.chat_templates import THINKING, ids, make_renderer
 
 from socratic_distill import Seed
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Cast, Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Cast, Member, Teachers
 from socratic_distill.dialogues.dialogue import tutor_view
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.rollout import replay
+from socratic_distill.dialogues.speaker import Speaker
 
 SEED = Seed("s", "How many?", "12", "It is 11.")
 SAMPLED = RecordedTurn("tutor", "Why?", ids("Why?<end>"), (-0.5,) * 5, 3, "stop")

@@ -9,7 +9,7 @@ from tests.support.partial import Partial
 from tinker.types import SampledSequence, SampleResponse
 from tinker.types.topk_logprobs import TopkLogprobs
 
-from socratic_distill.dialogues.cast import Speaker
+from socratic_distill.dialogues.speaker import Speaker
 
 
 class Voice(Partial):

@@ -15,8 +15,9 @@ from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed, TeacherError
 from socratic_distill.config.objectives import Wanted
-from socratic_distill.dialogues.cast import Member, Speaker, Teachers
+from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.dialogue import Dialogue, PromptUse, Turn
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.distillation.datums import merge_turns
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score

@@ -5,7 +5,7 @@ from hypothesis import example, given, strategies as st
 from tests.support.chat_templates import FORCED, make_renderer
 from tests.support.talks import Voice, talk
 
-from socratic_distill.dialogues.cast import Speaker
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation import judge as module
 from socratic_distill.evaluation.intervals import Measure

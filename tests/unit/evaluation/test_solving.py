@@ -5,8 +5,9 @@ from tests.support.casts import cast_of
 from tests.support.chat_templates import PLAIN, ids, make_renderer
 from tests.support.talks import Voice, talk
 
-from socratic_distill.dialogues.cast import Speaker, Teachers
+from socratic_distill.dialogues.cast import Teachers
 from socratic_distill.dialogues.dialogue import Message
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.solving import SolveRates, final_messages, solve_measures, solve_rates
 

@@ -40,6 +40,8 @@ OTHER: dict[str, Any] = {
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
     "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
     "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
+    "subject": "algebra", "opening": "tutor", "endings": [{"kind": "phrase", "phrase": "Bye"}],
+    "answer_function": "rules:right", "answer_judge": {"model_name": "other"},
     "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
@@ -93,6 +95,7 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     stored = {"seeds"} if name in SEED_FIELDS else {name}
     # What the teacher is told is part of its prompt; the tutor's longest reply is the student's too, by default.
     also = {"teacher_sees_answer": {"teacher_prompt_file"}, "max_tokens": {"student_max_tokens"}}
+    also |= {"subject": set(PROMPT_FILES), "endings": {"tutor_prompt_file"}}  # which stand in prompts
     also |= {"teacher_average": {"teachers"}}  # which needs two of them
     also |= {"loss_fn_options": {"loss_fn"}}  # which has to take them
     stored |= also.get(name, set())

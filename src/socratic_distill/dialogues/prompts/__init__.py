@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ from socratic_distill.dialogues.seeds import FIELD_NAME, SHARED_FIELDS, Seed
 from socratic_distill.errors import ConfigError
 
 _PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
+_OPENINGS = {"question": "student_question.txt"}
 _TUTOR_SEES = ("question",)
 # A student who knows the answer has nothing to learn.
 _STUDENT_SEES = ("question", "initial_error", "student_profile")
@@ -31,6 +32,8 @@ class Prompts:
         student: the student's prompt on a seed with a mistake.
         student_attempt: the student's prompt on a seed without a mistake.
         student_opening: the first message to the student; it has no fields.
+        tutor_opening: the first message to a tutor who speaks first; it has no fields.
+        shows_mistake: whether the student's prompt has the seed's mistake.
     """
 
     tutor: str
@@ -38,6 +41,8 @@ class Prompts:
     student: str
     student_attempt: str
     student_opening: str
+    tutor_opening: str = ""
+    shows_mistake: bool = True
 
     def for_tutor(self, seed: Seed) -> str:
         """The tutor's system prompt on a seed; it never holds the answer, the mistake or the seed's private fields."""
@@ -49,31 +54,62 @@ class Prompts:
 
     def for_student(self, seed: Seed, profile: str) -> str:
         """The student's system prompt on a seed: with its mistake, or for an own attempt if the seed has none."""
-        text = self.student if seed.initial_error else self.student_attempt
+        text = self.student if seed.initial_error and self.shows_mistake else self.student_attempt
         return _fill(text, _facts(seed, profile, _STUDENT_SEES))
 
 
 def load_prompts(config: SocraticConfig) -> Prompts:
     """Reads the prompt files that the config names, and the packaged prompts for the rest.
 
+    A phrase with which the tutor ends a dialogue is added to packaged prompts, and must stand in others.
+
     `check_prompts` checks the private fields in teachers' prompts later, when the seeds are read.
 
     Raises:
-        ConfigError: a file cannot be read, or the tutor's or the student's prompt uses a field that its reader must
-            not see.
+        ConfigError: a file cannot be read, the tutor's or the student's prompt uses a field that its reader must not
+            see, or a prompt does not name a phrase that ends dialogues.
     """
     check_files(config, "prompts")
     own_student = config.student_prompt_file
     teachers = {teacher.name: teacher_prompt(config, teacher) for teacher in config.teachers}
     prompts = Prompts(
-        tutor=read_prompt(config.tutor_prompt_file, "tutor.txt"),
+        tutor=read_prompt(config.tutor_prompt_file, "tutor.txt", config.subject),
         teachers=teachers or {SINGLE_TEACHER: teacher_prompt(config)},
-        student=read_prompt(own_student, "student.txt"),
-        student_attempt=read_prompt(own_student, "student_attempt.txt"),
-        student_opening=read_prompt(None, "student_opening.txt"),
+        student=read_prompt(own_student, "student.txt", config.subject),
+        student_attempt=read_prompt(own_student, "student_attempt.txt", config.subject),
+        student_opening=read_prompt(None, _OPENINGS.get(config.opening, "student_opening.txt")),
+        tutor_opening=read_prompt(None, "tutor_opening.txt"),
+        shows_mistake=config.opening not in ("attempt", "question"),
     )
+    prompts = _with_phrases(prompts, config)
     _check_public(prompts)
     return prompts
+
+
+def _with_phrases(prompts: Prompts, config: SocraticConfig) -> Prompts:
+    phrases = [ending.phrase for ending in config.endings if ending.kind == "phrase" and ending.by == "tutor"]
+    if not phrases:
+        return prompts
+    ask = "\n".join(read_prompt(None, "tutor_ending.txt").replace("{phrase}", phrase) for phrase in phrases)
+
+    def named(text: str, whose: str, is_packaged: bool) -> str:
+        if is_packaged:
+            return f"{text}\n\n{ask}"
+        if missing := [phrase for phrase in phrases if phrase not in text]:
+            raise ConfigError(
+                f"{whose} prompt does not name {missing[0]!r}, with which the tutor ends a dialogue; add a sentence "
+                f"such as {ask.splitlines()[0]!r}"
+            )
+        return text
+
+    own = {teacher.name: teacher.prompt_file for teacher in config.teachers}
+    teachers = {
+        name: named(text, f"the teacher's ({name!r})", not (own.get(name) or config.teacher_prompt_file))
+        for name, text in prompts.teachers.items()
+    }
+    return replace(
+        prompts, tutor=named(prompts.tutor, "the tutor's", config.tutor_prompt_file is None), teachers=teachers
+    )
 
 
 def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> str:
@@ -87,7 +123,7 @@ def teacher_prompt(config: SocraticConfig, teacher: Teacher | None = None) -> st
         ConfigError: its file cannot be read.
     """
     own_file, own_sight = (teacher.prompt_file, teacher.sees_answer) if teacher else (None, None)
-    text = read_prompt(own_file or config.teacher_prompt_file, "teacher.txt")
+    text = read_prompt(own_file or config.teacher_prompt_file, "teacher.txt", config.subject)
     sees_answer = config.teacher_sees_answer if own_sight is None else own_sight
     return f"{text}\n\n{read_prompt(None, 'teacher_private.txt')}" if sees_answer else text
 
@@ -144,16 +180,21 @@ def _names(template: str) -> set[str]:
     return set(_PLACEHOLDER.findall(template))
 
 
-def read_prompt(path: str | None, packaged: str) -> str:
+def read_prompt(path: str | None, packaged: str, subject: str = "math") -> str:
     """The text of a prompt file, or of a packaged one if path is None; without white space at its ends.
+
+    Args:
+        path: the file.
+        packaged: name of the packaged prompt.
+        subject: what is taught, put in the place of `{subject}`.
 
     Raises:
         ConfigError: the file cannot be read.
     """
     if path is None:
-        return files(__name__).joinpath(packaged).read_text(encoding="utf-8").strip()
+        return _on_subject(files(__name__).joinpath(packaged).read_text(encoding="utf-8").strip(), subject)
     try:
-        return Path(resolved(path)).read_text(encoding="utf-8").strip()
+        return _on_subject(Path(resolved(path)).read_text(encoding="utf-8").strip(), subject)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"prompt file {path!r} cannot be read: {error}") from error
 
@@ -166,6 +207,17 @@ def _facts(seed: Seed, profile: str, seen: Iterable[str]) -> tuple[tuple[str, st
         "student_profile": seed.student_profile or profile,
     }
     return tuple((name, facts[name]) for name in seen)
+
+
+def _on_subject(template: str, subject: str) -> str:
+    """A prompt with what is taught in the place of `{subject}`, and with the article that it needs.
+
+    >>> _on_subject("You are a {subject} tutor.", "algebra")
+    'You are an algebra tutor.'
+    """
+    if subject[0].lower() in "aeiou":
+        template = re.sub(r"\b([Aa]) (?=\{subject\})", r"\1n ", template)
+    return template.replace("{subject}", subject)
 
 
 @lru_cache(4096)  # each view of a dialogue begins with the same text

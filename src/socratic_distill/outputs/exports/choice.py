@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from socratic_distill.dialogues.dialogue import SOLVED
-from socratic_distill.dialogues.stored import says_answer
+from socratic_distill.dialogues.stored import is_solved, says_answer
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,6 @@ class Choice:
             and not (self.solved and not is_solved(row))
             and not (self.not_told and is_told(row))
         )
-
-
-def is_solved(row: Mapping[str, Any]) -> bool:
-    """Whether the student of a dialogue reached the answer, told or not: `Dialogue.solved`."""
-    return row["ending"] in SOLVED
 
 
 def is_told(row: Mapping[str, Any]) -> bool:

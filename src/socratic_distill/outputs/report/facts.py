@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.dialogues.answers.numbers import as_decimal
-from socratic_distill.dialogues.dialogue import SOLVED
 from socratic_distill.dialogues.dialogue_html import gaps
-from socratic_distill.dialogues.stored import says_answer
+from socratic_distill.dialogues.stored import is_solved, says_answer
 from socratic_distill.evaluation.definitions import ROUNDS
 from socratic_distill.evaluation.mathdial import GREETING, Matches
 
@@ -50,7 +49,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     replies = [turn["text"] for turn in tutor]
     tells = [says_answer(turn, row) for turn in tutor]
     asks = ["?" in text for text in replies]
-    solved, told = ending in SOLVED, any(tells)
+    solved, told = is_solved(row), any(tells)
     gap, scored = _gap(tutor)
     said = Matches.of([GREETING, *talk], as_decimal(answer))
     is_number, is_checkable = kind == "number", float(kind != "none")
