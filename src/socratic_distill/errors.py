@@ -276,6 +276,10 @@ class UnsupportedServer(ServiceError):
     """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
 
 
+class OpenAIExtraMissing(SocraticError, ImportError):
+    """Students and judges on other endpoints need the package of the `openai` extra."""
+
+
 class PlotExtraMissing(SocraticError, ImportError):
     """DataFrames need pandas and figures need matplotlib, the packages of the `plot` extra."""
 

@@ -27,6 +27,12 @@ def add_options(parser: Any, *options: str) -> None:
             metavar="URL",
             help="server that requests and the key may go to; remembered for later commands, on any directory",
         )
+        group.add_argument(
+            "--allow-server",
+            metavar="URL",
+            action="append",
+            help="another server that requests and their key may go to, of a student or a judge; remembered likewise",
+        )
     if "files" in options:
         group.add_argument(
             "--allow-files",
@@ -47,19 +53,22 @@ def allowed(parsed: argparse.Namespace) -> "Allowed":
     """What the user allows, as the library takes it; a server that is named is remembered.
 
     Raises:
-        ConfigError: --base-url is not the URL of a server.
+        ConfigError: --base-url or --allow-server is not the URL of a server.
     """
     from socratic_distill.config.known_servers import origin, remember_server
 
-    url = getattr(parsed, "base_url", None)
-    if url is not None:
-        if origin(url) is None:
+    url, others = getattr(parsed, "base_url", None), getattr(parsed, "allow_server", None) or []
+    for option, server in [("--base-url", url), *(("--allow-server", other) for other in others)]:
+        if server is None:
+            continue
+        if origin(server) is None:
             raise ConfigError(
-                f"--base-url {url!r} is not the URL of a server; expected one such as http://gpu-box:8000"
+                f"{option} {server!r} is not the URL of a server; expected one such as http://gpu-box:8000"
             )
-        remember_server(url)
+        remember_server(server)
     return {
         "base_url": url,
         "allow_files": bool(getattr(parsed, "allow_files", None)),
         "allow_code": bool(getattr(parsed, "allow_code", None)),
+        "allow_servers": tuple(others),
     }

@@ -12,6 +12,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `dialogue_settings` | the section of dialogues: openings and endings |
 | `objectives` | the kinds of objective, and what each needs |
 | `policy_losses` | the losses on advantages, and the options of each |
+| `students` | several simulated students, and endpoints of the OpenAI API |
 | `parts` | rewards, teachers, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |

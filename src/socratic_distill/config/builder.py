@@ -12,6 +12,7 @@ from socratic_distill.config.objectives import DivergenceName, Objective
 from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.sections import TrackerName
+from socratic_distill.config.students import Student
 from socratic_distill.config.values import Reasoning, Schedule
 
 P = ParamSpec("P")
@@ -20,6 +21,7 @@ WithLimit = tuple[Path, int | None]
 SeedsFiles = Path | WithLimit | Sequence[Path | WithLimit]
 OneReward = OutcomeName | Reward | Mapping[str, Any]
 OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
+OneStudent = Student | Mapping[str, Any]
 OneTeacher = Teacher | Mapping[str, Any]
 
 
@@ -60,6 +62,7 @@ class SocraticOptions(TypedDict, total=False):
     student_template_options: Mapping[str, Any]
     teacher_template_options: Mapping[str, Any]
     subject: str
+    students: OneStudent | Sequence[OneStudent]
     opening: Opening
     endings: OneEnding | Sequence[OneEnding]
     answer_function: str | None

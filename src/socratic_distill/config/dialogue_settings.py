@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from socratic_distill.config.shorthand import Kind, Several
+from socratic_distill.config.students import Student
 from socratic_distill.config.values import FunctionPath, Groups, Name, PathText, Schedule, Section, Setting, Tens
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
@@ -66,6 +67,11 @@ class Dialogues(Section):
         (SolvedEnding(),),
         description="What ends a dialogue before max_turns: the answer of the student ('solved'), a phrase of either "
         "side, or a function of yours. Without 'solved', a dialogue goes on after the answer.",
+    )
+    students: Several[tuple[Student, ...]] = Field(
+        (),
+        description="Several simulated students; each dialogue has one of them, drawn by their shares. Empty: a single "
+        "one, as the student_… fields say.",
     )
     student_profile: str = Field(
         DEFAULT_PROFILE, description="Who the student is, for seeds without a profile of their own."

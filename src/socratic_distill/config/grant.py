@@ -12,6 +12,7 @@ read from a `config.json` carries a `Grant`, and each function that would act on
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -31,6 +32,7 @@ class Allowed(TypedDict, total=False):
     base_url: str | None
     allow_files: bool
     allow_code: bool
+    allow_servers: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Grant:
         allow_files: whether other files may be read, and a model hub asked.
         allow_code: whether code that the config names may run: reward and loss functions, and code among a
             model's files.
+        servers: other servers that the user named, for students and judges.
         named: models and weights that the user named in addition to the config; they may be read wherever they are.
     """
 
@@ -52,6 +55,7 @@ class Grant:
     base_url: str | None = None
     allow_files: bool = False
     allow_code: bool = False
+    servers: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
 
     def check_file(self, field: str, path: str) -> None:

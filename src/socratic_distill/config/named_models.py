@@ -11,12 +11,17 @@ from socratic_distill.errors import ModelNotOffered
 
 def named_models(config: SocraticConfig) -> dict[str, str]:
     """The model names that a run of the config uses, by config field."""
-    names = {"tutor_model_name": config.tutor_model_name, "student_model_name": config.student_model_name}
+    names = {"tutor_model_name": config.tutor_model_name}
+    if not config.students or any(student.model_name is None for student in config.students):
+        names["student_model_name"] = config.student_model_name
     if not config.teachers or any(teacher.model_name is None for teacher in config.teachers):
         names["teacher_model_name"] = config.teacher_model_name
     for number, teacher in enumerate(config.teachers):
         if teacher.model_name is not None:
             names[f"teachers[{number}].model_name"] = teacher.model_name
+    for number, student in enumerate(config.students):
+        if student.model_name is not None and student.endpoint is None:
+            names[f"students[{number}].model_name"] = student.model_name
     names |= {f"{field}.model_name": judge.model_name for field, judge in _judges(config)}
     return names
 
@@ -35,6 +40,10 @@ def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> So
     changes["teachers"] = tuple(
         teacher.model_copy(update={"model_name": names.get(f"teachers[{number}].model_name")})
         for number, teacher in enumerate(config.teachers)
+    )
+    changes["students"] = tuple(
+        student.model_copy(update={"model_name": names.get(f"students[{number}].model_name", student.model_name)})
+        for number, student in enumerate(config.students)
     )
     for field, judge in _judges(config):
         changes[field] = judge.model_copy(update={"model_name": names[f"{field}.model_name"]})

@@ -31,6 +31,23 @@ def check_server(config: SocraticConfig) -> None:
         )
 
 
+def check_endpoint(config: SocraticConfig, url: str) -> None:
+    """Returns if requests, with its key, may go to an endpoint that a config names.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and the user named no such server.
+    """
+    grant = config.grant
+    if grant is None:
+        return
+    named = {origin(server) for server in (*grant.servers, grant.base_url) if server} | known_servers()
+    if (wanted := origin(url)) is None or wanted not in named:
+        raise UntrustedConfig(
+            f"{grant.source} names the endpoint {url!r}. A run directory is data: no request and no key go to a server "
+            f"that you did not name. If you trust it, give --allow-server {wanted or 'URL'} (in Python allow_servers=…)"
+        )
+
+
 def check_files(config: SocraticConfig, *parts: Files) -> None:
     """Returns if the files that a config names may be read.
 
@@ -126,6 +143,9 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
             yield "teacher_prompt_file", config.teacher_prompt_file
             for number, teacher in enumerate(config.teachers):
                 yield f"teachers[{number}].prompt_file", teacher.prompt_file
+            for number, student in enumerate(config.students):
+                yield f"students[{number}].prompt_file", student.prompt_file
+                yield f"students[{number}].profile_file", student.profile_file
         case "judge":
             yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
         case "answer_judge":

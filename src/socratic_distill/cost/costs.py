@@ -141,7 +141,8 @@ def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
     """The models of each role, of a config with full names; only teachers and judges may be several."""
     models: dict[ModelRole, frozenset[str]] = {
         "tutor": frozenset({config.tutor_model_name}),
-        "student": frozenset({config.student_model_name}),
+        "student": frozenset(student.model_name or config.student_model_name for student in config.students)
+        or frozenset({config.student_model_name}),
         "teacher": frozenset(teacher.model_name for teacher in plan_teachers(config)),
     }
     if judges := [judge.model_name for judge in (config.judge, config.answer_judge) if judge is not None]:

@@ -23,6 +23,9 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `template_variables` | the variables of a chat template: reasoning, options, the date |
 | `routing` | which teachers each seed has |
 | `briefing` | which teachers each seed has, and all prompts |
+| `students`, `personas` | the simulated students, and which of them has which dialogue |
+| `student_casting` | opens the students |
+| `remote_speaker` | the turns of a model on another endpoint |
 | `speaker` | samples the turns of one side |
 | `cast` | tutor, student and teachers, with clients and prompts |
 | `casting` | opens student and teachers |

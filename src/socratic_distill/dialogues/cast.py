@@ -11,7 +11,6 @@ from socratic_distill.dialogues.dialogue import (
     Role,
     Turn,
     by_answer,
-    student_view,
     teacher_view,
     tutor_view,
 )
@@ -20,6 +19,7 @@ from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.students import Students
 from socratic_distill.dialogues.verdicts import Verdicts
 from socratic_distill.errors import TeacherError
 from socratic_distill.service.interface import SamplingClient
@@ -122,7 +122,7 @@ class Cast:
 
     Attributes:
         tutor: the tutor's side.
-        student: the student's side.
+        students: the students, one of which has the other side.
         teachers: the teachers, whose contexts must hold the dialogue too.
         prompts: the system prompts.
         profile: the student's profile for seeds without one.
@@ -138,7 +138,7 @@ class Cast:
     """
 
     tutor: Speaker
-    student: Speaker
+    students: Students
     teachers: Teachers
     prompts: Prompts
     profile: str
@@ -175,10 +175,6 @@ class Cast:
         if not self.wanted(dialogue).teacher:
             return 0
         return max(len(self.teacher_prompt(dialogue, member)) for member in self.teachers.of(dialogue.seed))
-
-    def student_prompt(self, dialogue: Dialogue) -> tuple[int, ...]:
-        """The student's context for its next turn, `[P]`."""
-        return self.student.renderer.prompt(student_view(dialogue, self.prompts, self.profile))
 
     def has_room(self, longest_prompt: int, reply: int) -> bool:
         """Whether a prompt and a reply of these lengths, in tokens, fit the smallest context."""

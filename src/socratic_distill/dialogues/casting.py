@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.named_models import named_models
 from socratic_distill.config.objectives import Supervised, Wanted
 from socratic_distill.config.parts import Judge
 from socratic_distill.config.paths import resolved
@@ -20,6 +21,8 @@ from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.student_casting import open_students
+from socratic_distill.dialogues.students import Students
 from socratic_distill.dialogues.verdicts import Verdicts, load_answer_function, load_answer_prompt
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
 from socratic_distill.service.interface import SamplingClient, TrainingClient
@@ -32,11 +35,13 @@ class FrozenModels:
     Attributes:
         config: the run's config.
         teachers: the teachers.
+        client: a sampling client of a base model on the run's service.
     """
 
     config: SocraticConfig
     teachers: Teachers
-    _student: Speaker
+    client: SamplingClient
+    _students: Students
     _tutor_renderer: Renderer
     _prompts: Prompts
     _max_context: int | None
@@ -50,12 +55,6 @@ class FrozenModels:
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """The text of each of the tutor's tokens."""
         return self._tutor_renderer.codec.pieces(tokens)
-
-    @property
-    def client(self) -> SamplingClient:
-        """A sampling client on the run's service."""
-        assert self._student.client is not None, "the frozen models include the student"
-        return self._student.client
 
     def cast(self, tutor_client: SamplingClient | None, version: int, wanted: Wanted | None = None) -> Cast:
         """The cast of a batch, with the tutor of this sampling client.
@@ -78,7 +77,7 @@ class FrozenModels:
                 version,
                 top=played.tutor_top,
             ),
-            student=self._student,
+            students=self._students,
             teachers=self.teachers,
             prompts=self._prompts,
             profile=config.student_profile,
@@ -111,35 +110,38 @@ async def open_frozen_models(
         RenderingError: the models' tokens or templates do not fit.
         ServiceError: the service failed a call.
     """
-    tutor_name, student_name = config.tutor_model_name, config.student_model_name
-    student = await open_sampling_client(
-        service.client, f"the student's model {student_name!r}", base_model=student_name
-    )
-    codecs = _Codecs(config)
+    codecs, tutor_name = _Codecs(config), config.tutor_model_name
     tutor_renderer = await codecs.renderer(
         tutor_client,
         tutor_name,
         TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
     )
-    student_renderer = await codecs.renderer(
-        student,
-        student_name,
-        TemplateChoice(config.student_enable_thinking, config.student_reasoning, config.student_template_options),
-    )
+    students = await open_students(config, briefing.prompts, service, codecs.renderer)
     members = {plan.name: await _open_teacher(plan, service, codecs, tutor_client) for plan in briefing.teachers}
     for member in members.values():
         check_same_tokens(tutor_renderer, member.renderer)
         check_same_replies(tutor_renderer, member.renderer)
     max_context = config.max_context_tokens
     if max_context is None:
-        names = {tutor_name, student_name, *(plan.model_name for plan in briefing.teachers)}
-        max_context = await smallest_context(service.rest, names)
-    student_tokens = config.student_max_tokens or config.max_tokens
+        on_service = {
+            field: name for field, name in named_models(config).items() if not field.endswith("judge.model_name")
+        }
+        max_context = await smallest_context(service.rest, set(on_service.values()))
     verdicts = await _open_verdicts(config, service)
-    speaker = Speaker("student", student, student_renderer, student_tokens, config.temperature)
     teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
+    client = students.client or await open_sampling_client(
+        service.client, f"the tutor's base model {tutor_name!r}", base_model=tutor_name
+    )
     return FrozenModels(
-        config, teachers, speaker, tutor_renderer, briefing.prompts, max_context, load_endings(config), verdicts
+        config,
+        teachers,
+        client,
+        students,
+        tutor_renderer,
+        briefing.prompts,
+        max_context,
+        load_endings(config),
+        verdicts,
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from socratic_distill.dialogues.cast import Cast, Member
-from socratic_distill.dialogues.dialogue import Dialogue, Message, Role, Turn, student_view, teacher_view, tutor_view
+from socratic_distill.dialogues.dialogue import Dialogue, Message, Role, Turn, teacher_view, tutor_view
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import ConfigError, RenderingError
 from socratic_distill.text import get_logger
 
@@ -208,18 +209,21 @@ class _Need:
 
 
 def _sides(cast: Cast, seeds: Sequence[Seed]) -> list[_Side]:
-    prompts, profile = cast.prompts, cast.profile
-    student, tutor = cast.student.renderer, cast.tutor.renderer
+    prompts, tutor = cast.prompts, cast.tutor.renderer
     sides = [
         _Side(
-            f"student {student.model_name!r}",
+            f"student {speaker.renderer.model_name!r}",
             "student",
-            student,
-            lambda dialogue: student_view(dialogue, prompts, profile),
-            seeds,
-        ),
-        _Side(f"tutor {tutor.model_name!r}", "tutor", tutor, lambda dialogue: tutor_view(dialogue, prompts), seeds),
+            speaker.renderer,
+            student.view,
+            [student.seed(seed) for seed in seeds],
+        )
+        for student in cast.students.members.values()
+        if isinstance(speaker := student.speaker, Speaker)
     ]
+    sides.append(
+        _Side(f"tutor {tutor.model_name!r}", "tutor", tutor, lambda dialogue: tutor_view(dialogue, prompts), seeds)
+    )
     return sides + [_teacher_side(cast, member, seeds) for member in cast.teachers.members.values()]
 
 
@@ -241,10 +245,15 @@ def _measure(side: _Side, seed: Seed, cast: Cast) -> _Need:
     heard = 0 if side.speaks_as == cast.first else 1
     first = side.prompt_tokens(_stand_ins(seed, heard, cast.first))
     second = side.prompt_tokens(_stand_ins(seed, heard + 2, cast.first))
-    student, tutor = cast.student.max_tokens, cast.tutor.max_tokens
+    student, tutor = _longest_turn(cast), cast.tutor.max_tokens
     own, other = (tutor, student) if side.speaks_as == "tutor" else (student, tutor)
     prompt = first - heard  # `first` includes the one-token turn that was heard
     return _Need(side, seed, prompt, prompt + heard * other + own, second - first - 1 + other + own)
+
+
+def _longest_turn(cast: Cast) -> int:
+    """Tokens of the longest turn that a student may take."""
+    return max(student.speaker.max_tokens for student in cast.students.members.values())
 
 
 def _stand_ins(seed: Seed, count: int, first: Role) -> Dialogue:
@@ -256,7 +265,7 @@ def _stand_ins(seed: Seed, count: int, first: Role) -> Dialogue:
 
 
 def _no_room(need: _Need, cast: Cast, limit: int) -> str:
-    student, tutor = cast.student.max_tokens, cast.tutor.max_tokens
+    student, tutor = _longest_turn(cast), cast.tutor.max_tokens
     own, other = (student, tutor) if need.side.speaks_as == "student" else (tutor, student)
     if need.side.speaks_as == cast.first:
         what, turns = "the opening", f"its turn up to {own}"

@@ -117,6 +117,7 @@ class Dialogue:
         error: what went wrong, if ending is "failed", "unanswered" or "empty".
         recording: id of the recording that it was made from; None for a dialogue that was played.
         first: who speaks first.
+        student: name of its student; "" if there is only one.
     """
 
     seed: Seed
@@ -127,6 +128,7 @@ class Dialogue:
     error: str | None = None
     recording: str | None = None
     first: Role = "student"
+    student: str = ""
 
     @property
     def speaker(self) -> Role:
@@ -183,7 +185,7 @@ class Dialogue:
             ends: gives the ending of a dialogue after its newest turn. None: `by_answer`.
         """
         assert self.ending is None, f"the dialogue ended already: {self.ending}"
-        if not turn.tokens:
+        if not turn.tokens and not turn.text:
             return self.end("empty", error=f"the {turn.role} replied with no tokens")
         after = self.with_turn(turn)
         if (ending := (ends or by_answer)(after)) is not None:
@@ -262,7 +264,10 @@ def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
 
 def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
     return [
-        Message("assistant", tokens=turn.history) if turn.role == viewer else Message("user", turn.text)
+        # A turn from another endpoint is text alone.
+        Message("assistant", tokens=turn.history)
+        if turn.role == viewer and turn.tokens
+        else Message("assistant" if turn.role == viewer else "user", turn.text)
         for turn in turns
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Role, Turn
+from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
@@ -55,36 +55,51 @@ async def play_batch(
             opened = await open_group(group, cast)
         return await gather_all(map(play, opened))
 
-    played = await gather_all(map(play_group, make_groups(seeds, step, group_size, cast.first)))
+    played = await gather_all(map(play_group, make_groups(seeds, step, group_size, cast)))
     return [dialogue for group in played for dialogue in group]
 
 
-def make_groups(seeds: Sequence[Seed], step: int, group_size: int, first: Role = "student") -> list[list[Dialogue]]:
-    """A batch's dialogues before their first turn, a group for each seed; `first` is who speaks first."""
+def make_groups(seeds: Sequence[Seed], step: int, group_size: int, cast: Cast) -> list[list[Dialogue]]:
+    """A batch's dialogues before their first turn, a group for each seed."""
     seen: Counter[str] = Counter()
     groups = []
     for seed in seeds:
         # A seed may occur twice in a batch that spans two epochs. Its dialogues get different numbers.
         start = seen[seed.id] * group_size
         seen[seed.id] += 1
-        groups.append([Dialogue(seed, step, start + i, first=first) for i in range(group_size)])
+        drawn = [cast.students.draw(step, seed, start + i) for i in range(group_size)]
+        groups.append(
+            [
+                Dialogue(student.seed(seed), step, start + i, first=cast.first, student=student.name)
+                for i, student in enumerate(drawn)
+            ]
+        )
     return groups
 
 
 async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
-    """Samples the group's opening turns in one request, since they share a prompt. It does not need the tutor.
+    """Samples the group's opening turns; those of one student in one request, since they share a prompt.
 
-    A group in which the tutor speaks first is returned as it is.
+    It does not need the tutor. A group in which the tutor speaks first is returned as it is.
     """
-    head = group[0]
-    if head.first == "tutor":
+    if group[0].first == "tutor":
         return group
+    by_student: dict[str, list[Dialogue]] = {}
+    for dialogue in group:
+        by_student.setdefault(dialogue.student, []).append(dialogue)
+    opened = await gather_all(_open_alike(alike, cast) for alike in by_student.values())
+    return sorted((dialogue for alike in opened for dialogue in alike), key=lambda dialogue: dialogue.number)
+
+
+async def _open_alike(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
+    """Samples the opening turns of dialogues on one seed with one student."""
+    head = group[0]
     try:
-        prompt = cast.student_prompt(head)
-        if not cast.has_room(len(prompt), cast.student.max_tokens):
-            return [dialogue.end("context") for dialogue in group]
         seed = stable_seed(cast.seed, head.step, head.seed.id, head.number, "opening")
-        turns = await cast.judged(await cast.student.speak(prompt, seed, count=len(group)), head)
+        turns = await cast.students.of(head).reply(head, seed, len(group), cast.max_context)
+        if turns is None:
+            return [dialogue.end("context") for dialogue in group]
+        turns = await cast.judged(turns, head)
     except TrainingError:  # the clients are lost, for every dialogue
         raise
     except Exception as error:
@@ -136,16 +151,16 @@ async def answer_or_fail(dialogue: Dialogue, cast: Cast) -> Dialogue:
 
 async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
     """Adds one more turn, or ends the dialogue if a context has no room for it."""
-    if dialogue.speaker == "tutor":
-        speaker, prompt = cast.tutor, cast.tutor_prompt(dialogue)
-        longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
-    else:
-        speaker, prompt = cast.student, cast.student_prompt(dialogue)
-        longest = len(prompt)
-    if not cast.has_room(longest, speaker.max_tokens):
-        return dialogue.end("context")
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
-    (turn,) = await cast.judged(await speaker.speak(prompt, seed), dialogue)
+    if dialogue.speaker == "student":
+        turns = await cast.students.of(dialogue).reply(dialogue, seed, 1, cast.max_context)
+    else:
+        prompt = cast.tutor_prompt(dialogue)
+        longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
+        turns = await cast.tutor.speak(prompt, seed) if cast.has_room(longest, cast.tutor.max_tokens) else None
+    if turns is None:
+        return dialogue.end("context")
+    (turn,) = await cast.judged(turns, dialogue)
     return dialogue.add(turn, cast.max_turns(dialogue.step), cast.ends)
 
 

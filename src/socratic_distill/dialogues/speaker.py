@@ -1,13 +1,13 @@
 """One side of a dialogue: samples its turns from a model of the service."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, PromptUse, Role, Turn
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, Message, PromptUse, Role, Turn
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.errors import RolloutError
 from socratic_distill.service.interface import SamplingClient
@@ -32,6 +32,7 @@ class Speaker:
         temperature: sampling temperature.
         version: optimizer steps that led to the client's weights; 0 for a frozen model.
         top: number of likeliest tokens requested at each position of a turn.
+        top_p: share of the probability that is sampled from.
         on_use: called with the cost of each request; None: no call.
     """
 
@@ -42,18 +43,29 @@ class Speaker:
     temperature: float
     version: int = 0
     top: int = 0
+    top_p: float = 1.0
     on_use: Callable[[PromptUse], None] | None = None
+
+    async def reply(self, messages: Sequence[Message], seed: int, count: int, limit: int | None) -> list[Turn] | None:
+        """Samples `count` turns that follow some messages; None if a context of `limit` tokens has no room for them."""
+        prompt = self.renderer.prompt(messages)
+        if limit is not None and len(prompt) + self.max_tokens > limit:
+            return None
+        return await self.speak(prompt, seed, count)
 
     async def speak(self, prompt: tuple[int, ...], seed: int, count: int = 1) -> list[Turn]:
         """Samples `count` turns on one prompt."""
         from tinker import ModelInput, SamplingParams
 
         assert self.client is not None, f"the {self.role} was opened without a client"
+        # Sent only where it matters: a server without it may refuse the field itself.
+        options: dict[str, Any] = {} if self.top_p == 1.0 else {"top_p": self.top_p}
         params = SamplingParams(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             seed=seed,
             stop=list(self.renderer.end_tokens),
+            **options,
         )
         now = asyncio.get_running_loop().time
         began = now()

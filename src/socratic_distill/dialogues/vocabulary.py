@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
@@ -23,7 +24,9 @@ def warn_of_unknown_words(cast: Cast, seeds: Sequence[Seed]) -> None:
         seeds: the seeds.
     """
     members = cast.teachers.members.values()
-    renderers = [cast.tutor.renderer, cast.student.renderer, *(member.renderer for member in members)]
+    speakers = [student.speaker for student in cast.students.members.values()]
+    students = [speaker.renderer for speaker in speakers if isinstance(speaker, Speaker)]
+    renderers = [cast.tutor.renderer, *students, *(member.renderer for member in members)]
     by_model = {renderer.model_name: renderer for renderer in renderers if _unknown(renderer) is not None}
     words = [word for seed in seeds[:: -(-len(seeds) // _MOST_SEEDS) or 1] for word in seed.question.split()]
     missing = {name: _missing(renderer, words) for name, renderer in by_model.items()}

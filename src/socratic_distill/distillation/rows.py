@@ -40,6 +40,7 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         **_of_answer(dialogue.seed),
         "initial_error": dialogue.seed.initial_error,
         "student_profile": dialogue.seed.student_profile,
+        **({"student": dialogue.student} if dialogue.student else {}),
         "teachers": list(scored.teachers),
         "reward": scored.reward,
         "ending": dialogue.ending,

@@ -196,7 +196,7 @@ class Evaluator:
             verdicts = await judge_dialogues(dialogues, judge, config.seed, concurrency, prompt)
             measures |= judge_measures(verdicts, dialogues)
         if config.eval_solve_samples:
-            asked = replace(cast, student=replace(cast.student, on_use=tried.append))
+            asked = replace(cast, students=cast.students.counted(tried.append))
             if cast.verdicts is not None and cast.verdicts.judge is not None:
                 asked = replace(asked, verdicts=cast.verdicts.counted(judged.append))
             rates = await solve_rates(dialogues, asked, config.eval_solve_samples, concurrency)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Message, is_right, student_view
+from socratic_distill.dialogues.dialogue import Dialogue, Message, is_right
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.evaluation.intervals import Measure, Part, means
@@ -115,17 +115,16 @@ def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -
 
 
 def _view(dialogue: Dialogue, cast: Cast) -> list[Message]:
-    return student_view(dialogue, cast.prompts, cast.profile)
+    return cast.students.of(dialogue).view(dialogue)
 
 
 async def _attempt(dialogue: Dialogue, messages: Sequence[Message], cast: Cast, k: int, when: str) -> _Attempts:
-    student = cast.student
     try:
-        prompt = student.renderer.prompt(messages)
-        if not cast.has_room(len(prompt), student.max_tokens):
-            return _Attempts()
         seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, when)
-        turns = await cast.judged(await student.speak(prompt, seed, count=k), dialogue)
+        turns = await cast.students.of(dialogue).speaker.reply(messages, seed, k, cast.max_context)
+        if turns is None:
+            return _Attempts()
+        turns = await cast.judged(turns, dialogue)
     except Exception as error:
         return _Attempts(error=describe(error))
     return _Attempts(sum(is_right(turn, dialogue.seed) for turn in turns) / k)

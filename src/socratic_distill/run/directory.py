@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -254,6 +254,7 @@ def load_config(
     base_url: str | None = None,
     allow_files: bool = False,
     allow_code: bool = False,
+    allow_servers: Sequence[str] = (),
 ) -> SocraticConfig:
     """The config that a run directory was last started with, equal to the one that was built.
 
@@ -266,6 +267,7 @@ def load_config(
             None: Tinker's own, and those that the user named to a command by `--base-url`.
         allow_files: whether files outside the directory that the config names may be read, and a model hub asked.
         allow_code: whether reward and loss functions that the config names, and code among its models' files, may run.
+        allow_servers: other servers that requests and their keys may go to: endpoints of students and judges.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
@@ -275,7 +277,9 @@ def load_config(
     check_run(log_path, directory)
     path = config_file(directory)
     source = path if not is_url(log_path) else f"{os.fspath(log_path).rstrip('/')}/{path.name}"
-    return read_config(path, Grant(os.fspath(source), directory, base_url, allow_files, allow_code))
+    return read_config(
+        path, Grant(os.fspath(source), directory, base_url, allow_files, allow_code, tuple(allow_servers))
+    )
 
 
 def config_of(log_path: str | os.PathLike[str], **allowed: Unpack[Allowed]) -> SocraticConfig:

@@ -57,7 +57,7 @@ MAY_CHANGE = (
 _LATER = (
     "tutor_reasoning", "student_reasoning", "teacher_reasoning",
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
-    "max_probability_change", "subject", "opening", "endings",
+    "max_probability_change", "subject", "students", "opening", "endings",
     "answer_function", "answer_judge",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")

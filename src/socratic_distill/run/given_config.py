@@ -51,7 +51,9 @@ def _of_file(path: Path, changes: Sequence[Override], allowed: Allowed) -> Socra
     document, here, home = read_document(path), os.getcwd(), path.parent.resolve()
     config = build(document, changes, str(home), here)
     named = _named_server(config, changes, allowed)
-    grant = Grant(os.fspath(path), home, **{**allowed, "base_url": named}, named=named_paths(changes, here))
+    trusted = {"allow_files": False, "allow_code": False, **allowed, "base_url": named}
+    servers = tuple(trusted.pop("allow_servers", ()))
+    grant = Grant(os.fspath(path), home, **trusted, servers=servers, named=named_paths(changes, here))
     if (url := server_for(config.base_url, grant)) != config.base_url:
         config = build(document, [*changes, Override(f"base_url={url}", ("base_url",), url)], str(home), here)
     config = config.granted(grant)

@@ -16,6 +16,7 @@ clients of the SDK's interface and never asks which of the three it has.
 | `failures` | the SDK's errors as ours |
 | `numbers` | which log-probabilities are valid |
 | `paths` | paths of saved weights in the ways that servers write them |
+| `endpoints` | models on servers of the OpenAI API |
 | `watched` | requests that are never answered |
 | `pauses` | pauses that the SDK mentions in its log alone |
 | `quiet` | errors that the SDK logs although they are handled |

@@ -43,7 +43,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "dialogues/recorded": len(every) - len(dialogues),
         "turns/tutor": sum(len(d.tutor_turns) for d in every),
         "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
-        "tokens/student": sum(len(turn.tokens) for d in dialogues for turn in d.student_turns),
+        "tokens/student": sum(len(turn.tokens) or turn.use.sampled for d in dialogues for turn in d.student_turns),
         **_request_tokens(scored),
         "reply_tokens/mean": _mean(lengths),
         "reply_tokens/max": max(lengths, default=0),

@@ -148,7 +148,7 @@ class Stream:
         """A batch's groups in order: dialogues before their first turn, or a recording."""
         entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
         seeds = [entry for entry in entries if not isinstance(entry, Recording)]
-        played = iter(make_groups(seeds, step, self._config.num_envs, self._openers.first))
+        played = iter(make_groups(seeds, step, self._config.num_envs, self._openers))
         return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
 
     async def _run_group(
