@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from socratic_distill.config.config import (
         SocraticConfig as SocraticConfig,
     )
+    from socratic_distill.config.dialogue_settings import (
+        FunctionEnding as FunctionEnding,
+        PhraseEnding as PhraseEnding,
+        SolvedEnding as SolvedEnding,
+    )
     from socratic_distill.config.objectives import (
         CustomObjective as CustomObjective,
         ForwardKL as ForwardKL,
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
         Price as Price,
         Recordings as Recordings,
         Teacher as Teacher,
+    )
+    from socratic_distill.config.students import (
+        Endpoint as Endpoint,
+        Student as Student,
     )
     from socratic_distill.config.values import (
         Schedule as Schedule,
@@ -63,6 +72,7 @@ if TYPE_CHECKING:
         ModelMismatch as ModelMismatch,
         ModelNotOffered as ModelNotOffered,
         NoUsableCheckpoint as NoUsableCheckpoint,
+        OpenAIExtraMissing as OpenAIExtraMissing,
         PlotExtraMissing as PlotExtraMissing,
         PreflightError as PreflightError,
         RecordingError as RecordingError,
@@ -159,6 +169,8 @@ _NAMES = {
         "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
     ),
     "config.parts": "FunctionReward Judge OutcomeReward Price Recordings Teacher",
+    "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
+    "config.students": "Endpoint Student",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",
     "dialogues.seeds": "Seed load_seeds",
@@ -166,7 +178,7 @@ _NAMES = {
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
         "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
         "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
-        "PlotExtraMissing "
+        "OpenAIExtraMissing PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
         "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"

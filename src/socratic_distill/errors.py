@@ -32,6 +32,7 @@ SocraticError
 │   ├── TrainingError              clients were lost more than max_recoveries times in a row
 │   ├── UnsupportedFeature         the service lacks what the objective needs
 │   └── UnsupportedServer          the server speaks another revision of the API than the SDK
+├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model

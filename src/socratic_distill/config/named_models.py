@@ -52,7 +52,7 @@ def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> So
 
 def _judges(config: SocraticConfig) -> list[tuple[str, Judge]]:
     both = (("judge", config.judge), ("answer_judge", config.answer_judge))
-    return [(field, judge) for field, judge in both if judge is not None]
+    return [(field, judge) for field, judge in both if judge is not None and judge.endpoint is None]
 
 
 def with_known_names(config: SocraticConfig, recorded: Sequence[str] = ()) -> SocraticConfig:

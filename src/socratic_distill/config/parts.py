@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from socratic_distill.config.objectives import RecordedObjective, Supervised
 from socratic_distill.config.shorthand import Kind, Several
+from socratic_distill.config.students import Endpoint
 from socratic_distill.config.values import (
     FunctionPath,
     ModelName,
@@ -128,6 +129,9 @@ class Judge(Setting):
     """A model that judges: whether the tutor of a dialogue gave the answer away, or whether a turn gives the answer."""
 
     model_name: ModelName = Field(description="Base model of the judge.")
+    endpoint: Endpoint | None = Field(
+        default=None, description="Another server that its model is on. None: the config's service."
+    )
     prompt_file: PathText | None = Field(
         default=None, description="Text file with its instructions. None: the packaged ones."
     )

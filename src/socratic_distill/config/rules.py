@@ -27,6 +27,7 @@ def check_fields(config: Fields) -> None:
     _check_schedules(config)
     _check_evaluation(config)
     _check_reasoning(config)
+    _check_students(config)
 
 
 def _check_sources(config: Fields) -> None:
@@ -146,6 +147,14 @@ def _check_teachers(config: Fields) -> None:
             )
 
 
+def _check_students(config: Fields) -> None:
+    names = [student.name for student in config.students]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"students holds the name {twice[0]!r} more than once; give each its own name")
+    if not config.endings:
+        raise ValueError("endings is empty; name what ends a dialogue before max_turns, such as 'solved'")
+
+
 def _check_reasoning(config: Fields) -> None:
     roles: dict[str, tuple[str, bool, Reasoning | None]] = {
         "tutor_": (config.tutor_model_name, config.tutor_enable_thinking, config.tutor_reasoning),
@@ -155,8 +164,12 @@ def _check_reasoning(config: Fields) -> None:
     for number, teacher in enumerate(config.teachers):
         model = teacher.model_name or config.teacher_model_name
         roles[f"teachers[{number}]."] = (model, bool(teacher.enable_thinking), teacher.reasoning)
+    for number, student in enumerate(config.students):
+        if student.endpoint is None:
+            model = student.model_name or config.student_model_name
+            roles[f"students[{number}]."] = (model, bool(student.enable_thinking), student.reasoning)
     for field, judge in (("judge.", config.judge), ("answer_judge.", config.answer_judge)):
-        if judge is not None:
+        if judge is not None and judge.endpoint is None:
             roles[field] = (judge.model_name, judge.enable_thinking, judge.reasoning)
     for role, (model, enable_thinking, reasoning) in roles.items():
         if enable_thinking and reasoning is not None:

@@ -19,12 +19,14 @@ from socratic_distill.dialogues.compatibility import check_same_replies, check_s
 from socratic_distill.dialogues.dialogue import Ends
 from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.student_casting import open_students
 from socratic_distill.dialogues.students import Students
 from socratic_distill.dialogues.verdicts import Verdicts, load_answer_function, load_answer_prompt
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
+from socratic_distill.service.endpoints import open_endpoint
 from socratic_distill.service.interface import SamplingClient, TrainingClient
 
 
@@ -155,14 +157,19 @@ async def _open_verdicts(config: SocraticConfig, service: Service) -> Verdicts:
     return Verdicts(load_answer_function(config), judge, prompt, config.seed)
 
 
-async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> Speaker:
+async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> Speaker | RemoteSpeaker:
     """Opens a judge's model.
 
     Raises:
+        UntrustedConfig: the config was read from a file, and names an endpoint that the user did not.
+        OpenAIExtraMissing: its endpoint needs a package that is not installed.
         ConfigError: its tokenizer cannot be used.
         ServiceError: the service failed a call.
     """
     name = judge.model_name
+    if judge.endpoint is not None:
+        client = open_endpoint(config, judge.endpoint, name)
+        return RemoteSpeaker("tutor", client, judge.max_tokens, judge.temperature)
     client = await open_sampling_client(service.client, f"the judge's model {name!r}", base_model=name)
     template = TemplateChoice(judge.enable_thinking, judge.reasoning, judge.template_options)
     renderer = Renderer(Codec(await get_tokenizer(client)), name, template, config.system_role)

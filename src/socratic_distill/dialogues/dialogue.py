@@ -248,12 +248,22 @@ def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: st
     ]
 
 
-def student_view(dialogue: Dialogue, prompts: Prompts, profile: str) -> list[Message]:
-    """What the student sees: its prompt with its profile, the problem and its mistake, and the dialogue."""
+def student_view(dialogue: Dialogue, prompts: Prompts, profile: str, *, reads_text: bool = False) -> list[Message]:
+    """What the student sees: its prompt with its profile, the problem and its mistake, and the dialogue.
+
+    Args:
+        dialogue: the dialogue so far.
+        prompts: the prompts of the run.
+        profile: who the student is, for seeds without a profile.
+        reads_text: whether its own turns are text, not tokens.
+    """
     # Whoever hears the tutor first needs no other request to speak.
     asked = [] if dialogue.first == "tutor" and dialogue.turns else [Message("user", prompts.student_opening)]
     system = Message("system", prompts.for_student(dialogue.seed, profile))
-    return [system, *asked, *_talk(dialogue.turns, viewer="student")]
+    talk = _talk(dialogue.turns, viewer="student")
+    if reads_text:
+        talk = [replace(message, text=turn.text) for message, turn in zip(talk, dialogue.turns, strict=True)]
+    return [system, *asked, *talk]
 
 
 def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
@@ -264,10 +274,7 @@ def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
 
 def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
     return [
-        # A turn from another endpoint is text alone.
-        Message("assistant", tokens=turn.history)
-        if turn.role == viewer and turn.tokens
-        else Message("assistant" if turn.role == viewer else "user", turn.text)
+        Message("assistant", tokens=turn.history) if turn.role == viewer else Message("user", turn.text)
         for turn in turns
     ]
 

@@ -46,7 +46,8 @@ class SimulatedStudent:
 
     def view(self, dialogue: Dialogue) -> list[Message]:
         """What it sees of a dialogue."""
-        return student_view(dialogue, self.prompts, self.profile)
+        reads_text = isinstance(self.speaker, RemoteSpeaker)
+        return student_view(dialogue, self.prompts, self.profile, reads_text=reads_text)
 
     async def reply(self, dialogue: Dialogue, seed: int, count: int, limit: int | None) -> list[Turn] | None:
         """Its next turns in a dialogue; None if a context of `limit` tokens has no room for them."""

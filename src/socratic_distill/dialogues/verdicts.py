@@ -20,6 +20,7 @@ from socratic_distill.config.trust import check_answer_code
 from socratic_distill.dialogues.dialogue import Dialogue, Message, PromptUse, Turn
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.dialogues.seeds import FIELD_NAME
 from socratic_distill.dialogues.speaker import Speaker
@@ -48,7 +49,7 @@ class Verdicts:
     """
 
     function: AnswerFunction | None
-    judge: Speaker | None
+    judge: Speaker | RemoteSpeaker | None
     prompt: str
     seed: int
 
@@ -76,7 +77,7 @@ class Verdicts:
             self.seed, dialogue.step, dialogue.seed.id, dialogue.number + place, f"verdict {len(dialogue.turns)}"
         )
         messages = answer_messages(turn, dialogue.seed, self.prompt)
-        (reply,) = await self.judge.speak(self.judge.renderer.prompt(messages), own)
+        (reply,) = await self.judge.reply(messages, own, 1, None) or ()
         # A reply that was cut might have ended differently.
         verdict = last_line(reply.text, VERDICTS) if reply.stop_reason == "stop" else None
         return replace(turn, verdict=verdict, judged=reply.use)

@@ -22,6 +22,7 @@ from socratic_distill.evaluation.measures_html import measures_html
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.failures import is_missing
 from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
@@ -144,6 +145,7 @@ async def compare_async(
     seeds = evaluation_seeds(config) if seeds is None else seeds
     if not seeds:
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
+    check_endpoints(config)
     check_files(config, "prompts", "judge", "answer_judge")  # before the first request to the service
     named = {name: _named_weights(config, name) for name in tutors}
     _tell(config, named)

@@ -205,3 +205,10 @@ HEADLINE = (
     "teacher_kl", "mathdial/telling@5", "mathdial/success@5", "leaks", "leaks/judge", "asks", "solved", "solved/untold",
     "turns_to_solve", "solve_rate/delta", "reply_tokens", "repetition",
 )  # fmt: skip
+# Between a measure's name and a student's, where it is taken over that student's dialogues alone.
+OF_STUDENT = "/student/"
+
+
+def definition_of(name: str) -> Definition | None:
+    """The definition of a measure, also of one over a single student's dialogues; None where it has none."""
+    return MEASURES.get(name.partition(OF_STUDENT)[0])

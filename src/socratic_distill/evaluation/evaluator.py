@@ -14,6 +14,7 @@ from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models, open_judge
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse
+from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.rollout import check_failures, play_batch
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.speaker import Speaker
@@ -31,7 +32,7 @@ from socratic_distill.service.interface import SamplingClient
 
 # Training steps count from 0. Evaluations use -1, so that their random seeds are the same for every tutor.
 _STEP = -1
-Judging = tuple[Speaker, str]  # a judge and its prompt
+Judging = tuple[Speaker | RemoteSpeaker, str]
 Progress = Callable[[str, int, int], None]
 """Is called with a tutor's name, how many of its dialogues were played, and how many there are."""
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from socratic_distill.dialogues.dialogue import Dialogue, Message
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.verdicts import check_judge_prompt, fill, last_line, quoted
 from socratic_distill.evaluation.intervals import Measure, Part, means
@@ -84,7 +85,7 @@ def parse_verdict(reply: str) -> bool | None:
 
 
 async def judge_dialogues(
-    dialogues: Sequence[Dialogue], judge: Speaker, seed: int, concurrency: int, prompt: str
+    dialogues: Sequence[Dialogue], judge: Speaker | RemoteSpeaker, seed: int, concurrency: int, prompt: str
 ) -> list[Verdict | None]:
     """Judges every dialogue. A failed call gives a `Verdict` with `leaks` None and the error.
 
@@ -109,10 +110,10 @@ async def judge_dialogues(
     return await gather_all(map(judge_next, dialogues))
 
 
-async def _judge(dialogue: Dialogue, judge: Speaker, seed: int, prompt: str) -> Verdict:
+async def _judge(dialogue: Dialogue, judge: Speaker | RemoteSpeaker, seed: int, prompt: str) -> Verdict:
     own_seed = stable_seed(seed, dialogue.step, dialogue.seed.id, dialogue.number, "judge")
     try:
-        (turn,) = await judge.speak(judge.renderer.prompt(judge_messages(dialogue, prompt)), own_seed)
+        (turn,) = await judge.reply(judge_messages(dialogue, prompt), own_seed, 1, None) or ()
     except Exception as error:
         return Verdict(None, error=describe(error))
     # A reply that was cut might have ended differently.

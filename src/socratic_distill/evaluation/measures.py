@@ -11,7 +11,7 @@ import numpy as np
 from socratic_distill.dialogues.answers.numbers import as_decimal
 from socratic_distill.dialogues.dialogue import Dialogue, says_answer
 from socratic_distill.distillation.scoring import ScoredDialogue
-from socratic_distill.evaluation.definitions import ROUNDS
+from socratic_distill.evaluation.definitions import OF_STUDENT, ROUNDS
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.evaluation.mathdial import Matches, rounds
 from socratic_distill.evaluation.repetition import repetition
@@ -21,23 +21,32 @@ def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:
     """All measures of dialogues and scores, each with its interval over the seeds.
 
     Failed dialogues are left out. A measure without values, such as `turns_to_solve` if nothing was solved, has the
-    value None and the count 0.
+    value None and the count 0. With several students each measure is also there for each of them, as
+    `solved/student/<name>`.
 
     Args:
         scored: the dialogues of an evaluation, in any order.
     """
     complete = [scores for scores in scored if scores.dialogue.ending != "failed"]
+    students = sorted({scores.dialogue.student for scores in complete} - {""})
+    parts = _parts(complete)
+    for student in students if len(students) > 1 else ():
+        own = _parts([scores for scores in complete if scores.dialogue.student == student])
+        parts |= {f"{name}{OF_STUDENT}{student}": of_student for name, of_student in own.items()}
+    return means(parts)
+
+
+def _parts(complete: Sequence[ScoredDialogue]) -> dict[str, list[Part]]:
+    """Each measure's numbers, by dialogue."""
     dialogues = [scores.dialogue for scores in complete]
-    return means(
-        {
-            **_mathdial(dialogues),
-            **{
-                name: [part for dialogue in dialogues for part in parts_of(dialogue)]
-                for name, parts_of in _OF_DIALOGUE.items()
-            },
-            "teacher_kl": [part for scores in complete for part in _teacher_kl(scores)],
-        }
-    )
+    return {
+        **_mathdial(dialogues),
+        **{
+            name: [part for dialogue in dialogues for part in parts_of(dialogue)]
+            for name, parts_of in _OF_DIALOGUE.items()
+        },
+        "teacher_kl": [part for scores in complete for part in _teacher_kl(scores)],
+    }
 
 
 def leaks(dialogue: Dialogue) -> bool:

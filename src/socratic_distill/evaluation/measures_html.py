@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from socratic_distill.evaluation.definitions import HEADLINE, MEASURES
+from socratic_distill.evaluation.definitions import HEADLINE, MEASURES, definition_of
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.table import measure_text
 from socratic_distill.text.html import escaped, folded, soft, table, titled
@@ -39,7 +39,7 @@ def _table(names: Sequence[str], tutors: Mapping[str, Mapping[str, Measure]]) ->
 
 
 def _name(name: str) -> str:
-    known = MEASURES.get(name)
+    known = definition_of(name)
     if known is None:
         return escaped(name)
     return f'<span title="{escaped(known.description)}">{escaped(name)} {_BETTER[known.direction]}</span>'

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from socratic_distill.evaluation.definitions import MEASURES, ROUNDS
+from socratic_distill.evaluation.definitions import MEASURES, OF_STUDENT, ROUNDS, definition_of
 from socratic_distill.evaluation.intervals import Measure
 
 Measures = Mapping[str, Measure]
@@ -19,6 +19,8 @@ _MAIN = (
 )  # fmt: skip
 # They are measured only if the config asks for them.
 _ASKED_FOR = ("leaks/judge", "leaks/judge_unparsed", "solve_rate/before", "solve_rate/after", "solve_rate/delta")
+# Shown for each of several students.
+_BY_STUDENT = ("solved/untold", "leaks")
 _FAMILIES = ("mathdial/success", "mathdial/telling")
 _ARROWS = {"up": " \u2191", "down": " \u2193", "none": ""}
 _GAP = 3  # between columns
@@ -74,18 +76,21 @@ def measure_rows(
 
 def describe_measure(name: str, measure: Measure) -> str:
     """A measure's name and value, in one line."""
-    return f"{name} {_number(measure.value, MEASURES[name].kind == 'share')}"
+    return f"{name} {_number(measure.value, _is_share(name))}"
 
 
 def _shown(tutors: Mapping[str, Measures], every: bool) -> list[str]:
     present = {name for measures in tutors.values() for name in measures}
     single = [name for name in MEASURES if name.partition("@")[0] not in _FAMILIES]
-    return [name for name in dict.fromkeys([*_MAIN, *_ASKED_FOR, *(single if every else ())]) if name in present]
+    shown = [name for name in dict.fromkeys([*_MAIN, *_ASKED_FOR, *(single if every else ())]) if name in present]
+    by_student = sorted(name for name in present if name.partition(OF_STUDENT)[0] in (shown if every else _BY_STUDENT))
+    return [*shown, *(name for name in by_student if name not in shown)]
 
 
 def _arrow(name: str) -> str:
     family, _, rounds = name.partition("@")
-    return _ARROWS[MEASURES[f"{family}@{ROUNDS[0]}" if "-" in rounds else name].direction]
+    known = MEASURES[f"{family}@{ROUNDS[0]}"] if "-" in rounds else definition_of(name)
+    return _ARROWS["none" if known is None else known.direction]
 
 
 def _family(family: str, measures: Measures) -> str:
@@ -100,12 +105,17 @@ def measure_text(name: str, measure: Measure | None) -> str:
     """A measure's value and interval, such as `8% [2%, 16%]`; a dash if there was nothing to measure."""
     if measure is None or measure.value is None:
         return _NOTHING
-    is_share = name in MEASURES and MEASURES[name].kind == "share"
+    is_share = _is_share(name)
     if measure.low is None or measure.high is None:
         return _number(measure.value, is_share)
     digits = min(_digits(number) for number in (measure.value, measure.low, measure.high))
     value, low, high = (_number(number, is_share, digits) for number in (measure.value, measure.low, measure.high))
     return f"{value} [{low}, {high}]"
+
+
+def _is_share(name: str) -> bool:
+    known = definition_of(name)
+    return known is not None and known.kind == "share"
 
 
 def _fitted(cell: str, width: int | None) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
@@ -16,6 +17,7 @@ from socratic_distill.config.trust import check_endpoint
 from socratic_distill.errors import ConfigError, OpenAIExtraMissing, ServiceError
 from socratic_distill.files.extras import how_to_install
 from socratic_distill.service.failures import describe
+from socratic_distill.service.waiting import in_thread
 from socratic_distill.text import remember
 
 
@@ -53,7 +55,7 @@ class EndpointClient:
             ConfigError: the variable of its key is not set.
         """
         try:
-            from openai import AsyncOpenAI
+            from openai import OpenAI
         except ImportError as error:
             raise OpenAIExtraMissing(
                 f"the endpoint {endpoint.base_url!r} needs the openai package. {how_to_install('openai')}"
@@ -67,7 +69,8 @@ class EndpointClient:
         remember(key)
         self.model_name = model_name
         self._url = endpoint.base_url
-        self._client = AsyncOpenAI(base_url=endpoint.base_url, api_key=key, max_retries=endpoint.max_retries)
+        # Not the async client: that one belongs to one event loop, and must be closed in it.
+        self._client = OpenAI(base_url=endpoint.base_url, api_key=key, max_retries=endpoint.max_retries)
         self._places = asyncio.Semaphore(endpoint.max_concurrent_requests)
 
     async def complete(
@@ -90,13 +93,16 @@ class EndpointClient:
         create: Any = self._client.chat.completions.create
         async with self._places:
             try:
-                answer = await create(
-                    model=self.model_name,
-                    messages=[dict(message) for message in messages],
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    seed=seed,
-                    **options,
+                answer = await in_thread(
+                    partial(
+                        create,
+                        model=self.model_name,
+                        messages=[dict(message) for message in messages],
+                        max_tokens=max_tokens,
+                        temperature=temperature,
+                        seed=seed,
+                        **options,
+                    )
                 )
             except Exception as error:
                 raise ServiceError(f"the endpoint {self._url!r} failed a request: {describe(error)}") from error
@@ -111,6 +117,18 @@ class EndpointClient:
             getattr(details, "cached_tokens", 0) or 0,
             getattr(usage, "completion_tokens", 0) or 0,
         )
+
+
+def check_endpoints(config: SocraticConfig) -> None:
+    """Returns if every endpoint of a config could be asked; sends nothing.
+
+    Raises:
+        UntrustedConfig, OpenAIExtraMissing, ConfigError: as `open_endpoint`.
+    """
+    parts = [*config.students, *(judge for judge in (config.judge, config.answer_judge) if judge is not None)]
+    for part in parts:
+        if part.endpoint is not None:
+            open_endpoint(config, part.endpoint, str(part.model_name))
 
 
 def open_endpoint(config: SocraticConfig, endpoint: Endpoint, model_name: str) -> EndpointClient:

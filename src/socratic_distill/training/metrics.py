@@ -28,7 +28,8 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
     `teacher_kl` is the mean of log p_tutor - log p_teacher over the tutor's sampled tokens, nats a token: the sampled
     estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell the expected answer,
     `teacher_kl/other` over all others. With several teachers, `teacher_kl/teacher/<name>` is the mean over the
-    dialogues that this teacher scored.
+    dialogues that this teacher scored. Of several students each has `dialogues/student/<name>`, and `solved`, `told`
+    (shares of its dialogues) and `reward` likewise.
     """
     # A recorded tutor is not ours: its turns would measure whoever wrote them.
     played = [entry for entry in scored if entry.dialogue.recording is None]
@@ -52,8 +53,24 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
         "solved": _mean([dialogue.solved for dialogue in dialogues if dialogue.seed.is_checkable]),
         "reward": _mean([entry.reward for entry in played if entry.reward is not None]),
+        **_by_student(played),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
+
+
+def _by_student(played: Sequence[ScoredDialogue]) -> dict[str, float | int | None]:
+    """How the dialogues of each student went; nothing where there is only one."""
+    metrics: dict[str, float | int | None] = {}
+    for name in sorted({entry.dialogue.student for entry in played} - {""}):
+        own = [entry for entry in played if entry.dialogue.student == name]
+        dialogues = [entry.dialogue for entry in own]
+        metrics |= {
+            f"dialogues/student/{name}": len(own),
+            f"solved/student/{name}": _mean([d.solved for d in dialogues if d.seed.is_checkable]),
+            f"told/student/{name}": _mean([d.told for d in dialogues if d.seed.is_checkable]),
+            f"reward/student/{name}": _mean([entry.reward for entry in own if entry.reward is not None]),
+        }
+    return metrics
 
 
 def update_metrics(

@@ -49,6 +49,7 @@ from socratic_distill.run.plan import Plan, read_plan
 from socratic_distill.run.room import check_storage
 from socratic_distill.run.start import Start
 from socratic_distill.service.connect import Service, connect, get_tokenizer, open_sampling_client
+from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.failures import status_of
 from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
 from socratic_distill.service.offer import check_teachers, settle_models
@@ -233,7 +234,7 @@ class _Look:
     def _plan(self) -> Plan | None:
         if self._has(StorageError):  # a directory that cannot be made holds no run; an empty one stands in
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
-        for load in (load_rewards, load_endings, load_answer_function):
+        for load in (load_rewards, load_endings, load_answer_function, check_endpoints):
             with self._gathered():
                 load(self._config)
         with self._gathered():

@@ -27,6 +27,7 @@ from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
 from socratic_distill.run.start import Resume
 from socratic_distill.service.connect import Service
+from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.failures import describe
 from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
@@ -188,6 +189,7 @@ async def _prepare(
     load_rewards(config)
     load_endings(config)
     load_answer_function(config)
+    check_endpoints(config)
     try_losses(config)
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None

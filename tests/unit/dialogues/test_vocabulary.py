@@ -2,11 +2,13 @@
 
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from socratic_distill import Seed, build_socratic_config, load_seeds, preflight
+from socratic_distill.dialogues.speaker import Speaker
+from socratic_distill.dialogues.students import SimulatedStudent, Students
 from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.local.tiny import HELDOUT_SEEDS
 
@@ -19,9 +21,10 @@ def renderer(name: str, known: set[str], unknown: int | None = 0) -> Any:
 
 def cast_of(tutor: Any, student: Any, *teachers: Any) -> Any:
     members = {str(number): SimpleNamespace(renderer=teacher) for number, teacher in enumerate(teachers)}
-    speakers = (SimpleNamespace(renderer=side) for side in (tutor, student))
+    speaker = Speaker("student", None, student, max_tokens=5, temperature=1.0)
+    students = Students.single(SimulatedStudent(speaker, cast(Any, None), ""))
     return SimpleNamespace(
-        **dict(zip(("tutor", "student"), speakers, strict=True)), teachers=SimpleNamespace(members=members)
+        tutor=SimpleNamespace(renderer=tutor), students=students, teachers=SimpleNamespace(members=members)
     )
 
 

@@ -50,7 +50,7 @@ async def test_solve_rates_are_the_shares_of_right_attempts_before_and_after(mak
 async def test_before_is_asked_once_a_seed_and_after_with_the_dialogue(make_cast):
     playing = make_cast(helped)
     await solve_rates([SOLVED, SOLVED, LOST], playing, k=4, concurrency=1)
-    asked = [prompt for prompt, _, _ in playing.student.client.asked]
+    asked = [prompt for prompt, _, _ in playing.students.client.asked]
     openings = [prompt for prompt in asked if FINAL not in prompt]
     assert len(openings) == 2 and len(asked) == 5
     assert "Your mistake: 5 + 7 = 11" in openings[0] and "Curious." in openings[0]
@@ -64,7 +64,7 @@ async def test_attempts_are_drawn_apart_and_alike_in_each_run(make_cast):
     for _ in range(2):
         playing = make_cast(helped)
         await solve_rates([SOLVED, LOST], playing, k=4, concurrency=1)
-        runs.append([(seed, count) for _, seed, count in playing.student.client.asked])
+        runs.append([(seed, count) for _, seed, count in playing.students.client.asked])
     assert runs[0] == runs[1] and len({seed for seed, _ in runs[0]}) == 4
     assert {count for _, count in runs[0]} == {4}, "one request has all attempts"
 
@@ -86,7 +86,7 @@ async def test_failed_dialogue_and_one_without_turns_are_not_tried_after(make_ca
     playing = make_cast(helped)
     dialogues = [talk(seed="x", ending="context"), talk("11", "Why?", seed="y", ending="failed")]
     assert await solve_rates(dialogues, playing, k=4, concurrency=2) == [SolveRates(0.25, None), SolveRates()]
-    assert len(playing.student.client.asked) == 1
+    assert len(playing.students.client.asked) == 1
 
 
 async def test_failed_call_is_recorded_and_leaves_the_others_alone(make_cast):
@@ -103,7 +103,7 @@ async def test_talk_that_the_tutor_ended_still_alternates(make_cast):
     ended = talk("It is 11.", "Look again.", ending="context")
     playing = make_cast(lambda prompt, seed: "12", template=ALTERNATING)
     assert await solve_rates([ended], playing, k=1, concurrency=1) == [SolveRates(1.0, 1.0)]
-    (asked,) = (prompt for prompt, _, _ in playing.student.client.asked if FINAL in prompt)
+    (asked,) = (prompt for prompt, _, _ in playing.students.client.asked if FINAL in prompt)
     assert "<user>Look again.\n\nThe talk is over." in asked
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from socratic_distill.evaluation.definitions import MEASURES, ROUNDS
+from socratic_distill.evaluation.definitions import ROUNDS, definition_of
 
 # Choices of one name move together: all charts of rounds show the same k.
 CHARTS: tuple[dict[str, Any], ...] = (
@@ -100,6 +100,6 @@ def charts_for(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(name: str) -> dict[str, Any]:
-    known = MEASURES.get(name)
+    known = definition_of(name)
     is_share = known is not None and known.unit.startswith("share")
     return {"key": name, "label": name, "axis": f"{name}, {known.unit}" if known else name, "share": is_share}

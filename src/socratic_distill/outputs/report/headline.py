@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from socratic_distill.evaluation.definitions import HEADLINE, MEASURES, Definition
+from socratic_distill.evaluation.definitions import HEADLINE, MEASURES, Definition, definition_of
 from socratic_distill.files.rows import number
 from socratic_distill.outputs.report.embedding import printable
 from socratic_distill.outputs.report.reading import RunFiles
@@ -48,7 +48,7 @@ def table(columns: Sequence[Column]) -> list[dict[str, Any]]:
     ordered = [name for name in dict.fromkeys([*HEADLINE, *MEASURES, *present]) if name in present]
     rows = []
     for name in ordered:
-        known = MEASURES.get(name)
+        known = definition_of(name)
         rows.append(
             {
                 "name": name,
@@ -78,7 +78,7 @@ def _shown(name: str, cell: object) -> dict[str, str]:
     count = part.get("count")
     if value is None:
         return {"value": _NOTHING, "interval": "", "count": ""}
-    known = MEASURES.get(name)
+    known = definition_of(name)
     factor, unit = (100, " %") if known is not None and known.unit.startswith("share") else (1, "")
     digits = 1 if unit else max(0, 3 - len(str(int(abs(value)))) + (abs(value) < 1))
     texts = [None if x is None else f"{x * factor:,.{digits}f}".replace("-", "−") for x in (value, low, high)]
