@@ -46,6 +46,7 @@ _POINT = re.compile(
     """,
     re.ASCII | re.VERBOSE,
 )
+_NO_DIGIT = re.compile(r"[^0-9]")
 _BRACKETS = {"()", "[]", "{}", "(]", "[)"}
 
 

@@ -1,6 +1,6 @@
-"""Units of numbers: which unit a number has, and the factors between units. Pure.
+r"""Units of numbers: which unit a number has, and the factors between units. Pure.
 
-A unit is what stands after a number (`5 km`, `5-km`, `5\\text{ km}`, `50 %`, `30°`), and a currency may stand before it
+A unit is what stands after a number (`5 km`, `5-km`, `5\text{ km}`, `50 %`, `30°`), and a currency may stand before it
 (`$5`). Units may be raised, multiplied and divided: `m^2`, `m²`, `m2`, `square metres`, `km/h`, `kilometres per hour`,
 `$/kg`, `N·m`. Symbols keep their case (`mW` is not `MW`) unless the other case means nothing else (`KM`).
 
@@ -57,13 +57,16 @@ _METRIC: tuple[tuple[str, str, str, int, str], ...] = (
 _OTHERS: tuple[tuple[str, str, int, str], ...] = (
     ("in inch inches", "m", 1, "0.0254"), ("ft foot feet", "m", 1, "0.3048"), ("yd yard", "m", 1, "0.9144"),
     ("mi mile", "m", 1, "1609.344"), ("lb lbs pound", "g", 1, "453.59237"), ("oz ounce", "g", 1, "28.349523125"),
-    ("t tonne", "g", 1, "1000000"), ("min minute", "s", 1, "60"), ("h hr hour", "s", 1, "3600"), ("day", "s", 1, "86400"),
-    ("week wk", "s", 1, "604800"), ("month", "month", 1, "1"), ("yr year", "month", 1, "12"), ("ha hectare", "m", 2, "10000"),
+    ("t tonne", "g", 1, "1000000"), ("min minute", "s", 1, "60"), ("h hr hour", "s", 1, "3600"),
+    ("day", "s", 1, "86400"),
+    ("week wk", "s", 1, "604800"), ("month", "month", 1, "1"), ("yr year", "month", 1, "12"),
+    ("ha hectare", "m", 2, "10000"),
     ("acre", "acre", 1, "1"), ("gal gallon", "gallon", 1, "1"), ("cup", "cup", 1, "1"), ("dozen", "dozen", 1, "1"),
     ("% percent", "%", 1, "1"), ("\u00b0 degree deg", "\u00b0", 1, "1"), ("rad radian", "rad", 1, "1"),
     ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
     ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF", "\u00b0F", 1, "1"),
-    ("$ dollar USD buck", "$", 1, "1"), ("\u20ac euro EUR", "\u20ac", 1, "1"), ("\u00a3 pound GBP quid", "\u00a3", 1, "1"),
+    ("$ dollar USD buck", "$", 1, "1"), ("\u20ac euro EUR", "\u20ac", 1, "1"),
+    ("\u00a3 pound GBP quid", "\u00a3", 1, "1"),
     ("\u00a2 cent ct", "$", 1, "1/100"), ("cent ct", "\u20ac", 1, "1/100"), ("p penny pence", "\u00a3", 1, "1/100"),
     ("\u00a5 yen JPY", "\u00a5", 1, "1"), ("\u20b9 rupee INR Rs", "\u20b9", 1, "1"),
 )  # fmt: skip
@@ -121,35 +124,10 @@ _FACTOR = re.compile(
 )
 _NEXT_WORDS = re.compile(rf"[ -]{{0,3}}({_WORD})")
 # Words that end the noun of an amount.
-_NO_NOUN = frozenset(
-    [
-        "in",
-        "of",
-        "per",
-        "each",
-        "for",
-        "on",
-        "at",
-        "to",
-        "a",
-        "an",
-        "the",
-        "left",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "were",
-        "more",
-        "less",
-        "total",
-        "altogether",
-        "if",
-        "because",
-        "so",
-    ]
-)
+_NO_NOUN = frozenset((
+    "in", "of", "per", "each", "for", "on", "at", "to", "a", "an", "the", "left", "and", "or", "is", "are", "was",
+    "were", "more", "less", "total", "altogether", "if", "because", "so",
+))  # fmt: skip
 _WINDOW = 80  # characters after a number
 
 
