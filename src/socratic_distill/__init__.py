@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         LocalEngineError as LocalEngineError,
         LocalExtraMissing as LocalExtraMissing,
         LockLost as LockLost,
+        MathExtraMissing as MathExtraMissing,
         ModelMismatch as ModelMismatch,
         ModelNotOffered as ModelNotOffered,
         NoUsableCheckpoint as NoUsableCheckpoint,
@@ -165,8 +166,8 @@ _NAMES = {
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
         "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
-        "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
-        "PlotExtraMissing "
+        "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
+        "NoUsableCheckpoint PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
         "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"

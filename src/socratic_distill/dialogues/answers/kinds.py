@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from socratic_distill.dialogues.answers.choices import ChoiceRule
+from socratic_distill.dialogues.answers.expressions import ExpressionRule
 from socratic_distill.dialogues.answers.number_rule import NumberRule
+from socratic_distill.dialogues.answers.wordings import TextRule
 from socratic_distill.dialogues.seed import BY_VERDICT, AnswerKind, Seed
 
 
@@ -50,7 +53,13 @@ class NoAnswer:
         """Returns."""
 
 
-RULES: Mapping[AnswerKind, AnswerRule] = {"number": NumberRule(), "none": NoAnswer()}
+RULES: Mapping[AnswerKind, AnswerRule] = {
+    "number": NumberRule(),
+    "expression": ExpressionRule(),
+    "choice": ChoiceRule(),
+    "text": TextRule(),
+    "none": NoAnswer(),
+}
 
 
 def rule_of(seed: Seed) -> AnswerRule:
