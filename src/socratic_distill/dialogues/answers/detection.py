@@ -8,7 +8,9 @@ from socratic_distill.dialogues.seed import AnswerKind
 
 _SIGNS = re.compile(r"[\\$^=\u221a\u03c0\u221e\u2264\u2265\u222a]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_VARIABLE = re.compile(r"(?<![^\W\d_])[A-Za-z](?![^\W\d_])")
+# A small letter as a factor or beside a sign; not the letters of a label or of a formula of chemistry, such as H2O.
+_VARIABLE = re.compile(r"(?<=[\d.)])\s?[a-z](?![A-Za-z\d])|(?<![A-Za-z\d])[a-z]\s?[-+*/<>\u2212(]")
+_GLUED = re.compile(r"^[^\d]*[^\W\d_]\d")  # a number that ends a word, as in H2O
 _DIGIT = re.compile(r"[0-9]")
 _GROUP = re.compile(r"\s*[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]\s*")
 _FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
@@ -37,7 +39,7 @@ def detect(answer: str, choices: Sequence[str] = (), accepted: Sequence[str] = (
         check_answer(answer)
     except ValueError:
         return "expression" if _is_expression(answer) else None
-    return "number"
+    return None if _GLUED.search(answer) else "number"
 
 
 def _is_expression(answer: str) -> bool:

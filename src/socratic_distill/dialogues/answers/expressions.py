@@ -9,7 +9,7 @@ are joined by commas, "and" or "or" are also read together, as a set.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,27 +26,10 @@ _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
-_NAMES = frozenset(
-    (
-        "sqrt",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "exp",
-        "inf",
-        "sinh",
-        "cosh",
-        "tanh",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "infinity",
-    )
-)
+_NAMES = frozenset((
+    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "inf", "sinh", "cosh", "tanh", "arcsin", "arccos",
+    "arctan", "infinity",
+))  # fmt: skip
 _ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1, 2}"
 
 
@@ -60,23 +43,19 @@ class _Found:
 
 
 class ExpressionRule:
-    """The final formula of a reply; any formula of a turn, and their parts."""
+    """The final formula of a reply; any formula of a turn and its parts."""
 
     def matches(self, reply: str, seed: Seed) -> bool:
         """Whether the reply's final formula equals the answer."""
         return _given(reply, seed.expected_answer) is not None
 
     def reveals(self, turn: str, seed: Seed) -> bool:
-        """Whether any formula, a side of an equation or a part of a list equals the answer."""
+        """Whether any formula, a side of an equation, a part of a list or joined formulas equal the answer."""
         return bool(_equal_parts(turn, seed.expected_answer, first_only=True))
 
     def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
         """The formulas and parts that equal the answer, without their dollar signs."""
-        spans = _equal_parts(text, seed.expected_answer)
-        given = _given(text, seed.expected_answer)
-        if given is not None and not any(start < given[1] and given[0] < stop for start, stop in spans):
-            spans = sorted([*spans, given])
-        return spans
+        return _equal_parts(text, seed.expected_answer)
 
     def check(self, seed: Seed) -> None:
         """Returns if math-verify reads the answer.
@@ -184,24 +163,31 @@ def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:
 
 
 def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple[int, int]]:
-    """The spans of formulas and of their parts that equal an answer, in order, not overlapping."""
+    """The spans of formulas, of their parts and of joined formulas that equal an answer, in order, not overlapping."""
     wanted, calls = _answer(answer), 0
     spans: list[tuple[int, int]] = []
-    for formula in find_formulas(text):
+    for one in _candidates(text, find_formulas(text)):
+        if any(one.start < stop and start < one.stop for start, stop in spans[-_MOST_JOINED:]):
+            continue
+        if calls > MOST_CALLS_IN_TEXT:
+            break
+        verdict = _compared(wanted, one.latex)
+        calls += verdict.calls
+        if verdict.equal:
+            spans.append((one.start, one.stop))
+            if first_only:
+                break
+    return spans
+
+
+def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Found]:
+    """What may equal an answer: each formula, then its parts; and the formulas that are joined, after the last."""
+    for index, formula in enumerate(formulas):
         for part in parts_of(text, formula):
-            if spans and part.start < spans[-1][1]:
-                continue
-            if calls > MOST_CALLS_IN_TEXT:
-                return spans
-            verdict = _compared(wanted, (part.latex(text),))
-            calls += verdict.calls
-            if verdict.equal:
-                spans.append((part.start, part.stop))
-                if first_only:
-                    return spans
-                if part.start == formula.start and part.stop == formula.stop:
-                    break
-    return sorted(spans)
+            yield _Found(part.start, part.stop, (part.latex(text),))
+        if index + 1 == len(formulas) or _gap(text, formula, formulas[index + 1]) is None:
+            together = _joined(text, formulas, index)[0:1]
+            yield from (one for one in together if len(one.latex) > 1)
 
 
 def _compared(answer: tuple[str, ...], formula: tuple[str, ...]) -> Verdict:

@@ -2,6 +2,7 @@
 
 import re
 
+_WINDOW = 40  # characters before a letter that say what it is
 _SINGLE = re.compile(r"(?<![^\W_])(?<!['\u2019\u02bc\\])(?P<letter>[A-Za-z])(?![^\W_]|['\u2019\u02bc-][^\W_])")
 _LABEL = re.compile(
     r"\b(?:vitamin|point|type|group|team|plan|side|angle|line|class|grade|part|section|figure|hepatitis|phase|set|event|"
@@ -47,18 +48,18 @@ def letters_of(text: str, count: int) -> list[tuple[int, int, int]]:
 
 def marks_answer(text: str, start: int) -> bool:
     """Whether the words before an index say that an answer follows, as in "the answer is", "I'd say"."""
-    return _MARK.search(text, max(0, start - 60), start) is not None
+    return _MARK.search(text, max(0, start - _WINDOW), start) is not None
 
 
 def leads_line(text: str, start: int) -> bool:
     """Whether an index begins its line, but for brackets and marks of lists."""
-    return _HEAD.search(text, max(0, start - 60), start) is not None
+    return _HEAD.search(text, max(0, start - _WINDOW), start) is not None
 
 
 def _is_choice(text: str, start: int, letter: str) -> bool:
     """Whether the single letter at an index names a choice."""
     stop = start + 1
-    behind = max(0, start - 60)
+    behind = max(0, start - _WINDOW)
     if _NAMES_OPTION.search(text, behind, start):
         return True
     if _CLOSING.match(text, stop) and (_OPENING.search(text, behind, start) or not text[start - 1 : start].strip()):

@@ -79,13 +79,11 @@ def _normalised(token: str) -> list[str]:
         folded = folded.replace(sign, "")
     if folded.isascii():
         return _IN_TOKEN.findall(folded)
-    parts: list[str] = [""]
-    for character in folded:
-        if character.isalnum() or character in "+#" or unicodedata.category(character)[0] == "M":
-            parts[-1] += character
-        else:
-            parts.append("")
-    return [part for part in parts if part]
+    return "".join(character if _is_in_word(character) else " " for character in folded).split()
+
+
+def _is_in_word(character: str) -> bool:
+    return character.isalnum() or character in "+#" or unicodedata.category(character)[0] == "M"
 
 
 @lru_cache(maxsize=4096)
