@@ -96,8 +96,18 @@ def _answer(answer: str) -> tuple[str, ...]:
     return (latex,) if latex else ()
 
 
+def _verbatim(text: str, answer: str) -> tuple[int, int] | None:
+    """The span of a text that is the answer, character by character; None if it is not."""
+    if not answer.strip() or text.strip() != answer.strip():
+        return None
+    start = len(text) - len(text.lstrip())
+    return start, start + len(text.strip())
+
+
 def _given(reply: str, answer: str) -> tuple[int, int] | None:
     """The span of a reply's final formula, if it equals the answer."""
+    if (whole := _verbatim(reply, answer)) is not None:
+        return whole
     wanted = _answer(answer)
     for one in _final(reply):
         if _compared(wanted, one.latex).equal:
@@ -164,6 +174,8 @@ def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:
 
 def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple[int, int]]:
     """The spans of formulas, of their parts and of joined formulas that equal an answer, in order, not overlapping."""
+    if (whole := _verbatim(text, answer)) is not None:
+        return [whole]
     wanted, calls = _answer(answer), 0
     spans: list[tuple[int, int]] = []
     for one in _candidates(text, find_formulas(text)):

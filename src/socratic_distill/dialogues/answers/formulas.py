@@ -31,7 +31,7 @@ _BREAK = re.compile(
 _TOP = re.compile(r"\\[{}\[\]()]|[{}\[\]()]|\\left|\\right")
 _EQUALS = re.compile(r"(?<![\\<>!:])=(?![=>])|\\approx(?![A-Za-z])|\u2248")
 _MATRIX = re.compile(r"\\begin\{[a-zA-Z]*(?:matrix|cases|array)\}")
-_ENDS = " \t\n.,;:!?&~"
+_ENDS = " \t\n.,;:?&~"
 _WORDS_ONLY = re.compile(r"\s*\\(?:text|mathrm|textbf)\{[^{}]*\}\s*")
 
 

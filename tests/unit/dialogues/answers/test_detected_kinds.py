@@ -11,8 +11,8 @@ def test_one_number_is_a_number(answer):
 @pytest.mark.parametrize(
     "answer",
     [
-        r"\frac{x}{2}", "$x$", "x^2", "y = 2x + 1", "\u221a2", "2x", "3x + 4y", "(x-1)(x+1)", "{1, 2}", "[0, 3)", "(1, 2)",
-        "x > 3", "sqrt(2)", "\u03c0/2", r"\boxed{\pi}", "x = 1, y = 2",
+        r"\frac{x}{2}", "$x$", "x^2", "y = 2x + 1", "\u221a2", "2x", "3x + 4y", "(x-1)(x+1)", "{1, 2}", "[0, 3)",
+        "(1, 2)", "x > 3", "sqrt(2)", "\u03c0/2", r"\boxed{\pi}", "x = 1, y = 2",
     ],
 )  # fmt: skip
 def test_signs_of_algebra_are_an_expression(answer):
