@@ -98,7 +98,7 @@ def _runs(text: str, start: int, stop: int) -> Iterator[list[Token]]:
             yield run
             run, depth = [], 0
         breaks = kind in ("blank", "arrow") or not _is_algebra(text, token, run)
-        if run and (breaks or (kind == "comma" and not depth) or not _joins(text, run[-1], token, depth)):
+        if run and (breaks or (kind == "comma" and not depth) or not _joins(run[-1], token)):
             yield run
             run, depth = [], 0
         if breaks or (kind == "comma" and not run):
@@ -131,7 +131,7 @@ def _is_algebra(text: str, token: Token, run: list[Token]) -> bool:
     return True
 
 
-def _joins(text: str, last: Token, token: Token, depth: int) -> bool:
+def _joins(last: Token, token: Token) -> bool:
     """Whether a token belongs to the same piece of algebra as the one before."""
     if last.kind not in _ENDS_OPERAND or token.kind not in _BEGINS_OPERAND:
         return True
@@ -143,7 +143,7 @@ def _joins(text: str, last: Token, token: Token, depth: int) -> bool:
         return last.text in _FUNCTIONS
     if token.kind == "word":
         return last.kind in ("number", "vulgar", "close", "symbol", "raised") and token.text not in _ALONE
-    return token.kind in ("open", "root") and last.kind in ("close", "number") and depth >= 0
+    return token.kind in ("open", "root") and last.kind in ("close", "number")
 
 
 def _balanced(run: list[Token]) -> Iterator[list[Token]]:
