@@ -6,6 +6,9 @@ Whether two formulas are equal is for math-verify to say, on what `formulas` and
 A reply's final formula is the content of its last `\boxed{}`; else its last LaTeX formula; else, in the last sentence
 with algebra, the last equation, unless the sentence goes on to name an answer; else the last algebra. Formulas that
 are joined by commas, "and" or "or" are also read together, as a set.
+
+The comparisons of one text have a limit of work (`MOST_CALLS_IN_TEXT`), which is enough for some eighty different
+formulas; those after it reveal nothing.
 """
 
 import re
