@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         LocalEngineError as LocalEngineError,
         LocalExtraMissing as LocalExtraMissing,
         LockLost as LockLost,
+        MathExtraMissing as MathExtraMissing,
         ModelMismatch as ModelMismatch,
         ModelNotOffered as ModelNotOffered,
         NoUsableCheckpoint as NoUsableCheckpoint,
@@ -177,8 +178,8 @@ _NAMES = {
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
         "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
-        "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
-        "OpenAIExtraMissing PlotExtraMissing "
+        "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
+        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
         "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"

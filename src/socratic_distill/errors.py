@@ -34,6 +34,7 @@ SocraticError
 │   └── UnsupportedServer          the server speaks another revision of the API than the SDK
 ├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
+├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
@@ -283,6 +284,10 @@ class OpenAIExtraMissing(SocraticError, ImportError):
 
 class PlotExtraMissing(SocraticError, ImportError):
     """DataFrames need pandas and figures need matplotlib, the packages of the `plot` extra."""
+
+
+class MathExtraMissing(SocraticError, ImportError):
+    """Answers of the kind "expression" need math-verify, the package of the `math` extra."""
 
 
 class LocalEngineError(SocraticError):

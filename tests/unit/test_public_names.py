@@ -13,7 +13,8 @@ from socratic_distill import errors
 def test_import_loads_neither_torch_nor_transformers_nor_tinker():
     script = (
         "import sys, socratic_distill as s; s.build_socratic_config; s.resolve_start; s.load_seeds; s.load_run; "
-        "heavy = ('torch', 'transformers', 'tinker', 'peft', 'pandas', 'matplotlib', 'IPython'); "
+        "heavy = ('torch', 'transformers', 'tinker', 'peft', 'pandas', 'matplotlib', 'IPython', 'sympy', "
+        "'math_verify'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

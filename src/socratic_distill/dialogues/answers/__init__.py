@@ -6,6 +6,14 @@ or a function of the user gives a verdict on a turn when it is played, and the t
 
 | module | what it does |
 |---|---|
-| `numbers` | finds numbers in text, and compares them |
 | `kinds` | the table of rules |
+| `detection` | the kind of an answer that a file does not state |
+| `number_rule`, `expressions`, `choices`, `wordings` | the rules of the kinds number, expression, choice and text |
+| `numbers` | finds numbers in text, and compares them |
+| `locales` | numbers as other countries write them |
+| `units` | units of numbers, and the factors between them |
+| `formulas`, `algebra` | finds formulas in text: in LaTeX, in prose |
+| `symbolic` | compares formulas by math-verify, within limits |
+| `letters` | which single letters of a text name a choice |
+| `words` | the words of a text, as wordings are compared |
 """

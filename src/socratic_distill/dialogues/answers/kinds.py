@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from socratic_distill.dialogues.answers.numbers import answer_spans, check_answer, same_answer
+from socratic_distill.dialogues.answers.choices import ChoiceRule
+from socratic_distill.dialogues.answers.expressions import ExpressionRule
+from socratic_distill.dialogues.answers.number_rule import NumberRule
+from socratic_distill.dialogues.answers.wordings import TextRule
 from socratic_distill.dialogues.seed import BY_VERDICT, AnswerKind, Seed
 
 
@@ -31,26 +34,6 @@ class AnswerRule(Protocol):
         ...
 
 
-class NumberRule:
-    """The last number of a reply; any number of a turn."""
-
-    def matches(self, reply: str, seed: Seed) -> bool:
-        """Whether the reply's last number equals the answer."""
-        return same_answer(reply, seed.expected_answer)
-
-    def reveals(self, turn: str, seed: Seed) -> bool:
-        """Whether any number equals the answer."""
-        return bool(self.spans(turn, seed))
-
-    def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
-        """The numbers that equal the answer."""
-        return answer_spans(text, seed.expected_answer)
-
-    def check(self, seed: Seed) -> None:
-        """Returns if the answer is one number; raises `ValueError` if not."""
-        check_answer(seed.expected_answer)
-
-
 class NoAnswer:
     """Nothing gives or reveals an answer that is not there."""
 
@@ -70,7 +53,13 @@ class NoAnswer:
         """Returns."""
 
 
-RULES: Mapping[AnswerKind, AnswerRule] = {"number": NumberRule(), "none": NoAnswer()}
+RULES: Mapping[AnswerKind, AnswerRule] = {
+    "number": NumberRule(),
+    "expression": ExpressionRule(),
+    "choice": ChoiceRule(),
+    "text": TextRule(),
+    "none": NoAnswer(),
+}
 
 
 def rule_of(seed: Seed) -> AnswerRule:

@@ -16,7 +16,8 @@ These count as numbers:
   it on the line: `-5`, `-$5`, `$-5` and `x = -5` are negative, `10-5`, `10 -5` and `10 - 5` are 10 and 5.
 
 These do not count: ordinals (`2nd`), which name a step or a grade and not an amount; words (`twelve`); exponents and
-indices of letters (`cm^2`, `x_1`). A decimal comma is not read: `3,5` is a list.
+indices of letters (`cm^2`, `x_1`) and of metres (`m2`). A decimal comma is not read here: `3,5` is a list; `locales`
+knows the other reading.
 """
 
 import re
@@ -27,11 +28,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 _MINUS = "-\u2212\u2013"
-_SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
+SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
 _COMMA = r"(?: , | \{,\} | \\[,!] | ,\\! | [\u00a0\u2009\u202f] )"
 _NUMBER = re.compile(
     rf"""
-    {_SIGN}
+    {SIGN}
     (?P<digits>
         (?<!\d,) \d{{1,3}} (?:{_COMMA}\d{{3}}){{1,20}} (?!,?\d) (?:\.\d+)?         # 1,234,567.5
       | (?<!\d,) \d{{1,2}} (?=(?:,\d\d){{0,9}},0) (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) (?:\.\d+)?  # 1,00,000
@@ -45,7 +46,7 @@ _VULGAR = "\u00bc-\u00be\u2150-\u215e"
 # The number of digits is limited, so that no text yields a number of unlimited size.
 _FRACTION = re.compile(
     rf"""
-    {_SIGN} (?<![\w./]) (?<!\d,)
+    {SIGN} (?<![\w./]) (?<!\d,)
     (?:(?P<whole>\d{{1,18}}) (?: [ \u00a0]? (?=\\|[{_VULGAR}]) | [ \u00a0] ))?
     (?:
         \\[dtc]?frac \s* (?:\{{\s*(?P<top>[{_MINUS}]?\d{{1,18}})\s*\}}|(?P<top_digit>\d))
@@ -59,7 +60,7 @@ _FRACTION = re.compile(
 _SUPERSCRIPTS = "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _SCIENTIFIC = re.compile(
     rf"""
-    {_SIGN} (?<![\w.]) (?<!\d,)
+    {SIGN} (?<![\w.]) (?<!\d,)
     (?P<digits>\d(?:\.\d+)?)
     (?:
         [eE] (?P<power>[+-]?\d{{1,3}}) (?![\w-])
@@ -70,13 +71,17 @@ _SCIENTIFIC = re.compile(
     """,
     re.ASCII | re.VERBOSE,
 )
+# Characters. The time to read digits grows with the square of their number; nobody writes so many.
+_LONGEST = 10_000
 _NO_DIGIT = re.compile(r"[^\d.]", re.ASCII)
 _PLAIN_MINUS = str.maketrans(dict.fromkeys(_MINUS, "-"))
 _DIGIT = re.compile(rf"[0-9{_VULGAR}]")
 _ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)s?\b", re.IGNORECASE)
 _PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b)", re.IGNORECASE)
 # Exponents of letters and LaTeX groups only: "10^2" is a calculation with two numbers.
-_RAISED = re.compile(r"(?<=[A-Za-z}])(?:[\^_]|\*\*)(?:\{\s*)?[-+]?\d+(?:\s*\})?", re.ASCII)
+# And of metres written with a plain digit, as in "25 m2".
+_METRES = r"(?:(?<=(?<![A-Za-z])m)|(?<=(?<![A-Za-z])[cdkm]m))[23]\b"
+_RAISED = re.compile(rf"(?<=[A-Za-z}}])(?:[\^_]|\*\*)(?:\{{\s*)?[-+]?\d+(?:\s*\}})?|{_METRES}", re.ASCII)
 _HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -150,7 +155,7 @@ def _scientific(text: str) -> Iterator[Number]:
     for match in _SCIENTIFIC.finditer(text):
         raised = unicodedata.normalize("NFKC", match["raised"] or "")
         power = int((match["power"] or match["exponent"] or raised).translate(_PLAIN_MINUS))
-        yield _number(text, match, match.start("digits"), Decimal(match["digits"]).scaleb(power))
+        yield number_at(text, match, match.start("digits"), Decimal(match["digits"]).scaleb(power))
 
 
 def _fractions(text: str) -> Iterator[Number]:
@@ -166,31 +171,40 @@ def _fractions(text: str) -> Iterator[Number]:
         whole, start = match["whole"], match.end("sign")
         if whole is not None and not 0 < part < 1:  # "16 3/2" is two numbers
             whole, start = None, match.end("whole")
-        yield _number(text, match, start, int(whole or 0) + part)
+        yield number_at(text, match, start, int(whole or 0) + part)
 
 
 def _plain(text: str) -> Iterator[Number]:
     for match in _NUMBER.finditer(text):
-        if not _ORDINAL_ENDING.match(text, match.end()):
-            yield _number(text, match, match.start("digits"), Decimal(_NO_DIGIT.sub("", match["digits"])))
+        if match.end() - match.start() <= _LONGEST and not _ORDINAL_ENDING.match(text, match.end()):
+            yield number_at(text, match, match.start("digits"), Decimal(_NO_DIGIT.sub("", match["digits"])))
 
 
-def _number(text: str, match: re.Match[str], start: int, size: Decimal | Fraction) -> Number:
-    """The number whose digits begin at `start`, with the sign before them, if any."""
+def number_at(text: str, match: re.Match[str], start: int, size: Decimal | Fraction) -> Number:
+    """The number whose digits begin at `start`, with the sign before them, if any.
+
+    Args:
+        text: the whole text.
+        match: of a pattern that begins with `SIGN`.
+        start: index of the first digit.
+        size: the value of the digits.
+    """
     is_first = start == match.end("sign")
-    if is_first and any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text[: match.start()]):
+    if is_first and any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text, match.start()):
         size, start = -size, match.start()
     is_percent = _PERCENT.match(text, match.end()) is not None
     decimal = size if isinstance(size, Decimal) else None
     return Number(Fraction(size), start, match.end(), is_percent, decimal)
 
 
-def _ends_operand(before: str) -> bool:
-    """Whether a minus after this text would be a subtraction, a hyphen or half a dash, not a sign."""
-    line = before.rpartition("\n")[2]
-    if not line:
+def _ends_operand(text: str, stop: int) -> bool:
+    """Whether a minus at `stop` would be a subtraction, a hyphen or half a dash, not a sign."""
+    if not stop or text[stop - 1] == "\n":
         return False
-    touching, last = line[-1], line.rstrip()[-1:]
+    touching, index = text[stop - 1], stop - 1
+    while index and text[index].isspace() and text[index] != "\n":
+        index -= 1
+    last = text[index]
     return touching.isalnum() or touching in _MINUS or last.isdigit() or last in {")", "]", "%"}
 
 

@@ -1,0 +1,214 @@
+"""The rule of answers that are one of several choices.
+
+A text names a choice by its letter or by its text. Letters are what nobody would read as a word: `B`, `(b)`, `b)`,
+`option b`, `Answer: b`, a letter that begins a line as in `b. Mitochondria`. "A" counts if no noun can follow it (`A.`,
+`A or B`, `A is right`, but not `A cell is`), "I" only if it is marked (`(I)`, `option I`), small letters only after
+words such as "answer" or "say". Letters of labels (`vitamin C`, `point B`) and of equations (`B = 3`) are none.
+
+A choice is not named as an answer if it is negated (`not B`, `B is wrong`), or stands in a list with others (`A, B or
+C`). Of what is left in the last clause that names one, the last choice counts, but one that is marked (`I'd say C
+because B is a plant`) or begins the line (`C because B is a plant`) comes first.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+from socratic_distill.dialogues.answers.letters import leads_line, letters_of, marks_answer
+from socratic_distill.dialogues.answers.words import Word, is_negated, mentions, wording, words_of
+from socratic_distill.dialogues.seed import Seed
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ONE_LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|$)\s*(.*)", re.DOTALL)
+# Signs that change what an option means, so that its words alone do not tell it from others.
+_MATHS = re.compile(
+    r"[=+*^<>\\$|\u00b1\u00d7\u00f7\u00b2\u00b3\u03c0\u221a\u221e\u2264\u2265]|[-\u2212\u2013]\s?\d|\d[./]\d|%"
+)
+_CLAUSE = re.compile(r"[.!?;\n]+(?:\s|$)|\b(?:but|actually|however|wait)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"""[\s*"')\]]{0,3}\s (?: (?:is|are|was|were)(?:n['\u2019]?t\b | \s+(?:not|wrong|incorrect|false|out)\b)
+      | can(?:['\u2019]?t|not|\ not)\b | couldn['\u2019]?t\b )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_BETWEEN_LISTED = re.compile(
+    r"""(?! [^\n]*[.!?]\s )  # no end of a sentence
+    (?: \W* (?:or|and|vs|versus|either|option|choice|letter|the|an?|is|it|maybe|perhaps)\b )* \W*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A choice that a text names: span, number of the choice, and how it is named."""
+
+    start: int
+    stop: int
+    which: int
+    marked: bool
+    leads: bool
+    negated: bool
+    listed: bool = False
+
+
+class ChoiceRule:
+    """A text says the answer if it names the right choice, and no other in the same way."""
+
+    def matches(self, reply: str, seed: Seed) -> bool:
+        """Whether the last choice that the reply names as an answer is the right one."""
+        given = _given(reply, seed)
+        return given is not None and given.which == answer_index(seed)
+
+    def reveals(self, turn: str, seed: Seed) -> bool:
+        """Whether the turn names the right choice alone, or marks it; a list of choices reveals nothing."""
+        return bool(_revealing(turn, seed))
+
+    def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
+        """The mentions that reveal the right choice; if there is none, the one that a reply gives as its answer."""
+        named = _revealing(text, seed)
+        if not named and (given := _given(text, seed)) is not None and given.which == answer_index(seed):
+            named = [given]
+        return [(one.start, one.stop) for one in named]
+
+    def check(self, seed: Seed) -> None:
+        """Returns if the choices differ and the answer is one of them; raises `ValueError` if not."""
+        count = len(seed.choices)
+        if not 2 <= count <= len(_LETTERS):
+            raise ValueError(f"choices holds {count}; give 2 to {len(_LETTERS)} of them, in the order of their letters")
+        first: dict[object, str] = {}
+        for letter, choice, key in zip(_LETTERS, seed.choices, _keys(seed.choices), strict=False):
+            if not key:
+                raise ValueError(f"choice {letter} is {choice!r}, which has no word or number; write what it says")
+            if key in first:
+                raise ValueError(f"the choices {first[key]!r} and {choice!r} are the same; make them differ")
+            first[key] = choice
+            other = _LETTERS.find(choice.strip().upper()) if len(choice.strip()) == 1 else -1
+            if 0 <= other < count and other != _LETTERS.index(letter):
+                raise ValueError(f"choice {letter} is {choice!r}, the letter of another choice; reorder the choices")
+        if answer_index(seed) is None:
+            last = _LETTERS[count - 1]
+            raise ValueError(
+                f"the answer {seed.expected_answer!r} is none of the choices; write a letter, A to {last}, or the text "
+                "of a choice"
+            )
+
+
+def answer_index(seed: Seed) -> int | None:
+    """Number of the right choice, from 0; None if the answer is none of them."""
+    return _index(seed.expected_answer, seed.choices)
+
+
+@lru_cache(maxsize=1024)
+def _index(answer: str, choices: tuple[str, ...]) -> int | None:
+    keys = _keys(choices)
+    same = [index for index, key in enumerate(keys) if key and key == _key(answer, _is_literal(choices))]
+    if same:
+        return same[0]
+    match = _ONE_LETTER.fullmatch(answer.strip())
+    index = _LETTERS.find(match[1].upper()) if match else -1
+    if match is None or not 0 <= index < len(choices):
+        return None
+    return index if not match[2] or _key(match[2], _is_literal(choices)) == keys[index] else None
+
+
+def _is_literal(choices: tuple[str, ...]) -> bool:
+    """Whether choices are compared sign by sign, because signs such as a minus make them different."""
+    return any(_MATHS.search(choice) for choice in choices)
+
+
+def _key(choice: str, literal: bool) -> object:
+    """What a choice has in common with all ways to write it; empty if there is nothing to compare."""
+    return "".join(choice.split()).casefold() if literal else wording(choice)
+
+
+@lru_cache(maxsize=1024)
+def _keys(choices: tuple[str, ...]) -> tuple[object, ...]:
+    literal = _is_literal(choices)
+    return tuple(_key(choice, literal) for choice in choices)
+
+
+@lru_cache(maxsize=1024)
+def _literals(choices: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds choices sign by sign, with any white space, the longest first; the group's name is the choice's number."""
+    patterns = []
+    for index in sorted(range(len(choices)), key=lambda index: -len(choices[index])):
+        signs = "".join(choices[index].split())
+        if signs:
+            before = r"(?<![\w.,\u2212\u2013-])" if signs[0].isalnum() else r"(?<![\w)])(?<![\d)]\s)"
+            body = r"\s*".join(re.escape(sign) for sign in signs)
+            patterns.append(rf"{before}(?P<c{index}>{body})(?!\w|[.,]\d|\s?[+*/^\u2212]\s?[\w(])")
+    return re.compile("|".join(patterns) or r"(?!)", re.IGNORECASE)
+
+
+def _named(text: str, seed: Seed) -> list[_Named]:
+    """The choices that a text names, in order; neighbours that name the same one are one."""
+    words = words_of(text)
+    starts = [word.start for word in words]
+    texts = list(_by_text(text, words, seed.choices))
+    letters = letters_of(text, len(seed.choices))
+    spans = sorted([*texts, *(one for one in letters if not _inside(one, texts))])
+    named: list[_Named] = []
+    for start, stop, which in spans:
+        first = bisect_left(starts, start)
+        negated = first < len(words) and is_negated(text, words, first)
+        negated = negated or _DENIED.match(text, stop) is not None
+        one = _Named(start, stop, which, marks_answer(text, start), leads_line(text, start), negated)
+        if named and named[-1].which == which and not re.search(r"\w", text[named[-1].stop : start]):
+            last = named.pop()
+            one = replace(
+                one,
+                start=last.start,
+                marked=last.marked or one.marked,
+                leads=last.leads,
+                negated=last.negated or one.negated,
+            )
+        named.append(one)
+    return _with_lists(text, named)
+
+
+def _by_text(text: str, words: list[Word], choices: tuple[str, ...]) -> Iterator[tuple[int, int, int]]:
+    """Where a text has the text of a choice: start, stop, number of the choice."""
+    if _is_literal(choices):
+        for match in _literals(choices).finditer(text):
+            yield match.start(), match.end(), int((match.lastgroup or "c0")[1:])
+    else:
+        for one in mentions(words, [wording(choice) for choice in choices]):
+            yield one.start, one.stop, one.which
+
+
+def _inside(letter: tuple[int, int, int], spans: list[tuple[int, int, int]]) -> bool:
+    """Whether a letter belongs to one of the spans, which are in order."""
+    index = bisect_right(spans, (letter[0], 1 << 62, 0)) - 1
+    return index >= 0 and letter[0] < spans[index][1]
+
+
+def _with_lists(text: str, named: list[_Named]) -> list[_Named]:
+    """The same, with `listed` for members of a list of different choices."""
+    listed = set()
+    for index, (one, other) in enumerate(pairwise(named)):
+        apart = one.negated or other.negated or one.which == other.which
+        if not apart and other.start - one.stop < 60 and _BETWEEN_LISTED.fullmatch(text, one.stop, other.start):
+            listed |= {index, index + 1}
+    return [replace(one, listed=index in listed) for index, one in enumerate(named)]
+
+
+def _given(text: str, seed: Seed) -> _Named | None:
+    """The choice that a text gives as its answer."""
+    named = [one for one in _named(text, seed) if not one.negated and not one.listed]
+    if not named:
+        return None
+    clauses = [match.start() for match in _CLAUSE.finditer(text)]
+    last = bisect_right(clauses, named[-1].start)
+    clause = [one for one in named if bisect_right(clauses, one.start) == last]
+    marked = [one for one in clause if one.marked] or [one for one in clause if one.leads] or clause
+    return marked[-1]
+
+
+def _revealing(text: str, seed: Seed) -> list[_Named]:
+    """The mentions of the right choice that give it away: alone in the text, or marked as the answer."""
+    answer = answer_index(seed)
+    named = [one for one in _named(text, seed) if not one.negated]
+    alone = {one.which for one in named} == {answer}
+    return [one for one in named if one.which == answer and not one.listed and (alone or one.marked)]

@@ -1,0 +1,209 @@
+r"""The rule of answers that are formulas: numbers, algebra, equations, inequalities, sets, intervals, tuples, matrices.
+
+Whether two formulas are equal is for math-verify to say, on what `formulas` and `algebra` find in a text. So `0.5` is
+`\frac{1}{2}`, `x = 2y + 1` is `y = (x - 1)/2`, and an equation such as `x = 3` is given by `3` too.
+
+A reply's final formula is the content of its last `\boxed{}`; else its last LaTeX formula; else, in the last sentence
+with algebra, the last equation, unless the sentence goes on to name an answer; else the last algebra. Formulas that
+are joined by commas, "and" or "or" are also read together, as a set.
+
+The comparisons of one text have a limit of work (`MOST_CALLS_IN_TEXT`), which is enough for some eighty different
+formulas; those after it reveal nothing.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from socratic_distill.dialogues.answers.algebra import to_latex
+from socratic_distill.dialogues.answers.formulas import Formula, find_formulas, last_part, parts_of
+from socratic_distill.dialogues.answers.symbolic import LONGEST, Verdict, compared, is_readable, is_small
+from socratic_distill.dialogues.seed import Seed
+
+# Function calls of the comparisons of one text, a few seconds; what is left then is taken for other formulas.
+MOST_CALLS_IN_TEXT = 12_000_000
+_JOINT = re.compile(r"[\s$]*(?:\\[\])])?\s*(?:,?\s*\b(?P<word>and|or)\b|[,;])\s*(?:\\[\[(])?[\s$]*")
+_MOST_JOINED = 6
+_SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+_SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
+_WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
+_NAMES = frozenset((
+    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "inf", "sinh", "cosh", "tanh", "arcsin", "arccos",
+    "arctan", "infinity",
+))  # fmt: skip
+_ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1, 2}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Formulas that are read as one: their span and their LaTeX, one for each."""
+
+    start: int
+    stop: int
+    latex: tuple[str, ...]
+
+
+class ExpressionRule:
+    """The final formula of a reply; any formula of a turn and its parts."""
+
+    def matches(self, reply: str, seed: Seed) -> bool:
+        """Whether the reply's final formula equals the answer."""
+        return _given(reply, seed.expected_answer) is not None
+
+    def reveals(self, turn: str, seed: Seed) -> bool:
+        """Whether any formula, a side of an equation, a part of a list or joined formulas equal the answer."""
+        return bool(_equal_parts(turn, seed.expected_answer, first_only=True))
+
+    def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
+        """The formulas and parts that equal the answer, without their dollar signs."""
+        return _equal_parts(text, seed.expected_answer)
+
+    def check(self, seed: Seed) -> None:
+        """Returns if math-verify reads the answer.
+
+        Raises:
+            ValueError: it does not; the message says what to write.
+            MathExtraMissing: math-verify is not installed.
+        """
+        answer = seed.expected_answer
+        shown = repr(answer if len(answer) <= 60 else f"{answer[:60]}…")
+        formulas = _answer(answer)
+        if any(_WORD.search(_without_names(formula)) for formula in formulas):
+            raise ValueError(f"the answer {shown} holds words; {_ADVICE}, or give it the answer_kind text")
+        if not all(is_small(formula) for formula in formulas):
+            raise ValueError(
+                f"the answer {shown} is too long, too nested, or holds too large powers; {_ADVICE}, in at most "
+                f"{LONGEST} characters"
+            )
+        if not formulas or not is_readable(formulas) or not compared(formulas, formulas).equal:
+            raise ValueError(f"the answer {shown} cannot be read as a formula; {_ADVICE}")
+
+
+def _without_names(formula: str) -> str:
+    rest = _TEXT.sub(" ", formula)
+    return " ".join(word for word in re.split(r"[^A-Za-z]+", rest) if word not in _NAMES)
+
+
+@lru_cache(maxsize=1024)
+def _answer(answer: str) -> tuple[str, ...]:
+    """An answer's formulas in LaTeX: what its dollar signs or its box enclose, or all of it."""
+    if len(answer) > 2 * LONGEST:
+        return (answer,)
+    typeset = [formula for formula in find_formulas(answer) if formula.kind != "algebra"]
+    boxed = [formula for formula in typeset if formula.kind == "boxed"]
+    if typeset:
+        return tuple(formula.latex(answer) for formula in boxed[-1:] or typeset)
+    latex = to_latex(answer.strip().rstrip(".").rstrip())
+    return (latex,) if latex else ()
+
+
+def _verbatim(text: str, answer: str) -> tuple[int, int] | None:
+    """The span of a text that is the answer, character by character; None if it is not."""
+    if not answer.strip() or text.strip() != answer.strip():
+        return None
+    start = len(text) - len(text.lstrip())
+    return start, start + len(text.strip())
+
+
+def _given(reply: str, answer: str) -> tuple[int, int] | None:
+    """The span of a reply's final formula, if it equals the answer."""
+    if (whole := _verbatim(reply, answer)) is not None:
+        return whole
+    wanted = _answer(answer)
+    for one in _final(reply):
+        if _compared(wanted, one.latex).equal:
+            return one.start, one.stop
+    return None
+
+
+def _final(reply: str) -> list[_Found]:
+    """The readings of a reply's final formula: with the formulas that are joined to it, and alone."""
+    formulas = find_formulas(reply)
+    typeset = [one for one in formulas if one.kind == "boxed"] or [one for one in formulas if one.kind == "latex"]
+    if typeset:
+        readings = _joined(reply, formulas, formulas.index(typeset[-1]))
+    elif formulas:
+        readings = _joined(reply, formulas, _last_algebra(reply, formulas))
+    else:
+        readings = []
+    return readings
+
+
+def _last_algebra(reply: str, formulas: Sequence[Formula]) -> int:
+    """Number of the algebra that a reply ends with."""
+    last = len(formulas) - 1
+    ends = [match.end() for match in _SENTENCE.finditer(reply, 0, formulas[last].start)]
+    begin = ends[-1] if ends else 0
+    for index in range(last, -1, -1):
+        one = formulas[index]
+        if one.start < begin:
+            break
+        if "=" in reply[max(begin, one.start - 3) : one.stop]:
+            named = index < last and _SAYS_ANSWER.search(reply, one.stop, formulas[last].start)
+            return last if named else index
+    return last
+
+
+def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Found]:
+    """The formula at a number together with those that are joined before it, and alone.
+
+    After "or" it is not read alone: a reply that names two does not say which one is its answer.
+    """
+    first, alone = last, True
+    while first > 0 and last - first + 1 < _MOST_JOINED and formulas[first - 1].kind == formulas[last].kind:
+        gap = _gap(text, formulas[first - 1], formulas[first])
+        if gap is None:
+            break
+        alone = alone and gap["word"] != "or"
+        first -= 1
+    members = formulas[first : last + 1]
+    latex = tuple(one.latex(text) for one in members)
+    readings = [_Found(members[0].start, members[-1].stop, latex)] if len(members) > 1 else []
+    if alone:
+        readings.append(_Found(members[-1].start, members[-1].stop, latex[-1:]))
+        if (part := last_part(text, members[-1])) is not None:
+            readings.append(_Found(part.start, part.stop, (part.latex(text),)))
+    return readings
+
+
+def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:
+    """What joins two formulas; None if nothing does."""
+    if other.start - one.stop > 40:
+        return None
+    return _JOINT.fullmatch(text, one.stop, other.start)
+
+
+def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple[int, int]]:
+    """The spans of formulas, of their parts and of joined formulas that equal an answer, in order, not overlapping."""
+    if (whole := _verbatim(text, answer)) is not None:
+        return [whole]
+    wanted, calls = _answer(answer), 0
+    spans: list[tuple[int, int]] = []
+    for one in _candidates(text, find_formulas(text)):
+        if any(one.start < stop and start < one.stop for start, stop in spans[-_MOST_JOINED:]):
+            continue
+        if calls > MOST_CALLS_IN_TEXT:
+            break
+        verdict = _compared(wanted, one.latex)
+        calls += verdict.calls
+        if verdict.equal:
+            spans.append((one.start, one.stop))
+            if first_only:
+                break
+    return spans
+
+
+def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Found]:
+    """What may equal an answer: each formula, then its parts; and the formulas that are joined, after the last."""
+    for index, formula in enumerate(formulas):
+        for part in parts_of(text, formula):
+            yield _Found(part.start, part.stop, (part.latex(text),))
+        if index + 1 == len(formulas) or _gap(text, formula, formulas[index + 1]) is None:
+            together = _joined(text, formulas, index)[0:1]
+            yield from (one for one in together if len(one.latex) > 1)
+
+
+def _compared(answer: tuple[str, ...], formula: tuple[str, ...]) -> Verdict:
+    return compared(answer, formula) if answer and all(formula) else Verdict(False, 0)

@@ -1,0 +1,42 @@
+"""The rule of answers that are words, in one of several wordings."""
+
+from socratic_distill.dialogues.answers.words import Mention, Word, is_negated, mentions, wording, words_of
+from socratic_distill.dialogues.seed import Seed
+
+
+class TextRule:
+    """A text says the answer if it has the words of `expected_answer` or of one of `accepted_answers`.
+
+    Words are compared as `words` describes, and only whole words count: `ion` is not in `station`. Numbers within a
+    wording are words like others. Articles may stand between a wording's words.
+    """
+
+    def matches(self, reply: str, seed: Seed) -> bool:
+        """Whether the reply's last mention of the answer is not negated right before, as in "isn't photosynthesis"."""
+        words, found = _mentions(reply, seed)
+        return bool(found) and not is_negated(reply, words, found[-1].first)
+
+    def reveals(self, turn: str, seed: Seed) -> bool:
+        """Whether the turn says the answer anywhere, negated or not."""
+        return bool(_mentions(turn, seed)[1])
+
+    def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
+        """All mentions."""
+        return [(mention.start, mention.stop) for mention in _mentions(text, seed)[1]]
+
+    def check(self, seed: Seed) -> None:
+        """Returns if each wording has a word; raises `ValueError` if not."""
+        if seed.choices:
+            raise ValueError("choices are given with a text; leave them out, or write the answer as one of the choices")
+        for name, text in (
+            ("expected_answer", seed.expected_answer),
+            *(("accepted_answers", text) for text in seed.accepted_answers),
+        ):
+            if not wording(text):
+                raise ValueError(f"{name} has {text!r}, which has no word or number; write the words that count")
+
+
+def _mentions(text: str, seed: Seed) -> tuple[list[Word], list[Mention]]:
+    wanted = [wording(answer) for answer in (seed.expected_answer, *seed.accepted_answers)]
+    words = words_of(text)
+    return words, mentions(words, wanted)
