@@ -77,7 +77,9 @@ class Verdicts:
             self.seed, dialogue.step, dialogue.seed.id, dialogue.number + place, f"verdict {len(dialogue.turns)}"
         )
         messages = answer_messages(turn, dialogue.seed, self.prompt)
-        (reply,) = await self.judge.reply(messages, own, 1, None) or ()
+        replies = await self.judge.reply(messages, own, 1, None)
+        assert replies is not None, "no limit was given"
+        (reply,) = replies
         # A reply that was cut might have ended differently.
         verdict = last_line(reply.text, VERDICTS) if reply.stop_reason == "stop" else None
         return replace(turn, verdict=verdict, judged=reply.use)

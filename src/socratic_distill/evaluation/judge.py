@@ -113,7 +113,9 @@ async def judge_dialogues(
 async def _judge(dialogue: Dialogue, judge: Speaker | RemoteSpeaker, seed: int, prompt: str) -> Verdict:
     own_seed = stable_seed(seed, dialogue.step, dialogue.seed.id, dialogue.number, "judge")
     try:
-        (turn,) = await judge.reply(judge_messages(dialogue, prompt), own_seed, 1, None) or ()
+        turns = await judge.reply(judge_messages(dialogue, prompt), own_seed, 1, None)
+        assert turns is not None, "no limit was given"
+        (turn,) = turns
     except Exception as error:
         return Verdict(None, error=describe(error))
     # A reply that was cut might have ended differently.

@@ -142,7 +142,9 @@ def test_a_judge_on_the_service_is_opened_and_checked(make_config, tmp_path):
 
 
 def test_seeds_without_an_answer_leave_solved_unknown(make_config, tmp_path):
-    seeds = write_rows(tmp_path / "open.jsonl", *({"question": f"Discuss {i}.", "answer_kind": "none"} for i in range(4)))
+    seeds = write_rows(
+        tmp_path / "open.jsonl", *({"question": f"Discuss {i}.", "answer_kind": "none"} for i in range(4))
+    )
     config = make_config(seeds_file=seeds, rewards="few_turns", eval_seeds=1, eval_every=2, eval_solve_samples=2)
     assert train_on_fake(FakeServiceClient(), config).status == "completed"
     (row, *_) = read_rows(Path(config.log_path) / "metrics.jsonl")

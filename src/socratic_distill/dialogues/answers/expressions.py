@@ -3,9 +3,9 @@ r"""The rule of answers that are formulas: numbers, algebra, equations, inequali
 Whether two formulas are equal is for math-verify to say, on what `formulas` and `algebra` find in a text. So `0.5` is
 `\frac{1}{2}`, `x = 2y + 1` is `y = (x - 1)/2`, and an equation such as `x = 3` is given by `3` too.
 
-A reply's final formula is the content of its last `\boxed{}`; else its last LaTeX formula; else, in the last sentence
-with algebra, the last equation, unless the sentence goes on to name an answer; else the last algebra. Formulas that
-are joined by commas, "and" or "or" are also read together, as a set.
+A reply's final formula is the content of its last `\boxed{}`; else its last LaTeX formula or algebra. Where that is
+algebra, the last equation of its sentence comes first, unless the sentence goes on to name an answer. Formulas that are
+joined by commas, "and" or "or" are also read together, as a set.
 
 The comparisons of one text have a limit of work (`MOST_CALLS_IN_TEXT`), which is enough for some eighty different
 formulas; those after it reveal nothing.
@@ -121,14 +121,14 @@ def _given(reply: str, answer: str) -> tuple[int, int] | None:
 def _final(reply: str) -> list[_Found]:
     """The readings of a reply's final formula: with the formulas that are joined to it, and alone."""
     formulas = find_formulas(reply)
-    typeset = [one for one in formulas if one.kind == "boxed"] or [one for one in formulas if one.kind == "latex"]
-    if typeset:
-        readings = _joined(reply, formulas, formulas.index(typeset[-1]))
-    elif formulas:
-        readings = _joined(reply, formulas, _last_algebra(reply, formulas))
+    if not formulas:
+        return []
+    boxed = [number for number, one in enumerate(formulas) if one.kind == "boxed"]
+    if boxed:
+        last = boxed[-1]
     else:
-        readings = []
-    return readings
+        last = _last_algebra(reply, formulas) if formulas[-1].kind == "algebra" else len(formulas) - 1
+    return _joined(reply, formulas, last)
 
 
 def _last_algebra(reply: str, formulas: Sequence[Formula]) -> int:
