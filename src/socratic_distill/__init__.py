@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from socratic_distill.evaluation import (
         Comparison as Comparison,
         Evaluation as Evaluation,
+        Fidelity as Fidelity,
         Measure as Measure,
         compare as compare,
         compare_async as compare_async,
@@ -105,6 +106,8 @@ if TYPE_CHECKING:
         evaluate as evaluate,
         evaluate_async as evaluate_async,
         load_evaluations as load_evaluations,
+        student_fidelity as student_fidelity,
+        student_fidelity_async as student_fidelity_async,
     )
     from socratic_distill.outputs.exports import (
         Choice as Choice,
@@ -185,7 +188,8 @@ _NAMES = {
         "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
-        "Comparison Evaluation Measure compare compare_async comparison_table evaluate evaluate_async load_evaluations"
+        "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
+        "load_evaluations student_fidelity student_fidelity_async"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.merged": "export_merged",

@@ -6,6 +6,7 @@
 | `evaluator` | plays the dialogues of one tutor and measures them |
 | `definitions` | what each measure means |
 | `measures`, `mathdial`, `repetition` | measures of a dialogue's texts |
+| `fidelity` | whether the simulated students change their minds for a reason |
 | `solving` | whether the student solves the problem before and after the dialogue |
 | `judge` | asks a model whether the tutor gave the answer away |
 | `intervals` | means with bootstrap intervals over seeds |
@@ -16,6 +17,7 @@
 from socratic_distill.evaluation.comparison import Comparison, compare, compare_async, evaluate, evaluate_async
 from socratic_distill.evaluation.definitions import MEASURES, Definition
 from socratic_distill.evaluation.evaluator import Evaluation
+from socratic_distill.evaluation.fidelity import Fidelity, student_fidelity, student_fidelity_async
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.mathdial import success_at_k, telling_at_k
 from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluations
@@ -26,6 +28,7 @@ __all__ = [
     "Comparison",
     "Definition",
     "Evaluation",
+    "Fidelity",
     "Measure",
     "StoredEvaluation",
     "compare",
@@ -34,6 +37,8 @@ __all__ = [
     "evaluate",
     "evaluate_async",
     "load_evaluations",
+    "student_fidelity",
+    "student_fidelity_async",
     "success_at_k",
     "telling_at_k",
 ]

@@ -21,6 +21,8 @@ JOURNAL = "checkpoints.jsonl"
 METRICS = "metrics.jsonl"
 DIALOGUES = "dialogues.jsonl"
 EVALUATIONS = "evaluations"
+STUDENTS = "students.json"
+"""How selectively the simulated students change their minds, where that was measured."""
 _ROLES = ("tutor_model_name", "student_model_name", "teacher_model_name")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from socratic_distill.evaluation.fidelity import read_fidelity
 from socratic_distill.files.rows import number
 from socratic_distill.outputs.report.charts import charts_for
 from socratic_distill.outputs.report.collecting import Played, Shown, choose, read_dialogues
@@ -91,6 +92,7 @@ def _view(
                 "verdict": verdict_of(
                     run, [column for column in columns if column.run == place], lineage.status == "complete"
                 ),
+                "students": _warning(run),
                 "notes": run.notes,
                 "config": list(pretty(run.config)),
                 "shown": has.trained,
@@ -113,6 +115,12 @@ def _view(
         "definitions": definitions(row["name"] for row in rows),
         "guide": where_to_read(),
     }
+
+
+def _warning(run: RunFiles) -> str:
+    """What to think of the simulated students, where they were measured; empty if there is nothing to say."""
+    fidelity = read_fidelity(run.path)
+    return "" if fidelity is None or fidelity.warning is None else f"{fidelity.warning}."
 
 
 def _facts(run: RunFiles, lineage: Lineage, played: Played) -> dict[str, str]:
