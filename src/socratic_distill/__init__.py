@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         OutcomeReward as OutcomeReward,
         Price as Price,
         Recordings as Recordings,
+        SeedsFile as SeedsFile,
         Teacher as Teacher,
     )
     from socratic_distill.config.values import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         ConfigError as ConfigError,
         CostLimitReached as CostLimitReached,
         DamagedWeights as DamagedWeights,
+        DataExtraMissing as DataExtraMissing,
         EventLoopRunning as EventLoopRunning,
         ForeignDirectory as ForeignDirectory,
         InvalidAnswer as InvalidAnswer,
@@ -158,13 +160,13 @@ _NAMES = {
     "config.objectives": (
         "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
     ),
-    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings Teacher",
+    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings SeedsFile Teacher",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
-        "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
+        "DamagedWeights DataExtraMissing EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
         "LocalEngineError LocalExtraMissing LockLost ModelMismatch ModelNotOffered NoUsableCheckpoint "
         "PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "

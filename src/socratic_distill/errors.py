@@ -32,6 +32,7 @@ SocraticError
 │   ├── TrainingError              clients were lost more than max_recoveries times in a row
 │   ├── UnsupportedFeature         the service lacks what the objective needs
 │   └── UnsupportedServer          the server speaks another revision of the API than the SDK
+├── DataExtraMissing (ImportError)      Parquet, .zst or `datasets` without the `data` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
@@ -274,6 +275,10 @@ class UnsupportedFeature(ServiceError):
 
 class UnsupportedServer(ServiceError):
     """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
+
+
+class DataExtraMissing(SocraticError, ImportError):
+    """Parquet files need pyarrow, `.zst` files zstandard and data sets `datasets`, the packages of the `data` extra."""
 
 
 class PlotExtraMissing(SocraticError, ImportError):

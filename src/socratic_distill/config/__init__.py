@@ -9,9 +9,10 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `builder` | `build_socratic_config` |
 | `config` | `SocraticConfig`, checked when it is built |
 | `sections` | the fields, by section |
+| `seed_sources` | the fields that name seeds and recordings |
 | `objectives` | the kinds of objective, and what each needs |
 | `policy_losses` | the losses on advantages, and the options of each |
-| `parts` | rewards, teachers, recordings, judge and prices |
+| `parts` | rewards, teachers, seeds files, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
 | `display` | short reprs, and the table that a notebook shows |

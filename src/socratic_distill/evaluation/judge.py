@@ -23,7 +23,7 @@ from socratic_distill.dialogues.cast import Speaker
 from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
-from socratic_distill.dialogues.seeds import FIELD_NAME
+from socratic_distill.dialogues.reading.values import FIELD_NAME
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.service.failures import describe

@@ -22,6 +22,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.policy_losses import loss_options
+from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import teacher_prompt
@@ -42,7 +43,7 @@ _MEANING = (
     "cut_penalty", "train_thinking", "skip_first_tokens", "recordings", "teacher_checkpoint_path", "teacher_lag_steps",
     "teachers", "teacher_average", "teacher_sees_answer", "system_role", "num_substeps", "max_turns_schedule", "seed",
     "tutor_prompt_file", "student_prompt_file", "teacher_prompt_file",
-    "seeds_file", "seeds_limit", "seeds_files", "eval_seeds",
+    "seeds_file", "seeds_limit", "seeds_files", "answer_kind", "eval_seeds",
 )  # fmt: skip
 MAY_CHANGE = (
     "log_path", "base_url", "opening_timeout_seconds", "answer_timeout_seconds", "load_checkpoint_path",
@@ -63,9 +64,9 @@ _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
 _BY_CONTENT = (*_MODEL_FIELDS, "teacher_checkpoint_path")
 _OWN_BY_CONTENT = ("model_name", "checkpoint_path")  # of each of several teachers
-# Three fields of the config, one content.
+# Four fields of the config, one content.
 _SEEDS = "seeds"
-_SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files")
+_SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files", "answer_kind")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,18 @@ def fingerprint(
     meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], briefing, meaning))
     if config.recordings is not None:
         meaning["recordings"] = _recordings(config.recordings)
-    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
+    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}{_reading(config)}"
     return meaning
+
+
+def _reading(config: SocraticConfig) -> str:
+    """How seeds are read, where the config says more than their files; files do not count."""
+    files = [
+        {"columns": dict(file.columns), "map": file.map, "answer_kind": file.answer_kind or config.answer_kind}
+        for _, file in listed_files(config)
+    ]
+    given = [{name: value for name, value in file.items() if value} for file in files]
+    return f", read with {json.dumps(given)}" if any(given) else ""
 
 
 def _teachers(
@@ -201,7 +212,11 @@ def _file_digest(path: str) -> str:
 
 def _content(seed: Seed) -> list[Any]:
     shared = [seed.question, seed.expected_answer, seed.initial_error, seed.student_profile]
-    return [*shared, sorted(seed.fields), sorted(seed.tags)]
+    content = [*shared, sorted(seed.fields), sorted(seed.tags)]
+    if seed.answer_kind == "number" and not seed.compares_units:  # as in fingerprints of earlier versions
+        return content
+    answer = [seed.answer_kind, seed.choices, seed.accepted_answers, seed.rubric, seed.compares_units]
+    return [*content, answer]
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,13 @@
 """The rule of each kind of answer."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from socratic_distill.dialogues.answers.numbers import answer_spans, check_answer, same_answer
 from socratic_distill.dialogues.seed import BY_VERDICT, AnswerKind, Seed
+
+_ALGEBRA = re.compile(r"[\\$^=]")
 
 
 class AnswerRule(Protocol):
@@ -91,3 +94,22 @@ def solves(text: str, seed: Seed) -> bool:
         return False
     spans = rule.spans(text, seed)
     return "?" not in text[spans[-1][1] if spans else 0 :]
+
+
+def detect(answer: str, choices: Sequence[str] = (), accepted: Sequence[str] = ()) -> AnswerKind | None:
+    """The kind of an answer that states none, where it can be seen; None where it must be stated.
+
+    Args:
+        answer: the answer.
+        choices: its options, if it is one of several.
+        accepted: other wordings of it.
+    """
+    if choices:
+        return "choice"
+    if accepted:
+        return "text"
+    try:
+        check_answer(answer)
+    except ValueError:
+        return "expression" if _ALGEBRA.search(answer) else None
+    return "number"
