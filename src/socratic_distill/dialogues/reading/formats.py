@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 # What users call the columns of a problem and its answer, for the proposal in a message.
 _QUESTIONS = ("problem", "prompt", "query", "input", "instruction", "task", "text", "question_text")
 _ANSWERS = ("solution", "answer", "final_answer", "target", "output", "label", "response", "completion", "reference")
+_NEAR = 1 / 3  # of its keys, for a format to be named as the nearest
 
 
 class Format(BaseModel):
@@ -69,7 +70,7 @@ class Recogniser(Generic[F]):
             kind = self._find(row)
             if self._first is not None and kind is not self._first:
                 raise ValueError(
-                    f"keys {sorted(row)} are of the format {kind.title}, the file's first line is of "
+                    f"keys {sorted(map(str, row))} are of the format {kind.title}, the file's first line is of "
                     f"{self._first.title}; {self._mixed}"
                 )
             self._first = self._known[keys] = kind
@@ -87,8 +88,13 @@ class Recogniser(Generic[F]):
         nearest, keys = max(
             ((kind, keys) for kind in self._formats for keys in kind.keys), key=lambda entry: _nearness(row, entry[1])
         )
+        if _nearness(row, keys) < _NEAR:
+            known = ", ".join(kind.title for kind in self._formats)
+            return f"keys {sorted(map(str, row))} are of no known format ({known}). {self._proposal(row)}"
         missing = [key for key in keys if key not in row]
-        message = f"keys {sorted(row)} are of no known format; the nearest is {nearest.title}, which also has "
+        message = (
+            f"keys {sorted(map(str, row))} are of no known format; the nearest is {nearest.title}, which also has "
+        )
         return message + ", ".join(map(repr, missing)) + f". {self._proposal(row)}"
 
     def _proposal(self, row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from socratic_distill.config.paths import HUB, is_no_path, resolved
 from socratic_distill.errors import ConfigError, DataExtraMissing
@@ -18,6 +18,7 @@ from socratic_distill.files.extras import how_to_install
 PathLike = str | os.PathLike[str]
 _PACKED = (".gz", ".zst")
 _NAMES = {".json": "JSON", ".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet"}
+_PART = 2**17  # bytes of a packed file that are read at a time
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -71,7 +72,9 @@ class Source:
         try:
             yield
         except (gzip.BadGzipFile, zlib.error) as fault:
-            raise self.error(f"{self.name}: cannot be unpacked ({fault}); {expected}, packed with gzip") from None
+            raise self.error(
+                f"{self.name}: cannot be unpacked ({fault}); {expected}, packed with gzip or zstandard"
+            ) from None
         except EOFError:
             raise self.error(f"{self.name}: is cut short; copy or download it again") from None
         except OSError as fault:
@@ -112,30 +115,45 @@ class Source:
             import zstandard
         except ImportError:
             raise missing(self.name, "zstandard") from None
-        file = open(self.path, "rb")  # noqa: SIM115  (the stream closes it)
-        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return cast(BinaryIO, io.BufferedReader(_Unpacked(stream, zstandard.ZstdError)))
+        return cast(BinaryIO, io.BufferedReader(_Unzstd(open(self.path, "rb"), zstandard)))
 
 
-class _Unpacked(io.RawIOBase):
-    """A stream of zstandard whose errors are those of a damaged file."""
+class _Unzstd(io.RawIOBase):
+    """What a .zst file unpacks to. Unlike zstandard's own reader it notices that a file is cut short."""
 
-    def __init__(self, stream: BinaryIO, fault: type[Exception]) -> None:
-        self._stream, self._fault = stream, fault
+    def __init__(self, file: BinaryIO, zstandard: Any) -> None:
+        self._file, self._library = file, zstandard
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._packed, self._data, self._is_open = b"", b"", False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self._data and self._fill():
+            pass
+        size = min(len(buffer), len(self._data))
+        buffer[:size], self._data = self._data[:size], self._data[size:]
+        return size
+
+    def _fill(self) -> bool:
+        """Unpacks the next part; False at the end."""
+        packed = self._packed or self._file.read(_PART)
+        if not packed:
+            if self._is_open:
+                raise EOFError
+            return False
+        if self._frame.eof:  # a file may have several frames
+            self._frame = self._library.ZstdDecompressor().decompressobj()
         try:
-            data = self._stream.read(len(buffer))
-        except self._fault as fault:
+            self._data = self._frame.decompress(packed)
+        except self._library.ZstdError as fault:
             raise zlib.error(str(fault)) from None
-        buffer[: len(data)] = data
-        return len(data)
+        self._packed, self._is_open = self._frame.unused_data, not self._frame.eof
+        return True
 
     def close(self) -> None:
-        self._stream.close()
+        self._file.close()
         super().close()
 
 

@@ -187,21 +187,36 @@ def _joined_steps(value: Any) -> Any:
 Turns = Annotated[list[Spoken], BeforeValidator(from_json)]
 
 
+def _told(turns: Sequence[Spoken], by_student: bool) -> list[str]:
+    """What one side says, without empty turns."""
+    return [turn.text.strip() for turn in turns if turn.is_student == by_student and turn.text.strip()]
+
+
 class MathTutorBenchRow(SeedRow):
-    """A row of MathTutorBench: a problem, its solution and the beginning of a dialogue."""
+    """A row of MathTutorBench: a problem, its solution and the beginning of a dialogue, with the tutor's reply last.
+
+    Rows from Bridge state neither problem nor answer; they are read as Bridge's.
+    """
 
     title, preset = "MathTutorBench", "mathtutorbench"
     keys = (("problem", "reference_solution", "dialog_history"),)
 
-    problem_text: Text = Field(validation_alias="problem")
+    stated_problem: str | None = Field(validation_alias="problem")
     reference_solution: str | None = None
     dialog_history: Turns
+    topic: str | None = None
     student_incorrect_solution: Annotated[OptionalText, BeforeValidator(_joined_steps)] = None
 
     def problem(self, origin: Origin) -> Problem:
-        """What a dialogue on it is about; the student's mistake is its first turn."""
-        said = (turn.text.strip() for turn in self.dialog_history if turn.is_student and turn.text.strip())
-        return Problem(origin.name, self.problem_text, next(said, self.student_incorrect_solution))
+        """What a dialogue on it is about; the student's mistake is its first turn, in a row of Bridge its last."""
+        said = _told(self.dialog_history, by_student=True)
+        if self.stated_problem and self.stated_problem.strip():
+            return Problem(
+                origin.name, self.stated_problem.strip(), said[0] if said else self.student_incorrect_solution
+            )
+        if not self.topic or not self.topic.strip():
+            raise ValueError("problem and topic are empty; give one of them")
+        return _from_lesson(origin, self.topic.strip(), self.dialog_history[:-1])
 
     def answer(self, stated: AnswerKind | None) -> Answer:
         """The answer of the worked solution, if there is one."""
@@ -224,15 +239,17 @@ class BridgeRow(SeedRow):
 
     def problem(self, origin: Origin) -> Problem:
         """What a dialogue on it is about."""
-        said = [turn.text.strip() for turn in self.c_h if not turn.is_student]
-        mistake = next(
-            (turn.text.strip() for turn in reversed(self.c_h) if turn.is_student and turn.text.strip()), None
-        )
-        return Problem(origin.name, "\n".join([self.lesson_topic, *filter(None, said)]), mistake)
+        return _from_lesson(origin, self.lesson_topic, self.c_h)
 
     def answer(self, stated: AnswerKind | None) -> Answer:
         """None."""
         return Answer()
+
+
+def _from_lesson(origin: Origin, topic: str, turns: Sequence[Spoken]) -> Problem:
+    mistakes = _told(turns, by_student=True)
+    question = "\n".join([topic, *_told(turns, by_student=False)])
+    return Problem(origin.name, question, mistakes[-1] if mistakes else None)
 
 
 class Message(BaseModel):
