@@ -359,7 +359,6 @@ def test_a_data_set_that_cannot_be_found_is_refused(hub, name, split, problem):
     assert problem in refusal(name, split)
 
 
-@pytest.mark.filterwarnings("ignore:Cannot")
 def test_saved_directories_are_read_by_datasets_itself(tmp_path):
     datasets = pytest.importorskip("datasets", reason="needs the `data` extra")
     datasets.disable_progress_bars()
