@@ -22,6 +22,7 @@ from socratic_distill.dialogues.reading.values import (
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 _UNIT = re.compile(r"\s*\(([^()]*)\)\s*$")
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 LETTERS = string.ascii_uppercase
 
 
@@ -110,8 +111,8 @@ class SvampRow(QuestionRow):
         return f"{self.body}{stop} {self.question}"
 
     def answer(self, stated: AnswerKind | None) -> Answer:
-        """The number."""
-        return Answer(self.final)
+        """The number; tables write 51 as 51.0."""
+        return Answer(_WHOLE.sub(r"\1", self.final))
 
 
 class AsdivRow(SvampRow):

@@ -280,7 +280,7 @@ class SocraTeachRow(RecordingRow):
     keys = (("question", "answer", "dialogues"),)
 
     question: Text
-    answer: OptionalTextOrNumber = None
+    answer: Expected = ()
     dialogues: Annotated[dict[str, Turns], PlainValidator(_taught)]
     id: OptionalTextOrNumber = None
 
@@ -288,8 +288,8 @@ class SocraTeachRow(RecordingRow):
         """The dialogues, in their order."""
         if not self.dialogues:
             raise ValueError("it holds no dialogues; leave the row out")
-        likely = None if self.answer is None else detect(self.answer) or "text"
-        answer = Answer(self.answer or "", likely=likely)
+        first, *others = self.answer or ("",)
+        answer = Answer(first, likely=detect(first, (), others) or "text", accepted=tuple(others))
         seed = with_answer(answer, None, id=self.id or origin.name, question=self.question)
         opening = RecordedTurn("student", self.question)
         return [
