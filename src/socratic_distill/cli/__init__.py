@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 
 | module | does |
 |---|---|
-| `init`, `train` | the commands before a run |
+| `init`, `seeds`, `train` | the commands before a run |
 | `check`, `chat`, `evaluate`, `report`, `runs`, `compare`, `checkpoints`, `cost`, `export` | the commands on runs |
 | `models` | what a service offers |
 | `environment`, `completion` | `env`; completion scripts |
@@ -40,6 +40,7 @@ from socratic_distill.cli import (
     models,
     report,
     runs,
+    seeds,
     train,
 )
 from socratic_distill.cli.script import run_script
@@ -78,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        init, train, check, chat, evaluate, report, runs, compare, checkpoints, cost, export, models, environment,
-        completion,
+        init, seeds, train, check, chat, evaluate, report, runs, compare, checkpoints, cost, export, models,
+        environment, completion,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

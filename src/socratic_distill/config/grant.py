@@ -67,6 +67,11 @@ class Grant:
         if self.allow_files or self._is_named(path):
             return
         if not (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE)):
+            if is_no_path(path):
+                raise UntrustedConfig(
+                    f"{self.source} names {field}={path!r}, which is on a hub or at a URL. A run directory is data: no "
+                    "request is sent for it. If you trust it, give --allow-files (in Python allow_files=True)"
+                )
             raise UntrustedConfig(
                 f"{self.source} names the file {field}={path!r}, which is outside {str(self.home)!r}. A run directory "
                 "is data: files that it names elsewhere are not read. If you trust it, give --allow-files (in Python "

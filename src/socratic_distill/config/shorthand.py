@@ -31,7 +31,7 @@ def _pairs(value: Any) -> Any:
         return (value,)
     if not isinstance(value, list | tuple):
         return value
-    if len(value) == 2 and _is_path(value[0]) and not isinstance(value[1], list | tuple) and not _is_path(value[1]):
+    if len(value) == 2 and _is_path(value[0]) and not isinstance(value[1], (list, tuple, *_ONE)):
         return (tuple(value),)
     return tuple((entry, None) if _is_path(entry) else entry for entry in value)
 

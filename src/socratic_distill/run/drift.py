@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
-from socratic_distill.config.paths import resolved
+from socratic_distill.config.paths import is_no_path, resolved
 from socratic_distill.config.policy_losses import loss_options
 from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.teachers import plan_teachers
@@ -201,6 +201,13 @@ def _recordings(recordings: Recordings) -> str:
 
 
 def _file_digest(path: str) -> str:
+    """What a recordings file holds; of a data set on the hub, its name."""
+    if is_no_path(path):
+        return path
+    place = Path(resolved(path))
+    if place.is_dir():
+        inner = sorted(entry for entry in place.rglob("*") if entry.is_file())
+        return _digest([[str(entry.relative_to(place)), _file_digest(str(entry))] for entry in inner])
     try:
         with open(resolved(path), "rb") as file:
             return "sha256 " + hashlib.file_digest(file, "sha256").hexdigest()[:16]

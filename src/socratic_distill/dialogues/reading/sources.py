@@ -11,6 +11,7 @@
 | `hub:NAME`, `hub:NAME:CONFIG`, each with `@SPLIT` if it has several; `hf://datasets/NAME` | a data set on the hub |
 """
 
+import os
 from collections.abc import Iterator
 
 from socratic_distill.config.paths import HUB
@@ -27,7 +28,7 @@ def rows_of(source: Source) -> Iterator[Row]:
         ConfigError: of the source's class; it cannot be read.
         DataExtraMissing: it needs packages of the extra `data`.
     """
-    if source.name.startswith((HUB, "hf://")):
+    if os.fspath(source.given).startswith((HUB, "hf://")):
         return hub_rows(source)
     if source.path.is_dir() and any((source.path / name).is_file() for name in SAVED):
         return saved_rows(source)

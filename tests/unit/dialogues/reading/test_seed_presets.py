@@ -3,7 +3,7 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, strategies as st
@@ -116,7 +116,7 @@ def test_each_published_format_is_read(tmp_path, row, expected):
     assert seed_of(tmp_path, row) == expected
 
 
-OF_PRESET: dict[SeedFormat, dict[str, Any]] = {
+OF_PRESET: dict[str, dict[str, Any]] = {
     "own": {"question": "How many?", "expected_answer": "12"}, "mathdial": MATHDIAL, "mathtutorbench": TUTORBENCH,
     "bridge": BRIDGE, "comta": COMTA, "mmlu-pro": MMLU_PRO, "arc": ARC, "asdiv": ASDIV, "svamp": SVAMP,
     "math-500": MATH_500, "math": MATH, "gsm8k": GSM8K,
@@ -125,6 +125,7 @@ OF_PRESET: dict[SeedFormat, dict[str, Any]] = {
 
 def test_every_preset_is_named_in_a_config_and_recognised_by_its_keys(tmp_path):
     assert [kind.preset for kind in SEED_FORMATS] == list(OF_PRESET)
+    assert set(OF_PRESET) == set(get_args(SeedFormat))
     for kind in SEED_FORMATS:
         row = OF_PRESET[kind.preset]
         assert next(kind for kind in SEED_FORMATS if kind.fits(row)) is kind
