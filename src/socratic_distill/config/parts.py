@@ -171,7 +171,8 @@ class Recordings(Setting):
     """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 
     files: Several[Annotated[tuple[PathText, ...], Field(min_length=1)]] = Field(
-        description="JSONL files with MathDial conversations, a run's dialogues, or OpenAI-style messages."
+        description="Files or data sets of MathDial's conversations, a run's dialogues, OpenAI-style messages, "
+        "ShareGPT, prompts and completions, SocraTeach or CoMTA."
     )
     objective: RecordedObjective = Field(
         default=Supervised(),
