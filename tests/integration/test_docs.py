@@ -52,7 +52,7 @@ USUAL: dict[str, Any] = {
     "max_tokens": 12,
 }
 # Lines of bash that change more than a directory of the test's.
-NOT_RUN = ("pip install .", "pip install '.[cloud]'", "pip install '.[local]'")
+NOT_RUN = ("pip install .", "pip install '.[cloud]'", "pip install '.[data]'", "pip install '.[local]'")
 FENCE = re.compile(
     r'^(?P<fence>`{3,})(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^(?P=fence)$', re.M | re.S
 )

@@ -173,9 +173,11 @@ class ArcRow(QuestionRow):
     @classmethod
     def _flattened(cls, row: Any) -> Any:
         """Brings both published shapes into one: columns of texts and labels, or objects below the question."""
-        nested = from_json(row.get("question"))
-        question, choices = (nested.get("stem"), nested.get("choices")) if isinstance(nested, dict) else (nested, None)
-        choices = from_json(row.get("choices", choices))
+        question, choices = row.get("question"), row.get("choices")
+        nested = from_json(question)
+        if isinstance(nested, dict):
+            question, choices = nested.get("stem"), nested.get("choices")
+        choices = from_json(choices)
         if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
             choices = {key: [choice.get(key) for choice in choices] for key in ("text", "label")}
         if not isinstance(choices, dict) or not {"text", "label"} <= choices.keys():

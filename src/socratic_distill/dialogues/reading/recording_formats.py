@@ -214,12 +214,18 @@ class ShareGptRow(Chat):
         return self.conversations
 
 
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _as_messages(role: str) -> Any:
     """A validator of one part of prompt and completion: messages, or a text that one side says."""
 
     def part(value: Any) -> Turns:
-        value = from_json(value)
-        return heard([{"role": role, "content": as_text(value)}] if not isinstance(value, list) else value)
+        messages = from_json(value)
+        if not isinstance(messages, list) or (isinstance(value, str) and not all(map(_is_object, messages))):
+            messages = [{"role": role, "content": as_text(value)}]
+        return heard(messages)
 
     return PlainValidator(part)
 

@@ -77,6 +77,13 @@ def test_chats_may_say_on_what_problem_they_are(tmp_path, row):
     assert seed.accepted_answers == ("twelve",)
 
 
+def test_a_prompt_that_looks_like_a_list_is_a_text(tmp_path):
+    (recording,) = load_recordings([written(tmp_path, [{"prompt": "[1, 2]", "completion": "Why?"}])])
+    assert said(recording) == [("student", "[1, 2]"), ("tutor", "Why?")]
+    row = {"prompt": json.dumps(SAID[:1]), "completion": json.dumps(SAID[1:])}
+    assert said(load_recordings([written(tmp_path, [row])])[0]) == TALK, "as a table holds them"
+
+
 def test_mathdial_is_read_from_a_table(tmp_path):
     path = tmp_path / "mathdial.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -241,6 +241,7 @@ OWN = {"question": "How many?", "expected_answer": "12"}
     (OWN | {"expected_answer": "twelve"}, {"answer_kind": "text"}, ("twelve", "text", (), ())),
     (OWN | {"answer_kind": "number"}, {"answer_kind": "text"}, ("12", "number", (), ())),
     (OWN | {"expected_answer": "x^2 + 1"}, {}, ("x^2 + 1", "expression", (), ())),
+    (OWN | {"expected_answer": "[1, 2]", "answer_kind": "text"}, {}, ("[1, 2]", "text", (), ())),
     (OWN | {"expected_answer": "6 + 6\n#### 12"}, {}, ("12", "number", (), ())),
     (OWN | {"expected_answer": r"6 and 6 is \boxed{12}"}, {}, ("12", "number", (), ())),
     (OWN | {"expected_answer": "twelve"}, {"answer_kind": "none"}, ("twelve", "none", (), ())),
