@@ -174,6 +174,14 @@ class Recordings(Setting):
         description="Files or data sets of MathDial's conversations, a run's dialogues, OpenAI-style messages, "
         "ShareGPT, prompts and completions, SocraTeach or CoMTA."
     )
+    columns: Mapping[Name, Name] = Field(
+        default={}, description="The files' column for keys of these formats, such as {'messages': 'dialog'}."
+    )
+    map: FunctionPath | None = Field(
+        default=None,
+        description="'module:name' of a function that takes a row as a dict and returns one of these formats, or None "
+        "to leave the row out.",
+    )
     objective: RecordedObjective = Field(
         default=Supervised(),
         description="Objective on the recorded dialogues; 'sampled_reverse_kl' needs a run's dialogues.",
@@ -183,6 +191,12 @@ class Recordings(Setting):
         description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda in GKD). The other "
         "groups are recorded dialogues.",
     )
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> Self:
+        if self.columns and self.map is not None:
+            raise ValueError("columns and map are both given; map takes the row as it is, so rename the keys there")
+        return self
 
 
 class Judge(Setting):

@@ -75,14 +75,15 @@ def check_reward_code(config: SocraticConfig) -> None:
 
 
 def check_map_code(config: SocraticConfig) -> None:
-    """Returns if the functions that change a config's seeds may be imported.
+    """Returns if the functions that change a config's seeds and recordings may be imported.
 
     Raises:
         UntrustedConfig: the config was read from a file, and code is not allowed.
     """
-    functions = [file.map for _, file in listed_files(config) if file.map is not None]
+    named = [file.map for _, file in listed_files(config)] + [config.recordings.map if config.recordings else None]
+    functions = [function for function in named if function is not None]
     if config.grant is not None and functions:
-        config.grant.check_code(f"the seeds' functions {', '.join(map(repr, functions))}")
+        config.grant.check_code(f"the functions of seeds and recordings {', '.join(map(repr, functions))}")
 
 
 def check_loss_code(config: SocraticConfig) -> None:

@@ -19,14 +19,16 @@ In every format, a recording begins with the student, and then the sides alterna
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.paths import is_no_path, resolved
+from socratic_distill.config.trust import check_files, check_map_code
 from socratic_distill.dialogues.reading.formats import Recogniser
 from socratic_distill.dialogues.reading.packed import PathLike, Source
 from socratic_distill.dialogues.reading.recording_formats import (
@@ -37,6 +39,7 @@ from socratic_distill.dialogues.reading.recording_formats import (
 )
 from socratic_distill.dialogues.reading.run_rows import RunRow
 from socratic_distill.dialogues.reading.seed_formats import Origin
+from socratic_distill.dialogues.reading.shaping import Shape, mapped, relabelled
 from socratic_distill.dialogues.reading.sources import rows_of
 from socratic_distill.dialogues.reading.values import problem_of
 from socratic_distill.dialogues.recording import Kind as Kind, RecordedTurn as RecordedTurn, Recording
@@ -49,7 +52,9 @@ _log = get_logger(__name__)
 _FORMATS: Sequence[type[RecordingRow]] = (MathDialDialogue, RunRow, *CHATS)
 
 
-def load_recordings(files: Sequence[PathLike]) -> tuple[Recording, ...]:
+def load_recordings(
+    files: Sequence[PathLike], columns: Mapping[str, str] | None = None, function: str | None = None
+) -> tuple[Recording, ...]:
     """Reads recordings, in the order of files and rows.
 
     A chat keeps its own id. Other rows are named `<file stem>:<line>`, those of MathDial `<qid>:<line>`, those of
@@ -57,7 +62,14 @@ def load_recordings(files: Sequence[PathLike]) -> tuple[Recording, ...]:
     dialogue, so a name that is taken gets `#2`, `#3` and so on at its end. Rows of a run are left out if they failed,
     hold no tutor turn or were recordings themselves; a log line for each file says how many.
 
+    Args:
+        files: the files, directories and data sets.
+        columns: their column for each key of a format that has another name there. None: none has.
+        function: 'module:name' of a function that makes a row of one of the formats of each row, or None to leave it
+            out. None: rows are read as they are.
+
     Raises:
+        ConfigError: there is no such function.
         DataExtraMissing: a file needs packages of the extra `data`.
         RecordingError: a file is given twice or cannot be read, or a line cannot be used; the message names file, line
             and reason.
@@ -68,10 +80,11 @@ def load_recordings(files: Sequence[PathLike]) -> tuple[Recording, ...]:
         raise RecordingError(
             f"a file is given twice in {[str(file) for file in files]}; give it once, batches repeat it"
         )
+    shape = _shape(columns, function)
     sources: dict[str, str] = {}  # file and line of each recording, by its id
     recordings = []
     for file in files:
-        for source, has_id, recording in _read(file):
+        for source, has_id, recording in _read(file, shape, function):
             if has_id and recording.id in sources:
                 taken = f"{source}: id {recording.id!r} is taken by {sources[recording.id]}"
                 raise RecordingError(f"{taken}; make the ids unique, or leave them out")
@@ -91,26 +104,46 @@ def _renamed(recording: Recording, taken: dict[str, str]) -> Recording:
     return replace(recording, id=name, seed=seed)
 
 
+def recordings_of(config: SocraticConfig) -> tuple[Recording, ...]:
+    """The recordings of a config; none if it names none.
+
+    Raises:
+        RecordingError: they cannot be read.
+        UntrustedConfig: the config was read from a run directory, and names files outside it, data sets on the hub or
+            a function that was not allowed.
+    """
+    recordings = config.recordings
+    if recordings is None:
+        return ()
+    check_files(config, "recordings")
+    check_map_code(config)
+    return load_recordings(recordings.files, recordings.columns, recordings.map)
+
+
 def _place(file: PathLike) -> str:
     """The same text for each way of naming one file."""
     text = os.fspath(file)
     return text if is_no_path(text) else str(Path(resolved(file)).resolve())
 
 
-def _read(file: PathLike) -> Iterator[tuple[str, bool, Recording]]:
+def _read(file: PathLike, shape: Shape | None, function: str | None) -> Iterator[tuple[str, bool, Recording]]:
     """The recordings of one file, each with its file and line for messages, and whether its row has an id."""
-    source, count, skipped = Source(file, "recording", RecordingError), 0, 0
+    source, count, skipped, unwanted = Source(file, "recording", RecordingError), 0, 0, 0
     recogniser = Recogniser(_FORMATS, None, "split the file", "messages")
     for row in rows_of(source):
         place = f"{source.name}, {row.place}"
         try:
             if row.problem is not None:
                 raise row.problem
-            kind = recogniser.format_of(row.values)
-            if kind.leaves_out(row.values):
+            values = row.values if shape is None else shape(row.values)
+            if values is None:
+                unwanted += 1
+                continue
+            kind = recogniser.format_of(values)
+            if kind.leaves_out(values):
                 skipped += 1
                 continue
-            parsed = _parse(kind, row.values)
+            parsed = _parse(kind, values)
             recordings = parsed.to_recordings(Origin(source.stem, row.number, os.fspath(file)))
         except (ValueError, OverflowError) as error:
             raise RecordingError(f"{place}: {error}") from None
@@ -122,9 +155,19 @@ def _read(file: PathLike) -> Iterator[tuple[str, bool, Recording]]:
             "%s: %d dialogues left out (failed, recorded, or without a tutor turn), %d kept",
             source.name, skipped, count,
         )  # fmt: skip
+    if unwanted and not count + skipped:
+        raise RecordingError(f"{source.name}: the function {function!r} left all of its {unwanted} rows out")
     if not count:
         expected = "a dialogue that the tutor played and that did not fail" if skipped else "one JSON object a line"
         raise RecordingError(f"{source.name}: the file holds no recordings; expected {expected}")
+
+
+def _shape(columns: Mapping[str, str] | None, function: str | None) -> Shape | None:
+    if columns and function is not None:
+        raise RecordingError("columns and a map function are both given; the function takes rows as they are")
+    if function is not None:
+        return mapped(function, "recording")
+    return relabelled(columns) if columns else None
 
 
 def _parse(kind: type[RecordingRow], values: dict[str, Any]) -> RecordingRow:

@@ -196,7 +196,11 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
 
 def _recordings(recordings: Recordings) -> str:
     """The settings, and the files by content."""
-    settings = recordings.model_dump(mode="json") | {"files": [_file_digest(path) for path in recordings.files]}
+    # Fields that fingerprints of earlier versions lack are left out at their defaults.
+    later = {name for name in ("columns", "map") if not getattr(recordings, name)}
+    settings = recordings.model_dump(mode="json", exclude=later) | {
+        "files": [_file_digest(path) for path in recordings.files]
+    }
     return json.dumps(settings)
 
 

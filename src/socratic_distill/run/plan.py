@@ -8,7 +8,7 @@ from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import check_recordings, hold_out, total_steps
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.recordings import Recording, load_recordings
+from socratic_distill.dialogues.recordings import Recording, recordings_of
 from socratic_distill.dialogues.seeds import Seed, seeds_of
 from socratic_distill.errors import ConfigError, raise_all
 from socratic_distill.run.directory import RunDirectory
@@ -69,8 +69,8 @@ class Plan:
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """Reads seeds, recordings and prompts, and compares what the config means with what the run has meant so far.
 
-    Of the user's code it runs only functions that change seeds: those of rewards and losses are imported by whoever is
-    about to play dialogues.
+    Of the user's code it runs only functions that change seeds and recordings: those of rewards and losses are imported
+    by whoever is about to play dialogues.
 
     Raises:
         SeedError: the seeds cannot be read.
@@ -81,10 +81,9 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """
     before = read_fingerprint(run.path)
     config = with_known_names(config, model_names(before))
-    check_files(config, "recordings")
     given = seeds_of(config)
     seeds, held_out = hold_out(given, config.eval_seeds)
-    recordings = load_recordings(config.recordings.files) if config.recordings else ()
+    recordings = recordings_of(config)
     recorded = [recording.seed for recording in recordings]
     # Of seeds with one id, that which is played counts.
     briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_dialogues else ())))

@@ -11,6 +11,7 @@ from socratic_distill import ConfigError, SeedsFile, SocraticConfig, UntrustedCo
 from socratic_distill.config.paths import GivenPath, resolved
 from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.dialogues.briefing import Briefing
+from socratic_distill.dialogues.recordings import recordings_of
 from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.run.directory import load_config
 from socratic_distill.run.drift import changes, fingerprint
@@ -97,6 +98,7 @@ def test_a_teacher_is_routed_to_a_file_with_options_by_its_path():
     ({"seeds_file": {"path": "own.jsonl", "limit": 1}, "seeds_limit": 1}, "and the limit 1 of seeds_file are both set"),
     ({"seeds_file": {"path": "gone.jsonl"}}, "seeds file 'gone.jsonl' does not exist"),
     ({"seeds_files": [{"path": "own.jsonl", "limit": 0}]}, "seeds_files.0.limit=0: input should be greater"),
+    ({"recordings": {"files": "own.jsonl", "columns": {"a": "b"}, "map": "m:f"}}, "columns and map are both given"),
     ({"answer_kind": "text"}, "answer_kind='text' has no effect on the built-in problems"),
     ({"seeds_file": "own.jsonl", "answer_kind": "words"}, "answer_kind='words': input should be 'number'"),
 ])  # fmt: skip
@@ -158,6 +160,16 @@ def test_recordings_in_a_directory_count_by_content(files):
     assert [change.field for change in changes(before, now, ())] == ["recordings"]
 
 
+def test_how_recordings_are_read_is_part_of_what_a_run_means(files):
+    write_rows(files / "talks.jsonl", {"messages": []})
+    before, now = (
+        fingerprint(config, (), Briefing.read(config, ()))
+        for config in (config_of(recordings={"files": "talks.jsonl"} | more) for more in ({}, {"columns": {"a": "b"}}))
+    )
+    assert "columns" not in before["recordings"]
+    assert [change.field for change in changes(before, now, ())] == ["recordings"]
+
+
 def same(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
@@ -204,7 +216,12 @@ def test_a_function_of_seeds_needs_the_users_word(stored, monkeypatch, tmp_path)
     (tmp_path / "planted_seeds.py").write_text("raise SystemExit('it ran')")
     monkeypatch.syspath_prepend(tmp_path)
     stored(seeds_file={"path": str(run / "own.jsonl"), "map": "planted_seeds:f"})
-    with pytest.raises(UntrustedConfig, match=r"asks for the seeds' functions 'planted_seeds:f'.*--allow-code"):
+    with pytest.raises(
+        UntrustedConfig, match=r"asks for the functions of seeds and recordings 'planted_seeds:f'.*--allow-code"
+    ):
         seeds_of(load_config(run, allow_files=True))
+    stored(recordings={"files": str(run / "own.jsonl"), "map": "planted_seeds:f"})
+    with pytest.raises(UntrustedConfig, match=r"'planted_seeds:f'.*--allow-code"):
+        recordings_of(load_config(run, allow_files=True))
     stored(seeds_file={"path": str(run / "own.jsonl"), "map": f"{__name__}:same"})
     assert len(seeds_of(load_config(run, allow_code=True))) == 1

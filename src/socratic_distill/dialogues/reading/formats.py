@@ -100,7 +100,7 @@ class Recogniser(Generic[F]):
     def _proposal(self, row: dict[str, Any]) -> str:
         """What to do with a row of no known format."""
         if self._unknown_as:
-            return f"Rename the keys, or write its turns as {self._unknown_as!r}"
+            return f'Name the columns, columns={{"{self._unknown_as}": "…"}}, or give a map function'
         question, answer = _guess(row, "question", _QUESTIONS), _guess(row, "expected_answer", _ANSWERS)
         columns = f'{{"question": {question}, "expected_answer": {answer}}}'
         return f"Name the columns, columns={columns}, or give a map function"

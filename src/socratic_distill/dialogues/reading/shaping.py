@@ -23,15 +23,34 @@ def renamed(columns: Mapping[Any, str], known: Sequence[str]) -> Shape:
 
     def shape(row: dict[str, Any]) -> dict[str, Any]:
         ours = {key: row[key] for key in kept if key in row}
-        for key, column in columns.items():
-            if column not in row:
-                close = difflib.get_close_matches(column, [str(name) for name in row], n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"they are {sorted(map(str, row))}"
-                raise ValueError(f"columns gives {key!r} the column {column!r}, which is none of its keys; {hint}")
-            ours[key] = row[column]
-        return ours
+        return ours | {key: _column(row, key, column) for key, column in columns.items()}
 
     return shape
+
+
+def relabelled(columns: Mapping[str, str]) -> Shape:
+    """Renames columns, and keeps all others.
+
+    The function raises `ValueError` for a row that lacks a column.
+
+    Args:
+        columns: the source's column for each key of a format.
+    """
+    taken = set(columns.values())
+
+    def shape(row: dict[str, Any]) -> dict[str, Any]:
+        ours = {key: value for key, value in row.items() if key not in taken}
+        return ours | {key: _column(row, key, column) for key, column in columns.items()}
+
+    return shape
+
+
+def _column(row: dict[str, Any], key: str, column: str) -> Any:
+    if column not in row:
+        close = difflib.get_close_matches(column, [str(name) for name in row], n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"they are {sorted(map(str, row))}"
+        raise ValueError(f"columns gives {key!r} the column {column!r}, which is none of its keys; {hint}")
+    return row[column]
 
 
 def mapped(path: str, what: str) -> Shape:

@@ -77,6 +77,22 @@ def test_chats_may_say_on_what_problem_they_are(tmp_path, row):
     assert seed.accepted_answers == ("twelve",)
 
 
+def as_chat(row: dict[str, Any]) -> dict[str, Any] | None:
+    return {"messages": SAID, "question": row["q"]} if row["q"] else None
+
+
+def test_columns_and_functions_make_rows_of_a_known_format(tmp_path):
+    path = written(tmp_path, [{"dialog": SAID, "question": "How many?"}])
+    (recording,) = load_recordings([path], columns={"messages": "dialog"})
+    assert said(recording) == TALK and recording.seed.question == "How many?"
+    with pytest.raises(RecordingError, match=r"entry 1: columns gives 'messages' the column 'dialogs'.*did you"):
+        load_recordings([path], columns={"messages": "dialogs"})
+    path = written(tmp_path, [{"q": ""}, {"q": "How many?"}])
+    assert [said(recording) for recording in load_recordings([path], function=f"{__name__}:as_chat")] == [TALK]
+    with pytest.raises(RecordingError, match=r"the function '.*as_chat' left all of its 1 rows out"):
+        load_recordings([written(tmp_path, [{"q": ""}])], function=f"{__name__}:as_chat")
+
+
 def test_a_prompt_that_looks_like_a_list_is_a_text(tmp_path):
     (recording,) = load_recordings([written(tmp_path, [{"prompt": "[1, 2]", "completion": "Why?"}])])
     assert said(recording) == [("student", "[1, 2]"), ("tutor", "Why?")]
@@ -133,7 +149,7 @@ def test_a_runs_row_keeps_the_kind_of_its_answer(tmp_path):
     (SOCRATEACH["p1"] | {"dialogues": {"x": {}}}, "dialogue 'x' must be a list of objects with system and user"),
     (SOCRATEACH["p1"] | {"dialogues": {"x": [{"system": 3}]}}, "dialogue 'x', round 1: system must be text, found 3"),
     (SOCRATEACH["p1"] | {"dialogues": {"x": [{"user": "hi"}]}}, "there is no turn of the tutor"),
-    ({"message": SAID}, "the nearest is messages, which also has 'messages'. Rename the keys, or write its turns as"),
+    ({"message": SAID}, "which also has 'messages'. Name the columns, columns={\"messages\": \"…\"}, or give"),
     ({"text": "hi"}, "are of no known format (MathDial, run, messages, ShareGPT, prompt and completion, "),
 ])  # fmt: skip
 def test_chats_that_cannot_be_used_name_the_reason(tmp_path, row, problem):
