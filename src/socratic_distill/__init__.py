@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         OutcomeReward as OutcomeReward,
         Price as Price,
         Recordings as Recordings,
+        SeedsFile as SeedsFile,
         Teacher as Teacher,
     )
     from socratic_distill.config.students import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         ConfigError as ConfigError,
         CostLimitReached as CostLimitReached,
         DamagedWeights as DamagedWeights,
+        DataExtraMissing as DataExtraMissing,
         EventLoopRunning as EventLoopRunning,
         ForeignDirectory as ForeignDirectory,
         InvalidAnswer as InvalidAnswer,
@@ -172,7 +174,7 @@ _NAMES = {
     "config.objectives": (
         "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
     ),
-    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings Teacher",
+    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings SeedsFile Teacher",
     "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
     "config.students": "Endpoint Student",
     "config.values": "Schedule",
@@ -180,7 +182,7 @@ _NAMES = {
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
-        "DamagedWeights EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
+        "DamagedWeights DataExtraMissing EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
         "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
         "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "

@@ -33,6 +33,7 @@ SocraticError
 │   ├── UnsupportedFeature         the service lacks what the objective needs
 │   └── UnsupportedServer          the server speaks another revision of the API than the SDK
 ├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
+├── DataExtraMissing (ImportError)      Parquet, .zst or `datasets` without the `data` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
 ├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
@@ -280,6 +281,10 @@ class UnsupportedServer(ServiceError):
 
 class OpenAIExtraMissing(SocraticError, ImportError):
     """Students and judges on other endpoints need the package of the `openai` extra."""
+
+
+class DataExtraMissing(SocraticError, ImportError):
+    """Parquet files need pyarrow, `.zst` files zstandard and data sets `datasets`, the packages of the `data` extra."""
 
 
 class PlotExtraMissing(SocraticError, ImportError):

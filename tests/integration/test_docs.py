@@ -52,7 +52,7 @@ USUAL: dict[str, Any] = {
     "max_tokens": 12,
 }
 # Lines of bash that change more than a directory of the test's.
-NOT_RUN = ("pip install .", "pip install '.[cloud]'", "pip install '.[local]'")
+NOT_RUN = ("pip install .", "pip install '.[cloud]'", "pip install '.[data]'", "pip install '.[local]'")
 FENCE = re.compile(
     r'^(?P<fence>`{3,})(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^(?P=fence)$', re.M | re.S
 )
@@ -344,6 +344,6 @@ def test_a_language_that_is_not_run_is_noticed(tmp_path):
 
 
 def test_seeds_that_do_not_load_are_noticed(tmp_path):
-    block = Block(tmp_path, 1, "jsonl", None, '{"question": "What is 1 + 1?"}\n')
+    block = Block(tmp_path, 1, "jsonl", None, '{"question": "What is 1 + 1?", "expected_answer": "two"}\n')
     with pytest.raises(SeedError):
         run_jsonl(block, Page(tmp_path, {}))

@@ -78,7 +78,7 @@ def test_a_run_in_order_has_no_problems_and_nothing_is_paid_or_left_behind(make_
 def test_five_planted_problems_are_listed_at_once_without_a_paid_call(make_config, tmp_path):
     (tmp_path / "file").write_text("")
     bad_seeds = tmp_path / "bad.jsonl"
-    bad_seeds.write_text('{"question": "What is 1 + 1?"}\n')
+    bad_seeds.write_text('{"question": "What is 1 + 1?", "expected_answer": true}\n')
     server = FakeServiceClient(models=["lab/small", "lab/pupil-2"], lacks=["topk_prompt_logprobs"])
     config = make_config(
         tutor_model_name="small", student_model_name="pupil", teacher_model_name="small", seeds_file=bad_seeds,

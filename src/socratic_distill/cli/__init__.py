@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 
 | module | does |
 |---|---|
-| `init`, `train` | the commands before a run |
+| `init`, `seeds`, `train` | the commands before a run |
 | `check`, `chat`, `evaluate`, `report`, `runs`, `compare` | the commands on runs |
 | `students`, `checkpoints`, `cost`, `export` | more of them |
 | `models` | what a service offers |
@@ -41,6 +41,7 @@ from socratic_distill.cli import (
     models,
     report,
     runs,
+    seeds,
     students,
     train,
 )
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        init, train, check, chat, evaluate, students, report, runs, compare, checkpoints, cost, export, models,
+        init, seeds, train, check, chat, evaluate, students, report, runs, compare, checkpoints, cost, export, models,
         environment, completion,
     ):  # fmt: skip
         command.add_parser(commands)

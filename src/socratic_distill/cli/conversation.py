@@ -9,13 +9,12 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.reasoning import TemplateChoice
-from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message, Turn
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rendering import Renderer
-from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.seeds import Seed, seeds_of
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.run.checkpoints import load_checkpoints
@@ -56,8 +55,7 @@ def chat(
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
     if question is None:
-        check_files(config, "seeds")
-        seed = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)[0]
+        seed = seeds_of(config)[0]
     else:
         seed = Seed(id="chat", question=question, expected_answer="", answer_kind="none")
     prompt = load_prompts(config).for_tutor(seed)

@@ -40,7 +40,7 @@ def add_parser(commands: "Commands") -> None:
         action="store_true",
         help="ask the service what the run's sessions were billed so far; needs an admin's key",
     )
-    add_given(parser, "base_url", "files", with_script=True)
+    add_given(parser, "base_url", "files", "code", with_script=True)
     parser.set_defaults(command=run)
 
 
@@ -52,7 +52,8 @@ def run(parsed: argparse.Namespace) -> int:
     config = handed_over(parsed).config
     if parsed.actual:
         return _print_billed(config)
-    estimate = estimate_cost(config, past=parsed.past, allow_files=bool(parsed.allow_files))
+    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
+    estimate = estimate_cost(config, past=parsed.past, **trust)
     console = TextConsole()
     console.print(_table(estimate))
     console.print(

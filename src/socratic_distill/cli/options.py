@@ -38,14 +38,14 @@ def add_options(parser: Any, *options: str) -> None:
             "--allow-files",
             action="store_true",
             default=None,
-            help="read files that it names outside the directory; ask a model hub",
+            help="read files that it names outside the directory; ask a hub",
         )
     if "code" in options:
         group.add_argument(
             "--allow-code",
             action="store_true",
             default=None,
-            help="run code that it names: reward and loss functions, models' own code",
+            help="run code that it names: functions of seeds, rewards and losses, models' own code",
         )
 
 

@@ -10,10 +10,11 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `config` | `SocraticConfig`, checked when it is built |
 | `sections` | the fields, by section |
 | `dialogue_settings` | the section of dialogues: openings and endings |
+| `seed_sources` | the fields that name seeds and recordings |
 | `objectives` | the kinds of objective, and what each needs |
 | `policy_losses` | the losses on advantages, and the options of each |
 | `students` | several simulated students, and endpoints of the OpenAI API |
-| `parts` | rewards, teachers, recordings, judge and prices |
+| `parts` | rewards, teachers, seeds files, recordings, judge and prices |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
 | `display` | short reprs, and the table that a notebook shows |

@@ -9,16 +9,17 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
-from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, Teacher
+from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, SeedsFile, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.students import Student
-from socratic_distill.config.values import Reasoning, Schedule
+from socratic_distill.config.values import AnswerKind, Reasoning, Schedule
 
 P = ParamSpec("P")
 Path = str | os.PathLike[str]
 WithLimit = tuple[Path, int | None]
-SeedsFiles = Path | WithLimit | Sequence[Path | WithLimit]
+OneSeedsFile = SeedsFile | Mapping[str, Any]
+SeedsFiles = Path | WithLimit | OneSeedsFile | Sequence[Path | WithLimit | OneSeedsFile]
 OneReward = OutcomeName | Reward | Mapping[str, Any]
 OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
 OneStudent = Student | Mapping[str, Any]
@@ -42,6 +43,7 @@ class SocraticOptions(TypedDict, total=False):
     cut_penalty: float
     train_thinking: bool
     skip_first_tokens: int
+    answer_kind: AnswerKind | None
     recordings: Path | Sequence[Path] | Recordings | Mapping[str, Any] | None
     teacher_checkpoint_path: Path | None
     teacher_lag_steps: int | None
@@ -135,7 +137,7 @@ def build_socratic_config(
     groups_per_batch: int = 8,
     num_envs: int = 4,
     max_turns: int = 20,
-    seeds_file: Path | None = None,
+    seeds_file: Path | OneSeedsFile | None = None,
     seeds_limit: int | None = None,
     seeds_files: SeedsFiles | None = None,
     base_url: str | None = None,
@@ -154,9 +156,9 @@ def build_socratic_config(
         groups_per_batch: seeds in a batch.
         num_envs: dialogues on each seed of a batch.
         max_turns: maximum number of tutor turns in a dialogue.
-        seeds_file: JSONL file of seeds; None uses seeds_files, or the built-in problems.
+        seeds_file: file of seeds, or a `SeedsFile`; None uses seeds_files, or the built-in problems.
         seeds_limit: number of seeds taken from seeds_file; None takes all.
-        seeds_files: several (path, limit) pairs, read in order; a path alone has no limit.
+        seeds_files: several (path, limit) pairs or `SeedsFile`s, read in order; a path alone has no limit.
         base_url: None for Tinker, "local", or the http(s) URL of a server of the same API.
         **kwargs: any other field of `SocraticConfig`.
 

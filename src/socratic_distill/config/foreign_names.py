@@ -31,7 +31,7 @@ _REPLY = Ours(("max_tokens",), "the limit of one tutor reply; max_turns limits t
 _TEXT = Ours(("max_context_tokens",), "the limit of a dialogue's whole context; max_tokens is that of one reply")
 _EPOCHS = Ours(("epochs",), "whole passes over the seeds, if max_steps is None")
 _SHAPE = Ours(("lr_schedule",), "'constant', 'linear' or 'cosine'; lr_warmup_steps adds a warm-up to each")
-_DATA = Ours(("seeds_file",), "a JSONL file of problems; recordings takes whole dialogues")
+_DATA = Ours(("seeds_file",), "a file or data set of problems; recordings takes whole dialogues")
 _HELDOUT = Ours(("eval_seeds",), "a number of seeds, which are held out of the same files")
 _RESUME = Ours(
     ("log_path",),

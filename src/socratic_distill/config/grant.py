@@ -6,8 +6,8 @@ read from a `config.json` carries a `Grant`, and each function that would act on
 | action | needs |
 |---|---|
 | requests to a server other than Tinker's own, which carry the key | the user named the server, now or earlier |
-| reading a file outside the run directory and this package; asking a model hub | `allow_files` |
-| importing reward functions and loss functions; running the code of models | `allow_code` |
+| reading a file outside the run directory and this package; asking a hub | `allow_files` |
+| importing functions of seeds, rewards and losses; running the code of models | `allow_code` |
 """
 
 import os
@@ -19,7 +19,7 @@ from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
 from socratic_distill.config.known_servers import origin, server_root
-from socratic_distill.config.paths import TINY, resolved
+from socratic_distill.config.paths import TINY, is_no_path, resolved
 from socratic_distill.errors import ConfigError, UntrustedConfig
 
 Files = Literal["prompts", "judge", "answer_judge", "seeds", "recordings", "load_checkpoint_path", "log_path"]
@@ -44,8 +44,8 @@ class Grant:
         home: directory below which the config may name files.
         base_url: server that the user named.
         allow_files: whether other files may be read, and a model hub asked.
-        allow_code: whether code that the config names may run: reward and loss functions, and code among a
-            model's files.
+        allow_code: whether code that the config names may run: functions of seeds, rewards and losses, and code among
+            a model's files.
         servers: other servers that the user named, for students and judges.
         named: models and weights that the user named in addition to the config; they may be read wherever they are.
     """
@@ -71,6 +71,11 @@ class Grant:
         if self.allow_files or self._is_named(path):
             return
         if not (is_tree_below(path, self.home) or is_tree_below(path, _PACKAGE)):
+            if is_no_path(path):
+                raise UntrustedConfig(
+                    f"{self.source} names {field}={path!r}, which is on a hub or at a URL. A run directory is data: no "
+                    "request is sent for it. If you trust it, give --allow-files (in Python allow_files=True)"
+                )
             raise UntrustedConfig(
                 f"{self.source} names the file {field}={path!r}, which is outside {str(self.home)!r}. A run directory "
                 "is data: files that it names elsewhere are not read. If you trust it, give --allow-files (in Python "
@@ -155,8 +160,8 @@ def server_for(stored: str | None, grant: Grant) -> str | None:
 
 
 def is_below(path: str | os.PathLike[str], home: Path) -> bool:
-    """Whether a path, after links and `..` are followed, is a directory or inside it; False for a URL."""
-    if "://" in os.fspath(path) or "\0" in os.fspath(path):
+    """Whether a path, after links and `..` are followed, is a directory or inside it; False for what is no path."""
+    if is_no_path(os.fspath(path)) or "\0" in os.fspath(path):
         return False
     try:
         real, top = os.path.realpath(resolved(path)), os.path.realpath(home)

@@ -11,6 +11,8 @@ from socratic_distill.errors import ConfigError
 from socratic_distill.text import redacted
 
 _LONGEST = 200  # characters of a value in a message
+# Pydantic names the form of a value that may have several; these say no more than the value does.
+UNNAMED = ("as a path", "with options")
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -80,7 +82,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[tu
     """The location of each problem, as pydantic has it, and what `explain` says about it."""
     problems = []
     for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
+        field = ".".join(str(part) for part in problem["loc"] if part not in UNNAMED)
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             text = f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}"

@@ -1,4 +1,4 @@
-"""The structured parts of a config: rewards, teachers, recordings, judge and prices.
+"""The structured parts of a config: rewards, teachers, seeds files, recordings, judge and prices.
 
 Each is frozen, is checked when it is built, and can be given as a plain dict. If there are several kinds, `kind` says
 which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. The name of a kind alone means that kind with its defaults.
@@ -6,6 +6,7 @@ The formulas of the objectives are in `divergences.py` and `advantages.py`.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,8 @@ from socratic_distill.config.objectives import RecordedObjective, Supervised
 from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.students import Endpoint
 from socratic_distill.config.values import (
+    AnswerKind,
+    Count,
     FunctionPath,
     ModelName,
     Name,
@@ -108,11 +111,77 @@ class Teacher(Setting):
         return self
 
 
+SeedFormat = Literal[
+    "own",
+    "mathdial",
+    "mathtutorbench",
+    "bridge",
+    "comta",
+    "mmlu-pro",
+    "arc",
+    "svamp",
+    "asdiv",
+    "math-500",
+    "math",
+    "gsm8k",
+]
+SeedColumn = Literal[
+    "question", "expected_answer", "initial_error", "id", "student_profile", "fields", "tags", "answer_kind", "choices",
+    "accepted_answers", "rubric", "compares_units",
+]  # fmt: skip
+
+
+class SeedsFile(Setting):
+    """A file of seeds, and how it is read."""
+
+    path: PathText = Field(
+        description="A file (.jsonl, .json, .csv, .tsv or .parquet, also with .gz or .zst), a directory that "
+        "`datasets` saved, or a data set on the hub: 'hub:NAME', 'hub:NAME:CONFIG', with '@SPLIT' at its end."
+    )
+    limit: Count | None = Field(default=None, description="Number of seeds taken from its top. None: all.")
+    format: SeedFormat | None = Field(
+        default=None, description="The format of its rows. None: recognised by the keys of its first row."
+    )
+    columns: Mapping[SeedColumn, Name] = Field(
+        default={}, description="Its column for each of our keys, such as {'question': 'problem'}."
+    )
+    map: FunctionPath | None = Field(
+        default=None,
+        description="'module:name' of a function that takes a row as a dict and returns one with our own keys, or None "
+        "to leave the row out.",
+    )
+    answer_kind: AnswerKind | None = Field(
+        default=None, description="The kind of its answers, where a row states none. None: the config's answer_kind."
+    )
+    split: Name | None = Field(
+        default=None, description="The split of a directory or of a data set on the hub. None: the only one."
+    )
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> Self:
+        if self.columns and self.map is not None:
+            raise ValueError("columns and map are both given; map takes the row as it is, so rename the keys there")
+        if self.format not in (None, "own") and (self.columns or self.map is not None):
+            raise ValueError(
+                f"format={self.format!r} is given with columns or map, which make rows of our own format; keep one"
+            )
+        return self
+
+
 class Recordings(Setting):
     """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 
     files: Several[Annotated[tuple[PathText, ...], Field(min_length=1)]] = Field(
-        description="JSONL files with MathDial conversations, a run's dialogues, or OpenAI-style messages."
+        description="Files or data sets of MathDial's conversations, a run's dialogues, OpenAI-style messages, "
+        "ShareGPT, prompts and completions, SocraTeach or CoMTA."
+    )
+    columns: Mapping[Name, Name] = Field(
+        default={}, description="The files' column for keys of these formats, such as {'messages': 'dialog'}."
+    )
+    map: FunctionPath | None = Field(
+        default=None,
+        description="'module:name' of a function that takes a row as a dict and returns one of these formats, or None "
+        "to leave the row out.",
     )
     objective: RecordedObjective = Field(
         default=Supervised(),
@@ -123,6 +192,12 @@ class Recordings(Setting):
         description="Share of a batch's groups that the tutor plays on the config's seeds (lmbda in GKD). The other "
         "groups are recorded dialogues.",
     )
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> Self:
+        if self.columns and self.map is not None:
+            raise ValueError("columns and map are both given; map takes the row as it is, so rename the keys there")
+        return self
 
 
 class Judge(Setting):

@@ -16,6 +16,8 @@ STORED_AS = "resolved_paths"
 """Extra key of a stored config: its absolute paths, by the path as given."""
 TINY = "tiny"
 """Name of the packaged model, even if the working directory has an entry of that name."""
+HUB = "hub:"
+"""What the name of a data set on the hub begins with; `./hub:…` is a file of such a name."""
 _stored: ContextVar[Mapping[str, str] | None] = ContextVar("stored", default=None)
 
 
@@ -58,7 +60,7 @@ class PlacedText(str):
             in_full: whether the path is kept as an absolute one, since the same text means another path elsewhere.
         """
         placed = super().__new__(cls, text)
-        absolute = text if "://" in text else os.path.join(base, os.path.expanduser(text))
+        absolute = text if is_no_path(text) else os.path.join(base, os.path.expanduser(text))
         placed.path = GivenPath(absolute if in_full else text, absolute)
         return placed
 
@@ -68,7 +70,12 @@ def resolved(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if isinstance(text, GivenPath):
         return text.resolved
-    return text if "://" in text else os.path.expanduser(text)
+    return text if is_no_path(text) else os.path.expanduser(text)
+
+
+def is_no_path(text: str) -> bool:
+    """Whether a text is a URL, or names a data set on the hub."""
+    return "://" in text or text.startswith(HUB)
 
 
 def given_path(text: str) -> GivenPath:
@@ -115,7 +122,7 @@ def paths_of(part: Any) -> dict[str, str]:
 
 
 def _absolute(text: str) -> str:
-    if "://" in text:
+    if is_no_path(text):
         return text
     path = os.path.expanduser(text)
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)

@@ -5,10 +5,12 @@ import os
 from socratic_distill.config.log_path import is_url, why_not
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.objectives import Divergence, SampledReverseKL
-from socratic_distill.config.paths import resolved
+from socratic_distill.config.parts import SeedsFile
+from socratic_distill.config.paths import is_no_path, resolved
 from socratic_distill.config.policy_losses import problem_with_options
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.sections import Fields
+from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.values import Reasoning
 from socratic_distill.errors import ConfigError
 
@@ -38,8 +40,22 @@ def _check_sources(config: Fields) -> None:
             f"seeds_limit={config.seeds_limit} needs a seeds_file; set seeds_file, or give each "
             "of seeds_files its own limit"
         )
+    if (
+        config.seeds_limit is not None
+        and isinstance(config.seeds_file, SeedsFile)
+        and config.seeds_file.limit is not None
+    ):
+        raise ValueError(
+            f"seeds_limit={config.seeds_limit} and the limit {config.seeds_file.limit} of seeds_file are both set; "
+            "keep one"
+        )
     if config.seeds_files is not None and not config.seeds_files:
         raise ValueError("seeds_files is empty; give at least one (path, limit), or None")
+    if config.answer_kind is not None and not listed_files(config):
+        raise ValueError(
+            f"answer_kind={config.answer_kind!r} has no effect on the built-in problems; set seeds_file, or leave it "
+            "out"
+        )
     if config.base_url not in (None, "local") and not str(config.base_url).startswith(("http://", "https://")):
         raise ValueError(
             f"base_url={config.base_url!r}; expected None (Tinker), 'local', or an http:// or https:// URL"
@@ -54,10 +70,10 @@ def _check_sources(config: Fields) -> None:
     known = {*type(config).model_fields, "seeds"}
     if unknown := [name for name in config.allow_config_changes if name not in known]:
         raise ValueError(f"allow_config_changes names {unknown}; expected names of config fields, or 'seeds'")
-    paths = [("seeds file", config.seeds_file), *(("seeds file", path) for path, _ in config.seeds_files or ())]
+    paths = [("seeds file", file.path) for _, file in listed_files(config)]
     paths += [("recordings file", path) for path in (config.recordings.files if config.recordings else ())]
     for what, path in paths:
-        if path is not None and not os.path.isfile(resolved(path)):
+        if not is_no_path(path) and not os.path.exists(resolved(path)):
             raise ValueError(f"{what} {path!r} does not exist (looked for {resolved(path)})")
 
 

@@ -11,13 +11,12 @@ from pydantic import Field
 
 from socratic_distill.config.dialogue_settings import Dialogues
 from socratic_distill.config.objectives import Objective, SampledReverseKL
-from socratic_distill.config.parts import Judge, Price, Recordings, Reward, Teacher
+from socratic_distill.config.parts import Judge, Price, Reward, Teacher
 from socratic_distill.config.policy_losses import PolicyLoss
-from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits, Several
+from socratic_distill.config.seed_sources import Seeds
+from socratic_distill.config.shorthand import ModelAlone, Several
 from socratic_distill.config.values import (
-    Count,
     Factor,
-    FunctionPath,
     Groups,
     ModelName,
     Name,
@@ -68,35 +67,6 @@ class Models(Section):
         "require",
         description="What to do with a chat template that has no system role: 'require' refuses it, 'merge' puts the "
         "system prompt before the first user message.",
-    )
-
-
-class Seeds(Section):
-    """The problems, and recorded dialogues on problems."""
-
-    seeds_file: PathText | None = Field(
-        None, description="JSONL file of seeds. None: seeds_files, or the built-in problems."
-    )
-    seeds_limit: Count | None = Field(None, description="Number of seeds taken from the top of seeds_file. None: all.")
-    seeds_files: PathsWithLimits[tuple[tuple[PathText, Count | None], ...] | None] = Field(
-        None,
-        description="Several (path, limit) pairs, read in order; limit None, or a path alone, takes all. None: "
-        "seeds_file instead.",
-    )
-    answer_function: FunctionPath | None = Field(
-        None,
-        description="'module:name' of a function for answers of kind 'function': it takes the text of a turn and the "
-        "seed, and returns whether the text gives the answer. None: no seed may have such an answer.",
-    )
-    answer_judge: ModelAlone[Judge | None] = Field(
-        None,
-        description="Model that reads each turn on a seed whose answer is of kind 'judged', and judges whether it "
-        "gives the answer; its name alone means the defaults. None: no seed may have such an answer.",
-    )
-    recordings: FilesAlone[Recordings | None] = Field(
-        None,
-        description="Recorded dialogues to learn from; files alone mean the defaults. None: only dialogues that the "
-        "tutor plays.",
     )
 
 

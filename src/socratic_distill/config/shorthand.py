@@ -24,12 +24,14 @@ def _kind(value: Any) -> Any:
 
 
 def _pairs(value: Any) -> Any:
-    """Seeds files without limits, one file or one pair as a tuple of pairs."""
+    """Seeds files without limits, one file or one pair as a tuple of pairs; files with options stay as they are."""
     if isinstance(value, str | os.PathLike):
         return ((value, None),)
+    if isinstance(value, Mapping | BaseModel):
+        return (value,)
     if not isinstance(value, list | tuple):
         return value
-    if len(value) == 2 and _is_path(value[0]) and not isinstance(value[1], list | tuple) and not _is_path(value[1]):
+    if len(value) == 2 and _is_path(value[0]) and not isinstance(value[1], (list, tuple, *_ONE)):
         return (tuple(value),)
     return tuple((entry, None) if _is_path(entry) else entry for entry in value)
 
@@ -52,7 +54,7 @@ def _model(value: Any) -> Any:
 Several = Annotated[T, BeforeValidator(_one_or_many)]
 # Its kind's name may stand for a part.
 Kind = Annotated[T, BeforeValidator(_kind)]
-# Paths, or pairs of a path and a limit.
+# Paths, pairs of a path and a limit, or files with options.
 PathsWithLimits = Annotated[T, BeforeValidator(_pairs)]
 # Its files may stand for recordings.
 FilesAlone = Annotated[T, BeforeValidator(_files)]

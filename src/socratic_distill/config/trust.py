@@ -8,6 +8,7 @@ from socratic_distill.config.grant import Files
 from socratic_distill.config.known_servers import known_servers, origin
 from socratic_distill.config.objectives import CustomObjective
 from socratic_distill.config.paths import GivenPath, resolved
+from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.errors import UntrustedConfig
 
 
@@ -90,6 +91,18 @@ def check_reward_code(config: SocraticConfig) -> None:
         config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
 
 
+def check_map_code(config: SocraticConfig) -> None:
+    """Returns if the functions that change a config's seeds and recordings may be imported.
+
+    Raises:
+        UntrustedConfig: the config was read from a file, and code is not allowed.
+    """
+    named = [file.map for _, file in listed_files(config)] + [config.recordings.map if config.recordings else None]
+    functions = [function for function in named if function is not None]
+    if config.grant is not None and functions:
+        config.grant.check_code(f"the functions of seeds and recordings {', '.join(map(repr, functions))}")
+
+
 def check_answer_code(config: SocraticConfig) -> None:
     """Returns if the function that a config compares answers by may be imported.
 
@@ -151,9 +164,8 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
         case "answer_judge":
             yield "answer_judge.prompt_file", config.answer_judge.prompt_file if config.answer_judge else None
         case "seeds":
-            yield "seeds_file", config.seeds_file
-            for number, (path, _) in enumerate(config.seeds_files or ()):
-                yield f"seeds_files[{number}]", path
+            for field, file in listed_files(config):
+                yield field, file.path
         case "recordings":
             for number, path in enumerate(config.recordings.files if config.recordings else ()):
                 yield f"recordings.files[{number}]", path

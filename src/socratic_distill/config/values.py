@@ -65,6 +65,8 @@ RewardWeight = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 
 
+# How a turn is compared with a problem's answer.
+AnswerKind = Literal["number", "expression", "choice", "text", "judged", "function", "none"]
 # Variables of a chat template, by name.
 Reasoning = Literal["off", "on", "low", "medium", "high", "max"]
 _Number = Field(ge=-(10**9), le=10**9)

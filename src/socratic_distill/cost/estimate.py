@@ -97,7 +97,11 @@ class CostEstimate:
 
 
 def estimate_cost(
-    config: SocraticConfig, *, past: str | PathLike[str] | None = None, allow_files: bool = False
+    config: SocraticConfig,
+    *,
+    past: str | PathLike[str] | None = None,
+    allow_files: bool = False,
+    allow_code: bool = False,
 ) -> CostEstimate:
     """Estimates the cost of a run, or of the rest of a run. It only reads files; no service is asked.
 
@@ -109,6 +113,7 @@ def estimate_cost(
         config: config of the run.
         past: log_path, or its URL, of a run whose averages are used. None: those of `config.log_path`, if it has rows.
         allow_files: whether prompts and seeds that the config of `past` names outside its directory may be read.
+        allow_code: whether functions of seeds that the config of `past` names may run.
 
     Raises:
         ConfigError: a file that the config names cannot be read, the run at `past` has no rows with token counts, or
@@ -117,7 +122,7 @@ def estimate_cost(
         StorageError: a run in a store cannot be read.
     """
     run = RunDirectory(readable(config.log_path))
-    averages = None if past is None else _read_averages(past, allow_files)
+    averages = None if past is None else _read_averages(past, allow_files, allow_code)
     plan = read_plan(config, run)
     return estimate_of(plan, run, Budget(plan.config, run.path), averages)
 
@@ -140,10 +145,11 @@ def estimate_of(plan: Plan, run: RunDirectory, budget: Budget, past: Averages | 
     return CostEstimate(lines, plan.total - first, evaluations, budget.spent, averages.basis, prices, unpriced)
 
 
-def _read_averages(log_path: str | PathLike[str], allow_files: bool) -> Averages:
+def _read_averages(log_path: str | PathLike[str], allow_files: bool, allow_code: bool) -> Averages:
     directory, name = readable(log_path), fspath(log_path)
     run = RunDirectory(directory)
-    workload = Workload(read_plan(load_config(directory, allow_files=allow_files), run))
+    config = load_config(directory, allow_files=allow_files, allow_code=allow_code)
+    workload = Workload(read_plan(config, run))
     averages = Averages.of(workload, list(run.metrics()), load_evaluations(directory), name)
     if averages is None:
         raise ConfigError(f"{name} has no step with token counts; expected the log_path of a run with finished steps")

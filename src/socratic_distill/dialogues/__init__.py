@@ -7,9 +7,10 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 |---|---|
 | `seed` | a problem, and the kinds of its answer |
 | `seeds` | problems, read from users' files |
-| `jsonl` | the strict reader of users' JSONL files |
+| `recording` | a recorded dialogue |
+| `reading` | users' files as rows, and the published formats of rows |
 | `answers` | what counts as the answer, by kind: a rule for each |
-| `recordings` | recorded dialogues, in three common formats |
+| `recordings` | recorded dialogues, read from users' files |
 | `batches` | which seeds and recordings a batch has |
 | `randomness` | random seeds for sampling, the same on every machine |
 | `prompts` | the system prompts |

@@ -1,9 +1,10 @@
 """A seed: the problem that a dialogue starts from, and what counts as its answer."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
-AnswerKind = Literal["number", "expression", "choice", "text", "judged", "function", "none"]
+from socratic_distill.config.values import AnswerKind
+
 ANSWER_KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 # Kinds whose verdict on a turn cannot be read off its text: a model or a function of the user gives it once.
 BY_VERDICT: tuple[AnswerKind, ...] = ("judged", "function")

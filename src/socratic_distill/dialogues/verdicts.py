@@ -20,9 +20,9 @@ from socratic_distill.config.trust import check_answer_code
 from socratic_distill.dialogues.dialogue import Dialogue, Message, PromptUse, Turn
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.reading.values import FIELD_NAME
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
-from socratic_distill.dialogues.seeds import FIELD_NAME
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import ConfigError, RolloutError
 

@@ -14,7 +14,7 @@ from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import hold_out
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import check_prompts
-from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.seeds import Seed, seeds_of
 from socratic_distill.dialogues.verdicts import check_verdicts
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ServiceError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
@@ -177,8 +177,7 @@ def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
         SeedError: the seeds cannot be read.
         UntrustedConfig: the config was read from a run directory, and names files outside it.
     """
-    check_files(config, "seeds")
-    seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    seeds = seeds_of(config)
     return hold_out(seeds, config.eval_seeds)[1] if config.eval_seeds else seeds
 
 

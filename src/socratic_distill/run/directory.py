@@ -266,7 +266,8 @@ def load_config(
         base_url: server that requests and the key may go to. Where the config names another one, this is used instead.
             None: Tinker's own, and those that the user named to a command by `--base-url`.
         allow_files: whether files outside the directory that the config names may be read, and a model hub asked.
-        allow_code: whether reward and loss functions that the config names, and code among its models' files, may run.
+        allow_code: whether functions of seeds, rewards and losses that the config names, and code among its models'
+            files, may run.
         allow_servers: other servers that requests and their keys may go to: endpoints of students and judges.
 
     Raises:

@@ -20,8 +20,9 @@ from pydantic import BaseModel
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
-from socratic_distill.config.paths import resolved
+from socratic_distill.config.paths import is_no_path, resolved
 from socratic_distill.config.policy_losses import loss_options
+from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import teacher_prompt
@@ -42,7 +43,7 @@ _MEANING = (
     "cut_penalty", "train_thinking", "skip_first_tokens", "recordings", "teacher_checkpoint_path", "teacher_lag_steps",
     "teachers", "teacher_average", "teacher_sees_answer", "system_role", "num_substeps", "max_turns_schedule", "seed",
     "tutor_prompt_file", "student_prompt_file", "teacher_prompt_file",
-    "seeds_file", "seeds_limit", "seeds_files", "eval_seeds",
+    "seeds_file", "seeds_limit", "seeds_files", "answer_kind", "eval_seeds",
 )  # fmt: skip
 MAY_CHANGE = (
     "log_path", "base_url", "opening_timeout_seconds", "answer_timeout_seconds", "load_checkpoint_path",
@@ -64,9 +65,9 @@ _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
 _BY_CONTENT = (*_MODEL_FIELDS, "teacher_checkpoint_path")
 _OWN_BY_CONTENT = ("model_name", "checkpoint_path")  # of each of several teachers
-# Three fields of the config, one content.
+# Four fields of the config, one content.
 _SEEDS = "seeds"
-_SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files")
+_SEED_FIELDS = ("seeds_file", "seeds_limit", "seeds_files", "answer_kind")
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,22 @@ def fingerprint(
     meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], briefing, meaning))
     if config.recordings is not None:
         meaning["recordings"] = _recordings(config.recordings)
-    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
+    meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}{_reading(config)}"
     return meaning
 
 
 def _default(name: str) -> Any:
     return SocraticConfig.model_fields[name].get_default()
+
+
+def _reading(config: SocraticConfig) -> str:
+    """How seeds are read, where the config says more than their files; files do not count."""
+    files = [
+        {"columns": dict(file.columns), "map": file.map, "answer_kind": file.answer_kind or config.answer_kind}
+        for _, file in listed_files(config)
+    ]
+    given = [{name: value for name, value in file.items() if value} for file in files]
+    return f", read with {json.dumps(given)}" if any(given) else ""
 
 
 def _teachers(
@@ -190,11 +201,22 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
 
 def _recordings(recordings: Recordings) -> str:
     """The settings, and the files by content."""
-    settings = recordings.model_dump(mode="json") | {"files": [_file_digest(path) for path in recordings.files]}
+    # Fields that fingerprints of earlier versions lack are left out at their defaults.
+    later = {name for name in ("columns", "map") if not getattr(recordings, name)}
+    settings = recordings.model_dump(mode="json", exclude=later) | {
+        "files": [_file_digest(path) for path in recordings.files]
+    }
     return json.dumps(settings)
 
 
 def _file_digest(path: str) -> str:
+    """What a recordings file holds; of a data set on the hub, its name."""
+    if is_no_path(path):
+        return path
+    place = Path(resolved(path))
+    if place.is_dir():
+        inner = sorted(entry for entry in place.rglob("*") if entry.is_file())
+        return _digest([[str(entry.relative_to(place)), _file_digest(str(entry))] for entry in inner])
     try:
         with open(resolved(path), "rb") as file:
             return "sha256 " + hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -206,7 +228,11 @@ def _file_digest(path: str) -> str:
 
 def _content(seed: Seed) -> list[Any]:
     shared = [seed.question, seed.expected_answer, seed.initial_error, seed.student_profile]
-    return [*shared, sorted(seed.fields), sorted(seed.tags)]
+    content = [*shared, sorted(seed.fields), sorted(seed.tags)]
+    if seed.answer_kind == "number" and not seed.compares_units:  # as in fingerprints of earlier versions
+        return content
+    answer = [seed.answer_kind, seed.choices, seed.accepted_answers, seed.rubric, seed.compares_units]
+    return [*content, answer]
 
 
 def _text(value: Any) -> str:

@@ -8,8 +8,8 @@ from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import check_recordings, hold_out, total_steps
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.recordings import Recording, load_recordings
-from socratic_distill.dialogues.seeds import Seed, load_seeds
+from socratic_distill.dialogues.recordings import Recording, recordings_of
+from socratic_distill.dialogues.seeds import Seed, seeds_of
 from socratic_distill.dialogues.verdicts import check_verdicts
 from socratic_distill.errors import ConfigError, raise_all
 from socratic_distill.run.directory import RunDirectory
@@ -70,21 +70,21 @@ class Plan:
 def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """Reads seeds, recordings and prompts, and compares what the config means with what the run has meant so far.
 
-    It runs no code of the user's: reward and loss functions are imported by whoever is about to play dialogues.
+    Of the user's code it runs only functions that change seeds and recordings: those of rewards and losses are imported
+    by whoever is about to play dialogues.
 
     Raises:
         SeedError: the seeds cannot be read.
         RecordingError: the recordings cannot be read, or not learned from with their objective.
         ConfigError: a prompt file cannot be used.
-        UntrustedConfig: the config was read from a run directory, and names files elsewhere.
+        UntrustedConfig: the config was read from a run directory, and names files elsewhere, or functions of seeds.
         StartError: `fingerprint.json` cannot be read.
     """
     before = read_fingerprint(run.path)
     config = with_known_names(config, model_names(before))
-    check_files(config, "seeds", "recordings")
-    given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    given = seeds_of(config)
     seeds, held_out = hold_out(given, config.eval_seeds)
-    recordings = load_recordings(config.recordings.files) if config.recordings else ()
+    recordings = recordings_of(config)
     recorded = [recording.seed for recording in recordings]
     # Of seeds with one id, that which is played counts.
     briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_dialogues else ())))

@@ -105,7 +105,7 @@ def test_stored_meaning_that_is_gone_gives_way_to_that_of_here(home, tmp_path, m
     (home / "work").rename(clone)
     monkeypatch.chdir(clone)
     config = built(fields, {"data/seeds.jsonl": f"{home}/work/data/seeds.jsonl"})
-    assert resolved(config.seeds_file or "") == str(clone / "data" / "seeds.jsonl")
+    assert isinstance(config.seeds_file, str) and resolved(config.seeds_file) == str(clone / "data" / "seeds.jsonl")
 
 
 @pytest.mark.parametrize("stored", [None, 1, [], {"data/seeds.jsonl": 1}, {"data/seeds.jsonl": "a\0b"}, {"x": "/y"}])

@@ -301,8 +301,8 @@ def test_load_recordings_refuses_messages_rows(write, change, reason):
     ('{"messages": NaN}', "NaN is not JSON"),
     ('{"seed": "a", "seed": "b"}', "a key occurs twice in one object: ['seed', 'seed']"),
     ("[" * 100_000, "not a recording (nested too deeply)"),
-    ('{"question": "How many?", "expected_answer": "3"}', "are of no known format; expected the keys of one (math"),
-    (json.dumps(RUN), "are of run, those of the file's first line of messages; split the file"),
+    ('{"question": "How many?", "expected_answer": "3"}', "are of no known format; the nearest is"),
+    (json.dumps(RUN), "are of the format run, the file's first line is of messages; split the file"),
 ])  # fmt: skip
 def test_load_recordings_refuses_lines_of_no_use(write, line, reason):
     path = write(MESSAGES, line)

@@ -12,7 +12,7 @@ from socratic_distill import Seed, SeedError, load_seeds
 from socratic_distill.dialogues import batches
 from socratic_distill.dialogues.answers.numbers import contains_answer, last_number, same_answer
 from socratic_distill.dialogues.batches import batch, steps_per_run
-from socratic_distill.dialogues.seeds import SHARED_FIELDS
+from socratic_distill.dialogues.reading.values import SHARED_FIELDS
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 OWN = {"question": "How many?", "expected_answer": "12"}
@@ -213,18 +213,20 @@ def test_load_seeds_takes_mathdial_without_optional_keys(write):
         ('{"question": "q", "expected_answer": 1e999}', "expected_answer is not a finite number: inf"),
         ('{"question": "q", "question": "r", "expected_answer": "1"}', "a key occurs twice"),
         ('{"question": "\\ud800", "expected_answer": "1"}', "question holds half a character"),
-        ({"question": "q"}, "keys ['question'] are of no known format; expected the keys of one (our own: "),
         (
-            {"problem": "q", "solution": "1"},
-            "MathDial: question, ground_truth, student_incorrect_solution; GSM8K: ",
+            {"problem": "q", "solutions": "1"},
+            "keys ['problem', 'solutions'] are of no known format; the nearest is MATH, which also has 'solution'. "
+            'Name the columns, columns={"question": "problem", "expected_answer": "…"}, or give a map function',
         ),
+        ({"prompt": "q", "target": "1"}, 'columns={"question": "prompt", "expected_answer": "target"}'),
         ({}, "keys [] are of no known format"),
+        ({"problem": "q", "solution": "1"}, "the solution has no \\boxed{…} around its answer"),
         (OWN | {"inital_error": "11"}, "unknown keys ['inital_error']; known are question, expected_answer"),
         (OWN | {"question": " \n"}, "question is empty"),
         (OWN | {"question": 5}, "question must be text, found int: 5"),
         (OWN | {"question": None}, "question must be text, found NoneType"),
         (OWN | {"expected_answer": True}, "expected_answer must be text or a number, found bool: True"),
-        (OWN | {"expected_answer": ["12"]}, "expected_answer must be text or a number, found list"),
+        (OWN | {"expected_answer": [["12"]]}, "expected_answer must be text or a number, found list"),
         (OWN | {"expected_answer": "twelve"}, "exactly one number, 'twelve' holds 0"),
         (OWN | {"expected_answer": "16/2"}, "'16/2' holds 2; give one number, such as 42, -3.5, 3/4"),
         (OWN | {"initial_error": ""}, "initial_error is empty"),
@@ -272,7 +274,7 @@ def test_load_seeds_holds_a_file_to_the_format_of_its_first_line(write):
     assert message.startswith(f"{path}, line 3: ")
     assert "are of the format GSM8K, the file's first line is of MathDial; split the file" in message
     message = refusal(write(GSM8K, {"question": "How many?"}))
-    assert "line 2: keys ['question'] are of no known format" in message
+    assert "line 2: keys ['question'] are of the format our own, the file's first line is of GSM8K" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
@@ -289,13 +291,6 @@ def test_load_seeds_refuses_what_is_no_readable_file(tmp_path):
     path = tmp_path / "latin.jsonl"
     path.write_bytes(json.dumps(OWN).encode() + b'\n{"question": "caf\xe9"}\n')
     assert refusal(path).startswith(f"{path}, line 2: not UTF-8")
-
-
-def test_load_seeds_refuses_an_indented_json_document(tmp_path):
-    path = tmp_path / "problems.json"
-    path.write_text(json.dumps([OWN, OWN], indent=2))
-    assert "line 1: not JSON" in refusal(path)
-    assert "seeds files are JSONL" in refusal(path)
 
 
 def test_load_seeds_names_both_places_of_a_repeated_id(write):

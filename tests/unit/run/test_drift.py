@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tests.support.rows import write_rows
 
-from socratic_distill import Seed, SocraticConfig, load_seeds
+from socratic_distill import Seed, SocraticConfig
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import load_prompts
+from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.errors import RecordingError
 from socratic_distill.run import drift as drift_module
 from socratic_distill.run.drift import Change, changes, describe_drift, digest, fingerprint, free_changes
@@ -21,7 +22,7 @@ MEANING, MAY_CHANGE = (*drift_module._MEANING, *drift_module._LATER), drift_modu
 OTHER: dict[str, Any] = {
     "tutor_model_name": "other", "student_model_name": "other", "teacher_model_name": "other", "learning_rate": 0.5,
     "max_tokens": 13, "log_path": "elsewhere", "student_profile": "You are shy.", "groups_per_batch": 4, "num_envs": 3,
-    "max_turns": 3, "seeds_limit": 2, "base_url": "local", "load_checkpoint_path": "tinker://a/weights/b",
+    "max_turns": 3, "seeds_limit": 2, "answer_kind": "none", "base_url": "local", "load_checkpoint_path": "tinker://a/weights/b",
     "opening_timeout_seconds": 5.0, "answer_timeout_seconds": 600.0,
     "trust_remote_code": True, "kl_penalty_coef": 0.5, "kl_discount_factor": 0.5, "loss_fn": "ppo",
     "teacher_sees_answer": True, "lora_rank": 8, "temperature": 0.7, "student_max_tokens": 7,
@@ -47,13 +48,13 @@ OTHER: dict[str, Any] = {
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
-# Three fields, one content: the meaning holds it as "seeds".
-SEED_FIELDS = {"seeds_file", "seeds_limit", "seeds_files"}
+# Four fields, one content: the meaning holds it as "seeds".
+SEED_FIELDS = {"seeds_file", "seeds_limit", "seeds_files", "answer_kind"}
 
 
 def meaning_of(config: SocraticConfig) -> dict[str, str]:
     config = with_known_names(config)
-    seeds = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
+    seeds = seeds_of(config)
     return fingerprint(config, seeds, Briefing.read(config, seeds))
 
 
@@ -279,7 +280,7 @@ def test_files_route_by_the_teachers_that_each_seed_gets(taught, tmp_path):
 
 def test_recorded_seeds_count_through_their_teachers(taught):
     config = taught()
-    seeds, briefing = load_seeds(seeds_files=config.seeds_files), Briefing.read(config, ())
+    seeds, briefing = seeds_of(config), Briefing.read(config, ())
     first, second = (Seed("r", "q", "1", tags=tags) for tags in ((), ("b",)))
     before, now = (fingerprint(config, seeds, briefing, [one]) for one in (first, second))
     assert [one.field for one in changes(before, now, ())] == ["teachers"]

@@ -12,7 +12,8 @@ from socratic_distill.config.parts import Teacher
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.config.trust import check_files
-from socratic_distill.dialogues.seeds import FIELD_NAME, SHARED_FIELDS, Seed
+from socratic_distill.dialogues.reading.values import FIELD_NAME, SHARED_FIELDS
+from socratic_distill.dialogues.seed import Seed
 from socratic_distill.errors import ConfigError
 
 _PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
