@@ -60,7 +60,7 @@ def chat(
         seed = Seed(id="chat", question=question, expected_answer="", answer_kind="none")
     prompt = load_prompts(config).for_tutor(seed)
     service = asyncio.run(connect(config, service_client, None)).client
-    write(shown(f"Problem: {seed.question}\nYou are the student; an empty line ends the talk."))
+    write(shown(f"Problem: {seed.problem}\nYou are the student; an empty line ends the talk."))
     speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
     talk = [Message("system", prompt)]
     turn = 0

@@ -1,6 +1,7 @@
 """A seed: the problem that a dialogue starts from, and what counts as its answer."""
 
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import get_args
 
 from socratic_distill.config.values import AnswerKind
@@ -43,6 +44,12 @@ class Seed:
     accepted_answers: tuple[str, ...] = ()
     rubric: str | None = None
     compares_units: bool = False
+
+    @property
+    def problem(self) -> str:
+        """The problem as everyone sees it: the question, and a choice's options with their letters."""
+        options = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, self.choices, strict=False)]
+        return "\n".join([self.question, *options])
 
     @property
     def is_checkable(self) -> bool:

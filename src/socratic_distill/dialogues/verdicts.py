@@ -174,7 +174,7 @@ def check_judge_prompt(
 def answer_messages(turn: Turn, seed: Seed, prompt: str) -> list[Message]:
     """The judge's input: one message, the prompt filled with problem, answer and turn."""
     facts = {
-        "question": seed.question,
+        "question": seed.problem,
         "expected_answer": seed.expected_answer or "not known",
         "rubric": seed.rubric or "the same meaning as the right answer",
         "speaker": turn.role,

@@ -253,7 +253,7 @@ class _Trial:
         text = dict(seed.fields).get(_FIELDS[condition])
         if text is None:
             facts = {
-                "question": seed.question,
+                "question": seed.problem,
                 "expected_answer": seed.expected_answer,
                 "initial_error": str(seed.initial_error),
             }

@@ -65,7 +65,7 @@ def load_judge_prompt(path: str | None = None, subject: str = "math") -> str:
 def judge_messages(dialogue: Dialogue, prompt: str) -> list[Message]:
     """The judge's input: one message, the prompt filled with problem, answer and dialogue."""
     facts = {
-        "question": dialogue.seed.question,
+        "question": dialogue.seed.problem,
         "expected_answer": dialogue.seed.expected_answer,
         "dialogue": "\n".join(f"{turn.role}: {quoted(turn.text)}" for turn in dialogue.turns),
     }

@@ -25,7 +25,7 @@ class SolveRates:
 
     Attributes:
         before: share before the dialogue, the same for all dialogues on a seed; None if the context has no room for the
-            attempts, the dialogue failed, or a call failed.
+            attempts, the dialogue failed, a call failed, or the problem has no answer to compare with.
         after: share with the dialogue in its context; None in the same cases, or if the dialogue has no turns.
         error: what went wrong if a call failed.
     """
@@ -57,9 +57,9 @@ async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurr
     Returns:
         The rates of each dialogue.
     """
-    question, slots = read_prompt(None, "student_final.txt"), asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
     unplayed = {
-        dialogue.seed.id: replace(dialogue, number=0, turns=()) for dialogue in dialogues if dialogue.ending != "failed"
+        dialogue.seed.id: replace(dialogue, number=0, turns=()) for dialogue in dialogues if _is_tried(dialogue)
     }
 
     async def try_before(dialogue: Dialogue) -> _Attempts:
@@ -67,19 +67,31 @@ async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurr
             return await _attempt(dialogue, _view(dialogue, cast), cast, k, "before")
 
     async def try_after(dialogue: Dialogue) -> _Attempts:
-        if dialogue.ending == "failed" or not dialogue.turns:
+        if not _is_tried(dialogue) or not dialogue.turns:
             return _Attempts()
         async with slots:
-            return await _attempt(dialogue, final_messages(_view(dialogue, cast), question), cast, k, "after")
+            return await _attempt(
+                dialogue, final_messages(_view(dialogue, cast), _final_question(dialogue)), cast, k, "after"
+            )
 
     firsts, after = await gather_all(
         [gather_all(map(try_before, unplayed.values())), gather_all(map(try_after, dialogues))]
     )
     before = dict(zip(unplayed, firsts, strict=True))
     return [
-        _joined(before[dialogue.seed.id], attempts) if dialogue.ending != "failed" else SolveRates()
+        _joined(before[dialogue.seed.id], attempts) if _is_tried(dialogue) else SolveRates()
         for dialogue, attempts in zip(dialogues, after, strict=True)
     ]
+
+
+def _final_question(dialogue: Dialogue) -> str:
+    is_number = dialogue.seed.answer_kind == "number"
+    return read_prompt(None, "student_final.txt" if is_number else "student_final_words.txt")
+
+
+def _is_tried(dialogue: Dialogue) -> bool:
+    """Whether an attempt on a dialogue's problem says anything."""
+    return dialogue.ending != "failed" and dialogue.seed.is_checkable
 
 
 def final_messages(view: Sequence[Message], question: str) -> list[Message]:

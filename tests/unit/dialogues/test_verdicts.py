@@ -116,7 +116,7 @@ def test_a_judge_decides_and_its_tokens_are_counted(make_config, tmp_path):
     def judge(messages, seed):
         said = re.search(r'^"(.*)"$', messages[0]["content"], re.MULTILINE)
         assert said is not None
-        return "VERDICT: YES" if len(said[1]) > 8 else ("VERDICT: NO" if len(said[1]) > 4 else "Hm.")
+        return ("VERDICT: YES", "VERDICT: NO", "VERDICT: NO", "Hm.")[len(said[1]) % 4]
 
     with ChatServer(judge) as server:
         config = make_config(seeds_file=seeds_of(tmp_path, "judged"), answer_judge=judged_by(server), max_steps=2)

@@ -202,7 +202,7 @@ def read_prompt(path: str | None, packaged: str, subject: str = "math") -> str:
 
 def _facts(seed: Seed, profile: str, seen: Iterable[str]) -> tuple[tuple[str, str], ...]:
     facts = {
-        "question": seed.question,
+        "question": seed.problem,
         "expected_answer": seed.expected_answer or "not known",
         "initial_error": seed.initial_error or "not known",
         "student_profile": seed.student_profile or profile,
