@@ -32,7 +32,7 @@ def prompt_text(name: str, facts: Mapping[str, str] | None = None) -> str:
 
 @cache
 def _prompt_file(name: str) -> str:
-    return (PROMPT_DIR / f"{name}.txt").read_text(encoding="utf-8").strip()
+    return (PROMPT_DIR / f"{name}.txt").read_text(encoding="utf-8").strip().replace("{subject}", "math")
 
 
 def make_view(rng: Random) -> list[Message]:

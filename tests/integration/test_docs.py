@@ -52,7 +52,8 @@ USUAL: dict[str, Any] = {
     "max_tokens": 12,
 }
 # Lines of bash that change more than a directory of the test's.
-NOT_RUN = ("pip install .", "pip install '.[cloud]'", "pip install '.[data]'", "pip install '.[local]'")
+EXTRAS = ("cloud", "data", "local", "math", "openai")
+NOT_RUN = ("pip install .", *(f"pip install '.[{extra}]'" for extra in EXTRAS))
 FENCE = re.compile(
     r'^(?P<fence>`{3,})(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^(?P=fence)$', re.M | re.S
 )
