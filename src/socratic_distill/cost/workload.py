@@ -224,7 +224,9 @@ class Workload:
         assert config.recordings is not None, "recorded dialogues in a run without recordings"
         objective = config.recordings.objective
         tutor = [_length(turn.text, turn.tokens) for recording in recordings for turn in recording.tutor_turns]
-        student = [_length(turn.text, None) for recording in recordings for turn in recording.turns[::2]]
+        student = [
+            _length(turn.text, None) for recording in recordings for turn in recording.turns if turn.role == "student"
+        ]
         talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), objective.asks_teacher
         seeds = [recording.seed for recording in recordings]
         dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)

@@ -39,7 +39,8 @@ class Recording:
         id: unique among all recordings that were loaded together.
         kind: format of its file.
         seed: problem, answer and mistake. An unknown answer is "": then no turn tells it or solves it.
-        turns: turns of student and tutor, alternating, the student's first; at least one is the tutor's.
+        turns: turns of student and tutor, alternating; at least one is the tutor's. The student's is first, but in
+            runs whose tutor begins.
         step: batch of its run in which it was played; None for other kinds.
     """
 
@@ -52,4 +53,4 @@ class Recording:
     @property
     def tutor_turns(self) -> tuple[RecordedTurn, ...]:
         """The tutor's turns, in order."""
-        return self.turns[1::2]
+        return tuple(turn for turn in self.turns if turn.role == "tutor")

@@ -208,7 +208,8 @@ def replay(recording: Recording, step: int, cast: Cast) -> Dialogue:
     with the end-of-turn token after them, and have no log-probabilities; an end mark in the recorded text is removed.
     The dialogue ends before a tutor turn that does not fit the context.
     """
-    dialogue = Dialogue(recording.seed, step, number=0, recording=recording.id)
+    first = recording.turns[0].role if recording.turns else "student"
+    dialogue = Dialogue(recording.seed, step, number=0, recording=recording.id, first=first)
     for recorded in recording.turns:
         if recording.kind != "run":  # texts of a run come from its tokens and have no end marks
             recorded = replace(recorded, text=cast.tutor.renderer.without_end_mark(recorded.text))

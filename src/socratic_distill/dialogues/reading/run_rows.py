@@ -33,15 +33,17 @@ def _count(value: Any) -> int:
 def _turns(value: Any) -> tuple[RecordedTurn, ...]:
     if not isinstance(value, list):
         raise ValueError(f"must be a list, found {short(value)}")
-    return tuple(_turn(turn, index) for index, turn in enumerate(value))
+    # In a run with opening="tutor" the tutor begins.
+    tutor_begins = bool(value) and isinstance(value[0], dict) and value[0].get("role") == "tutor"
+    roles: tuple[Role, Role] = ("tutor", "student") if tutor_begins else ("student", "tutor")
+    return tuple(_turn(turn, index, roles[index % 2]) for index, turn in enumerate(value))
 
 
-def _turn(turn: Any, index: int) -> RecordedTurn:
+def _turn(turn: Any, index: int, role: Role) -> RecordedTurn:
     """A turn as the run wrote it. Its text is not trimmed, since it must match its tokens."""
-    role: Role = "tutor" if index % 2 else "student"
     try:
         if not isinstance(turn, dict) or turn.get("role") != role:
-            raise ValueError(f"expected the {role}'s, found {short(turn)}; the student begins, then both alternate")
+            raise ValueError(f"expected the {role}'s, found {short(turn)}; both sides alternate")
         if not isinstance(turn.get("text"), str):
             raise ValueError(f"text must be text, found {short(turn.get('text'))}")
         return RecordedTurn(role, turn["text"]) if role == "student" else _tutor_turn(turn)
@@ -95,7 +97,9 @@ class RunRow(RecordingRow):
     def leaves_out(cls, row: dict[str, Any]) -> bool:
         """Whether it failed, ended before the tutor spoke, or was a recording itself."""
         turns = row["turns"]
-        is_short = isinstance(turns, list) and len(turns) < 2
+        is_short = isinstance(turns, list) and not any(
+            isinstance(turn, dict) and turn.get("role") == "tutor" for turn in turns[:2]
+        )
         return isinstance(turns, list) and (row["ending"] == "failed" or is_short or row.get("recording") is not None)
 
     def to_recordings(self, origin: Origin) -> list[Recording]:

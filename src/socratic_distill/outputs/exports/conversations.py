@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def conversations(log_path: Path, choice: Choice, prompt: TutorPrompt | None, ex
 def as_messages(row: Row) -> dict[str, Any]:
     """A dialogue as messages, with what is known of it; null where something is not."""
     said = [{"role": _SPEAKERS[turn["role"]], "content": turn["text"]} for turn in row["turns"]]
+    if said[0]["role"] == "assistant":  # what a tutor who begins was asked
+        said.insert(0, {"role": "user", "content": _opening()})
     system = [] if row["system"] is None else [{"role": "system", "content": row["system"]}]
     return {
         "messages": system + said,
@@ -121,6 +124,13 @@ def as_messages(row: Row) -> dict[str, Any]:
         "reward": row.get("reward"),
         "teachers": row.get("teachers"),
     }
+
+
+@cache
+def _opening() -> str:
+    from socratic_distill.dialogues.prompts import read_prompt
+
+    return read_prompt(None, "tutor_opening.txt")
 
 
 def json_line(row: Mapping[str, Any]) -> str:
