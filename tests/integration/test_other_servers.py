@@ -1,23 +1,27 @@
 """Each server that the fake can play, with each objective: the same weights as on the hosted service, or a refusal."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support.on_the_fake import train_on_fake
+from tests.support.rows import read_rows
 
 from socratic_distill import SocraticError, UnsupportedFeature, UnsupportedServer, preflight
-from socratic_distill.errors import ConfigError
+from socratic_distill.errors import ConfigError, TrainingError
 from socratic_distill.service.claims import Claims
 from socratic_distill.service.connect import Service
-from socratic_distill.testing import FakeRestClient, FakeServiceClient
+from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
 from socratic_distill.testing.servers import SERVERS
 from socratic_distill.training.handshake import shake_hands
+from socratic_distill.training.server_losses import loss_fact
 
 URL = "http://server.invalid:8104"
 RELEASED = [name for name in SERVERS if "-" in name]
+MIXTURE = [{"objective": {"kind": "sampled_reverse_kl"}}, {"objective": {"kind": "forward_kl", "k": 4}}]
 OBJECTIVES = {
     "sampled_reverse_kl": {},
     "ppo": {"loss_fn": "ppo"},
@@ -31,12 +35,7 @@ OBJECTIVES = {
     "reverse_kl": {"objective": {"kind": "reverse_kl", "k": 2}},
     "jensen_shannon": {"objective": {"kind": "jensen_shannon", "k": 2}},
     "monte_carlo_kl": {"objective": {"kind": "monte_carlo_kl", "k": 4}},
-    "mixture": {
-        "objective": {
-            "kind": "mixture",
-            "parts": [{"objective": {"kind": "sampled_reverse_kl"}}, {"objective": {"kind": "forward_kl", "k": 4}}],
-        }
-    },
+    "mixture": {"objective": {"kind": "mixture", "parts": MIXTURE}},
     "substeps": {"num_substeps": 3},
 }
 # What trains; all other pairs are refused.
@@ -160,3 +159,22 @@ def test_a_server_that_opens_no_states_is_refused(config_of, monkeypatch):
     monkeypatch.setitem(SERVERS, "tuft", replace(SERVERS["tuft"], opens_states=False))
     with pytest.raises(SocraticError, match="opens no training client from a state"):
         train_on_fake(FakeServiceClient(server="tuft"), config_of("run"))
+
+
+@pytest.mark.parametrize("call", ["forward", "forward_backward", "optim_step", "save_state"])
+def test_a_trial_whose_client_is_lost_is_made_again(config_of, call):
+    disturbed = FakeServiceClient(server="tuft", faults=[Fault(call, 1, "poisoned")])
+    config = config_of("tuft")
+    assert train_on_fake(disturbed, config).status == "completed"
+    rows = read_rows(Path(config.log_path) / "metrics.jsonl")
+    assert {row["recovery/count"] for row in rows} == {0}, "no client of the run itself was lost"
+
+
+def test_what_a_start_found_out_before_it_failed_is_not_asked_again(config_of):
+    calls = range(40, 400)  # the second loss is never found out
+    faults = [Fault("forward", number, "poisoned") for number in calls]
+    config = config_of("tuft", objective={"kind": "mixture", "parts": MIXTURE}, max_recoveries=0)
+    with pytest.raises(TrainingError):
+        train_on_fake(FakeServiceClient(server="tuft", faults=faults), config)
+    known = json.loads((Path(config.log_path) / "features.json").read_text())[URL]
+    assert known[loss_fact("importance_sampling")] == "nothing" and loss_fact("cross_entropy") not in known

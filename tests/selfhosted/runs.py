@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.selfhosted.hosting import Host
 
+from socratic_distill.training.server_facts import REMEMBERED
+
 PATIENCE = 180.0
 # What a run's own history puts into its rows.
 _HISTORY = ("time/", "recovery/", "cost/")
@@ -23,6 +25,13 @@ def small_fields(host: Host, seeds: Path) -> dict[str, Any]:
         learning_rate=1e-2, max_tokens=8, lora_rank=8, seeds_file=str(seeds), groups_per_batch=2, num_envs=2,
         max_turns=1, max_steps=6, save_every=2, display="off", write_report=False,
     )  # fmt: skip
+
+
+def know_server_as(url: str, whole: Path, log_path: Path) -> None:
+    """Lets a run know what another one found out about its only server, under another address of the server."""
+    (facts,) = json.loads((whole / REMEMBERED).read_text()).values()
+    log_path.mkdir(parents=True)
+    (log_path / REMEMBERED).write_text(json.dumps({url: facts}))
 
 
 def train_command(fields: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import time
 import pytest
 from tests.selfhosted.hosting import TUFT, only
 from tests.selfhosted.proxy import Faults, Proxy
-from tests.selfhosted.runs import Trainer, assert_alike, finished_rows
+from tests.selfhosted.runs import Trainer, assert_alike, finished_rows, know_server_as
 
 pytestmark = [pytest.mark.selfhosted, only(TUFT)]
 
@@ -21,6 +21,8 @@ PLANS = {
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.scenario(name)) for name in PLANS])
 def test_a_disturbed_run_equals_one_that_was_left_alone(fields, host, whole, tmp_path, name):
     with Proxy(host.url, PLANS[name]) as proxy:
+        # To try the server again takes a hundred requests, and minutes where a tenth of them fail.
+        know_server_as(proxy.url, whole, tmp_path / "run")
         code, output = Trainer({**fields, "base_url": proxy.url}, tmp_path / "run").end()
     assert code == 0, f"{output}\n{proxy.done}"
     assert name == "delays" or proxy.done, "nothing happened"

@@ -22,7 +22,8 @@ def test_a_killed_run_that_resumes_equals_one_that_was_left_alone(fields, host, 
 @pytest.mark.scenario("server killed")
 def test_a_run_goes_on_when_its_server_is_killed_and_started_again(fields, host, whole, tmp_path):
     log_path = tmp_path / "run"
-    trainer = Trainer(fields, log_path)
+    # A request that TuFT was carrying out when it was killed is never answered.
+    trainer = Trainer({**fields, "answer_timeout_seconds": 60.0}, log_path)
     trainer.wait_until(lambda: len(finished_rows(log_path)) >= 3 and bool(states_by_batch(log_path)), "a third row")
     host.kill()
     host.start()

@@ -4,7 +4,9 @@ The models are tiny: each name of today's catalogue stands for the packaged one 
 a hub cache on this machine.
 """
 
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 from tests.selfhosted.hosting import TUFT, Host
 from tests.selfhosted.runs import finished_rows
+from tinker.lib.public_interfaces import sampling_client
 
 from socratic_distill.config.catalogue import catalogue
 from socratic_distill.local.tiny import MODEL_DIR
@@ -56,14 +59,18 @@ def todays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def hub(tmp_path: Path) -> Path:
     """The home of a hub cache that holds a tokenizer for every model of today's catalogue."""
+    # The SDK asks for some tokenizers by a revision.
+    pinned = re.findall(r'"revision": "([0-9a-f]{40})"', inspect.getsource(sampling_client))
+    revisions = ["0" * 40, *pinned]
     for name in TODAY:
         repository = tmp_path / "home" / "hub" / f"models--{name.replace('/', '--')}"
-        snapshot = repository / "snapshots" / "0123abcd"
-        snapshot.mkdir(parents=True)
-        (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(snapshot.name)
-        for file in TOKENIZER:
-            shutil.copy(MODEL_DIR / file, snapshot)
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(revisions[0])
+        for revision in revisions:
+            snapshot = repository / "snapshots" / revision
+            snapshot.mkdir(parents=True)
+            for file in TOKENIZER:
+                shutil.copy(MODEL_DIR / file, snapshot)
     return tmp_path / "home"
 
 

@@ -5,15 +5,17 @@ SDK reads, whether replies are drawn at random, whether its losses exist and are
 dimensions, and whether a training client can be opened from a state. The answers are kept in `features.json`.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import numpy as np
 
 from socratic_distill.config.objectives import EVERY_KIND, Feature, ObjectiveKind
 from socratic_distill.config.policy_losses import LossName
-from socratic_distill.errors import SocraticError, UnsupportedFeature, UnsupportedServer
+from socratic_distill.errors import SocraticError, TrainingError, UnsupportedFeature, UnsupportedServer
 from socratic_distill.service.claims import Claims, read_claims
 from socratic_distill.service.connect import Service, is_complete
 from socratic_distill.service.failures import failure
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
     from socratic_distill.config.config import SocraticConfig
 
 _log = get_logger(__name__)
+T = TypeVar("T")
 
 _REPLIES, _DRAWS, _REOPENS = "replies", "random_replies", "opens_states"
 _PROMPT, _REPLY_TOKENS, _TRIES = (1, 2, 3), 5, 4
 # Replies that were drawn would be equal less often than this.
 _CHANCE = 1e-3
 _TTL_SECONDS = 3600
+# A trial sends some thirty requests to one client; of a server that loses a twentieth of its answers, one trial in five
+# gets through.
+_TRIALS = 8
 _COMMON_LOSSES: "tuple[LossFnType, ...]" = ("importance_sampling", "cross_entropy")
 # Divisions that the data of a step can be multiplied against.
 _UNDONE = ("request", "step", "datum")
@@ -98,25 +104,27 @@ async def shake_hands(
     url = str(config.base_url)
     claims = await read_claims(config.base_url, service.rest)
     facts = recall(directory, url, claims.version) | _facts_of(claims)
+
+    def learn(found: Facts) -> None:
+        """Remembers facts at once: a start that fails later does not ask for them again."""
+        facts.update(found)
+        remember(directory, url, found | _version_of(claims))
+
     if is_quick:
         await check_features(config, client, directory, _said(claims))
         return Dialect()
     needs = Needs.of(config)
     if needs.replies:
         if found := await _try_replies(client, needs, facts):
-            facts |= found
-            remember(directory, url, found | _version_of(claims))
+            learn(found)
         _check_replies(config, needs, facts, directory)
     try:
         await check_features(config, client, directory, _said(claims))
     except UnsupportedFeature:  # the error is to say what does work there
-        found = await _try_training(config, service, replace(needs, losses=_COMMON_LOSSES), facts)
-        remember(directory, url, found | _version_of(claims))
+        await _try_training(config, service, replace(needs, losses=_COMMON_LOSSES), facts, learn)
         await check_features(config, client, directory, _said(claims))
-    facts = recall(directory, url, claims.version) | facts
-    if found := await _try_training(config, service, needs, facts):
-        facts |= found
-        remember(directory, url, found | _version_of(claims))
+    facts |= recall(directory, url, claims.version) | facts
+    await _try_training(config, service, needs, facts, learn)
     return _dialect(config, needs, facts, directory)
 
 
@@ -182,13 +190,12 @@ def _check_replies(config: "SocraticConfig", needs: Needs, facts: Facts, directo
         )
 
 
-async def _try_training(config: "SocraticConfig", service: Service, needs: Needs, facts: Facts) -> Facts:
-    """Tries what is not known yet on training clients that are used for nothing else."""
+async def _try_training(
+    config: "SocraticConfig", service: Service, needs: Needs, facts: Facts, learn: Callable[[Facts], None]
+) -> None:
+    """Tries what is not among the facts yet, on training clients that are used for nothing else."""
     losses: list[LossFnType] = [loss for loss in needs.losses if loss_fact(loss) not in facts]
     tries_columns = needs.columns > 0 and TWO_DIMENSIONS not in facts
-    if not losses and not tries_columns and _REOPENS in facts:
-        return {}
-    found: Facts = {}
     client = service.client
 
     async def fresh() -> TrainingClient:
@@ -197,22 +204,46 @@ async def _try_training(config: "SocraticConfig", service: Service, needs: Needs
             base_model=config.tutor_model_name, rank=config.lora_rank, seed=0
         )
 
-    try:
-        if _REOPENS not in facts:
-            state = (await (await fresh()).save_state("handshake", ttl_seconds=_TTL_SECONDS)).path
-            found[_REOPENS] = await _opens(client, state)
-            await _forget(service, state)
-        for loss in losses:
-            found[loss_fact(loss)] = await LossTrial(await fresh()).division(loss)
-        policy = _COMMON_LOSSES[0]
-        if any(problem_of(loss, facts | found) for loss in needs.losses) and loss_fact(policy) not in facts | found:
-            # For the error to say what works there.
-            found[loss_fact(policy)] = await LossTrial(await fresh()).division(policy)
-        if tries_columns:
-            found[TWO_DIMENSIONS] = await LossTrial(await fresh()).takes_columns()
-    except Exception as error:
-        raise failure("trying the server's training", error) from error
-    return found
+    async def reopens() -> bool:
+        state = (await (await fresh()).save_state("handshake", ttl_seconds=_TTL_SECONDS)).path
+        opens = await _opens(client, state)
+        await _forget(service, state)
+        return opens
+
+    async def divided(loss: "LossFnType") -> str:
+        return await LossTrial(await fresh()).division(loss)
+
+    if _REOPENS not in facts:
+        learn({_REOPENS: await _tried(reopens)})
+    for loss in losses:
+        learn({loss_fact(loss): await _tried(partial(divided, loss))})
+    policy = _COMMON_LOSSES[0]
+    if any(problem_of(loss, facts) for loss in needs.losses) and loss_fact(policy) not in facts:
+        # For the error to say what works there.
+        learn({loss_fact(policy): await _tried(partial(divided, policy))})
+    if tries_columns:
+
+        async def takes_columns() -> bool:
+            return await LossTrial(await fresh()).takes_columns()
+
+        learn({TWO_DIMENSIONS: await _tried(takes_columns)})
+
+
+async def _tried(trial: Callable[[], Awaitable[T]]) -> T:
+    """The outcome of a trial; it is made again on other clients where an answer was lost, as clients do not survive it.
+
+    Raises:
+        ServiceError: the service failed it for good, or too often.
+    """
+    for left in reversed(range(_TRIALS)):
+        try:
+            return await trial()
+        except Exception as error:
+            problem = failure("trying the server's training", error)
+            if not left or not isinstance(problem, TrainingError):
+                raise problem from error
+            _log.info("tried again: %s", problem)
+    raise AssertionError("the last trial returns or raises")
 
 
 async def _opens(client: ServiceClient, state: str) -> bool:
