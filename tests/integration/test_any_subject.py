@@ -16,9 +16,7 @@ SCIENCE = [
     for i in range(4)
 ]
 ALGEBRA = [{"question": f"Factor number {i}.", "expected_answer": f"$(x - 1)(x + {i + 2})$"} for i in range(4)]
-WORDS = [
-    {"question": f"How do plants {i} eat?", "expected_answer": ["by light", "photosynthesis"]} for i in range(4)
-]
+WORDS = [{"question": f"How do plants {i} eat?", "expected_answer": ["by light", "photosynthesis"]} for i in range(4)]
 ESSAYS = [{"question": f"Improve sentence {i} with me."} for i in range(4)]
 KINDS = {"choice": SCIENCE, "expression": ALGEBRA, "text": WORDS, "none": ESSAYS}
 
