@@ -20,6 +20,8 @@ LIGHT_ALONE := tests/unit/testing
 TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expected_gradients.py tests/integration/test_minibatches.py \
 	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py \
 	-m 'not smollm2 and not data'
+# Marks of tests that need files or an environment of their own; each has its target.
+ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or browser or notebooks
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
@@ -85,7 +87,7 @@ test-processors: $(READY)
 
 # And the properties of the default tests, which try a quarter of their examples there, on all of them.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m 'slow or hypothesis' --hypothesis-profile full --timeout 1800 $(PARALLEL)
+	$(BIN)/python -m pytest -m '(slow or hypothesis) and not ($(ELSEWHERE))' --hypothesis-profile full --timeout 1800 $(PARALLEL)
 
 # An environment of its own, and --no-deps: tinker-cookbook asks for torch and for an older transformers than ours,
 # and its checkpoints need neither.
