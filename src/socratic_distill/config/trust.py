@@ -8,6 +8,7 @@ from socratic_distill.config.grant import Files
 from socratic_distill.config.known_servers import known_servers, origin
 from socratic_distill.config.objectives import CustomObjective
 from socratic_distill.config.paths import GivenPath, resolved
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.errors import UntrustedConfig
 
 
@@ -150,6 +151,10 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
             yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
         case "answer_judge":
             yield "answer_judge.prompt_file", config.answer_judge.prompt_file if config.answer_judge else None
+        case "rewards":
+            for number, judge in judge_rewards(config.rewards):
+                yield f"rewards[{number}].prompt_file", judge.prompt_file
+                yield f"rewards[{number}].rubric_file", judge.rubric_file
         case "seeds":
             yield "seeds_file", config.seeds_file
             for number, (path, _) in enumerate(config.seeds_files or ()):

@@ -22,9 +22,10 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.policy_losses import loss_options
+from socratic_distill.config.rewards import Reward
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.prompts import teacher_prompt
+from socratic_distill.dialogues.prompts import read_prompt, teacher_prompt
 from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import RecordingError, StartError
@@ -58,7 +59,7 @@ _LATER = (
     "tutor_reasoning", "student_reasoning", "teacher_reasoning",
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
     "max_probability_change", "subject", "students", "opening", "endings",
-    "answer_function", "answer_judge",
+    "answer_function", "answer_judge", "reward_normalization",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
@@ -108,6 +109,7 @@ def fingerprint(
     meaning["student_prompt_file"] = _digest([prompts.student, prompts.student_attempt, prompts.student_opening])
     meaning["teacher_prompt_file"] = _digest([teacher_prompt(config)])
     meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], briefing, meaning))
+    meaning["rewards"] = f"[{', '.join(_reward(config, reward) for reward in config.rewards)}]"
     if config.recordings is not None:
         meaning["recordings"] = _recordings(config.recordings)
     meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}"
@@ -186,6 +188,18 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
     for teacher in teachers:
         teacher |= {name: held.get(str(teacher[name]), teacher[name]) for name in _OWN_BY_CONTENT if name in teacher}
     return after | ({"teachers": json.dumps(teachers)} if teachers else {})
+
+
+def _reward(config: SocraticConfig, reward: Reward) -> str:
+    """A reward; a judge's model and files by what they hold, and without what fingerprints of earlier versions lack."""
+    fields = reward.model_dump(mode="json")
+    if reward.kind == "judge":
+        files = {name: fields[name] for name in ("prompt_file", "rubric_file") if fields[name] is not None}
+        fields |= {name: _digest([read_prompt(path, "")]) for name, path in files.items()}
+        fields["model_name"] = _model(config, reward.model_name)
+    elif reward.kind != "solve_rate" and reward.veto is None:
+        fields = {name: fields[name] for name in ("kind", "function", "weight") if name in fields}
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def _recordings(recordings: Recordings) -> str:

@@ -81,7 +81,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """
     before = read_fingerprint(run.path)
     config = with_known_names(config, model_names(before))
-    check_files(config, "seeds", "recordings")
+    check_files(config, "seeds", "recordings", "rewards")
     given = load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files)
     seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = load_recordings(config.recordings.files) if config.recordings else ()

@@ -19,7 +19,7 @@ from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import named_models, with_known_names
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
-from socratic_distill.dialogues.casting import open_frozen_models
+from socratic_distill.dialogues.casting import open_frozen_models, open_rewards
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.rewards import load_rewards
@@ -287,6 +287,7 @@ class _Look:
                 cast = frozen.cast(None, version=0)
                 warn_of_unknown_words(cast, plan.played_seeds)
                 check_room(cast, plan.played_seeds)
+                await open_rewards(config, service)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():
                 self._lora = await service.client.check_training(config.tutor_model_name)
