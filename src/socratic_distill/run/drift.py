@@ -194,8 +194,8 @@ def _reward(config: SocraticConfig, reward: Reward) -> str:
     """A reward; a judge's model and files by what they hold, and without what fingerprints of earlier versions lack."""
     fields = reward.model_dump(mode="json")
     if reward.kind == "judge":
-        files = {name: fields[name] for name in ("prompt_file", "rubric_file") if fields[name] is not None}
-        fields |= {name: _digest([read_prompt(path, "")]) for name, path in files.items()}
+        files = {"prompt_file": reward.prompt_file, "rubric_file": reward.rubric_file}
+        fields |= {name: _digest([read_prompt(path, "")]) for name, path in files.items() if path is not None}
         fields["model_name"] = _model(config, reward.model_name)
     elif reward.kind != "solve_rate" and reward.veto is None:
         fields = {name: fields[name] for name in ("kind", "function", "weight") if name in fields}

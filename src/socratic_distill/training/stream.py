@@ -183,21 +183,29 @@ class Stream:
     async def _open(self, group: list[Dialogue]) -> tuple[list[Dialogue], Mapping[int, Attempts]]:
         """A group with its openings, and what rewards need from before the dialogues, by dialogue.
 
-        If the latter fails, the dialogues that still are to be played have failed.
+        If the latter fails, the dialogues have failed.
         """
         opening = asyncio.ensure_future(open_group(group, self._openers))
-        opening.add_done_callback(silence)
+        trying = asyncio.ensure_future(self._before(group))
+        for task in (opening, trying):
+            task.add_done_callback(silence)
         try:
-            before = await self._rewards.before(group, self._openers) if self._rewards is not None else {}
+            opened, before = await opening, await trying
+        finally:
+            opening.cancel()
+            trying.cancel()
+        if isinstance(before, str):
+            return [dialogue.end("failed", error=before) for dialogue in opened], {}
+        return opened, before
+
+    async def _before(self, group: list[Dialogue]) -> Mapping[int, Attempts] | str:
+        """What rewards need from before the dialogues, or what went wrong."""
+        try:
+            return {} if self._rewards is None else await self._rewards.before(group, self._openers)
         except TrainingError:  # the clients are lost, for every dialogue
             raise
         except Exception as error:
-            failed = f"the student's attempts before the dialogue failed: {describe(error)}"
-            return [dialogue.end("failed", error=failed) for dialogue in await opening], {}
-        else:
-            return await opening, before
-        finally:
-            opening.cancel()
+            return f"the student's attempts before the dialogue failed: {describe(error)}"
 
     async def _play(
         self, dialogue: Dialogue, before: Mapping[int, Attempts], scored: "asyncio.Future[ScoredDialogue]"
