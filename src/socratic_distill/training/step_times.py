@@ -97,7 +97,9 @@ def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict
     last = max(scored, key=_scored_at, default=None)
     chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
     if last is not None and last.teacher:
-        chain += [link for link in reversed(dialogue_spans(last)) if times.began < link[1][1] <= _scored_at(last)]
+        # By their ends, as rewards are given while the teachers score.
+        links = sorted(dialogue_spans(last), key=lambda link: (link[1][1], link[1][0]))
+        chain += [link for link in reversed(links) if times.began < link[1][1] <= _scored_at(last)]
     # The new weights belong into the chain before the first request that began after they were there, unless that
     # request waited longer for the one before it.
     position = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))

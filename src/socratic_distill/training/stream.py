@@ -185,8 +185,10 @@ class Stream:
 
         If the latter fails, the dialogues have failed.
         """
+        if self._rewards is None:
+            return await open_group(group, self._openers), {}
         opening = asyncio.ensure_future(open_group(group, self._openers))
-        trying = asyncio.ensure_future(self._before(group))
+        trying = asyncio.ensure_future(self._before(group, self._rewards))
         for task in (opening, trying):
             task.add_done_callback(silence)
         try:
@@ -198,10 +200,10 @@ class Stream:
             return [dialogue.end("failed", error=before) for dialogue in opened], {}
         return opened, before
 
-    async def _before(self, group: list[Dialogue]) -> Mapping[int, Attempts] | str:
+    async def _before(self, group: list[Dialogue], rewards: Rewards) -> Mapping[int, Attempts] | str:
         """What rewards need from before the dialogues, or what went wrong."""
         try:
-            return {} if self._rewards is None else await self._rewards.before(group, self._openers)
+            return await rewards.before(group, self._openers)
         except TrainingError:  # the clients are lost, for every dialogue
             raise
         except Exception as error:
