@@ -188,6 +188,16 @@ def test_a_lost_service_reopens_and_the_run_goes_on(make_config, tmp_path):
     assert rows_but_recoveries(config.log_path) == rows_but_recoveries(whole.log_path)
 
 
+def test_a_short_name_of_a_judge_means_the_same_model_on_resume(make_config):
+    """The service alone knows the full name."""
+    models = ["lab/small", "lab/pupil", "lab/judge-x"]
+    service = FakeServiceClient(models=models)
+    config = make_config(rewards={"kind": "judge", "model_name": "judge-x"}, max_steps=2)
+    train_on_fake(service, config)
+    assert train_on_fake(service, config.model_copy(update={"max_steps": 4})).status == "completed"
+    assert len(run_files(config)[0]) == 4
+
+
 # Refusals before anything is paid
 
 

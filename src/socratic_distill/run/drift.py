@@ -184,7 +184,7 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
     held = {str(name): _model(config, name) for name in names}
     held |= {str(path): _weights(config, path) for plan in plans if (path := plan.checkpoint_path) is not None}
     after = {name: held.get(value, value) if name in _BY_CONTENT else value for name, value in before.items()}
-    teachers = _teachers_in(before)
+    teachers = _parts_in(before, "teachers")
     for teacher in teachers:
         teacher |= {name: held.get(str(teacher[name]), teacher[name]) for name in _OWN_BY_CONTENT if name in teacher}
     return after | ({"teachers": json.dumps(teachers)} if teachers else {})
@@ -237,17 +237,19 @@ def model_names(meaning: Mapping[str, str] | None) -> list[str]:
     if meaning is None:
         return []
     names = [meaning.get(name) for name in _MODEL_FIELDS]
-    names += [teacher.get("model_name") for teacher in _teachers_in(meaning)]
+    parts = [*_parts_in(meaning, "teachers"), *_parts_in(meaning, "rewards"), *_parts_in(meaning, "answer_judge")]
+    names += [part.get("model_name") for part in parts]
     return [name for name in names if isinstance(name, str)]
 
 
-def _teachers_in(meaning: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What a fingerprint holds of several teachers; none where that cannot be read."""
+def _parts_in(meaning: Mapping[str, str], field: str) -> list[dict[str, Any]]:
+    """What a fingerprint holds of a field's parts, or of its only one; none where that cannot be read."""
     try:
-        stored = parse(meaning.get("teachers", "[]").encode("utf-8", "surrogatepass"))
+        stored = parse(meaning.get(field, "[]").encode("utf-8", "surrogatepass"))
     except ValueError:
         return []
-    return [teacher for teacher in stored if isinstance(teacher, dict)] if isinstance(stored, list) else []
+    stored = [stored] if isinstance(stored, dict) else stored
+    return [part for part in stored if isinstance(part, dict)] if isinstance(stored, list) else []
 
 
 def digest(meaning: Fingerprint) -> str:
