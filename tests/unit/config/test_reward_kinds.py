@@ -4,7 +4,7 @@ import pytest
 
 from socratic_distill import ConfigError, JudgeReward, OutcomeReward, SolveRateReward, UntrustedConfig
 from socratic_distill.config.named_models import is_judge, named_models, with_known_names, with_names
-from socratic_distill.config.rewards import reward_names
+from socratic_distill.config.rewards import judge_rewards, reward_names
 from socratic_distill.cost.costs import models_of
 from socratic_distill.run.directory import load_config
 from socratic_distill.service.endpoints import check_endpoints
@@ -63,9 +63,10 @@ def test_models_of_judges_are_named_but_those_on_endpoints(make_config):
     }
     assert [field for field in named_models(config) if is_judge(field)] == ["rewards[1].model_name"]
     full = with_known_names(config)
-    assert [reward.model_name for reward in full.rewards[1:]] == ["Qwen/Qwen3-8B", "gpt-x"]
+    assert [judge.model_name for _, judge in judge_rewards(full.rewards)] == ["Qwen/Qwen3-8B", "gpt-x"]
     other = with_names(full, lambda field, name: "other" if is_judge(field) else name)
-    assert other.rewards[1].model_name == "other" and other.rewards[0] == config.rewards[0]
+    assert [judge.model_name for _, judge in judge_rewards(other.rewards)] == ["other", "gpt-x"]
+    assert other.rewards[0] == config.rewards[0]
     assert models_of(full)["judge"] == {"Qwen/Qwen3-8B", "gpt-x"}
 
 

@@ -247,7 +247,7 @@ def test_the_packaged_prompt_holds_the_packaged_rubric_or_ones_own(make_config, 
     assert load_brief(own, "physics").rubric == "Only physics questions."
     brief = load_brief(packaged, "algebra")
     assert "an algebra" not in brief.prompt and "of algebra tutors" in brief.prompt
-    assert "does not give the right answer away" in brief.messages(ASKED)[0].text
+    assert "does not give the right answer away" in str(brief.messages(ASKED)[0].text)
 
 
 @pytest.mark.parametrize("field", ["prompt_file", "rubric_file"])

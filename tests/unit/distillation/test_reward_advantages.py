@@ -2,6 +2,7 @@
 
 import math
 from statistics import mean, pstdev
+from typing import Literal
 
 import pytest
 from hypothesis import given, strategies as st
@@ -22,7 +23,7 @@ def pedagogical(veto):
     return [SolveRateReward(samples=8), *judges]
 
 
-def advantages(rewards, rows, normalization="none"):
+def advantages(rewards, rows, normalization: Literal["none", "group"] = "none"):
     terms = [None if row is None else terms_of(rewards, row) for row in rows]
     return reward_advantages(terms, normalization)
 
