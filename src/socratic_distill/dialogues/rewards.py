@@ -114,6 +114,16 @@ class Rewards:
     _functions: Mapping[int, RewardFunction]
     _briefs: Mapping[int, Brief]
 
+    @property
+    def needs_before(self) -> bool:
+        """Whether `before` asks anything."""
+        return self._less_before is not None
+
+    @property
+    def _less_before(self) -> SolveRateReward | None:
+        rates = (reward for reward in self.config.rewards if reward.kind == "solve_rate" and reward.less_before)
+        return next(rates, None)
+
     async def before(self, group: Sequence[Dialogue], cast: Cast) -> dict[int, Attempts]:
         """What is sampled for a group before its tutor speaks, since it does not depend on the tutor.
 
@@ -128,13 +138,13 @@ class Rewards:
         Raises:
             Exception: as the failed request.
         """
-        rates = [reward for reward in self.config.rewards if reward.kind == "solve_rate" and reward.less_before]
-        if not rates or not group[0].seed.is_checkable:
+        reward = self._less_before
+        if reward is None or not group[0].seed.is_checkable:
             return {}
         heads: dict[str, Dialogue] = {}
         for dialogue in group:
             heads.setdefault(dialogue.student, dialogue)
-        made = await gather_all(attempts_before(head, cast, rates[0].samples) for head in heads.values())
+        made = await gather_all(attempts_before(head, cast, reward.samples) for head in heads.values())
         by_student = dict(zip(heads, made, strict=True))
         return {
             dialogue.number: by_student[dialogue.student]
@@ -162,7 +172,7 @@ class Rewards:
         given = await gather_all(
             self._give(place, reward, dialogue, cast, before) for place, reward in enumerate(rewards)
         )
-        names, values = reward_names(rewards), [each.value for each in given]
+        names, values = reward_names(rewards), [part.value for part in given]
         terms = terms_of(rewards, values)
         if not terms.size <= _LARGEST:
             raise RolloutError(
@@ -174,8 +184,8 @@ class Rewards:
             terms,
             {reward.name: given[place].is_unparsed for place, reward in judge_rewards(rewards)},
             is_rejected(rewards, values),
-            sum((each.student for each in given), NOTHING_SENT),
-            sum((each.judge for each in given), NOTHING_SENT),
+            sum((part.student for part in given), NOTHING_SENT),
+            sum((part.judge for part in given), NOTHING_SENT),
             (began, now()) if any(reward.kind in ("solve_rate", "judge") for reward in rewards) else None,
         )
 

@@ -66,10 +66,10 @@ def _rewards(rewarded: Sequence[Rewarded]) -> dict[str, float | int | None]:
     """The mean of each reward; nothing without rewards."""
     metrics: dict[str, float | int | None] = {}
     for name in rewarded[0].values if rewarded else ():
-        metrics[f"reward/{name}"] = _mean([v for each in rewarded if (v := each.values[name]) is not None])
+        metrics[f"reward/{name}"] = _mean([value for entry in rewarded if (value := entry.values[name]) is not None])
     for name in rewarded[0].unparsed if rewarded else ():
-        metrics[f"reward/{name}/unparsed"] = sum(each.unparsed[name] for each in rewarded)
-    vetoed = [each.is_rejected for each in rewarded if each.is_rejected is not None]
+        metrics[f"reward/{name}/unparsed"] = sum(entry.unparsed[name] for entry in rewarded)
+    vetoed = [entry.is_rejected for entry in rewarded if entry.is_rejected is not None]
     return metrics | ({"reward_vetoed": _mean(vetoed)} if vetoed else {})
 
 

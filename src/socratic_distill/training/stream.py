@@ -185,7 +185,7 @@ class Stream:
 
         If the latter fails, the dialogues have failed.
         """
-        if self._rewards is None:
+        if self._rewards is None or not self._rewards.needs_before:
             return await open_group(group, self._openers), {}
         opening = asyncio.ensure_future(open_group(group, self._openers))
         trying = asyncio.ensure_future(self._before(group, self._rewards))
