@@ -25,7 +25,7 @@ ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or br
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
+	@echo "make bench-pedagogical  PedagogicalRL's reward on the tiny model, into docs/guides/rewards.md; 30 minutes"
 	@echo "make bench-settings   learning rates by LoRA rank on the quickstart's run, into docs/settings.md; 5 minutes"
 	@echo "make bench-scaling   overhead, costs and long runs, into docs/scaling.md; 10 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
@@ -170,6 +171,9 @@ bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 
 bench-objectives: $(READY)
 	$(BIN)/python tests/benchmarks/objectives.py --docs
+
+bench-pedagogical: $(READY)
+	$(BIN)/python tests/benchmarks/pedagogical.py --docs
 
 bench-settings: $(READY)
 	$(BIN)/python tests/benchmarks/settings.py --docs

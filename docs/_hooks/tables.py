@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from socratic_distill import cli, errors
-from socratic_distill.config import dialogue_settings, objectives, parts, students, values
+from socratic_distill.config import dialogue_settings, objectives, parts, rewards, students, values
 from socratic_distill.config.sections import SECTIONS
 from socratic_distill.evaluation import MEASURES
 from socratic_distill.run.drift import MAY_CHANGE
@@ -39,14 +39,14 @@ def _parts() -> str:
     """Every part of a config: its kinds, then a table of its fields."""
     classes = [
         value
-        for module in (values, dialogue_settings, students, objectives, parts)
+        for module in (values, dialogue_settings, students, objectives, parts, rewards)
         for value in vars(module).values()
         if inspect.isclass(value) and value.__module__ == module.__name__
     ]
     return "\n".join(
         f"### {part.__name__}\n\n{inspect.getdoc(part)}\n\n{_fields(part)}"
         for part in classes
-        if issubclass(part, values.Setting) and part is not values.Setting
+        if issubclass(part, values.Setting) and part is not values.Setting and not part.__name__.startswith("_")
     )
 
 

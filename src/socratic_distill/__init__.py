@@ -30,13 +30,17 @@ if TYPE_CHECKING:
         Weighted as Weighted,
     )
     from socratic_distill.config.parts import (
-        FunctionReward as FunctionReward,
         Judge as Judge,
-        OutcomeReward as OutcomeReward,
         Price as Price,
         Recordings as Recordings,
         SeedsFile as SeedsFile,
         Teacher as Teacher,
+    )
+    from socratic_distill.config.rewards import (
+        FunctionReward as FunctionReward,
+        JudgeReward as JudgeReward,
+        OutcomeReward as OutcomeReward,
+        SolveRateReward as SolveRateReward,
     )
     from socratic_distill.config.students import (
         Endpoint as Endpoint,
@@ -174,7 +178,8 @@ _NAMES = {
     "config.objectives": (
         "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
     ),
-    "config.parts": "FunctionReward Judge OutcomeReward Price Recordings SeedsFile Teacher",
+    "config.parts": "Judge Price Recordings SeedsFile Teacher",
+    "config.rewards": "FunctionReward JudgeReward OutcomeReward SolveRateReward",
     "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
     "config.students": "Endpoint Student",
     "config.values": "Schedule",

@@ -205,7 +205,7 @@ def test_a_run_directorys_loss_function_trains_only_if_allowed(make_config, tmp_
     assert stored.objective.custom[0].function == f"{HERE}:fails_late"
     _calls.clear()
     longer = stored.model_copy(update={"max_steps": 2})
-    with pytest.raises(UntrustedConfig, match=r"asks for the loss functions '.*:fails_late'.*--allow-code"):
+    with pytest.raises(UntrustedConfig, match=r"asks for the functions of losses '.*:fails_late'.*--allow-code"):
         train_on_fake(FakeServiceClient(tmp_path / "server"), longer)
     assert not _calls
     allowed = load_config(tmp_path / "run", allow_files=True, allow_code=True).model_copy(update={"max_steps": 2})

@@ -30,6 +30,13 @@ EVALUATED: dict[str, Any] = {
     "judge": {"model_name": "judge"},
 }  # fmt: skip
 JENSEN_SHANNON = {"kind": "jensen_shannon", "k": 4}
+REWARDED: dict[str, Any] = {
+    "rewards": [
+        {"kind": "solve_rate", "samples": 4, "less_before": True},
+        {"kind": "judge", "model_name": "judge", "rubric": "The tutor asks, and never tells."},
+        {"kind": "judge", "model_name": "judge", "name": "strict", "veto": "soft"},
+    ]
+}
 MIXTURE = {
     "kind": "mixture",
     "parts": [{"objective": {"kind": "sampled_reverse_kl"}}, {"objective": {"kind": "monte_carlo_kl", "k": 2}}],
@@ -121,8 +128,15 @@ def train_counted(config: SocraticConfig, service: CountingService | None = None
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"objective": JENSEN_SHANNON}, {"objective": MIXTURE, "temperature": 0.7}, {"max_staleness": 2}, EVALUATED],
-    ids=["default", "jensen_shannon", "mixture", "stale", "evaluated"],
+    [
+        {},
+        {"objective": JENSEN_SHANNON},
+        {"objective": MIXTURE, "temperature": 0.7},
+        {"max_staleness": 2},
+        EVALUATED,
+        REWARDED,
+    ],
+    ids=["default", "jensen_shannon", "mixture", "stale", "evaluated", "rewarded"],
 )
 def test_rows_and_evaluations_tell_every_token_that_the_service_counted(config_named, tmp_path, changes):
     config = config_named("run", **changes)
@@ -211,6 +225,18 @@ def test_estimate_has_parts_that_add_up_and_none_of_what_is_not_asked(config_nam
     phases = {line.phase for line in estimate_cost(config_named("run", objective=JENSEN_SHANNON)).lines}
     assert phases - {line.phase for line in found.lines} == {"forward"}
     assert estimate_cost(config_named("run", base_url="local")).usd is None
+
+
+def test_rewards_are_a_part_of_the_estimate_of_their_size(config_named):
+    config = config_named("run", **REWARDED)
+    found = estimate_cost(config)
+    assert {line.role for line in found.lines if line.part == "rewards"} == {"student", "judge"}
+    assert found.part_usd("rewards") == pytest.approx((found.usd or 0) - (estimate_cost(config_named("run")).usd or 0))
+    service = train_counted(config)
+    assert found.usd is not None and 0.8 * service.usd(config) < found.usd < 2 * service.usd(config)
+    again = config.model_copy(update={"log_path": config.log_path + "-again", "seed": 5, "max_steps": 5})
+    informed = estimate_cost(again, past=config.log_path, allow_files=True)
+    assert informed.usd == pytest.approx(train_counted(again).usd(again), rel=0.15)
 
 
 def test_estimate_without_prices_still_tells_tokens(config_named):

@@ -56,6 +56,22 @@ def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path
         assert all((one[key] == other[key]).all() for key in one), f"{file} differs"
 
 
+def test_rewards_by_a_model_are_the_same_after_a_resume(tmp_path):
+    rewards = [
+        {"kind": "solve_rate", "samples": 2, "less_before": True},
+        {"kind": "judge", "model_name": "tiny", "max_tokens": 8},
+        {"kind": "not_telling", "veto": "hard"},
+    ]
+    small = {"groups_per_batch": 2, "max_tokens": 16, "write_report": False, "rewards": rewards, "kl_penalty_coef": 0.0}
+    train(tiny_config(tmp_path / "whole", **small))
+    train(tiny_config(tmp_path / "run", **small, max_steps=2))
+    train(tiny_config(tmp_path / "run", **small))
+    for name in ("metrics.jsonl", "dialogues.jsonl"):
+        assert read_rows(tmp_path / "run" / name) == read_rows(tmp_path / "whole" / name)
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert all(row["reward/solve_rate"] is not None and row["reward/judge/unparsed"] == 4 for row in rows)
+
+
 @pytest.mark.slow
 def test_evaluations_do_not_change_training_and_survive_a_resume_exactly(tmp_path):
     small = {"eval_seeds": 2, "eval_dialogues_per_seed": 1, "max_steps": 3, "max_tokens": 12, "groups_per_batch": 2}

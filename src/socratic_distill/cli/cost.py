@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from socratic_distill.cost.estimate import CostEstimate
 
 
-_PARTS = ("dialogues", "scoring", "training", "evaluations")
+_PARTS = ("dialogues", "scoring", "rewards", "training", "evaluations")
 
 
 def add_parser(commands: "Commands") -> None:

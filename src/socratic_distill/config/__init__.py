@@ -14,7 +14,8 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `objectives` | the kinds of objective, and what each needs |
 | `policy_losses` | the losses on advantages, and the options of each |
 | `students` | several simulated students, and endpoints of the OpenAI API |
-| `parts` | rewards, teachers, seeds files, recordings, judge and prices |
+| `parts` | teachers, seeds files, recordings, judge and prices |
+| `rewards` | the kinds of reward, and their vetoes |
 | `values` | types of single values, with their bounds |
 | `rules` | rules between fields |
 | `display` | short reprs, and the table that a notebook shows |

@@ -9,8 +9,9 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import DivergenceName, Objective
-from socratic_distill.config.parts import Judge, OutcomeName, Price, Recordings, Reward, SeedsFile, Teacher
+from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, Teacher
 from socratic_distill.config.policy_losses import LossName
+from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.students import Student
 from socratic_distill.config.values import AnswerKind, Reasoning, Schedule
@@ -20,7 +21,7 @@ Path = str | os.PathLike[str]
 WithLimit = tuple[Path, int | None]
 OneSeedsFile = SeedsFile | Mapping[str, Any]
 SeedsFiles = Path | WithLimit | OneSeedsFile | Sequence[Path | WithLimit | OneSeedsFile]
-OneReward = OutcomeName | Reward | Mapping[str, Any]
+OneReward = OutcomeName | Literal["solve_rate"] | Reward | Mapping[str, Any]
 OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
 OneStudent = Student | Mapping[str, Any]
 OneTeacher = Teacher | Mapping[str, Any]
@@ -39,6 +40,7 @@ class SocraticOptions(TypedDict, total=False):
     objective: DivergenceName | Objective | Mapping[str, Any]
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float
+    reward_normalization: Literal["none", "group"]
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool

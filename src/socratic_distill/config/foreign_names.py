@@ -39,7 +39,9 @@ _RESUME = Ours(
 )
 _PROJECT, _RUN = Ours(("tracker_project",), "of every tracker"), Ours(("tracker_name",), "of every tracker")
 _REWARDS = Ours(
-    ("rewards",), "'solved', 'not_telling', 'few_turns', or {'kind': 'function', 'function': 'module:name'}"
+    ("rewards",),
+    "'solved', 'not_telling', 'few_turns', 'solve_rate', {'kind': 'judge', …}, or "
+    "{'kind': 'function', 'function': 'module:name'}",
 )
 _KEPT = Ours(("periodic_ttl_seconds",), "states are kept for a time, and not by their number")
 _CLIP = Ours(

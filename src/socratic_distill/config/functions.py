@@ -12,13 +12,14 @@ from typing import Any
 from socratic_distill.errors import ConfigError
 
 
-def import_function(path: str, role: str, expected: str) -> Callable[..., Any]:
+def import_function(path: str, role: str, expected: str, *, may_be_async: bool = False) -> Callable[..., Any]:
     """The function at 'module:name'.
 
     Args:
         path: where it is; the module `__main__` is the running script.
         role: what the function is for, as the beginning of messages.
         expected: what it takes and returns, with an example in which `{name}` is its name.
+        may_be_async: whether it may be an async function.
 
     Raises:
         ConfigError: there is no such function; the message says what to write instead.
@@ -40,7 +41,7 @@ def import_function(path: str, role: str, expected: str) -> Callable[..., Any]:
         hint = f"did you mean '{module_name}:{close[0]}'?" if close else "define it at the module's top level"
         late = ", above the call of train()" if module_name == "__main__" and not close else ""
         raise ConfigError(f"{role} {path!r}: {module_name!r} has no {name!r}; {hint}{late}") from None
-    if not callable(function) or inspect.iscoroutinefunction(function):
+    if not callable(function) or (inspect.iscoroutinefunction(function) and not may_be_async):
         what = "an async function" if callable(function) else f"of type {type(function).__name__}"
         raise ConfigError(
             f"{role} {path!r} is {what}; expected a plain function that {expected.replace('{name}', name)}"

@@ -22,7 +22,9 @@ from socratic_distill.config.known_servers import origin, server_root
 from socratic_distill.config.paths import TINY, is_no_path, resolved
 from socratic_distill.errors import ConfigError, UntrustedConfig
 
-Files = Literal["prompts", "judge", "answer_judge", "seeds", "recordings", "load_checkpoint_path", "log_path"]
+Files = Literal[
+    "prompts", "judge", "answer_judge", "rewards", "seeds", "recordings", "load_checkpoint_path", "log_path"
+]
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name, resolve_name
 from socratic_distill.config.parts import Judge
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.errors import ModelNotOffered
 
 
@@ -23,7 +24,15 @@ def named_models(config: SocraticConfig) -> dict[str, str]:
         if student.model_name is not None and student.endpoint is None:
             names[f"students[{number}].model_name"] = student.model_name
     names |= {f"{field}.model_name": judge.model_name for field, judge in _judges(config)}
+    for number, judge in judge_rewards(config.rewards):
+        if judge.endpoint is None:
+            names[f"rewards[{number}].model_name"] = judge.model_name
     return names
+
+
+def is_judge(field: str) -> bool:
+    """Whether a field of `named_models` names a judge, which only reads what it judges and has a context of its own."""
+    return field.endswith("judge.model_name") or field.startswith("rewards[")
 
 
 def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> SocraticConfig:
@@ -44,6 +53,12 @@ def with_names(config: SocraticConfig, name_of: Callable[[str, str], str]) -> So
     changes["students"] = tuple(
         student.model_copy(update={"model_name": names.get(f"students[{number}].model_name", student.model_name)})
         for number, student in enumerate(config.students)
+    )
+    changes["rewards"] = tuple(
+        reward.model_copy(update={"model_name": names[field]})
+        if (field := f"rewards[{number}].model_name") in names
+        else reward
+        for number, reward in enumerate(config.rewards)
     )
     for field, judge in _judges(config):
         changes[field] = judge.model_copy(update={"model_name": names[f"{field}.model_name"]})

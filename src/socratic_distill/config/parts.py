@@ -1,8 +1,8 @@
-"""The structured parts of a config: rewards, teachers, seeds files, recordings, judge and prices.
+"""The structured parts of a config: teachers, seeds files, recordings, judge and prices.
 
 Each is frozen, is checked when it is built, and can be given as a plain dict. If there are several kinds, `kind` says
 which: `objective={"kind": "jensen_shannon", "beta": 0.3}`. The name of a kind alone means that kind with its defaults.
-The formulas of the objectives are in `divergences.py` and `advantages.py`.
+The formulas of the objectives are in `divergences.py` and `advantages.py`; rewards are in `rewards.py`.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from socratic_distill.config.objectives import RecordedObjective, Supervised
-from socratic_distill.config.shorthand import Kind, Several
+from socratic_distill.config.shorthand import Several
 from socratic_distill.config.students import Endpoint
 from socratic_distill.config.values import (
     AnswerKind,
@@ -24,39 +24,12 @@ from socratic_distill.config.values import (
     PathText,
     Positive,
     Reasoning,
-    RewardWeight,
     Setting,
     Share,
     Steps,
     TemplateOptions,
     Tokens,
 )
-
-OutcomeName = Literal["solved", "not_telling", "few_turns"]
-
-
-class OutcomeReward(Setting):
-    """A reward computed from the dialogue's outcome, from 0 to 1."""
-
-    kind: OutcomeName = Field(
-        description="'solved': 1 if the student reached the answer. 'not_telling': 1 if no tutor turn held the answer. "
-        "'few_turns': from 1 for no tutor turn down to 0 for max_turns of them."
-    )
-    weight: RewardWeight = Field(default=1.0, description="Factor on this reward in the sum of rewards.")
-
-
-class FunctionReward(Setting):
-    """A reward computed by a function of the user."""
-
-    kind: Literal["function"] = "function"
-    function: FunctionPath = Field(
-        description="'module:name' of a function that takes a `socratic_distill.dialogues.dialogue.Dialogue` and "
-        "returns a finite number; '__main__:name' is a function of the running script."
-    )
-    weight: RewardWeight = Field(default=1.0, description="Factor on this reward in the sum of rewards.")
-
-
-Reward = Kind[Annotated[OutcomeReward | FunctionReward, Field(discriminator="kind")]]
 
 _TEACHER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

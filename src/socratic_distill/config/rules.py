@@ -9,6 +9,7 @@ from socratic_distill.config.parts import SeedsFile
 from socratic_distill.config.paths import is_no_path, resolved
 from socratic_distill.config.policy_losses import problem_with_options
 from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.rewards import judge_rewards, penalty_of, reward_names
 from socratic_distill.config.sections import Fields
 from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.values import Reasoning
@@ -25,6 +26,7 @@ def check_fields(config: Fields) -> None:
     """
     _check_sources(config)
     _check_objective(config)
+    _check_rewards(config)
     _check_teachers(config)
     _check_schedules(config)
     _check_evaluation(config)
@@ -121,6 +123,24 @@ def _check_groups(config: Fields) -> None:
         raise ValueError("rewards are compared with the mean of the group; set num_envs to 2 or more")
 
 
+def _check_rewards(config: Fields) -> None:
+    names = reward_names(config.rewards)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"rewards holds the name {twice[0]!r} more than once; give each judge its own name")
+    if sum(reward.kind == "solve_rate" for reward in config.rewards) > 1:
+        raise ValueError("rewards holds 'solve_rate' more than once; keep one")
+    if config.reward_normalization == "none":
+        return
+    if not config.rewards:
+        raise ValueError("reward_normalization='group' has no effect without rewards; leave it out, or add rewards")
+    hard = [name for name, reward in zip(names, config.rewards, strict=True) if penalty_of(reward)[0] == "hard"]
+    if hard:
+        raise ValueError(
+            f"reward {hard[0]!r} has veto='hard', which replaces the sum of the rewards, but reward_normalization="
+            "'group' adds normalised ones; set veto='soft', or leave reward_normalization out"
+        )
+
+
 def _active(config: Fields) -> tuple[Divergence, ...]:
     """The divergences that this config trains with, on played and on recorded dialogues."""
     played = config.objective.divergences if config.plays_dialogues else ()
@@ -184,7 +204,9 @@ def _check_reasoning(config: Fields) -> None:
         if student.endpoint is None:
             model = student.model_name or config.student_model_name
             roles[f"students[{number}]."] = (model, bool(student.enable_thinking), student.reasoning)
-    for field, judge in (("judge.", config.judge), ("answer_judge.", config.answer_judge)):
+    judges = [("judge.", config.judge), ("answer_judge.", config.answer_judge)]
+    judges += [(f"rewards[{number}].", judge) for number, judge in judge_rewards(config.rewards)]
+    for field, judge in judges:
         if judge is not None and judge.endpoint is None:
             roles[field] = (judge.model_name, judge.enable_thinking, judge.reasoning)
     for role, (model, enable_thinking, reasoning) in roles.items():

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from socratic_distill.config.dialogue_settings import Dialogues
 from socratic_distill.config.objectives import Objective, SampledReverseKL
-from socratic_distill.config.parts import Judge, Price, Reward, Teacher
+from socratic_distill.config.parts import Judge, Price, Teacher
 from socratic_distill.config.policy_losses import PolicyLoss
+from socratic_distill.config.rewards import Reward
 from socratic_distill.config.seed_sources import Seeds
 from socratic_distill.config.shorthand import ModelAlone, Several
 from socratic_distill.config.values import (
@@ -91,6 +92,11 @@ class Teaching(Section):
     )
     reward_coef: Factor = Field(
         1.0, description="Factor on the rewards' advantage of every token; kl_penalty_coef is that on the divergence."
+    )
+    reward_normalization: Literal["none", "group"] = Field(
+        "none",
+        description="'group' gives each reward mean 0 and standard deviation 1 in its group before the weights, so "
+        "that no reward outweighs the others by its spread; 'none' adds the rewards as they are.",
     )
     cut_replies: Literal["keep", "mask", "penalize"] = Field(
         "keep",

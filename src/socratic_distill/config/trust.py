@@ -2,14 +2,19 @@
 
 import os
 from collections.abc import Iterator
+from typing import Literal
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Files
 from socratic_distill.config.known_servers import known_servers, origin
 from socratic_distill.config.objectives import CustomObjective
 from socratic_distill.config.paths import GivenPath, resolved
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.errors import UntrustedConfig
+
+# Functions of the user that a config names, by what they are for.
+Code = Literal["seeds and recordings", "answers", "endings", "rewards", "losses"]
 
 
 def check_server(config: SocraticConfig) -> None:
@@ -80,59 +85,34 @@ def check_remote_code(config: SocraticConfig) -> None:
         config.grant.check_code("code among its models' files (trust_remote_code=True)")
 
 
-def check_reward_code(config: SocraticConfig) -> None:
-    """Returns if a config's reward functions may be imported.
+def check_code(config: SocraticConfig, part: Code) -> None:
+    """Returns if the functions of a part of a config may be imported.
+
+    Args:
+        config: the config.
+        part: which functions.
 
     Raises:
         UntrustedConfig: the config was read from a file, and code is not allowed.
     """
-    functions = [reward.function for reward in config.rewards if reward.kind == "function"]
+    functions = [function for function in _functions(config, part) if function is not None]
     if config.grant is not None and functions:
-        config.grant.check_code(f"the reward functions {', '.join(map(repr, functions))}")
+        config.grant.check_code(f"the functions of {part} {', '.join(map(repr, functions))}")
 
 
-def check_map_code(config: SocraticConfig) -> None:
-    """Returns if the functions that change a config's seeds and recordings may be imported.
-
-    Raises:
-        UntrustedConfig: the config was read from a file, and code is not allowed.
-    """
-    named = [file.map for _, file in listed_files(config)] + [config.recordings.map if config.recordings else None]
-    functions = [function for function in named if function is not None]
-    if config.grant is not None and functions:
-        config.grant.check_code(f"the functions of seeds and recordings {', '.join(map(repr, functions))}")
-
-
-def check_answer_code(config: SocraticConfig) -> None:
-    """Returns if the function that a config compares answers by may be imported.
-
-    Raises:
-        UntrustedConfig: the config was read from a file, and code is not allowed.
-    """
-    if config.grant is not None and config.answer_function is not None:
-        config.grant.check_code(f"the answer function {config.answer_function!r}")
-
-
-def check_ending_code(config: SocraticConfig) -> None:
-    """Returns if the functions that end a config's dialogues may be imported.
-
-    Raises:
-        UntrustedConfig: the config was read from a file, and code is not allowed.
-    """
-    functions = [ending.function for ending in config.endings if ending.kind == "function"]
-    if config.grant is not None and functions:
-        config.grant.check_code(f"the ending functions {', '.join(map(repr, functions))}")
-
-
-def check_loss_code(config: SocraticConfig) -> None:
-    """Returns if the functions of a config's objectives may be imported.
-
-    Raises:
-        UntrustedConfig: the config was read from a file, and code is not allowed.
-    """
-    functions = [objective.function for objective in custom_objectives(config)]
-    if config.grant is not None and functions:
-        config.grant.check_code(f"the loss functions {', '.join(map(repr, functions))}")
+def _functions(config: SocraticConfig, part: Code) -> list[str | None]:
+    match part:
+        case "seeds and recordings":
+            recorded = config.recordings.map if config.recordings else None
+            return [*(file.map for _, file in listed_files(config)), recorded]
+        case "answers":
+            return [config.answer_function]
+        case "endings":
+            return [ending.function for ending in config.endings if ending.kind == "function"]
+        case "rewards":
+            return [reward.function for reward in config.rewards if reward.kind == "function"]
+        case "losses":
+            return [objective.function for objective in custom_objectives(config)]
 
 
 def custom_objectives(config: SocraticConfig) -> list[CustomObjective]:
@@ -163,6 +143,10 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
             yield "judge.prompt_file", config.judge.prompt_file if config.judge else None
         case "answer_judge":
             yield "answer_judge.prompt_file", config.answer_judge.prompt_file if config.answer_judge else None
+        case "rewards":
+            for number, judge in judge_rewards(config.rewards):
+                yield f"rewards[{number}].prompt_file", judge.prompt_file
+                yield f"rewards[{number}].rubric_file", judge.rubric_file
         case "seeds":
             for field, file in listed_files(config):
                 yield field, file.path

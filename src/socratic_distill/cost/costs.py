@@ -13,6 +13,7 @@ from socratic_distill.config.catalogue import KnownPrice, catalogue
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.parts import Price
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import ConfigError
@@ -145,8 +146,9 @@ def models_of(config: SocraticConfig) -> dict[ModelRole, frozenset[str]]:
         or frozenset({config.student_model_name}),
         "teacher": frozenset(teacher.model_name for teacher in plan_teachers(config)),
     }
-    if judges := [judge.model_name for judge in (config.judge, config.answer_judge) if judge is not None]:
-        models["judge"] = frozenset(judges)
+    judges = [judge for judge in (config.judge, config.answer_judge) if judge is not None]
+    if judges := [*judges, *(judge for _, judge in judge_rewards(config.rewards))]:
+        models["judge"] = frozenset(judge.model_name for judge in judges)
     return models
 
 

@@ -29,7 +29,7 @@ class CostLine:
     """One kind of tokens in an estimate.
 
     Attributes:
-        part: purpose of the tokens: "dialogues", "scoring", "training" or "evaluations".
+        part: purpose of the tokens: "dialogues", "scoring", "rewards", "training" or "evaluations".
         role: role of the model that processes them: "tutor", "student", "teacher" or "judge".
         phase: "prefill", "cached_prefill", "sample", "forward" (a forward pass only) or "train".
         tokens: number of tokens.

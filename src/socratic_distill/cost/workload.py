@@ -12,17 +12,19 @@ from typing import Literal, NamedTuple
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import ObjectiveKind
+from socratic_distill.config.parts import Judge
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.trust import check_files
 from socratic_distill.cost.costs import Phase
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
+from socratic_distill.dialogues.reward_judges import load_brief
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.verdicts import load_answer_prompt
 from socratic_distill.evaluation.judge import load_judge_prompt
 from socratic_distill.run.plan import Plan
 
-Part = Literal["dialogues", "scoring", "training", "evaluations"]
+Part = Literal["dialogues", "scoring", "rewards", "training", "evaluations"]
 
 CHARACTERS_PER_TOKEN = 4.0
 MESSAGE_TOKENS = 5  # tokens that a chat template adds to a message
@@ -124,13 +126,20 @@ class _Dialogue:
             _add_request(tokens, "scoring", "tutor", self.for_tutor + self.talk, self.talk, 1)
         return tokens
 
-    def solved(self, samples: int, dialogues: int) -> Tokens:
-        """The tokens of the student's attempts before and after it; `dialogues` on a seed share those before."""
+    def solved(self, samples: int, part: Part, *, has_before: bool = True) -> Tokens:
+        """The tokens of the student's attempts after it, and before it; dialogues on a seed share those before."""
         tokens = dict[Key, float]()
         if samples:
-            own = samples * (self.student - MESSAGE_TOKENS)
-            _add_request(tokens, "evaluations", "student", self.for_student / dialogues, 0.0, own / dialogues)
-            _add_request(tokens, "evaluations", "student", self.for_student + self.talk, self.tutor, own)
+            own, sharing = samples * (self.student - MESSAGE_TOKENS), self.sharing
+            if has_before:
+                _add_request(tokens, part, "student", self.for_student / sharing, 0.0, own / sharing)
+            _add_request(tokens, part, "student", self.for_student + self.talk, self.tutor, own)
+        return tokens
+
+    def read_by(self, judge: Judge, prompt: float, part: Part) -> Tokens:
+        """The tokens of a judge that reads it under a prompt of this length, in tokens."""
+        tokens = dict[Key, float]()
+        _add_request(tokens, part, "judge", prompt + self.talk, self.talk, min(TURN_TOKENS, judge.max_tokens))
         return tokens
 
     def trained(self, datums: int, forwards: int) -> Tokens:
@@ -160,7 +169,7 @@ class Workload:
             by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
             trained = dialogue.trained(*_passes(config.objective, has_rewards, config.policy_needs_forward))
             judged = self._judged(self.plan.seeds, dialogue)
-            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged:
+            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged, self._rewards(dialogue):
                 _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)
@@ -174,26 +183,43 @@ class Workload:
         per_seed, samples = config.eval_dialogues_per_seed, config.eval_solve_samples
         dialogue = self._dialogue(seeds, talk.within(config), config.max_turns, per_seed)
         times, tokens = count * len(seeds) * per_seed, dict[Key, float]()
-        scored, solved = dialogue.scored(config.temperature != 1.0), dialogue.solved(samples, per_seed)
-        for of_dialogue in dialogue.played(), scored, solved, self._judged(seeds, dialogue):
-            for key, number in of_dialogue.items():
-                _put(tokens, key._replace(part="evaluations"), times * number)
+        scored, solved = dialogue.scored(config.temperature != 1.0), dialogue.solved(samples, "evaluations")
+        parts = [dialogue.played(), scored, solved, self._judged(seeds, dialogue)]
         if config.judge is not None:
             check_files(config, "judge")
-            shared = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file, config.subject))])
-            sampled = times * min(TURN_TOKENS, config.judge.max_tokens)
-            sent = times * (shared + dialogue.talk)
-            _add_request(tokens, "evaluations", "judge", sent, times * dialogue.talk, sampled)
+            prompt = _prompt_tokens([len(load_judge_prompt(config.judge.prompt_file, config.subject))])
+            parts.append(dialogue.read_by(config.judge, prompt, "evaluations"))
+        for of_dialogue in parts:
+            for key, number in of_dialogue.items():
+                _put(tokens, key._replace(part="evaluations"), times * number)
         return tokens
 
-    def _judged(self, seeds: Sequence[Seed], dialogue: _Dialogue) -> Tokens:
-        """The tokens of the verdicts on a dialogue's turns, on average over the seeds."""
+    def _rewards(self, dialogue: _Dialogue) -> Tokens:
+        """The tokens of the rewards of a dialogue, on average over the seeds."""
+        config, seeds, tokens = self.plan.config, self.plan.seeds, dict[Key, float]()
+        checkable = sum(seed.is_checkable for seed in seeds) / len(seeds) if seeds else 0.0
+        for reward in config.rewards:
+            if reward.kind == "solve_rate":
+                tried = dialogue.solved(reward.samples, "rewards", has_before=reward.less_before)
+                _add(tokens, tried, checkable)
+                attempts = reward.samples * (1 + reward.less_before / dialogue.sharing)
+                for key, number in self._judged(seeds, dialogue, attempts).items():
+                    _put(tokens, key._replace(part="rewards"), number)
+            elif reward.kind == "judge":
+                check_files(config, "rewards")
+                brief = load_brief(reward, config.subject)
+                prompt = _prompt_tokens([len(brief.prompt) + len(brief.rubric)])
+                _add(tokens, dialogue.read_by(reward, prompt, "rewards"), 1)
+        return tokens
+
+    def _judged(self, seeds: Sequence[Seed], dialogue: _Dialogue, texts: float | None = None) -> Tokens:
+        """The tokens of the verdicts on `texts` turns, on average over the seeds; None: on those of the dialogue."""
         judge, tokens = self.plan.config.answer_judge, dict[Key, float]()
         if judge is None or not seeds:
             return tokens
         check_files(self.plan.config, "answer_judge")
         share = sum(seed.answer_kind == "judged" for seed in seeds) / len(seeds)
-        requests = share * (2 * dialogue.turns + 1)
+        requests = share * (2 * dialogue.turns + 1 if texts is None else texts)
         shared = _prompt_tokens([len(load_answer_prompt(judge.prompt_file))])
         own = (dialogue.tutor + dialogue.student) / 2
         sampled = requests * min(TURN_TOKENS, judge.max_tokens)

@@ -35,5 +35,8 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `endings` | what ends a dialogue |
 | `verdicts` | whether a turn gives the answer, by a judge or a function of the user |
 | `rollout` | plays dialogues |
+| `attempts` | the student's own attempts at the problem, before and after a dialogue |
 | `rewards` | task rewards of a dialogue |
+| `reward_judges` | judges that accept or reject a dialogue by a rubric |
+| `reward_sums` | adds up rewards and vetoes |
 """

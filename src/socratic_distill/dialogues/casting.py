@@ -1,14 +1,15 @@
 """Opens the frozen models of a run, student and teachers, and builds the cast of a batch with the current tutor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.named_models import named_models
+from socratic_distill.config.named_models import is_judge, named_models
 from socratic_distill.config.objectives import Supervised, Wanted
 from socratic_distill.config.parts import Judge
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.config.trust import check_files
@@ -21,6 +22,7 @@ from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.dialogues.rewards import Rewards, load_rewards
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.student_casting import open_students
 from socratic_distill.dialogues.students import Students
@@ -125,10 +127,8 @@ async def open_frozen_models(
         check_same_replies(tutor_renderer, member.renderer)
     max_context = config.max_context_tokens
     if max_context is None:
-        on_service = {
-            field: name for field, name in named_models(config).items() if not field.endswith("judge.model_name")
-        }
-        max_context = await smallest_context(service.rest, set(on_service.values()))
+        on_service = {name for field, name in named_models(config).items() if not is_judge(field)}
+        max_context = await smallest_context(service.rest, on_service)
     verdicts = await _open_verdicts(config, service)
     teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
     client = students.client or await open_sampling_client(
@@ -155,6 +155,20 @@ async def _open_verdicts(config: SocraticConfig, service: Service) -> Verdicts:
         prompt = load_answer_prompt(config.answer_judge.prompt_file)
         judge = await open_judge(config.answer_judge, config, service)
     return Verdicts(load_answer_function(config), judge, prompt, config.seed)
+
+
+async def open_rewards(config: SocraticConfig, service: Service) -> Rewards | None:
+    """The rewards of a config, with the models of their judges; None: no rewards.
+
+    Raises:
+        ConfigError, UntrustedConfig: as `load_rewards` and `open_judge`.
+        OpenAIExtraMissing, ServiceError: as `open_judge`.
+    """
+    rewards = load_rewards(config)
+    if rewards is None:
+        return None
+    judges = {judge.name: await open_judge(judge, config, service) for _, judge in judge_rewards(config.rewards)}
+    return replace(rewards, judges=judges)
 
 
 async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> Speaker | RemoteSpeaker:

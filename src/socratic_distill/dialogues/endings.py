@@ -5,7 +5,7 @@ from collections.abc import Callable
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import PhraseEnding
 from socratic_distill.config.functions import import_function
-from socratic_distill.config.trust import check_ending_code
+from socratic_distill.config.trust import check_code
 from socratic_distill.dialogues.dialogue import Dialogue, Ending, Ends, by_answer
 from socratic_distill.errors import RolloutError
 
@@ -21,7 +21,7 @@ def load_endings(config: SocraticConfig) -> Ends:
         ConfigError: a function cannot be imported or called; the message says what to write instead.
         UntrustedConfig: the config was read from a run directory, and its code is not allowed.
     """
-    check_ending_code(config)
+    check_code(config, "endings")
     rules = [_rule(ending) for ending in config.endings]
 
     def ends(dialogue: Dialogue) -> Ending | None:

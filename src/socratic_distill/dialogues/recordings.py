@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.paths import is_no_path, resolved
-from socratic_distill.config.trust import check_files, check_map_code
+from socratic_distill.config.trust import check_code, check_files
 from socratic_distill.dialogues.reading.formats import Recogniser
 from socratic_distill.dialogues.reading.packed import PathLike, Source
 from socratic_distill.dialogues.reading.recording_formats import (
@@ -116,7 +116,7 @@ def recordings_of(config: SocraticConfig) -> tuple[Recording, ...]:
     if recordings is None:
         return ()
     check_files(config, "recordings")
-    check_map_code(config)
+    check_code(config, "seeds and recordings")
     return load_recordings(recordings.files, recordings.columns, recordings.map)
 
 

@@ -37,7 +37,7 @@ from pydantic import ValidationError
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import SeedsFile
 from socratic_distill.config.seed_sources import as_seeds_file
-from socratic_distill.config.trust import check_files, check_map_code
+from socratic_distill.config.trust import check_code, check_files
 from socratic_distill.config.values import AnswerKind
 from socratic_distill.dialogues.reading.benchmark_formats import SEED_FORMATS
 from socratic_distill.dialogues.reading.formats import Recogniser
@@ -99,7 +99,7 @@ def seeds_of(config: SocraticConfig) -> tuple[Seed, ...]:
             functions that were not allowed.
     """
     check_files(config, "seeds")
-    check_map_code(config)
+    check_code(config, "seeds and recordings")
     return load_seeds(config.seeds_file, config.seeds_limit, config.seeds_files, config.answer_kind)
 
 

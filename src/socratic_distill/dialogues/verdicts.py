@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.functions import import_function
-from socratic_distill.config.trust import check_answer_code
+from socratic_distill.config.trust import check_code
 from socratic_distill.dialogues.dialogue import Dialogue, Message, PromptUse, Turn
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
@@ -113,7 +113,7 @@ def load_answer_function(config: SocraticConfig) -> AnswerFunction | None:
     path = config.answer_function
     if path is None:
         return None
-    check_answer_code(config)
+    check_code(config, "answers")
     function: Callable[[str, Seed], object] = import_function(path, "answer function", _EXPECTED)
 
     def gives(text: str, seed: Seed) -> bool:

@@ -7,11 +7,9 @@ Distillation of Language Models", 2024). The signal of a token is
 
 Its advantage is A_t = a_t + discount * A_{t+1}, over the tutor's later tokens of the dialogue. A step up along A is a
 step down along KL(tutor || teacher), on the tutor's own dialogues. Tokens that are not trained on have neither signal
-nor advantage. With rewards, every trained token also gets the dialogue's reward minus its group's mean
-(`group_advantages`).
+nor advantage. With rewards, every trained token also gets the advantage of its dialogue (`reward_advantages.py`).
 """
 
-import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,22 +19,6 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import SampledReverseKL
 from socratic_distill.dialogues.dialogue import Turn
 from socratic_distill.distillation.datums import Floats, Mask
-
-
-def group_advantages(values: Sequence[float | None]) -> list[float]:
-    """Each dialogue's reward minus the mean reward of its group, in the units of the rewards.
-
-    None is a failed dialogue: it is left out of the mean and gets 0. With fewer than two rewards, all get 0.
-
-    >>> group_advantages([1.0, None, 0.0, 0.5]), group_advantages([1.0, None])
-    ([0.5, 0.0, -0.5, 0.0], [0.0, 0.0])
-    """
-    rewards = [value for value in values if value is not None]
-    if len(rewards) < 2:
-        return [0.0] * len(values)
-    # Exact, unlike a sum of floats divided by n: a group of equal rewards gets exactly 0, and so no policy datum.
-    mean = statistics.mean(rewards)
-    return [0.0 if value is None else value - mean for value in values]
 
 
 def signals(

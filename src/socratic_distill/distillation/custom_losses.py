@@ -15,7 +15,7 @@ import numpy as np
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.functions import import_function
 from socratic_distill.config.objectives import CustomObjective
-from socratic_distill.config.trust import check_loss_code, custom_objectives
+from socratic_distill.config.trust import check_code, custom_objectives
 from socratic_distill.distillation.datums import Floats
 from socratic_distill.errors import ConfigError, LocalExtraMissing
 from socratic_distill.files.extras import how_to_install
@@ -37,7 +37,7 @@ def try_losses(config: SocraticConfig) -> None:
         LocalExtraMissing: torch is not installed.
         UntrustedConfig: the config was read from a run directory, and its code is not allowed.
     """
-    check_loss_code(config)
+    check_code(config, "losses")
     for objective in custom_objectives(config):
         _slope(objective, _load(objective), _made_up(objective), _TRIED)
 

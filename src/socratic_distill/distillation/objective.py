@@ -17,8 +17,8 @@ import numpy.typing as npt
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Objective, Supervised
 from socratic_distill.config.policy_losses import loss_options
-from socratic_distill.config.trust import check_loss_code
-from socratic_distill.distillation.advantages import group_advantages, penalty, reverse_kl_advantages, signals, trained
+from socratic_distill.config.trust import check_code
+from socratic_distill.distillation.advantages import penalty, reverse_kl_advantages, signals, trained
 from socratic_distill.distillation.datums import (
     Floats,
     Mask,
@@ -28,6 +28,7 @@ from socratic_distill.distillation.datums import (
     spread,
     with_weights,
 )
+from socratic_distill.distillation.reward_advantages import reward_advantages
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.distillation.soft_targets import Soft, soften, weights
 
@@ -144,7 +145,7 @@ def make_examples(
         ConfigError: a loss function of the user cannot be imported.
         UntrustedConfig: the config was read from a run directory, and its code is not allowed.
     """
-    check_loss_code(config)
+    check_code(config, "losses")
     return [example for group in groups for example in _of_group(group, config, step)]
 
 
@@ -185,7 +186,8 @@ def _policy_advantages(
 ) -> list[list[Floats] | None]:
     """The advantages of each dialogue's sampled tokens, one array `[T]` a turn; None if no policy loss uses them."""
     of_divergence = _divergence_advantages(group, masks, config, step)
-    rewards = group_advantages([scored.reward for scored in group])
+    terms = [None if scored.rewarded is None else scored.rewarded.terms for scored in group]
+    rewards = reward_advantages(terms, config.reward_normalization)
     by_dialogue: list[list[Floats] | None] = []
     for scored, mask, advantages, reward in zip(group, masks, of_divergence, rewards, strict=True):
         penalties = [penalty(turn, config) for turn in scored.dialogue.tutor_turns]

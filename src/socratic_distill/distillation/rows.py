@@ -11,13 +11,17 @@ from socratic_distill.distillation.scoring import ScoredDialogue
 def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse]:
     """The token use of some dialogues' requests, by the role of the model that answered them."""
     dialogues = [member.dialogue for member in scored]
+    rewards = [member.rewarded for member in scored if member.rewarded is not None]
     uses: dict[ModelRole, list[PromptUse]] = {
         "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns]
         + [member.tutor_use for member in scored],
-        "student": [turn.use for dialogue in dialogues for turn in dialogue.student_turns],
+        "student": [turn.use for dialogue in dialogues for turn in dialogue.student_turns]
+        + [rewarded.student for rewarded in rewards],
         "teacher": [member.use for member in scored],
     }
-    if judged := [turn.judged for dialogue in dialogues for turn in dialogue.turns if turn.judged != NOTHING_SENT]:
+    judged = [turn.judged for dialogue in dialogues for turn in dialogue.turns]
+    judged += [rewarded.judge for rewarded in rewards]
+    if judged := [use for use in judged if use != NOTHING_SENT]:
         uses["judge"] = judged
     return {role: sum(of_role, NOTHING_SENT) for role, of_role in uses.items()}
 
@@ -43,6 +47,7 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         **({"student": dialogue.student} if dialogue.student else {}),
         "teachers": list(scored.teachers),
         "reward": scored.reward,
+        **({} if scored.rewarded is None else {"rewards": dict(scored.rewarded.values)}),
         "ending": dialogue.ending,
         **({"solved": True} if dialogue.solved and dialogue.ending not in SOLVED else {}),
         "error": dialogue.error,

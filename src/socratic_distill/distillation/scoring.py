@@ -11,6 +11,7 @@ from socratic_distill.config.teachers import Average
 from socratic_distill.dialogues.cast import Cast, Member
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse
 from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, merge_turns
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
 from socratic_distill.errors import TrainingError
@@ -79,7 +80,7 @@ class ScoredDialogue:
         top_of_teacher: the teacher's likeliest tokens, with its log-probabilities.
         draws: tokens drawn from the tutor, with the tutor's log-probabilities.
         of_draws: the teacher's log-probabilities of `draws`, nats, `[T, K]` a turn.
-        reward: the dialogue's reward; None without rewards, or if the dialogue failed.
+        rewarded: what the rewards give the dialogue; None without rewards, or if the dialogue failed.
         use: tokens that the requests to the teachers used.
         tutor_use: tokens that scoring under the tutor used.
         span: when scoring began and ended, seconds on the loop's clock.
@@ -94,10 +95,15 @@ class ScoredDialogue:
     top_of_teacher: tuple[Named, ...] = ()
     draws: tuple[Named, ...] = ()
     of_draws: tuple[Floats, ...] = ()
-    reward: float | None = None
+    rewarded: Rewarded | None = None
     use: PromptUse = NOTHING_SENT
     tutor_use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def reward(self) -> float | None:
+        """The dialogue's reward; None without rewards, or if the dialogue failed."""
+        return None if self.rewarded is None else self.rewarded.total
 
 
 async def score_batch(

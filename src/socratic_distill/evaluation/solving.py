@@ -7,13 +7,12 @@ has one. An attempt is right if its last number is the answer.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 
+from socratic_distill.dialogues.attempts import Attempts, attempts_after, attempts_before
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Message, is_right
-from socratic_distill.dialogues.prompts import read_prompt
-from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
@@ -35,14 +34,6 @@ class SolveRates:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class _Attempts:
-    """The share of one request's attempts that are right; None if no attempt was made."""
-
-    right: float | None = None
-    error: str | None = None
-
-
 async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurrency: int) -> list[SolveRates]:
     """The student tries each problem before and after its dialogue, with one request of k attempts each.
 
@@ -58,35 +49,26 @@ async def solve_rates(dialogues: Sequence[Dialogue], cast: Cast, k: int, concurr
         The rates of each dialogue.
     """
     slots = asyncio.Semaphore(concurrency)
-    unplayed = {
-        dialogue.seed.id: replace(dialogue, number=0, turns=()) for dialogue in dialogues if _is_tried(dialogue)
-    }
+    firsts = {_key(dialogue): replace(dialogue, number=0) for dialogue in dialogues if _is_tried(dialogue)}
 
-    async def try_before(dialogue: Dialogue) -> _Attempts:
+    async def try_before(dialogue: Dialogue) -> Attempts | str:
         async with slots:
-            return await _attempt(dialogue, _view(dialogue, cast), cast, k, "before")
+            return await _or_error(attempts_before(dialogue, cast, k))
 
-    async def try_after(dialogue: Dialogue) -> _Attempts:
-        if not _is_tried(dialogue) or not dialogue.turns:
-            return _Attempts()
+    async def try_after(dialogue: Dialogue) -> Attempts | str:
+        if not _is_tried(dialogue):
+            return Attempts()
         async with slots:
-            return await _attempt(
-                dialogue, final_messages(_view(dialogue, cast), _final_question(dialogue)), cast, k, "after"
-            )
+            return await _or_error(attempts_after(dialogue, cast, k))
 
-    firsts, after = await gather_all(
-        [gather_all(map(try_before, unplayed.values())), gather_all(map(try_after, dialogues))]
+    tried, after = await gather_all(
+        [gather_all(map(try_before, firsts.values())), gather_all(map(try_after, dialogues))]
     )
-    before = dict(zip(unplayed, firsts, strict=True))
+    before = dict(zip(firsts, tried, strict=True))
     return [
-        _joined(before[dialogue.seed.id], attempts) if _is_tried(dialogue) else SolveRates()
+        _joined(before[_key(dialogue)], attempts) if _is_tried(dialogue) else SolveRates()
         for dialogue, attempts in zip(dialogues, after, strict=True)
     ]
-
-
-def _final_question(dialogue: Dialogue) -> str:
-    is_number = dialogue.seed.answer_kind == "number"
-    return read_prompt(None, "student_final.txt" if is_number else "student_final_words.txt")
 
 
 def _is_tried(dialogue: Dialogue) -> bool:
@@ -94,15 +76,9 @@ def _is_tried(dialogue: Dialogue) -> bool:
     return dialogue.ending != "failed" and dialogue.seed.is_checkable
 
 
-def final_messages(view: Sequence[Message], question: str) -> list[Message]:
-    """The student's view of a dialogue, with the question for its answer.
-
-    If the tutor spoke last, the question is added to its message, because templates need the sides to alternate.
-    """
-    *before, last = view
-    if last.role == "user":
-        return [*before, Message("user", f"{last.text}\n\n{question}")]
-    return [*view, Message("user", question)]
+def _key(dialogue: Dialogue) -> tuple[str, str]:
+    """What attempts before a dialogue depend on: the problem, and the student."""
+    return dialogue.seed.id, dialogue.student
 
 
 def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -> dict[str, Measure]:
@@ -126,21 +102,16 @@ def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -
     )
 
 
-def _view(dialogue: Dialogue, cast: Cast) -> list[Message]:
-    return cast.students.of(dialogue).view(dialogue)
-
-
-async def _attempt(dialogue: Dialogue, messages: Sequence[Message], cast: Cast, k: int, when: str) -> _Attempts:
+async def _or_error(attempts: Awaitable[Attempts]) -> Attempts | str:
     try:
-        seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, when)
-        turns = await cast.students.of(dialogue).speaker.reply(messages, seed, k, cast.max_context)
-        if turns is None:
-            return _Attempts()
-        turns = await cast.judged(turns, dialogue)
+        return await attempts
     except Exception as error:
-        return _Attempts(error=describe(error))
-    return _Attempts(sum(is_right(turn, dialogue.seed) for turn in turns) / k)
+        return describe(error)
 
 
-def _joined(before: _Attempts, after: _Attempts) -> SolveRates:
-    return SolveRates(before.right, after.right, before.error or after.error)
+def _joined(before: Attempts | str, after: Attempts | str) -> SolveRates:
+    return SolveRates(
+        None if isinstance(before, str) else before.right,
+        None if isinstance(after, str) else after.right,
+        next((result for result in (before, after) if isinstance(result, str)), None),
+    )

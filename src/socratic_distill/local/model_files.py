@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socratic_distill.config.paths import TINY, GivenPath, resolved
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.files.durable import open_regular
 from socratic_distill.files.rows import read_file
 
@@ -43,7 +44,8 @@ def model_folder(name: str) -> Path | None:
 def model_paths(config: "SocraticConfig") -> dict[str, str]:
     """The resolved paths of a config's models whose names are paths, by name."""
     names: list[str | None] = [config.tutor_model_name, config.student_model_name, config.teacher_model_name]
-    names += [user.model_name for user in (*config.teachers, config.judge) if user is not None]
+    judges = [judge for _, judge in judge_rewards(config.rewards)]
+    names += [user.model_name for user in (*config.teachers, config.judge, *judges) if user is not None]
     return {str(name): name.resolved for name in names if isinstance(name, GivenPath)}
 
 

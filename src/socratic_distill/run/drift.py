@@ -22,10 +22,11 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.parts import Recordings
 from socratic_distill.config.paths import is_no_path, resolved
 from socratic_distill.config.policy_losses import loss_options
+from socratic_distill.config.rewards import Reward
 from socratic_distill.config.seed_sources import listed_files
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.briefing import Briefing
-from socratic_distill.dialogues.prompts import teacher_prompt
+from socratic_distill.dialogues.prompts import read_prompt, teacher_prompt
 from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import RecordingError, StartError
@@ -59,7 +60,7 @@ _LATER = (
     "tutor_reasoning", "student_reasoning", "teacher_reasoning",
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
     "max_probability_change", "subject", "students", "opening", "endings",
-    "answer_function", "answer_judge",
+    "answer_function", "answer_judge", "reward_normalization",
 )  # fmt: skip
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
@@ -109,6 +110,7 @@ def fingerprint(
     meaning["student_prompt_file"] = _digest([prompts.student, prompts.student_attempt, prompts.student_opening])
     meaning["teacher_prompt_file"] = _digest([teacher_prompt(config)])
     meaning["teachers"] = json.dumps(_teachers(config, [*seeds, *recorded], briefing, meaning))
+    meaning["rewards"] = f"[{', '.join(_reward(config, reward) for reward in config.rewards)}]"
     if config.recordings is not None:
         meaning["recordings"] = _recordings(config.recordings)
     meaning[_SEEDS] = f"{len(seeds)} seeds, {_digest([_content(seed) for seed in seeds])}{_reading(config)}"
@@ -193,10 +195,22 @@ def comparable(before: Fingerprint | None, now: Fingerprint, config: SocraticCon
     held = {str(name): _model(config, name) for name in names}
     held |= {str(path): _weights(config, path) for plan in plans if (path := plan.checkpoint_path) is not None}
     after = {name: held.get(value, value) if name in _BY_CONTENT else value for name, value in before.items()}
-    teachers = _teachers_in(before)
+    teachers = _parts_in(before, "teachers")
     for teacher in teachers:
         teacher |= {name: held.get(str(teacher[name]), teacher[name]) for name in _OWN_BY_CONTENT if name in teacher}
     return after | ({"teachers": json.dumps(teachers)} if teachers else {})
+
+
+def _reward(config: SocraticConfig, reward: Reward) -> str:
+    """A reward; a judge's model and files by what they hold, and without what fingerprints of earlier versions lack."""
+    fields = reward.model_dump(mode="json")
+    if reward.kind == "judge":
+        files = {"prompt_file": reward.prompt_file, "rubric_file": reward.rubric_file}
+        fields |= {name: _digest([read_prompt(path, "")]) for name, path in files.items() if path is not None}
+        fields["model_name"] = _model(config, reward.model_name)
+    elif reward.kind != "solve_rate" and reward.veto is None:
+        fields = {name: fields[name] for name in ("kind", "function", "weight") if name in fields}
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def _recordings(recordings: Recordings) -> str:
@@ -249,17 +263,19 @@ def model_names(meaning: Mapping[str, str] | None) -> list[str]:
     if meaning is None:
         return []
     names = [meaning.get(name) for name in _MODEL_FIELDS]
-    names += [teacher.get("model_name") for teacher in _teachers_in(meaning)]
+    parts = [*_parts_in(meaning, "teachers"), *_parts_in(meaning, "rewards"), *_parts_in(meaning, "answer_judge")]
+    names += [part.get("model_name") for part in parts]
     return [name for name in names if isinstance(name, str)]
 
 
-def _teachers_in(meaning: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What a fingerprint holds of several teachers; none where that cannot be read."""
+def _parts_in(meaning: Mapping[str, str], field: str) -> list[dict[str, Any]]:
+    """What a fingerprint holds of a field's parts, or of its only one; none where that cannot be read."""
     try:
-        stored = parse(meaning.get("teachers", "[]").encode("utf-8", "surrogatepass"))
+        stored = parse(meaning.get(field, "[]").encode("utf-8", "surrogatepass"))
     except ValueError:
         return []
-    return [teacher for teacher in stored if isinstance(teacher, dict)] if isinstance(stored, list) else []
+    stored = [stored] if isinstance(stored, dict) else stored
+    return [part for part in stored if isinstance(part, dict)] if isinstance(stored, list) else []
 
 
 def digest(meaning: Fingerprint) -> str:

@@ -82,6 +82,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     """
     before = read_fingerprint(run.path)
     config = with_known_names(config, model_names(before))
+    check_files(config, "rewards")
     given = seeds_of(config)
     seeds, held_out = hold_out(given, config.eval_seeds)
     recordings = recordings_of(config)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.students import Endpoint
 from socratic_distill.config.trust import check_endpoint
 from socratic_distill.errors import ConfigError, OpenAIExtraMissing, ServiceError
@@ -125,8 +126,8 @@ def check_endpoints(config: SocraticConfig) -> None:
     Raises:
         UntrustedConfig, OpenAIExtraMissing, ConfigError: as `open_endpoint`.
     """
-    parts = [*config.students, *(judge for judge in (config.judge, config.answer_judge) if judge is not None)]
-    for part in parts:
+    judges = [judge for judge in (config.judge, config.answer_judge) if judge is not None]
+    for part in [*config.students, *judges, *(judge for _, judge in judge_rewards(config.rewards))]:
         if part.endpoint is not None:
             open_endpoint(config, part.endpoint, str(part.model_name))
 

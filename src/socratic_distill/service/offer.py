@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import nearest, resolve_name
-from socratic_distill.config.named_models import named_models, with_names
+from socratic_distill.config.named_models import is_judge, named_models, with_names
 from socratic_distill.config.teachers import TeacherPlan
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ModelMismatch, ModelNotOffered, SocraticError
 from socratic_distill.service.connect import GONE, Service
@@ -151,7 +151,7 @@ def _misfits(config: "SocraticConfig", offer: Offer, is_trained: bool) -> Iterat
             yield _unable(field, name, "trained", [able.name for able in offer.models if able.trainable])
         if model.sampleable is False:
             yield _unable(field, name, "sampled from", [able.name for able in offer.models if able.sampleable])
-        if model.context is not None and not field.endswith("judge.model_name"):
+        if model.context is not None and not is_judge(field):
             yield from _no_room(config, field, model, model.context)
 
 

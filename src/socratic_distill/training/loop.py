@@ -57,7 +57,7 @@ class Loop:
         """Begins with no step under way."""
         self._session, self._plan, self._run, self._hooks = session, plan, run, hooks
         self._progress, self._recoveries, self._budget = progress, recoveries, budget
-        self._stream = Stream(plan, session.frozen)
+        self._stream = Stream(plan, session.frozen, session.rewards)
         self._clock = Stopwatch()
         self._state = StepState(session.began, session.began)
         self._state.rows_written.set()

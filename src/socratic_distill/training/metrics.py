@@ -12,6 +12,7 @@ import numpy as np
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.dialogue import Ending, says_answer
+from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.distillation.objective import TrainingExample
 from socratic_distill.distillation.rows import dialogue_uses
@@ -29,7 +30,9 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
     estimate of KL(tutor || teacher). `teacher_kl/answer` is the mean over the tokens that spell the expected answer,
     `teacher_kl/other` over all others. With several teachers, `teacher_kl/teacher/<name>` is the mean over the
     dialogues that this teacher scored. Of several students each has `dialogues/student/<name>`, and `solved`, `told`
-    (shares of its dialogues) and `reward` likewise.
+    (shares of its dialogues) and `reward` likewise. `reward/<name>` is the mean of one reward over the dialogues that
+    have it, `reward/<name>/unparsed` counts those without a verdict of this judge, and `reward_vetoed` is the share of
+    dialogues that a veto rejects.
     """
     # A recorded tutor is not ours: its turns would measure whoever wrote them.
     played = [entry for entry in scored if entry.dialogue.recording is None]
@@ -53,9 +56,21 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "first_reply/asks": _mean(["?" in turn.text for _, turn in firsts]),
         "solved": _mean([dialogue.solved for dialogue in dialogues if dialogue.seed.is_checkable]),
         "reward": _mean([entry.reward for entry in played if entry.reward is not None]),
+        **_rewards([entry.rewarded for entry in played if entry.rewarded is not None]),
         **_by_student(played),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
+
+
+def _rewards(rewarded: Sequence[Rewarded]) -> dict[str, float | int | None]:
+    """The mean of each reward; nothing without rewards."""
+    metrics: dict[str, float | int | None] = {}
+    for name in rewarded[0].values if rewarded else ():
+        metrics[f"reward/{name}"] = _mean([value for entry in rewarded if (value := entry.values[name]) is not None])
+    for name in rewarded[0].unparsed if rewarded else ():
+        metrics[f"reward/{name}/unparsed"] = sum(entry.unparsed[name] for entry in rewarded)
+    vetoed = [entry.is_rejected for entry in rewarded if entry.is_rejected is not None]
+    return metrics | ({"reward_vetoed": _mean(vetoed)} if vetoed else {})
 
 
 def _by_student(played: Sequence[ScoredDialogue]) -> dict[str, float | int | None]:

@@ -17,9 +17,10 @@ from uuid import uuid4
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import named_models, with_known_names
+from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
-from socratic_distill.dialogues.casting import open_frozen_models
+from socratic_distill.dialogues.casting import open_frozen_models, open_judge
 from socratic_distill.dialogues.compatibility import check_room
 from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.rewards import load_rewards
@@ -287,6 +288,9 @@ class _Look:
                 cast = frozen.cast(None, version=0)
                 warn_of_unknown_words(cast, plan.played_seeds)
                 check_room(cast, plan.played_seeds)
+            for _, judge in judge_rewards(config.rewards):
+                with self._gathered():
+                    await open_judge(judge, config, service)
         if config.tutor_model_name in clients and isinstance(service.client, TellsOfLora):
             with self._gathered():
                 self._lora = await service.client.check_training(config.tutor_model_name)
@@ -306,7 +310,10 @@ class _Look:
         try:
             yield
         except SocraticError as error:
-            self._problems += error.problems if isinstance(error, PreflightError) else (error,)
+            found = error.problems if isinstance(error, PreflightError) else (error,)
+            # A file or a key that two checks need is one problem.
+            known = {(type(problem), str(problem)) for problem in self._problems}
+            self._problems += [problem for problem in found if (type(problem), str(problem)) not in known]
             self._is_silent = self._is_silent or _is_service_wide(error)
 
 

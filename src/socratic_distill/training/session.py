@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.schedules import adam
-from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models
+from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models, open_rewards
 from socratic_distill.dialogues.compatibility import check_room
+from socratic_distill.dialogues.rewards import Rewards
 from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.errors import ServiceError, SocraticError
 from socratic_distill.local.saved_paths import present_path
@@ -45,6 +46,7 @@ class Session:
         learner: trains the tutor.
         saver: saves it.
         frozen: everyone but the tutor.
+        rewards: the rewards of the dialogues; None: no rewards.
         evaluations: the run's evaluations; those under way use the session's service.
         keeps_apart: whether evaluations may sample from older weights without changing the training.
     """
@@ -54,6 +56,7 @@ class Session:
     learner: Learner
     saver: Saver
     frozen: FrozenModels
+    rewards: Rewards | None
     evaluations: Evaluations
     keeps_apart: bool
 
@@ -150,6 +153,7 @@ async def open_session(
         await adopt_orphans(run.checkpoints, service.rest, run.identity.lineage)
     start, training = await open_training_client(plan, run, service)
     frozen = await open_frozen_models(config, plan.briefing, service, training)
+    rewards = await open_rewards(config, service)
     batch = start.batch if isinstance(start, Resume) else 0
     cast = frozen.cast(None, version=0)
     check_room(cast, plan.played_seeds)  # a prompt that cannot fit fails now, not at step 300
@@ -178,7 +182,7 @@ async def open_session(
         on_save=on_save,
     )
     learner = Learner(training, saver, lambda step: adam(config, step, plan.total), _version(record), dialect)
-    return Session(start, service, learner, saver, frozen, evaluations, keeps_apart)
+    return Session(start, service, learner, saver, frozen, rewards, evaluations, keeps_apart)
 
 
 async def _is_own(record: CheckpointRecord | None, run: RunDirectory, rest: RestClient | None) -> bool:

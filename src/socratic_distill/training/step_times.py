@@ -1,9 +1,9 @@
 """The seconds of a step by phase, and which phases it waited for. Pure, except for the clock.
 
 A step lasts from the answer to the previous update to the answer to its own. Read backwards, it waited for the update;
-the update waited for the dialogue that was scored last; that dialogue waited for its scores and its turns, one after
-another; and its first turn waited for the weights that it was played with. Any part of this chain inside the step is
-critical: without it the step would have been shorter.
+the update waited for the dialogue that was scored last; that dialogue waited for its scores, its rewards and its turns,
+one after another; and its first turn waited for the weights that it was played with. Any part of this chain inside the
+step is critical: without it the step would have been shorter.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from socratic_distill.distillation.scoring import ScoredDialogue
 
-Phase = Literal["opening", "student", "tutor", "teacher", "update", "weights", "waiting"]
+Phase = Literal["opening", "student", "tutor", "teacher", "reward", "update", "weights", "waiting"]
 Span = tuple[float, float]
 
 
@@ -71,7 +71,8 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
         `time/step`, seconds from the previous update to this one. `time/<phase>`, seconds in which at least one
         request of the phase was under way for dialogues of this batch, whenever that was. `time/critical/<phase>`, the
         share of `time/step` that was spent waiting for the phase; the shares add up to 1. "waiting" is waiting for a
-        place among `max_concurrent_dialogues`, or for weights that were there before.
+        place among `max_concurrent_dialogues`, or for weights that were there before. "reward" is left out of steps
+        whose rewards need no requests.
     """
     under_way: dict[Phase, list[Span]] = {"update": [(times.taken, times.answered)]}
     # Saved and opened while the next batch's dialogues already run.
@@ -81,7 +82,7 @@ def time_metrics(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict[str
             under_way.setdefault(phase, []).append(span)
     whole = times.answered - times.began
     critical = critical_seconds(times, scored)
-    phases: tuple[Phase, ...] = get_args(Phase)
+    phases: list[Phase] = [phase for phase in get_args(Phase) if phase != "reward" or phase in under_way]
     return {
         "time/step": whole,
         **{f"time/{phase}": _covered(under_way.get(phase, [])) for phase in phases if phase != "waiting"},
@@ -93,10 +94,12 @@ def critical_seconds(times: StepTimes, scored: Sequence[ScoredDialogue]) -> dict
     """Seconds of a step by the phase that it waited for; they add up to the step."""
     seconds: dict[Phase, float] = dict.fromkeys(get_args(Phase), 0.0)
     # The update waited for the last scores: all others were there already.
-    last = max(scored, key=lambda dialogue: dialogue.span[1], default=None)
+    last = max(scored, key=_scored_at, default=None)
     chain: list[tuple[Phase, Span]] = [("update", (times.taken, times.answered))]
     if last is not None and last.teacher:
-        chain += [link for link in reversed(dialogue_spans(last)) if times.began < link[1][1] <= last.span[1]]
+        # By their ends, as rewards are given while the teachers score.
+        links = sorted(dialogue_spans(last), key=lambda link: (link[1][1], link[1][0]))
+        chain += [link for link in reversed(links) if times.began < link[1][1] <= _scored_at(last)]
     # The new weights belong into the chain before the first request that began after they were there, unless that
     # request waited longer for the one before it.
     position = next((i for i, (_, (_, end)) in enumerate(chain) if i and end <= times.renewed), len(chain))
@@ -132,7 +135,15 @@ def dialogue_spans(scored: ScoredDialogue) -> list[tuple[Phase, Span]]:
         spans.append(("opening" if i == 0 else turn.role, turn.span))
     if scored.teacher:
         spans.append(("teacher", scored.span))
+    if scored.rewarded is not None and scored.rewarded.span is not None:
+        spans.append(("reward", scored.rewarded.span))
     return sorted(spans, key=lambda entry: entry[1])
+
+
+def _scored_at(scored: ScoredDialogue) -> float:
+    """When a dialogue had its scores and its rewards."""
+    reward = scored.rewarded.span if scored.rewarded is not None else None
+    return max(scored.span[1], reward[1] if reward is not None else 0.0)
 
 
 def _covered(spans: Iterable[Span]) -> float:

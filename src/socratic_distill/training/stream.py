@@ -4,21 +4,23 @@ Batch s may be played once the weights of batch s - max_staleness are there, and
 So no token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not
 wait for it: the students' openings of the next batch are sampled while the current one trains; a dialogue is scored
 after the tutor's last turn; and the student's answer to that turn is awaited only when its row is written, unless a
-reward depends on it. Recorded dialogues are scored when their batch may begin.
+reward depends on it. Rewards are given while the teachers score. Recorded dialogues are scored when their batch may
+begin.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from socratic_distill.dialogues.attempts import Attempts
 from socratic_distill.dialogues.batches import compose
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.dialogues.recordings import Recording
-from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.rewards import Rewards
 from socratic_distill.dialogues.rollout import (
     answer_last,
     answer_or_fail,
@@ -29,7 +31,7 @@ from socratic_distill.dialogues.rollout import (
 )
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score_or_fail
-from socratic_distill.errors import RolloutError
+from socratic_distill.errors import TrainingError
 from socratic_distill.run.plan import Plan
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all, silence
@@ -55,19 +57,20 @@ class _Batch:
 class Stream:
     """The dialogues of a run, in order of step."""
 
-    def __init__(self, plan: Plan, frozen: FrozenModels) -> None:
+    def __init__(self, plan: Plan, frozen: FrozenModels, rewards: Rewards | None = None) -> None:
         """Begins with no dialogue under way.
 
         Args:
             plan: what they are on, and how they are played.
             frozen: everyone but the tutor.
+            rewards: the rewards of its dialogues; None: no rewards.
         """
         self._plan = plan
         self._config = config = plan.config
         self._scorer = Scorer.for_server(config.base_url)
         self._openers = frozen.cast(None, version=0)
         self._total = plan.total
-        self._reward = load_rewards(config)
+        self._rewards = rewards
         # One limit over all batches under way, so that reading ahead cannot multiply the requests.
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
         self._batches: dict[int, _Batch] = {}
@@ -165,25 +168,58 @@ class Stream:
             # An opening needs the student alone, so it is sampled while the previous batch still trains.
             await batch.may_open.wait()
             async with self._place(len(group)):
-                opened = await open_group(group, self._openers)
+                opened, before = await self._open(group)
             # The place is free while the group waits: other batches may need it to end.
             await batch.may_begin.wait()
-            return await gather_all(map(self._play, opened, scored))
+            return await gather_all(
+                self._play(dialogue, before, future) for dialogue, future in zip(opened, scored, strict=True)
+            )
         except BaseException as error:  # also a cancelled request: whoever waits for the scores must not wait for ever
             for future in scored:
                 if not future.done():
                     future.set_exception(error)
             raise
 
-    async def _play(self, dialogue: Dialogue, scored: "asyncio.Future[ScoredDialogue]") -> ScoredDialogue:
+    async def _open(self, group: list[Dialogue]) -> tuple[list[Dialogue], Mapping[int, Attempts]]:
+        """A group with its openings, and what rewards need from before the dialogues, by dialogue.
+
+        If the latter fails, the dialogues have failed.
+        """
+        if self._rewards is None or not self._rewards.needs_before:
+            return await open_group(group, self._openers), {}
+        opening = asyncio.ensure_future(open_group(group, self._openers))
+        trying = asyncio.ensure_future(self._before(group, self._rewards))
+        for task in (opening, trying):
+            task.add_done_callback(silence)
+        try:
+            opened, before = await opening, await trying
+        finally:
+            opening.cancel()
+            trying.cancel()
+        if isinstance(before, str):
+            return [dialogue.end("failed", error=before) for dialogue in opened], {}
+        return opened, before
+
+    async def _before(self, group: list[Dialogue], rewards: Rewards) -> Mapping[int, Attempts] | str:
+        """What rewards need from before the dialogues, or what went wrong."""
+        try:
+            return await rewards.before(group, self._openers)
+        except TrainingError:  # the clients are lost, for every dialogue
+            raise
+        except Exception as error:
+            return f"the student's attempts before the dialogue failed: {describe(error)}"
+
+    async def _play(
+        self, dialogue: Dialogue, before: Mapping[int, Attempts], scored: "asyncio.Future[ScoredDialogue]"
+    ) -> ScoredDialogue:
         async with self._place():
             begun = self._newest_cast()
             # At another temperature than 1 the tutor scores its tokens again, which needs one tutor for all turns.
             played = await play_tutor(dialogue, self._newest_cast if begun.tutor.temperature == 1.0 else lambda: begun)
-            if self._reward is not None:
+            if self._rewards is not None:
                 # A reward may judge whether the student solved it after the tutor's last turn.
                 played = await answer_or_fail(played, begun)
-            rewarded = self._rewarded(await score_or_fail(played, begun, self._scorer))
+            rewarded = await self._scored(played, begun, before.get(dialogue.number))
             # Training goes on with the scores, while the student still answers the tutor's last turn.
             scored.set_result(rewarded)
             return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, begun))
@@ -197,14 +233,23 @@ class Stream:
             scored.set_result(result)
             return result
 
-    def _rewarded(self, scored: ScoredDialogue) -> ScoredDialogue:
-        """The dialogue with its reward; it counts as failed if the reward function fails on it."""
-        if self._reward is None or scored.dialogue.ending == "failed":
-            return scored
+    async def _scored(self, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> ScoredDialogue:
+        """The dialogue with its scores and its reward; it counts as failed if either fails."""
+        if self._rewards is None or dialogue.ending == "failed":
+            return await score_or_fail(dialogue, cast, self._scorer)
+        rewarding = asyncio.ensure_future(self._rewards.of(dialogue, cast, before))
+        rewarding.add_done_callback(silence)
         try:
-            return replace(scored, reward=self._reward(scored.dialogue))
-        except RolloutError as error:
-            return ScoredDialogue(scored.dialogue.end("failed", error=describe(error)))
+            scored = await score_or_fail(dialogue, cast, self._scorer)
+            if scored.dialogue.ending == "failed":
+                return scored
+            return replace(scored, rewarded=await rewarding)
+        except TrainingError:  # the clients are lost, for every dialogue
+            raise
+        except Exception as error:
+            return ScoredDialogue(dialogue.end("failed", error=describe(error)))
+        finally:
+            rewarding.cancel()
 
     def _newest_cast(self) -> Cast:
         assert self._cast is not None, "the stream has no cast before its first renewal"

@@ -8,7 +8,8 @@ import pytest
 from socratic_distill import SocraticConfig, build_socratic_config
 from socratic_distill.config.builder import SocraticOptions
 from socratic_distill.config.objectives import ForwardKL
-from socratic_distill.config.parts import OutcomeReward, Price
+from socratic_distill.config.parts import Price
+from socratic_distill.config.rewards import OutcomeReward
 from socratic_distill.config.values import Schedule
 from socratic_distill.errors import ConfigError
 

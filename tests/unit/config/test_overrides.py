@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from socratic_distill import ConfigError, JensenShannon, OutcomeReward, UntrustedConfig
 from socratic_distill.config.overrides import apply, parse_override
 from socratic_distill.config.paths import resolved
-from socratic_distill.config.trust import check_files, check_reward_code, check_server
+from socratic_distill.config.trust import check_code, check_files, check_server
 from socratic_distill.run.given_config import given_config
 
 FIELDS = """\
@@ -169,8 +169,8 @@ def test_override_is_the_users_word_for_its_value_only(project, tmp_path):
         check_files(config, "prompts")
     check_files(project("tutor_prompt_file=e.txt"), "prompts")
     check_files(project("load_checkpoint_path=../other#state"), "load_checkpoint_path")
-    with pytest.raises(UntrustedConfig, match="the reward functions"):
-        check_reward_code(project("rewards=[{kind: function, function: 'a:b'}]"))
+    with pytest.raises(UntrustedConfig, match="the functions of rewards"):
+        check_code(project("rewards=[{kind: function, function: 'a:b'}]"), "rewards")
 
 
 def test_base_url_may_be_given_once(project):

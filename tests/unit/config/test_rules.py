@@ -15,7 +15,8 @@ from socratic_distill.config.objectives import (
     Supervised,
     Weighted,
 )
-from socratic_distill.config.parts import FunctionReward, OutcomeReward, Recordings, Teacher
+from socratic_distill.config.parts import Recordings, Teacher
+from socratic_distill.config.rewards import FunctionReward, OutcomeReward
 from socratic_distill.config.values import Schedule
 from socratic_distill.errors import ConfigError
 

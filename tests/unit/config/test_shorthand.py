@@ -6,7 +6,7 @@ import pytest
 
 from socratic_distill import ConfigError, Judge, Recordings, SocraticConfig, Teacher, build_socratic_config
 from socratic_distill.config.objectives import DivergenceName, Mixture, Weighted
-from socratic_distill.config.parts import OutcomeName, OutcomeReward
+from socratic_distill.config.rewards import OutcomeName, OutcomeReward
 
 BASE: dict[str, Any] = dict(
     tutor_model_name="a", student_model_name="b", teacher_model_name="c", learning_rate=1e-5, max_tokens=8, log_path="r"

@@ -1,6 +1,8 @@
+import asyncio
 import doctest
 import math
 import sys
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import example, given, strategies as st
 from socratic_distill import Seed, build_socratic_config
 from socratic_distill.dialogues.dialogue import Dialogue, Turn
 from socratic_distill.dialogues.rewards import load_rewards
-from socratic_distill.distillation import advantages
-from socratic_distill.distillation.advantages import group_advantages
+from socratic_distill.distillation import reward_advantages as advantages
+from socratic_distill.distillation.reward_advantages import group_advantages
 from socratic_distill.errors import ConfigError, RolloutError
 
+NOBODY = cast(Any, None)
 SEED = Seed("apples", "What is 5 + 7?", "12", initial_error="5 + 7 = 11")
 
 
@@ -48,9 +51,9 @@ def module(tmp_path, monkeypatch):
 
 
 def reward_of(dialogue, *parts):
-    function = load_rewards(config(*parts))
-    assert function is not None
-    return function(dialogue)
+    rewards = load_rewards(config(*parts))
+    assert rewards is not None
+    return asyncio.run(rewards.of(dialogue, NOBODY)).total
 
 
 def test_rewards_are_none_where_the_config_has_none():
@@ -141,7 +144,6 @@ def test_rewards_too_large_for_an_advantage_fail_the_dialogue(module):
         ("", "{}:f", r"has no 'f'; define it at the module's top level$"),
         ("", "__main__:no_such_function", r"'__main__' has no 'no_such_function'; define it .* above the call"),
         ("f = 3\n", "{}:f", r"is of type int; expected a plain function .*`def f\(dialogue\): return"),
-        ("async def f(dialogue):\n    return 1\n", "{}:f", r"is an async function; expected a plain function"),
     ],
 )  # fmt: skip
 def test_reward_function_that_cannot_be_used_is_refused_when_loaded(module, source, function, message):

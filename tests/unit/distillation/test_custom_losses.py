@@ -266,7 +266,7 @@ def test_a_config_from_a_file_runs_no_loss_function_unless_allowed(make_config, 
     (run / "config.json").write_text(config.model_dump_json())
     stored = load_config(run)
     assert stored == config
-    with pytest.raises(UntrustedConfig, match=rf"asks for the loss functions '{function}'.*--allow-code"):
+    with pytest.raises(UntrustedConfig, match=rf"asks for the functions of losses '{function}'.*--allow-code"):
         try_losses(stored)
     with pytest.raises(UntrustedConfig, match="--allow-code"):
         custom_losses_of_training(stored)

@@ -5,11 +5,12 @@ from tests.support.casts import cast_of
 from tests.support.chat_templates import PLAIN, ids, make_renderer
 from tests.support.talks import Voice, talk
 
+from socratic_distill.dialogues.attempts import final_messages
 from socratic_distill.dialogues.cast import Teachers
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.solving import SolveRates, final_messages, solve_measures, solve_rates
+from socratic_distill.evaluation.solving import SolveRates, solve_measures, solve_rates
 
 ALTERNATING = (
     "{% for m in messages[2:] %}{% if m.role == messages[loop.index0 + 1].role %}"

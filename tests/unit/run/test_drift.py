@@ -80,6 +80,8 @@ def other_value(tmp_path: Path):
             return {name: "mixture", "teachers": [{"name": "one"}, {"name": "two"}]}
         if name == "loss_fn_options":
             return {name: OTHER[name], "loss_fn": "ppo"}
+        if name == "reward_normalization":
+            return {name: "group", "rewards": [{"kind": "solved"}]}
         if name == "eval_every":
             return {name: OTHER[name], "eval_seeds": 1}
         return {name: OTHER[name]}
@@ -100,6 +102,7 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     also |= {"subject": set(PROMPT_FILES), "endings": {"tutor_prompt_file"}}  # which stand in prompts
     also |= {"teacher_average": {"teachers"}}  # which needs two of them
     also |= {"loss_fn_options": {"loss_fn"}}  # which has to take them
+    also |= {"reward_normalization": {"rewards"}}  # which it normalises
     stored |= also.get(name, set())
     found = changes(before, now, ())
     assert {one.field for one in found} == stored

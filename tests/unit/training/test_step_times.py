@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tests.support.virtual_runs import virtual_config
 
 from socratic_distill import Seed
 from socratic_distill.dialogues.dialogue import Dialogue, Turn
+from socratic_distill.dialogues.reward_sums import Terms
+from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.virtual import VirtualServiceClient
@@ -74,6 +77,19 @@ def test_time_metrics_are_seconds_by_phase_and_shares_of_the_step():
             "time/critical/waiting": 0.0,
         }
     )
+
+
+def test_a_step_may_wait_for_rewards_given_while_the_teachers_score():
+    late = replace(SLOW, rewarded=Rewarded({}, Terms((), ()), span=(126, 134)))
+    times = StepTimes(began=100.0, renewed=104.0, taken=134.0, answered=150.0)
+    assert waited_for(times, QUICK, late) == {"update": 16, "reward": 8, "tutor": 12, "student": 10, "weights": 4}
+    metrics = time_metrics(times, [QUICK, late])
+    assert metrics["time/reward"] == 8.0 and metrics["time/critical/reward"] == 8 / 50
+    assert sum(share for key, share in metrics.items() if key.startswith("time/critical/")) == pytest.approx(1.0)
+    early = replace(SLOW, rewarded=Rewarded({}, Terms((), ()), span=(127, 129)))
+    assert waited_for(TIMES, QUICK, early) == waited_for(TIMES, QUICK, SLOW)
+    without_requests = replace(SLOW, rewarded=Rewarded({}, Terms((), ())))
+    assert time_metrics(TIMES, [QUICK, without_requests]) == time_metrics(TIMES, [QUICK, SLOW])
 
 
 def test_metrics_of_a_batch_without_dialogues_have_the_same_keys():

@@ -13,6 +13,7 @@ PHASES = {
     "student": "student's other turns",
     "tutor": "tutor's turns",
     "teacher": "teacher's scores",
+    "reward": "rewards by a model",
     "update": "training update",
     "weights": "saving weights",
     "waiting": "nothing under way",
