@@ -129,6 +129,14 @@ def _only_the_hosted_service(asked: list[str]) -> Any:
     return check_health
 
 
+def _is_path(text: str) -> bool:
+    """Whether a text can be the path of anything on this machine."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half a character
+        return False
+
+
 def copied_from(run: Path) -> list[Path]:
     """The one kind of file elsewhere that is read: `run.json` of the directories that the run's own one names."""
     try:
@@ -138,7 +146,7 @@ def copied_from(run: Path) -> list[Path]:
     if identity is None:
         return []
     directories = [identity.path, *(source.path for source in identity.copied_from)]
-    return [Path(os.path.realpath(directory)) / RUN for directory in directories if directory and "\0" not in directory]
+    return [Path(os.path.realpath(directory)) / RUN for directory in directories if _is_path(directory)]
 
 
 def play(scene: Scene, name: str) -> Outcome:
