@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from socratic_distill.dialogues.answers.letters import leads_line, letters_of, marks_answer
+from socratic_distill.dialogues.answers.ordinals import positions_of
 from socratic_distill.dialogues.answers.words import Word, is_negated, mentions, wording, words_of
 from socratic_distill.dialogues.seed import Seed
 
@@ -147,7 +148,7 @@ def _named(text: str, seed: Seed) -> list[_Named]:
     words = words_of(text)
     starts = [word.start for word in words]
     texts = list(_by_text(text, words, seed.choices))
-    letters = letters_of(text, len(seed.choices))
+    letters = [*letters_of(text, len(seed.choices)), *positions_of(text, len(seed.choices))]
     spans = sorted([*texts, *(one for one in letters if not _inside(one, texts))])
     named: list[_Named] = []
     for start, stop, which in spans:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from socratic_distill.dialogues.answers.algebra import to_latex
+from socratic_distill.dialogues.answers.calculations import is_bound
+from socratic_distill.dialogues.answers.claims import Claims
 from socratic_distill.dialogues.answers.formulas import Formula, find_formulas, last_part, parts_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST, Verdict, compared, is_readable, is_small
 from socratic_distill.dialogues.seed import Seed
@@ -37,7 +39,7 @@ _ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Reading:
     """Formulas that are read as one: their span and their LaTeX, one for each."""
 
     start: int
@@ -118,35 +120,40 @@ def _given(reply: str, answer: str) -> tuple[int, int] | None:
     return None
 
 
-def _final(reply: str) -> list[_Found]:
+def _final(reply: str) -> list[_Reading]:
     """The readings of a reply's final formula: with the formulas that are joined to it, and alone."""
     formulas = find_formulas(reply)
-    if not formulas:
-        return []
-    boxed = [number for number, one in enumerate(formulas) if one.kind == "boxed"]
-    if boxed:
-        last = boxed[-1]
-    else:
-        last = _last_algebra(reply, formulas) if formulas[-1].kind == "algebra" else len(formulas) - 1
-    return _joined(reply, formulas, last)
+    boxed = [index for index, formula in enumerate(formulas) if formula.kind == "boxed"]
+    last = boxed[-1] if boxed else _claimed(reply, formulas)
+    return [] if last is None else _joined(reply, formulas, last)
 
 
-def _last_algebra(reply: str, formulas: Sequence[Formula]) -> int:
-    """Number of the algebra that a reply ends with."""
-    last = len(formulas) - 1
+def _claimed(reply: str, formulas: Sequence[Formula]) -> int | None:
+    """Position of the formula that a reply gives as its answer; None if it gives none."""
+    claims = Claims(reply, [(formula.start, formula.stop) for formula in formulas])
+    last = claims.final()
+    if last is None or is_bound(reply, formulas[last].start):
+        return None
+    return _last_algebra(reply, formulas, last, claims) if formulas[last].kind == "algebra" else last
+
+
+def _last_algebra(reply: str, formulas: Sequence[Formula], last: int, claims: Claims) -> int:
+    """Position of the algebra that a reply ends with, where the last that it claims is at `last`."""
     ends = [match.end() for match in _SENTENCE.finditer(reply, 0, formulas[last].start)]
     begin = ends[-1] if ends else 0
     for index in range(last, -1, -1):
-        one = formulas[index]
-        if one.start < begin:
+        formula = formulas[index]
+        if formula.start < begin:
             break
-        if "=" in reply[max(begin, one.start - 3) : one.stop]:
-            named = index < last and _SAYS_ANSWER.search(reply, one.stop, formulas[last].start)
+        if "=" in reply[max(begin, formula.start - 3) : formula.stop] and not claims.denies(
+            formula.start, formula.stop
+        ):
+            named = index < last and _SAYS_ANSWER.search(reply, formula.stop, formulas[last].start)
             return last if named else index
     return last
 
 
-def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Found]:
+def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]:
     """The formula at a number together with those that are joined before it, and alone.
 
     After "or" it is not read alone: a reply that names two does not say which one is its answer.
@@ -160,11 +167,11 @@ def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Found]:
         first -= 1
     members = formulas[first : last + 1]
     latex = tuple(one.latex(text) for one in members)
-    readings = [_Found(members[0].start, members[-1].stop, latex)] if len(members) > 1 else []
+    readings = [_Reading(members[0].start, members[-1].stop, latex)] if len(members) > 1 else []
     if alone:
-        readings.append(_Found(members[-1].start, members[-1].stop, latex[-1:]))
+        readings.append(_Reading(members[-1].start, members[-1].stop, latex[-1:]))
         if (part := last_part(text, members[-1])) is not None:
-            readings.append(_Found(part.start, part.stop, (part.latex(text),)))
+            readings.append(_Reading(part.start, part.stop, (part.latex(text),)))
     return readings
 
 
@@ -195,11 +202,11 @@ def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple
     return spans
 
 
-def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Found]:
+def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Reading]:
     """What may equal an answer: each formula, then its parts; and the formulas that are joined, after the last."""
     for index, formula in enumerate(formulas):
         for part in parts_of(text, formula):
-            yield _Found(part.start, part.stop, (part.latex(text),))
+            yield _Reading(part.start, part.stop, (part.latex(text),))
         if index + 1 == len(formulas) or _gap(text, formula, formulas[index + 1]) is None:
             together = _joined(text, formulas, index)[0:1]
             yield from (one for one in together if len(one.latex) > 1)

@@ -13,12 +13,11 @@ from itertools import pairwise
 from typing import Literal
 
 from socratic_distill.dialogues.answers.algebra import find_algebra, to_latex
+from socratic_distill.dialogues.answers.boxes import boxes_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST
 
 # Most turns of other subjects hold nothing of these, and this test is much faster.
 _MAY_HOLD = re.compile(r"[0-9\\$=^<>]|(?<![A-Za-z'])[A-Za-z](?![A-Za-z'])")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARK = re.compile(r"\\\\(?![()\[\]])|\\[()\[\]]|\\\$|\$\$|\$|\n")
 _CLOSING = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
 _BREAK = re.compile(
@@ -79,7 +78,11 @@ def find_formulas(text: str) -> list[Formula]:
 
 def _typeset(text: str) -> list[Formula]:
     """The contents of boxes and of formulas between marks, in order; boxes win."""
-    boxes = [Formula(start, stop, "boxed") for start, stop in _boxes(text)]
+    boxes = [
+        Formula(*_tight(text, box.start, box.stop), kind="boxed")
+        for box in boxes_of(text, longest=LONGEST)
+        if box.stop is not None
+    ]
     starts = [box.start for box in boxes]
     formulas = list(boxes)
     for start, stop in _between_marks(text):
@@ -87,21 +90,6 @@ def _typeset(text: str) -> list[Formula]:
         if not (index < len(boxes) and boxes[index].start < stop):
             formulas.append(Formula(*_tight(text, start, stop), kind="latex"))
     return sorted((one for one in formulas if one.start < one.stop), key=lambda one: one.start)
-
-
-def _boxes(text: str) -> Iterator[tuple[int, int]]:
-    """The contents of boxes that are closed within a formula's length; boxes in boxes are parts of them."""
-    stop = 0
-    for match in _BOX.finditer(text):
-        if match.start() < stop:
-            continue
-        depth = 1
-        for brace in _BRACE.finditer(text, match.end(), match.end() + LONGEST):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                stop = brace.start()
-                yield _tight(text, match.end(), stop)
-                break
 
 
 def _between_marks(text: str) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from socratic_distill.dialogues.answers.boxes import boxes_of
+
 _MINUS = "-\u2212\u2013"
 SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
 _COMMA = r"(?: , | \{,\} | \\[,!] | ,\\! | [\u00a0\u2009\u202f] )"
@@ -84,8 +86,6 @@ _METRES = r"(?:(?<=(?<![A-Za-z])m)|(?<=(?<![A-Za-z])[cdkm]m))[23]\b"
 _RAISED = re.compile(rf"(?<=[A-Za-z}}])(?:[\^_]|\*\*)(?:\{{\s*)?[-+]?\d+(?:\s*\}})?|{_METRES}", re.ASCII)
 _HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _LIST = re.compile(r"[,;]\s|\b(?:and|or)\b")
 # Signs and words that change a number's value, so that the number alone would be another answer.
 _MORE = re.compile(
@@ -322,20 +322,12 @@ def _right_side(line: str) -> str:
 
 def _boxes(solution: str) -> list[str]:
     r"""The content of each `\boxed{}`; boxes within boxes are left out."""
-    boxes, stop = [], 0
-    for match in _BOX.finditer(solution):
-        if match.start() < stop:
-            continue
-        depth, stop = 1, len(solution)
-        for brace in _BRACE.finditer(solution, match.end()):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                stop = brace.start()
-                break
-        else:
-            raise ValueError(f"the box {_short(solution[match.start() :])} is not closed; {_ADVICE}")
-        boxes.append(solution[match.end() : stop])
-    return boxes
+    contents = []
+    for box in boxes_of(solution):
+        if box.stop is None:
+            raise ValueError(f"the box {_short(solution[box.opening :])} is not closed; {_ADVICE}")
+        contents.append(solution[box.start : box.stop])
+    return contents
 
 
 def _short(text: str) -> str:

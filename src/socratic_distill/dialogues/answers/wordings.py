@@ -1,7 +1,16 @@
 """The rule of answers that are words, in one of several wordings."""
 
+import re
+
+from socratic_distill.dialogues.answers.claims import is_denied
 from socratic_distill.dialogues.answers.words import Mention, Word, is_negated, mentions, wording, words_of
 from socratic_distill.dialogues.seed import Seed
+
+_WINDOW = 24  # characters before a mention
+_OR_BEFORE = re.compile(
+    r"(?<!,)\sor\s(?:(?:maybe|perhaps|it['\u2019]?s|the|an?)\s){0,2}[\"'\u201c*]{0,2}\Z", re.IGNORECASE
+)
+_OR_AFTER = re.compile(r"[\"'\u201d*]{0,2}\sor\b(?!\s(?:so|something|whatever|similar|not)\b)", re.IGNORECASE)
 
 
 class TextRule:
@@ -13,8 +22,10 @@ class TextRule:
 
     def matches(self, reply: str, seed: Seed) -> bool:
         """Whether the reply's last mention of the answer is not negated right before, as in "isn't photosynthesis"."""
-        words, found = _mentions(reply, seed)
-        return bool(found) and not is_negated(reply, words, found[-1].first)
+        words, said = _mentions(reply, seed)
+        if not said or is_negated(reply, words, said[-1].first) or is_denied(reply, said[-1].stop):
+            return False
+        return not _is_listed(reply, said)
 
     def reveals(self, turn: str, seed: Seed) -> bool:
         """Whether the turn says the answer anywhere, negated or not."""
@@ -40,3 +51,12 @@ def _mentions(text: str, seed: Seed) -> tuple[list[Word], list[Mention]]:
     wanted = [wording(answer) for answer in (seed.expected_answer, *seed.accepted_answers)]
     words = words_of(text)
     return words, mentions(words, wanted)
+
+
+def _is_listed(reply: str, said: list[Mention]) -> bool:
+    """Whether "or" joins the last mention to something else that is not the answer."""
+    last = said[-1]
+    before = _OR_BEFORE.search(reply, max(0, last.start - _WINDOW), last.start)
+    if before and not (len(said) > 1 and said[-2].stop >= before.start() - 1):
+        return True
+    return _OR_AFTER.match(reply, last.stop) is not None
