@@ -2,7 +2,7 @@ r"""Numbers with the words and signs that change their value: `5 thousand`, `2 a
 
 `numbers` reads digits. In a text these may be a part of another amount:
 
-- words multiply them: `5 thousand` is 5000, `2 dozen` is 24, `$5K` is 5000. A plural counts something: `3 hundreds`;
+- words multiply them: `5 thousand` and `$5K` are 5000. What counts something does not: `3 hundreds`, `2 dozen`;
 - words add to them: `2 and a half` and `2 and 3/4`;
 - words negate them: `negative 5`, and `minus 5` where nothing is subtracted from; so does the minus of `= - 5`;
 - they are no amount of their own in `2x`, `5²`, `2√3`, `√9`, `2π`;
@@ -23,25 +23,25 @@ from socratic_distill.dialogues.answers.numbers import Number
 
 _WINDOW = 24  # characters before a number
 _SCALES = {
-    "dozen": 12, "hundred": 10**2, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7,
+    "hundred": 10**2, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7,
     "billion": 10**9, "trillion": 10**12, "k": 10**3, "m": 10**6, "b": 10**9,
 }  # fmt: skip
-_SCALE = re.compile(r"\s?(dozen|hundred|thousand|lakh|million|crore|billion|trillion)\b", re.IGNORECASE)
+_SCALE = re.compile(r"\s?(hundred|thousand|lakh|million|crore|billion|trillion)\b", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"([kmb])\b", re.IGNORECASE)  # after an amount of money only: 5 K is a temperature
 _MONEY = re.compile(r"[$£€]\s?\Z")
 _PARTS = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4)}
 _AND_PART = re.compile(rf"\s+and\s+(?:a|one)\s+({'|'.join(_PARTS)})\b", re.IGNORECASE)
 _NEGATED = re.compile(
-    r"""\bnegative\s+ \Z
+    r"""(?P<negative>\bnegative)\s+ \Z
     | (?: \A | [^\w\s)\]%]\s*
         | \b(?:is|it['\u2019]?s|be|was|to|get|got|equals?|answer|are|and|or|not|but|by|so|of|that['\u2019]?s)\s+ )
-      minus\s+ \Z
-    | [=\u2248]\s*[-\u2212\u2013]\s+ \Z""",
+      (?P<minus>minus)\s+ \Z
+    | [=\u2248]\s*(?P<sign>[-\u2212\u2013])\s+ \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
 _ROOT = re.compile(r"(?:[\u221a\u221b]|\\sqrt\s?\{?|\bsqrt\s?\(?)\s?\Z")
 _FACTOR = re.compile(
-    "[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]|[xyzn](?![A-Za-z]|\\s?\\d)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
+    "[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]|[xyzn](?![A-Za-z]|\\s?\\d|\\s(?:as|more|the|bigger|larger|faster)\\b)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
 )
 _LISTED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE | re.ASCII)
 
@@ -128,4 +128,5 @@ def _signed(text: str, number: Number) -> Number:
     match = _NEGATED.search(text, max(0, number.start - _WINDOW), number.start) if number.value > 0 else None
     if match is None:
         return number
-    return replace(number, value=-number.value, decimal=None if number.decimal is None else -number.decimal)
+    decimal = None if number.decimal is None else -number.decimal
+    return replace(number, value=-number.value, start=match.start(match.lastgroup or 0), decimal=decimal)

@@ -1,4 +1,4 @@
-r"""Numbers of a text that are no answer alone: operands of a calculation, bounds, ends of a range, alternatives. Pure."""
+"""Numbers that are no answer alone: operands of a calculation, bounds, ends of a range, alternatives. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -11,11 +11,13 @@ _LONGEST_GAP = 40  # characters between numbers that belong together
 _NOUN = r"(?:\s?[^\W\d]+)?"  # what the first number counts
 _OPERATOR = re.compile(
     rf"""{_NOUN} [\s)\]}}$%]{{0,4}}
-    (?: [+\u00d7\u00b7\u22c5*/\u00f7^] | \*\* | \\(?:times|cdot|div)\b | \s[-\u2212\u2013]\s | (?<=[\s\d])[xX](?=[\s\d])
+    (?: [+\u00d7\u00b7\u22c5/\u00f7^] | (?<=[\d)])\*{{1,2}}(?=[\d(]) | (?<=\s)\*(?=\s) | \\(?:times|cdot|div)\b
+      | \s[-\u2212\u2013]\s | (?<=[\s\d])[xX](?=[\s\d])
       | \b(?:plus|minus|times|divided\ by|multiplied\ by|added\ to|taken\ from)\b )
     [\s(\[{{$]{{0,4}}""",
     re.VERBOSE,
 )
+_SURE = re.compile(r"\s?%\s+(?:sure|certain|confident|positive)\b", re.IGNORECASE)
 _SHARE_OF = re.compile(r"%?\s+of\s+(?:the\s+|these\s+|those\s+)?[$]?")
 _OUT_OF = re.compile(r"(?:\s[^\W\d]+)?\s+out\s+of\s+(?:the\s+)?")
 _OPERAND = re.compile(
@@ -23,12 +25,12 @@ _OPERAND = re.compile(
     re.IGNORECASE,
 )
 _BOUND = re.compile(
-    r"""(?: \b(?:more|less|greater|fewer|bigger|smaller|larger|higher|lower)\s+than | \bat\s+(?:least|most) | \bup\s+to
+    r"""(?: \b(?:more|less|greater|fewer|bigger|smaller|larger|higher|lower)\s+than
       | \b(?:almost|nearly) | \bnot\s+quite | (?<![=\n-])(?<!\A)[<>]=? | [\u2264\u2265\u2260\u00b1] | !=
       | \\(?:leq?|geq?|lt|gt|neq?|pm) ) [\s$(\[]{0,3} \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
-_TAG = re.compile(r"</?\w{1,10}\s?/?>\Z")
+_TAG = re.compile(r"</?\w{1,10}\s?/?>\s?\Z")
 _BETWEEN = re.compile(r"\bbetween\s+[$(]{0,2}\Z", re.IGNORECASE)
 _TO = re.compile(rf"{_NOUN}\s+(?:to|through)\s+[$]?")
 _FROM_HERE = re.compile(
@@ -43,11 +45,16 @@ _EITHER = re.compile(r"\beither\b[^.!?\n]*\Z", re.IGNORECASE)
 
 
 def operands(text: str, numbers: Sequence[Number]) -> set[int]:
-    """Positions among the numbers of those that are operands of a calculation, or the whole of `12 out of 20`.
+    """Positions among the numbers of those that are no result.
 
-    A minus is a sign of subtraction if blanks are around it: `3-5` may be a range.
+    They are operands of a calculation, the whole of `12 out of 20`, and the percentage of `100% sure`. A minus
+    subtracts if blanks are around it: `3-5` may be a range.
     """
-    inside = {index for index, number in enumerate(numbers) if _precedes(_OPERAND, text, number.start)}
+    inside = {
+        index
+        for index, number in enumerate(numbers)
+        if _precedes(_OPERAND, text, number.start) or (number.is_percent and _SURE.match(text, number.stop))
+    }
     for index in range(len(numbers) - 1):
         first, second = numbers[index], numbers[index + 1]
         if second.start - first.stop > _LONGEST_GAP:
@@ -89,7 +96,10 @@ def is_open(text: str, numbers: Sequence[Number], index: int) -> bool:
 
 
 def is_bound(text: str, start: int) -> bool:
-    """Whether the words or signs before an index make what follows a bound: "more than", "at least", `<`, `±`."""
+    """Whether the words or signs before an index make what follows a bound: "more than", `<`, `±`.
+
+    "At least" and "at most" do not: they give the answer to a question for the least or the most.
+    """
     return _precedes(_BOUND, text, start) and not _precedes(_TAG, text, start)
 
 

@@ -19,9 +19,10 @@ from socratic_distill.dialogues.answers.words import is_negated, words_of
 
 _WINDOW = 48  # characters before a claim that say what it is
 _CLAIM = re.compile(
-    r"""(?: \b(?: answer | result | total | sum | is | are | was | be | it['\u2019]?s | that['\u2019]?s | get | got | gives?
-          | makes? | equals? | say | think | guess | so | therefore | then | now | wait | no | actually | maybe | probably
-          ) \b | [=\u2248:] )
+    r"""(?: [=\u2248:\u2192\u21d2] | [=-]> | \b(?:
+        answer | result | total | sum | is | are | was | be | it['\u2019]?s | that['\u2019]?s | get | got | gives?
+        | makes? | equals? | say | think | guess | so | therefore | then | now | wait | no | actually | maybe
+        | probably )\b )
     [\s,*_$(\["'\u201c]{0,4}
     (?: (?:about|around|maybe|probably|definitely|exactly|just|only|the|a|it['\u2019]?s) \s ){0,2}
     [\s*_$(\[]{0,3} \Z""",
@@ -36,15 +37,18 @@ _ANNOUNCED = re.compile(
 _START = re.compile(r"\A[\s>*_#(\[\"'\u201c$-]{0,8}\Z")
 _ALONE = re.compile(r"[\s*_)\]\"'\u201d$%]{0,5}(?:[.!](?:\s|\Z)|\n)")
 _TAKEN_BACK = re.compile(
-    r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|instead|hmm+|sorry|now|then|next)\b", re.IGNORECASE
+    r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|instead|hmm+|sorry|now|then|next|oh|see|mean|meant|should|must)\b",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
 _REASON = re.compile(
     r"\b(?:because|since|cause|cuz)\b|\bas\b(?!\s+(?:well|many|much|an?|the|[a-z]+\s+as)\b)", re.IGNORECASE
 )
 _REASON_END = re.compile(
-    r"[.!?](?=\s|\Z)|\n|\b(?:so|therefore|thus|hence|then|but|wait|which|making)\b|[=-]>|[\u2192\u21d2]", re.IGNORECASE
+    r"[.!?](?=\s|\Z)|\n|\b(?:so|therefore|thus|hence|then|but|wait|which|making|now|actually|it['\u2019]s|it\s+is|the\s+answer|i\s+g[eo]t)\b|[=-]>|[\u2192\u21d2]",
+    re.IGNORECASE,
 )
+_PAST = re.compile(r"\b(?:was|had|thought|said|first)\b[^.!?\n]*\Z", re.IGNORECASE)
 _BEFORE_REASON = re.compile(
     r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
     re.IGNORECASE,
@@ -58,11 +62,15 @@ _CONTRAST = re.compile(
     (?: not | never | is(?:n['\u2019]?t|\s+not) | rather\s+than | instead\s+of ) \s+ (?:the\s+)? [$(*\\]{0,3}""",
     re.VERBOSE | re.IGNORECASE,
 )
+_WRONG = r"(?:wrong|incorrect|false|too\s(?:big|small|much|high|low))\b"
+_RIGHT = r"(?:it|right|correct|true|possible|what\b.*|the\s+(?:right\s|correct\s)?(?:answer|solution|one|result))"
 _DENIED = re.compile(
-    r"""[\s*"')\]$}]{0,3} (?:\s[^\W\d]+)? \s (?: (?:is|was|are|were)\s+(?:wrong|incorrect|false|too\s(?:big|small|much|high|low))\b
-      | (?:is|was|are|were) (?:n['\u2019]?t|\s+not) (?:\s+(?:it|right|correct|true|possible|what\b.*|the\s+(?:right\s|correct\s)?
-          (?:answer|solution|one|result)))? (?:\s*[.,;!?\n]|\s*\Z)
-      | (?:can['\u2019]?t|cannot|can\ not|couldn['\u2019]?t|won['\u2019]?t|doesn['\u2019]?t)\s+(?:be|work)\b )""",
+    rf"""[\s*"')\]$}}]{{0,3}} (?:\s[^\W\d]+)?                                  # "12", "12 eggs"
+    (?: \s | ,?\s (?:but\s (?:that|it) | that | which) (?: \s | (?=['\u2019]s\b) ) )  # "12, but that"
+    (?: (?:is|was|are|were|['\u2019]s) \s+ {_WRONG}
+      | (?:is|was|are|were) (?:n['\u2019]?t|\s+not) (?:\s+{_RIGHT})? \s* (?:[.,;!?\n]|\Z)
+      | (?:can['\u2019]?t|cannot|can\ not|couldn['\u2019]?t|won['\u2019]?t|doesn['\u2019]?t)
+        \s+ (?:be|work|fit|make\ssense)\b )""",
     re.VERBOSE | re.IGNORECASE,
 )
 
@@ -170,4 +178,4 @@ class Claims:
         gap = self._text[stop : min(reason, stop + _WINDOW)]
         if reason - stop > _WINDOW or _BEFORE_REASON.fullmatch(gap) is None:
             return False
-        return self.is_claimed(index) and not self.denies(start, stop)
+        return self.is_claimed(index) and not self._follows(_PAST, start) and not self.denies(start, stop)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from socratic_distill.dialogues.answers.algebra import to_latex
 from socratic_distill.dialogues.answers.calculations import is_bound
@@ -28,6 +29,8 @@ MOST_CALLS_IN_TEXT = 12_000_000
 _JOINT = re.compile(r"[\s$]*(?:\\[\])])?\s*(?:,?\s*\b(?P<word>and|or)\b|[,;])\s*(?:\\[\[(])?[\s$]*")
 _MOST_JOINED = 6
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+_VALUE = re.compile(r"[A-Za-z]\s?=\s?([^=]+)")
+_RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|lt|gt|in)(?![A-Za-z])")
 _SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
@@ -149,8 +152,14 @@ def _last_algebra(reply: str, formulas: Sequence[Formula], last: int, claims: Cl
             formula.start, formula.stop
         ):
             named = index < last and _SAYS_ANSWER.search(reply, formula.stop, formulas[last].start)
-            return last if named else index
+            return last if named or _is_choice(reply, formulas[index : last + 1]) else index
     return last
+
+
+def _is_choice(reply: str, formulas: Sequence[Formula]) -> bool:
+    """Whether formulas are joined by "and" or "or", as in `x = 1 or 2`."""
+    gaps = [_gap(reply, first, second) for first, second in pairwise(formulas)]
+    return bool(gaps) and all(gap is not None and gap["word"] for gap in gaps)
 
 
 def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]:
@@ -167,12 +176,20 @@ def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]
         first -= 1
     members = formulas[first : last + 1]
     latex = tuple(one.latex(text) for one in members)
-    readings = [_Reading(members[0].start, members[-1].stop, latex)] if len(members) > 1 else []
+    readings = [_Reading(members[0].start, members[-1].stop, _values(latex))] if len(members) > 1 else []
     if alone:
         readings.append(_Reading(members[-1].start, members[-1].stop, latex[-1:]))
         if (part := last_part(text, members[-1])) is not None:
             readings.append(_Reading(part.start, part.stop, (part.latex(text),)))
     return readings
+
+
+def _values(latex: tuple[str, ...]) -> tuple[str, ...]:
+    """Joined formulas, where the variable of the first is that of all: `x = 1 or 2` are the values 1 and 2."""
+    match = _VALUE.fullmatch(latex[0])
+    if match is None or any(_RELATION.search(formula) for formula in latex[1:]):
+        return latex
+    return match[1], *latex[1:]
 
 
 def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:

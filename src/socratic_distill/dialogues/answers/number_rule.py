@@ -16,7 +16,10 @@ _LONGEST_BOX = 300  # characters
 
 
 class NumberRule:
-    r"""The last number that a reply claims (`claims`), or the last one of its `\boxed{}`; any number of a turn.
+    r"""The number that a reply claims, or the last one of its `\boxed{}`; any number of a turn.
+
+    A reply claims its last number, as `claims` and `calculations` limit it. A number that is the end of a range, a
+    bound, or one of two that are joined by "or" gives no answer, but it says the number.
 
     Units are ignored, or compared as amounts if the seed compares units: then `5 km` is `5000 m`, and neither `5` nor
     `5 m`; and `1 h 30 min` is one amount. Numbers are read by the rules of `numbers` and `amounts`, and where these

@@ -5,7 +5,8 @@ import re
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _POSITION = re.compile(
     rf"""\bthe\s+(?: (?P<word>{"|".join(_ORDINALS)}) | (?P<digits>\d{{1,2}})(?:st|nd|rd|th) | (?P<last>last) )
-      \s+(?:one|option|choice)\b (?!\s+(?:to|that|which|who|where|i|you|we|in|on|of|with|from)\b)
+      (?: \s+(?:one|option|choice|answer)\b (?!\s+(?:to|that|which|who|where|i|you|we|in|on|of|with|from)\b)
+        | (?=\s*(?:[.!,;]|\Z|(?:or|and|is)\b)) )
     | \b(?:option|choice)\s+(?P<number>\d{{1,2}})\b (?![.,]\d)""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )

@@ -63,8 +63,8 @@ _OTHERS: tuple[tuple[str, str, int, str], ...] = (
     ("ha hectare", "m", 2, "10000"),
     ("acre", "acre", 1, "1"), ("gal gallon", "gallon", 1, "1"), ("cup", "cup", 1, "1"), ("dozen", "dozen", 1, "1"),
     ("% percent", "%", 1, "1"), ("\u00b0 degree deg", "\u00b0", 1, "1"), ("rad radian", "rad", 1, "1"),
-    ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
-    ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF", "\u00b0F", 1, "1"),
+    ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC C", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
+    ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF F", "\u00b0F", 1, "1"),
     ("$ dollar USD buck", "$", 1, "1"), ("\u20ac euro EUR", "\u20ac", 1, "1"),
     ("\u00a3 pound GBP quid", "\u00a3", 1, "1"),
     ("\u00a2 cent ct", "$", 1, "1/100"), ("cent ct", "\u20ac", 1, "1/100"), ("p penny pence", "\u00a3", 1, "1/100"),
@@ -120,7 +120,7 @@ _FACTOR = re.compile(
     rf"""
     [ -]{{0,3}} (?:(?P<join>/|\*|\b(?:per|an?)\b)[ ]?)? (?P<prefix>(?:square|sq|cubic|cu)\b\.?[ ])?
     (?P<name>\u00b0(?:celsius|fahrenheit|centigrade|C|F)?(?![^\W\d_])|[$\u20ac\u00a3\u00a5\u20b9\u00a2%\u2103\u2109]|{_WORD})
-    (?: (?:\^|\*\*)?(?P<power>-?[0-9\u00b2\u00b3](?!\d)) | [ ](?P<word>squared|cubed)\b )?
+    (?: (?:[ ]?(?:\^|\*\*)[ ]?)?(?P<power>-?[0-9\u00b2\u00b3](?!\d)) | [ ](?P<word>squared|cubed)\b )?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -131,7 +131,7 @@ _NO_NOUN = frozenset((
     "were", "more", "less", "total", "altogether", "if", "because", "so",
 ))  # fmt: skip
 _WINDOW = 80  # characters after a number
-_JOINT = re.compile(rf"[ -]{{0,2}}(?P<unit>{_WORD})?\.?(?:,\s)?\s?(?:and\s)?", re.IGNORECASE)
+_JOINT = re.compile(rf"[ -]{{0,2}}(?P<unit>(?!and\b){_WORD})?\.?(?:,\s)?\s?(?:and\s)?", re.IGNORECASE)
 
 
 def units_of(text: str, number: Number) -> frozenset[Unit]:
@@ -247,7 +247,8 @@ def same_quantity(number: Number, units: frozenset[Unit], other: Number, other_u
 def joined_amounts(text: str, numbers: Sequence[Number]) -> list[Number]:
     """The numbers of a text, where those of one amount in several units are one: `1 h 30 min`, `5 feet and 3 inches`.
 
-    A joined number has the unit of its last part, and spans all parts.
+    A joined number spans all parts. Its value is in the unit that `units_of` reads for it: the last part's, or the
+    currency before the first.
     """
     joined: list[Number] = []
     for number in numbers:
@@ -270,5 +271,8 @@ def _together(text: str, first: Number, second: Number) -> Number | None:
         for smaller in units_of(text, second):
             ratio = unit.factor / smaller.factor
             if unit.dimensions == smaller.dimensions and second.value < ratio and ratio > 1 and first.value > 0:
-                return Number(first.value * ratio + second.value, first.start, second.stop, False, None)
+                # `units_of` reads a currency before a number first.
+                is_money = bool(_CURRENCIES & set(text[max(0, first.start - 1) : first.stop]))
+                value = first.value + second.value / ratio if is_money else first.value * ratio + second.value
+                return Number(value, first.start, second.stop, False, None)
     return None

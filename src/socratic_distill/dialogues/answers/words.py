@@ -148,10 +148,11 @@ def _last_word(words: Sequence[Word], index: int, wanted: tuple[str, ...]) -> in
 
 
 _CONTRACTED = frozenset((
-    "cant", "isnt", "arent", "wasnt", "werent", "dont", "doesnt", "didnt", "wont", "wouldnt", "couldnt", "shouldnt", "aint",
+    "cant", "isnt", "arent", "wasnt", "werent", "dont", "doesnt", "didnt", "wont", "wouldnt", "couldnt", "shouldnt",
+    "aint",
 ))  # fmt: skip
-_NEGATORS = _CONTRACTED | {"not", "never", "no", "without", "neither", "nor", "cannot"}
-_INSTEAD = (("rather", "than"), ("instead", "of"), ("other", "than"))
+_NEGATORS = _CONTRACTED | {"not", "never", "no", "without", "neither", "nor", "cannot", "eliminate", "exclude"}
+_INSTEAD = (("rather", "than"), ("instead", "of"), ("other", "than"), ("rule", "out"), ("ruled", "out"))
 _STOP = re.compile(r"[.,;:!?\n\u2014()]")
 _OPINIONS = frozenset(("think", "believe", "say", "guess", "suppose"))
 # Words between an opinion and what it is about: "I don't think that the answer is X".
@@ -163,8 +164,9 @@ def is_negated(text: str, words: Sequence[Word], first: int) -> bool:
     """Whether a word is negated right before.
 
     One of the two words before it is a negation (`not X`, `isn't really X`, `instead of X`), or an opinion is denied
-    (`I don't think that it is X`). Articles and "to" are left out; punctuation and "but" end what is read. "No" must
-    touch the word (`no X`, but not `no it's X`). These say X: "not only X", "not sure X", and the question "isn't it X".
+    (`I don't think that it is X`, `I doubt it's X`). Articles and "to" are left out; punctuation and "but" end what is
+    read. "No" must touch the word (`no X`, but not `no it's X`). These say X: "not only X", "not sure X", and the
+    question "isn't it X".
     """
     before = _words_before(text, words, first)
     last, earlier = [*before, "", ""][:2]
@@ -176,6 +178,8 @@ def is_negated(text: str, words: Sequence[Word], first: int) -> bool:
         return not (earlier in _CONTRACTED and last in ("it", "that", "this"))
     start = next((index for index, word in enumerate(before) if word not in _LINKS), len(before))
     opinion, denial = [*before[start:], "", ""][:2]
+    if opinion == "doubt":
+        return denial not in _NEGATORS
     return opinion in _OPINIONS and denial in _NEGATORS
 
 
