@@ -1,4 +1,4 @@
-r"""What counts as a problem's answer: one rule for each kind, behind one interface. Pure.
+r"""What counts as a problem's answer: one rule for each kind, with one interface. Pure.
 
 A rule says of a student's reply whether it gives the answer, of a tutor's turn whether it reveals the answer, and where
 in a text the answer stands. Rules read texts alone. Answers of the kinds "judged" and "function" have no rule: a model

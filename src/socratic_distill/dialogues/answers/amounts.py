@@ -19,7 +19,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from socratic_distill.dialogues.answers.numbers import Number
+from socratic_distill.dialogues.answers.numbers import SUPERSCRIPTS, Number
 
 _WINDOW = 24  # characters before a number
 _SCALES = {
@@ -41,7 +41,7 @@ _NEGATED = re.compile(
 )
 _ROOT = re.compile(r"(?:[\u221a\u221b]|\\sqrt\s?\{?|\bsqrt\s?\(?)\s?\Z")
 _FACTOR = re.compile(
-    "[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]|[xyzn](?![A-Za-z]|\\s?\\d|\\s(?:as|more|the|bigger|larger|faster)\\b)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
+    f"[{SUPERSCRIPTS}]|[xyzn](?![A-Za-z]|\\s?\\d|\\s(?:as|more|the|bigger|larger|faster)\\b)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
 )
 _LISTED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE | re.ASCII)
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from string import ascii_uppercase as LETTERS
 
 from socratic_distill.dialogues.answers.letters import leads_line, letters_of, marks_answer
 from socratic_distill.dialogues.answers.ordinals import positions_of
 from socratic_distill.dialogues.answers.words import Word, is_negated, mentions, wording, words_of
 from socratic_distill.dialogues.seed import Seed
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ONE_LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|$)\s*(.*)", re.DOTALL)
 # Signs that change what an option means, so that its words alone do not tell it from others.
 _MATHS = re.compile(
@@ -92,20 +92,20 @@ class ChoiceRule:
     def check(self, seed: Seed) -> None:
         """Returns if the choices differ and the answer is one of them; raises `ValueError` if not."""
         count = len(seed.choices)
-        if not 2 <= count <= len(_LETTERS):
-            raise ValueError(f"choices holds {count}; give 2 to {len(_LETTERS)} of them, in the order of their letters")
+        if not 2 <= count <= len(LETTERS):
+            raise ValueError(f"choices holds {count}; give 2 to {len(LETTERS)} of them, in the order of their letters")
         first: dict[object, str] = {}
-        for letter, choice, key in zip(_LETTERS, seed.choices, _keys(seed.choices), strict=False):
+        for letter, choice, key in zip(LETTERS, seed.choices, _keys(seed.choices), strict=False):
             if not key:
                 raise ValueError(f"choice {letter} is {choice!r}, which has no word or number; write what it says")
             if key in first:
                 raise ValueError(f"the choices {first[key]!r} and {choice!r} are the same; make them differ")
             first[key] = choice
-            other = _LETTERS.find(choice.strip().upper()) if len(choice.strip()) == 1 else -1
-            if 0 <= other < count and other != _LETTERS.index(letter):
+            other = LETTERS.find(choice.strip().upper()) if len(choice.strip()) == 1 else -1
+            if 0 <= other < count and other != LETTERS.index(letter):
                 raise ValueError(f"choice {letter} is {choice!r}, the letter of another choice; reorder the choices")
         if answer_index(seed) is None:
-            last = _LETTERS[count - 1]
+            last = LETTERS[count - 1]
             raise ValueError(
                 f"the answer {seed.expected_answer!r} is none of the choices; write a letter, A to {last}, or the text "
                 "of a choice"
@@ -124,7 +124,7 @@ def _index(answer: str, choices: tuple[str, ...]) -> int | None:
     if same:
         return same[0]
     match = _ONE_LETTER.fullmatch(answer.strip())
-    index = _LETTERS.find(match[1].upper()) if match else -1
+    index = LETTERS.find(match[1].upper()) if match else -1
     if match is None or not 0 <= index < len(choices):
         return None
     return index if not match[2] or _key(match[2], _is_literal(choices)) == keys[index] else None

@@ -17,16 +17,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from socratic_distill.dialogues.answers.algebra import to_latex
+from socratic_distill.dialogues.answers.algebra import FUNCTIONS, to_latex
 from socratic_distill.dialogues.answers.calculations import is_bound
 from socratic_distill.dialogues.answers.claims import Claims
 from socratic_distill.dialogues.answers.formulas import Formula, find_formulas, last_part, parts_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST, Verdict, compared, is_readable, is_small
 from socratic_distill.dialogues.seed import Seed
+from socratic_distill.text import shortened
 
-# Function calls of the comparisons of one text, a few seconds; what is left then is taken for other formulas.
+# Function calls of the comparisons of one text, a few seconds; formulas after them count as different.
 MOST_CALLS_IN_TEXT = 12_000_000
 _JOINT = re.compile(r"[\s$]*(?:\\[\])])?\s*(?:,?\s*\b(?P<word>and|or)\b|[,;])\s*(?:\\[\[(])?[\s$]*")
+_LONGEST_JOINT = 40  # characters
 _MOST_JOINED = 6
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _VALUE = re.compile(r"[A-Za-z]\s?=\s?([^=]+)")
@@ -34,16 +36,13 @@ _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|lt|gt|in)(?![A-Za-z])")
 _SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
-_NAMES = frozenset((
-    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "inf", "sinh", "cosh", "tanh", "arcsin", "arccos",
-    "arctan", "infinity",
-))  # fmt: skip
+_NAMES = FUNCTIONS | {"inf", "infinity"}
 _ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1, 2}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Formulas that are read as one: their span and their LaTeX, one for each."""
+    """Formulas that are read together: their span, and the LaTeX of each."""
 
     start: int
     stop: int
@@ -73,7 +72,7 @@ class ExpressionRule:
             MathExtraMissing: math-verify is not installed.
         """
         answer = seed.expected_answer
-        shown = repr(answer if len(answer) <= 60 else f"{answer[:60]}…")
+        shown = repr(shortened(answer))
         formulas = _answer(answer)
         if any(_WORD.search(_without_names(formula)) for formula in formulas):
             raise ValueError(f"the answer {shown} holds words; {_ADVICE}, or give it the answer_kind text")
@@ -117,9 +116,9 @@ def _given(reply: str, answer: str) -> tuple[int, int] | None:
     if (whole := _verbatim(reply, answer)) is not None:
         return whole
     wanted = _answer(answer)
-    for one in _final(reply):
-        if _compared(wanted, one.latex).equal:
-            return one.start, one.stop
+    for reading in _final(reply):
+        if _compared(wanted, reading.latex).equal:
+            return reading.start, reading.stop
     return None
 
 
@@ -175,7 +174,7 @@ def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]
         alone = alone and gap["word"] != "or"
         first -= 1
     members = formulas[first : last + 1]
-    latex = tuple(one.latex(text) for one in members)
+    latex = tuple(formula.latex(text) for formula in members)
     readings = [_Reading(members[0].start, members[-1].stop, _values(latex))] if len(members) > 1 else []
     if alone:
         readings.append(_Reading(members[-1].start, members[-1].stop, latex[-1:]))
@@ -192,11 +191,11 @@ def _values(latex: tuple[str, ...]) -> tuple[str, ...]:
     return match[1], *latex[1:]
 
 
-def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:
+def _gap(text: str, first: Formula, second: Formula) -> re.Match[str] | None:
     """What joins two formulas; None if nothing does."""
-    if other.start - one.stop > 40:
+    if second.start - first.stop > _LONGEST_JOINT:
         return None
-    return _JOINT.fullmatch(text, one.stop, other.start)
+    return _JOINT.fullmatch(text, first.stop, second.start)
 
 
 def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple[int, int]]:
@@ -205,15 +204,15 @@ def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple
         return [whole]
     wanted, calls = _answer(answer), 0
     spans: list[tuple[int, int]] = []
-    for one in _candidates(text, find_formulas(text)):
-        if any(one.start < stop and start < one.stop for start, stop in spans[-_MOST_JOINED:]):
+    for reading in _candidates(text, find_formulas(text)):
+        if any(reading.start < stop and start < reading.stop for start, stop in spans[-_MOST_JOINED:]):
             continue
         if calls > MOST_CALLS_IN_TEXT:
             break
-        verdict = _compared(wanted, one.latex)
+        verdict = _compared(wanted, reading.latex)
         calls += verdict.calls
         if verdict.equal:
-            spans.append((one.start, one.stop))
+            spans.append((reading.start, reading.stop))
             if first_only:
                 break
     return spans
@@ -226,7 +225,7 @@ def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Reading]:
             yield _Reading(part.start, part.stop, (part.latex(text),))
         if index + 1 == len(formulas) or _gap(text, formula, formulas[index + 1]) is None:
             together = _joined(text, formulas, index)[0:1]
-            yield from (one for one in together if len(one.latex) > 1)
+            yield from (reading for reading in together if len(reading.latex) > 1)
 
 
 def _compared(answer: tuple[str, ...], formula: tuple[str, ...]) -> Verdict:

@@ -182,7 +182,7 @@ def _product(after: str, units: frozenset[Unit], first: bool = False) -> frozens
             break
         sign = 1 if not joined or joined == "*" else -1
         power = sign * _power(match)
-        units = frozenset(unit.times(one, power) for unit in units for one in factor)
+        units = frozenset(unit.times(meaning, power) for unit in units for meaning in factor)
         position, first = match.end(), False
     return units
 

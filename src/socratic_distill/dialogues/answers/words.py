@@ -121,18 +121,19 @@ def mentions(words: Sequence[Word], wordings: Sequence[tuple[str, ...]]) -> list
     for which in sorted(range(len(wordings)), key=lambda which: -len(wordings[which])):
         if wordings[which]:
             by_first.setdefault(wordings[which][0], []).append(which)
-    found, index = [], 0
+    matched: list[Mention] = []
+    index = 0
     while index < len(words):
         word = words[index]
         candidates = [*by_first.get(word.text, ()), *(by_first.get(word.owner, ()) if word.owner else ())]
         for which in sorted(candidates, key=lambda which: -len(wordings[which])):
             last = _last_word(words, index, wordings[which])
             if last is not None:
-                found.append(Mention(word.start, words[last].stop, index, which))
+                matched.append(Mention(word.start, words[last].stop, index, which))
                 index = last
                 break
         index += 1
-    return found
+    return matched
 
 
 def _last_word(words: Sequence[Word], index: int, wanted: tuple[str, ...]) -> int | None:

@@ -12,12 +12,12 @@ from socratic_distill.config.values import AnswerKind
 from socratic_distill.dialogues.answers.boxes import boxes_of, has_box
 from socratic_distill.dialogues.answers.detection import detect
 from socratic_distill.dialogues.answers.kinds import RULES
-from socratic_distill.dialogues.answers.numbers import check_answer, final_answer
-from socratic_distill.dialogues.seed import Seed
+from socratic_distill.dialogues.answers.numbers import check_answer, final_answer, last_line
+from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 
 _WORDS = re.compile(r"\\(?:text|textbf|textrm|mbox|mathrm)\s*\{([^{}]*)\}\.?")
 # Kinds that need no answer to compare with.
-_WITHOUT_ANSWER: tuple[AnswerKind, ...] = ("judged", "function", "none")
+_WITHOUT_ANSWER: tuple[AnswerKind, ...] = (*BY_VERDICT, "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _last_part(solution: str) -> str:
         return solution.rpartition("####")[2].strip().partition("\n")[0].strip()
     if (box := last_box(solution)) is not None:
         return box.strip()
-    return next((line.strip() for line in reversed(solution.splitlines()) if line.strip()), "")
+    return last_line(solution)
 
 
 def last_box(solution: str) -> str | None:
