@@ -19,9 +19,11 @@ _OPERATOR = re.compile(
 )
 _SURE = re.compile(r"\s?%\s+(?:sure|certain|confident|positive)\b", re.IGNORECASE)
 _SHARE_OF = re.compile(r"%?\s+of\s+(?:the\s+|these\s+|those\s+)?[$]?")
-_OUT_OF = re.compile(r"(?:\s[^\W\d]+)?\s+out\s+of\s+(?:the\s+)?")
+_OUT_OF = re.compile(
+    r"(?:\s[^\W\d]+){0,3}\s(?:out\sof(?:\sthe)?|of\s(?:the|these|those|my|his|her|their))\s+", re.IGNORECASE
+)
 _OPERAND = re.compile(
-    r"(?:(?<![A-Za-z])[xyzn]\s?[*/+\u00d7\u00b7\u2212-]\s?|\b(?:root|half|third|quarter|percent)\s+of\s+[$]?)\Z",
+    r"(?:(?<![A-Za-z])[xyzn]\s?[*/+\u00d7\u00b7\u2212-]\s?|\b(?:root|half|third|quarter|percent|double|triple|square|cube)\s+of\s+[$]?)\Z",
     re.IGNORECASE,
 )
 _BOUND = re.compile(
@@ -60,12 +62,11 @@ def operands(text: str, numbers: Sequence[Number]) -> set[int]:
         if second.start - first.stop > _LONGEST_GAP:
             continue
         is_share = first.is_percent or first.value.denominator > 1
-        if _OUT_OF.fullmatch(text, first.stop, second.start):
-            inside.add(index + 1)
-        elif _OPERATOR.fullmatch(text, first.stop, second.start) or (
-            is_share and _SHARE_OF.fullmatch(text, first.stop, second.start)
-        ):
+        share_of = is_share and _SHARE_OF.fullmatch(text, first.stop, second.start)
+        if share_of or _OPERATOR.fullmatch(text, first.stop, second.start):
             inside |= {index, index + 1}
+        elif _OUT_OF.fullmatch(text, first.stop, second.start):
+            inside.add(index + 1)
     return inside
 
 

@@ -30,6 +30,7 @@ _MATHS = re.compile(
     r"[=+*^<>\\$|\u00b1\u00d7\u00f7\u00b2\u00b3\u03c0\u221a\u221e\u2264\u2265]|[-\u2212\u2013]\s?\d|\d[./]\d|%"
 )
 _CLAUSE = re.compile(r"[.!?;\n]+(?:\s|$)|\b(?:but|actually|however|wait)\b", re.IGNORECASE)
+# Wider than for numbers (`claims`): whatever a choice is said not to be, a speaker who says so rejects it.
 _DENIED = re.compile(
     r"""[\s*"')\]]{0,3}\s (?: (?:is|are|was|were)(?:n['\u2019]?t\b | \s+(?:not|wrong|incorrect|false|out)\b)
       | can(?:['\u2019]?t|not|\ not)\b | couldn['\u2019]?t\b

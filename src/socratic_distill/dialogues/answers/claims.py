@@ -7,8 +7,8 @@ It is the last one, but for those that the speaker does not claim:
 - those that the caller leaves out, such as the operands of `12 = 5 + 7`.
 
 What stands before these is an answer if it says so (`it's 13, not 12`, `I get 12 = 5 + 7`) or begins its sentence. An
-answer that a sentence announces (`The answer is 12.`, or `12.` alone) also holds against numbers of later sentences
-that are not said to be one (`I added 5 and 7.`), unless the speaker takes it back (`No`, `wait`, `but`).
+answer that ends its sentence (`The answer is 12.`, `It's 12.`, or `12.` alone) also holds against numbers of later
+sentences that are not said to be one (`I added 5 and 7.`), unless the speaker takes it back (`No`, `wait`, `but`).
 """
 
 import re
@@ -34,10 +34,11 @@ _ANNOUNCED = re.compile(
     [\s*_$(\["'\u201c]{0,5} \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
+_ITS = re.compile(r"\b(?:it['\u2019]?s|it\s+is|that['\u2019]?s|that\s+is|i\s+g[eo]t)\s[\s*_$(\[]{0,4}\Z", re.IGNORECASE)
 _START = re.compile(r"\A[\s>*_#(\[\"'\u201c$-]{0,8}\Z")
 _ALONE = re.compile(r"[\s*_)\]\"'\u201d$%]{0,5}(?:[.!](?:\s|\Z)|\n)")
 _TAKEN_BACK = re.compile(
-    r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|instead|hmm+|sorry|now|then|next|oh|see|mean|meant|should|must)\b",
+    r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|hmm+|sorry|now|then|next|oh|see|mean|meant|should|must)\b",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
@@ -53,7 +54,11 @@ _BEFORE_REASON = re.compile(
     r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
     re.IGNORECASE,
 )
-_RESULT_OF = re.compile(r"[\s*_$)\]]{0,4}(?:[=\u2248(][\s$(\[]{0,4}|(?:[^\W\d]+\s)?out\sof\s(?:the\s)?)")
+_RESULT_OF = re.compile(
+    r"""[\s*_$)\]]{0,4} [=\u2248(] [\s$(\[]{0,4}
+    | (?:\s[^\W\d]+){0,3} \s (?: out\sof (?:\sthe)? | of\s (?:the|these|those|my|his|her|their) ) \s+""",
+    re.VERBOSE | re.IGNORECASE,
+)
 _AND = re.compile(r"(?:\s[^\W\d]+)?\s+and\b", re.IGNORECASE)
 # What parts an answer from what it is not: "13, not 12", "13 eggs rather than 12".
 _CONTRAST = re.compile(
@@ -157,7 +162,9 @@ class Claims:
             return False
         if self._follows(_ANNOUNCED, start):
             return True
-        return start < _WINDOW and bool(_START.match(self._text, 0, start) and _ALONE.match(self._text, stop))
+        if _ALONE.match(self._text, stop) is None:
+            return False
+        return self._follows(_ITS, start) or (start < _WINDOW and _START.match(self._text, 0, start) is not None)
 
     def _reasons(self) -> set[int]:
         """Numbers of the spans that only give the reason of a claim right before."""
@@ -178,4 +185,6 @@ class Claims:
         gap = self._text[stop : min(reason, stop + _WINDOW)]
         if reason - stop > _WINDOW or _BEFORE_REASON.fullmatch(gap) is None:
             return False
+        if index and self.denies(start, stop) and _CONTRAST.fullmatch(self._text, self._spans[index - 1][1], start):
+            return self.is_claimed(index - 1)  # "13, not 12, because"
         return self.is_claimed(index) and not self._follows(_PAST, start) and not self.denies(start, stop)

@@ -212,6 +212,11 @@ NUMBERS: Rows = {
         ("**Final Answer: \\(12\\)**", True, True),
         ("The final answer is: $\\boxed{12}$. I hope it is correct.", True, True),
         ("#### 12", True, True),
+        ("A dozen is 12", True, True),
+        ("20 minus 8, 12", True, True),
+        ("8 less than 20 is 12", True, True),
+        ("4 of the 12 are red, so 8 are blue", False, True),
+        ("12, not 13, because 5 + 7", True, True),
     ],
     "2": [
         ("1. Read it again.\n2. What do you need?", False, False),
@@ -220,6 +225,7 @@ NUMBERS: Rows = {
         ("x^2", False, False),
         ("2\u221a3", False, False),
         ("So 2", True, True),
+        ("1) 5-3 = 2\n2) so 2 left", True, True),
     ],
     "3/4": [
         ("3/4", True, True),
@@ -234,12 +240,16 @@ NUMBERS: Rows = {
         ("1/4 + 1/2 = 3/4", True, True),
         ("1/4 + 1/2", False, False),
         ("3 / 4", False, False),
+        ("3/4, which is 75%", True, True),
+        ("6/8, or 3/4", True, True),
+        ("It's 3/4 (0.75).", True, True),
     ],
     "0.5": [
         ("half", False, False),
         ("one half", False, False),
         ("1/2", True, True),
         ("Take half of it.", False, False),
+        ("50 cents, i.e. $0.50", True, True),
     ],
     "2.75": [
         ("2 and 3/4", True, True),
@@ -279,6 +289,12 @@ NUMBERS: Rows = {
         ("5 km/h", True, True),
         ("5 - 0", False, True),
         ("from 3 to 5", True, True),
+        (
+            "Betty has only 100 / 2 = $50. Grandpa gave 15 * 2 = $30. So she needs 100 - 50 - 30 - 15 = $5 more.",
+            True,
+            True,
+        ),
+        ("5 5's", True, True),
     ],
     "1500": [
         ("$1,500", True, True),
@@ -365,15 +381,30 @@ NUMBERS: Rows = {
         ("Great! And 40 plus 2 is?", False, False),
         ("Almost: you said 32. Did you carry the 1?", False, False),
         ("Yes, 42 is right!", True, True),
+        ("Oh, I see! If she wants to read half of the remaining pages, that's 84/2 = 42 pages.", True, True),
     ],
     "7": [
         ("7 days", True, True),
         ("There are 7: 1, 2, 3, 4, 5, 6, 7", True, True),
+        ("x + 3 = 10, so x = 7", True, True),
+        ("x = 10 - 3 = 7", True, True),
+        ("7 (10 - 3)", True, True),
+        ("If x + 3 = 10 then x must be 7", True, True),
+        ("10 minus 3 is 7", True, True),
+        ("10 take away 3 is 7", True, True),
+        ("Take 3 from 10 and you get 7.", True, True),
+        ("7 since 7 + 3 = 10", True, True),
+        ("Check: 7 + 3 = 10. So x = 7.", True, True),
+        ("7 days a week, so 7", True, True),
+        ("It's 5. Then I add 2, which gives 7", True, True),
+        ("I got 5. Plus 2 is 7.", True, True),
+        ("It's 5, no, it's 7", True, True),
     ],
     "10": [
         ("10%", True, True),
         ("10 percent", True, True),
         ("ten percent", False, False),
+        ("Weng earns 12/60 = $0.2 per minute. Working 50 minutes, she earned 0.2 x 50 = $10.", True, True),
     ],
     "0.1": [
         ("10%", True, True),
@@ -413,6 +444,8 @@ NUMBERS: Rows = {
         ("\u221a9 = 3", True, True),
         ("the square root of 9 is 3", True, True),
         ("3, because 3\xb2 = 9", True, True),
+        ("1. 1+1=2\n2. 2+1=3", True, True),
+        ("- first: 1\n- second: 2\n- third: 3", True, True),
     ],
     "3.14": [
         ("3.14", True, True),
@@ -432,6 +465,7 @@ NUMBERS: Rows = {
     "20": [
         ("20 years old", True, True),
         ("in 20 minutes", True, True),
+        ("She needs 60 - 15 - 25 = 20 cups of feed in the final meal.", True, True),
     ],
     "1969": [
         ("In 1969.", True, True),
@@ -458,6 +492,7 @@ NUMBERS: Rows = {
         ("0.25", True, True),
         ("25", True, True),
         ("a quarter, so 25 percent", True, True),
+        ("It's 25% off.", True, True),
     ],
     "8": [
         ("What is 16/2?", False, False),
@@ -465,15 +500,163 @@ NUMBERS: Rows = {
         ("16 \xf7 2 is 8", True, True),
         ("8 is 16/2", True, True),
         ("8 because 16/2", True, True),
+        ("2^3 which equals 8", True, True),
+        ("16/2 is 8", True, True),
+        ("half of 16 which is 8", True, True),
+        ("the double of 4, 8", True, True),
+        ("8 is the double of 4", True, True),
+        ("It's 8 more than before", True, True),
+        ("She has 8 more than Tom.", True, True),
+        ("I got 10. Oops, 8.", True, True),
+        ("I got 10. Actually 8", True, True),
+        ("It's 10. 2 too many, so 8", True, True),
     ],
     "100": [
         ("100%", True, True),
         ("10^2", False, False),
         ("10\xb2 = 100", True, True),
+        ("I'm 100% sure: 100", True, True),
+        ("100, 100% sure!", True, True),
     ],
     "9": [
         ("\u221a9", False, False),
         ("the square root of 9", False, True),
+        ("3^2 = 9", True, True),
+        ("3 squared is 9", True, True),
+        ("9 = 3\xb2", True, True),
+        ("3 \xd7 3 = 9, so the area is 9 square cm.", True, True),
+        ("The area is 9 cm\xb2.", True, True),
+        ("9 cm^2", True, True),
+        ("The area is 9 m2", True, True),
+    ],
+    "72": [
+        ("Natalia sold 48/2 = 24 clips in May. Natalia sold 48+24 = 72 clips altogether.", True, True),
+    ],
+    "624": [
+        (
+            "He writes each friend 3*2=6 pages a week, so 6*2=12 pages every week. That means 12*52=624 pages a year.",
+            True,
+            True,
+        ),
+    ],
+    "35": [
+        (
+            "There are 80/100 * 10 = 8 more purple flowers. So 10 + 8 = 18 and then 25/100 * (10 + 18) = 7 green. In total 10 + 18 + 7 = 35 plants.",
+            True,
+            True,
+        ),
+    ],
+    "48": [
+        (
+            "He eats 32 from the largest pizzas because 2 x 16 = 32, and 16 from the small, so 32 + 16 = 48 pieces.",
+            True,
+            True,
+        ),
+    ],
+    "16": [
+        ("4 times 4 makes 16 pounds.", True, True),
+    ],
+    "41": [
+        ("Total is $41, since 3 + 4 + ... hmm, 41!", True, True),
+    ],
+    "990": [
+        ("So he makes $990 in a week because 9*2 + 45*... = 990", True, True),
+    ],
+    "60": [
+        ("I think she'd be 60 years old.", True, True),
+        ("That would be 1 hour, or 60 minutes.", True, True),
+    ],
+    "18": [
+        ("She makes 9 * 2 = $18 every day at the farmer's market.", True, True),
+    ],
+    "70000": [
+        ("The profit is $200,000 - $130,000 = $70,000.", True, True),
+    ],
+    "540": [
+        ("He runs 3*3=9 sprints a week, so 9*60 = 540 meters", True, True),
+    ],
+    "64": [
+        (
+            "The discount price is 5 * 0.6 = $3. 8 of them cost 8*3=$24 and the other 8 cost 8*5=$40. So 24 + 40 = $64.",
+            True,
+            True,
+        ),
+    ],
+    "260": [
+        ("They have 20 + 80 + 160 = 260 sheep together.", True, True),
+    ],
+    "45": [
+        ("He ends up 45 miles from home.", True, True),
+    ],
+    "460": [
+        ("40*10 = 400, then 1.2*10 = 12, so 12*5 = 60, making it 400 + 60 = 460.", True, True),
+    ],
+    "366": [
+        ("The answer: 366", True, True),
+    ],
+    "694": [
+        ("Altogether that's $694.", True, True),
+    ],
+    "25": [
+        ("25% of 100 is 25.", True, True),
+        ("50% of the 50 students are 25", True, True),
+    ],
+    "6": [
+        ("6, because 18 divided by 3 is 6", True, True),
+        ("18 divided by 3 is 6.", True, True),
+        ("18 \xf7 3 makes 6, right.", True, True),
+        ("I divided 18 by 3 to get 6.", True, True),
+        ("6! I divided 18 by 3.", True, True),
+        ("It's 6. I divided by 3 instead of multiplying by 3.", True, True),
+        ("Ah, so I should have divided. 6.", True, True),
+        ("Ah I should divide by 3, so 6", True, True),
+    ],
+    "0.75": [
+        ("3/4 or 0.75", True, True),
+        ("0.75 or 3/4", True, True),
+    ],
+    "-4": [
+        ("So the temperature is -4 degrees.", True, True),
+        ("6 - 10 = -4", True, True),
+        ("It drops to minus 4.", True, True),
+        ("x = -4 because -4 + 10 = 6", True, True),
+    ],
+    "150": [
+        ("Speed = 300 km / 2 h = 150 km/h.", True, True),
+        ("300/2 = 150 km per hour", True, True),
+    ],
+    "1.5": [
+        ("It's 1.5 hours, so 1 hour 30 minutes... I mean 1.5", True, True),
+    ],
+    "50": [
+        ("50 cents, so half a dollar", True, True),
+        ("50% of the 50", False, True),
+    ],
+    "30": [
+        ("30 students, that's 60% of 50", True, True),
+        ("60% of 50 students = 30 students", True, True),
+        ("60% of 50 students, so 30.", True, True),
+    ],
+    "1024": [
+        ("2^10 = 1024", True, True),
+        ("1,024", True, True),
+    ],
+    "24": [
+        ("4! = 24", True, True),
+        ("4 \xd7 3 \xd7 2 \xd7 1 = 24", True, True),
+    ],
+    "4": [
+        ("4 out of 5", True, True),
+        ("4 of the 5", True, True),
+        ("There are 4 red balls out of 10", True, True),
+    ],
+    "15": [
+        ("5, 10, 15", True, True),
+        ("The pattern goes 5, 10, then 15.", True, True),
+    ],
+    "11": [
+        ("eleven, 11", True, True),
+        ("11 o'clock", True, True),
     ],
 }
 AMOUNTS: Rows = {
