@@ -541,7 +541,8 @@ NUMBERS: Rows = {
     ],
     "35": [
         (
-            "There are 80/100 * 10 = 8 more purple flowers. So 10 + 8 = 18 and then 25/100 * (10 + 18) = 7 green. In total 10 + 18 + 7 = 35 plants.",
+            "There are 80/100 * 10 = 8 more purple flowers. So 10 + 8 = 18 and then 25/100 * (10 + "
+            "18) = 7 green. In total 10 + 18 + 7 = 35 plants.",
             True,
             True,
         ),
@@ -577,7 +578,8 @@ NUMBERS: Rows = {
     ],
     "64": [
         (
-            "The discount price is 5 * 0.6 = $3. 8 of them cost 8*3=$24 and the other 8 cost 8*5=$40. So 24 + 40 = $64.",
+            "The discount price is 5 * 0.6 = $3. 8 of them cost 8*3=$24 and the other 8 cost 8*5=$40. "
+            "So 24 + 40 = $64.",
             True,
             True,
         ),
