@@ -1,4 +1,4 @@
-"""`seeds`: what a run would read of a seeds file, and all that is wrong with it."""
+"""`seeds`: shows what a run would read of a seeds file, and every problem in it."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from socratic_distill.cli.options import add_options
 from socratic_distill.cli.printing import help_of, table_console
 from socratic_distill.errors import ConfigError, SeedError, UntrustedConfig
-from socratic_distill.text import show, shown
+from socratic_distill.text import shortened, show, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from socratic_distill.dialogues.seed import Seed
     from socratic_distill.dialogues.seeds import Scanned
 
-# Those of `SeedFormat` and `AnswerKind`, which the parser does not import.
+# The values of `SeedFormat` and `AnswerKind`: importing these would slow down every start of the command line.
 FORMATS = (
     "own", "mathdial", "mathtutorbench", "bridge", "comta", "mmlu-pro", "arc", "svamp", "asdiv", "math-500", "math",
     "gsm8k",
 )  # fmt: skip
 KINDS = ("number", "expression", "choice", "text", "judged", "function", "none")
-_SHOWN_ROWS, _SHOWN_PROBLEMS, _LONGEST = 5, 10, 60
+_SHOWN_ROWS, _SHOWN_PROBLEMS = 5, 10
 
 
 def add_parser(commands: "Commands") -> None:
@@ -66,14 +66,14 @@ def add_parser(commands: "Commands") -> None:
 
 @dataclass
 class _Summary:
-    """What was read.
+    """What was read of a file.
 
     Attributes:
         count: number of seeds.
         title: their format; "" if none was recognised.
         kinds: number of seeds by kind of answer.
         first: the first seeds.
-        problems: what is wrong, with the first place and the number of rows; at most the first ten.
+        problems: the first place and the number of rows of each problem; at most the first ten problems.
         bad: number of rows with problems.
     """
 
@@ -97,23 +97,23 @@ class _Summary:
         if len(self.first) < _SHOWN_ROWS:
             self.first.append(row.seed)
 
-    def add_problem(self, problem: str, place: str = "") -> None:
+    def add_problem(self, problem: str, where: str = "") -> None:
         """Counts a problem.
 
         Args:
             problem: what is wrong.
-            place: where, if the problem does not say it itself.
+            where: file and line; "" if the problem names them itself.
         """
         self.bad += 1
         if problem in self.problems or len(self.problems) < _SHOWN_PROBLEMS:
-            first, count = self.problems.get(problem, (place, 0))
+            first, count = self.problems.get(problem, (where, 0))
             self.problems[problem] = first, count + 1
 
     def lines(self) -> Iterator[str]:
         """The problems, one a line."""
-        for problem, (place, count) in self.problems.items():
+        for problem, (where, count) in self.problems.items():
             more = f" (and {count - 1:,} more rows)" if count > 1 else ""
-            yield shown(f"{place}{problem}{more}", one_line=True)
+            yield shown(f"{where}{problem}{more}", one_line=True)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -177,10 +177,9 @@ def _table(seeds: "list[Seed]") -> "Table":
     table = Table("id", "kind", "answer", "question", "mistake", header_style="none")
     for seed in seeds:
         cells = (seed.id, seed.answer_kind, seed.expected_answer, seed.question, seed.initial_error or "")
-        table.add_row(*map(_shortened, cells))
+        table.add_row(*map(_one_line, cells))
     return table
 
 
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+def _one_line(text: str) -> str:
+    return shortened(" ".join(text.split()))

@@ -15,7 +15,7 @@ _PLAIN, _WITH_OPTIONS = UNNAMED
 
 
 def _form(value: Any) -> str:
-    """Which of its two forms a seeds file is given in."""
+    """The form of a seeds file: a path, or with options."""
     return _WITH_OPTIONS if isinstance(value, Mapping | BaseModel) else _PLAIN
 
 
@@ -85,7 +85,7 @@ def as_seeds_file(file: GivenSeeds, limit: int | None = None) -> SeedsFile:
         limit: number of seeds taken from its top; None: as the file has it.
 
     Raises:
-        ConfigError: the path is no path.
+        TypeError: the file is neither a path nor a `SeedsFile`.
     """
     if not isinstance(file, SeedsFile):
         return SeedsFile.model_construct(path=os.fspath(file), limit=limit)

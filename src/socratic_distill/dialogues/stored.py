@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from socratic_distill.dialogues.answers.numbers import contains_answer
+from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.dialogue import SOLVED
 from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
+from socratic_distill.dialogues.seed import Seed
 from socratic_distill.text import shown
 
 
@@ -74,4 +75,5 @@ def says_answer(turn: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """
     if row.get("answer_kind", "number") != "number":
         return turn.get("gives_answer") is True
-    return contains_answer(str(turn.get("text")), str(row.get("expected_answer")))
+    seed = Seed(id="", question="", expected_answer=str(row.get("expected_answer")))
+    return rule_of(seed).reveals(str(turn.get("text")), seed)

@@ -64,6 +64,16 @@ def show(text: object, file: TextIO | None = None) -> None:
     print(printable(text, getattr(stream, "encoding", None)), file=stream)
 
 
+def shortened(text: str, longest: int = 60) -> str:
+    """The beginning of a text, with an ellipsis if it is longer.
+
+    Args:
+        text: the text.
+        longest: number of characters that are kept.
+    """
+    return text if len(text) <= longest else f"{text[:longest]}\u2026"
+
+
 def get_logger(name: str) -> logging.Logger:
     """The logger of a module; its messages are escaped before any handler gets them."""
     logger = logging.getLogger(name)

@@ -4,8 +4,8 @@ Algebra is what a person types without `$`: `x = 2y + 1`, `(x-1)(x+1)`, `{1, 2}`
 `√2`, `π/2`, `1/2 x`, and bare LaTeX such as `\frac{1}{2}`. Its operands are numbers, single letters, products of a few
 letters that touch a sign (`2xy`), functions and groups; a word ends it. Blanks between two operands are read as a
 product only after a number or a group (`2 x`, `(x-1) (x+1)`), so that "a 3" is no product. "a", "A" and "I" are
-variables only beside a sign. A fraction of digits before a blank is one factor: `1/2 x` is x/2, while `1/2x` is left to
-math-verify.
+variables only next to a sign. A fraction of digits before a blank is one factor: `1/2 x` is x/2, while `1/2x` is left
+to math-verify.
 """
 
 import re
@@ -13,14 +13,14 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_FUNCTIONS = frozenset((
+from socratic_distill.dialogues.answers.numbers import SUPERSCRIPTS, VULGAR
+
+FUNCTIONS = frozenset((
     "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln",
     "exp",
 ))  # fmt: skip
 _CONSTANTS = {"pi": r"\pi ", "inf": r"\infty ", "infinity": r"\infty ", "oo": r"\infty "}
 _PRODUCT = re.compile(r"[xyzabcnkmrt]{2,3}")
-_VULGAR = "\u00bc-\u00be\u2150-\u215e"
-_RAISED = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b"
 _SIGNS = {
     "\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "*": r"\cdot ",
     "\u00f7": "/", "<=": r"\le ", ">=": r"\ge ", "\u2264": r"\le ", "\u2265": r"\ge ", "!=": r"\ne ",
@@ -39,12 +39,12 @@ _TOKEN = re.compile(
     rf"""
     (?P<arrow>   -> | => | <- | [\u2190-\u21ff\u27f5-\u27ff] )
   | (?P<number>  \d{{1,9}}[ ]\d{{1,9}}/\d{{1,9}}(?![\d/]) | \d+(?:[.,]\d+)* | (?<![\w)\]])\.\d+ )
-  | (?P<vulgar>  [{_VULGAR}] )
+  | (?P<vulgar>  [{VULGAR}] )
   | (?P<command> \\(?:[A-Za-z]+|[{{}}%,;!]) )
   | (?P<word>    [A-Za-z]+ | [\u0391-\u03c9] )
   | (?P<open>    [(\[{{] )
   | (?P<close>   [)\]}}] )
-  | (?P<raised>  [{_RAISED}]+ )
+  | (?P<raised>  [{SUPERSCRIPTS}]+ )
   | (?P<suffix>  [%\u00b0] )
   | (?P<symbol>  [\u221e\u2205] )
   | (?P<root>    \u221a )
@@ -60,7 +60,7 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _ENDS_OPERAND = frozenset(("number", "vulgar", "command", "word", "close", "raised", "suffix", "symbol", "factorial"))
 _BEGINS_OPERAND = frozenset(("number", "vulgar", "command", "word", "open", "symbol", "root"))
 _MINUS = "-\u2212\u2013+\u00b1"
-_ALONE = frozenset(("a", "A", "I"))  # words, unless a sign is beside them
+_ALONE = frozenset(("a", "A", "I"))  # words, unless a sign is next to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _is_algebra(text: str, token: Token, run: list[Token]) -> bool:
     if token.kind == "word":
         if before == "'" or after in ("'", "\u2019") or ("_" in before + after and len(token.text) > 1):
             return False
-        if len(token.text) == 1 or token.text in _FUNCTIONS or token.text in _CONSTANTS:
+        if len(token.text) == 1 or token.text in FUNCTIONS or token.text in _CONSTANTS:
             return True
         touches = before in tuple("0123456789+-*/^=()") or after in tuple("+-*/^=()")
         return bool(before or after) and touches and _PRODUCT.fullmatch(token.text) is not None
@@ -125,7 +125,7 @@ def _is_algebra(text: str, token: Token, run: list[Token]) -> bool:
     if token.kind == "factorial":
         if not run or run[-1].kind not in _ENDS_OPERAND:
             return False
-        return after in tuple("/*+-^)=") or any(one.kind == "factorial" for one in run[-8:])
+        return after in tuple("/*+-^)=") or any(earlier.kind == "factorial" for earlier in run[-8:])
     if token.text in (":", "_"):
         return bool(before.strip()) and bool(after.strip()) and (token.text == "_" or (before + after).isdigit())
     return True
@@ -139,8 +139,8 @@ def _joins(last: Token, token: Token) -> bool:
         return not (last.kind == "word" and token.kind == "number")
     if last.kind == "command" or token.kind == "command":
         return True
-    if last.kind == "word" and (last.text in _FUNCTIONS or last.text in _CONSTANTS):
-        return last.text in _FUNCTIONS
+    if last.kind == "word" and (last.text in FUNCTIONS or last.text in _CONSTANTS):
+        return last.text in FUNCTIONS
     if token.kind == "word":
         return last.kind in ("number", "vulgar", "close", "symbol", "raised") and token.text not in _ALONE
     return token.kind in ("open", "root") and last.kind in ("close", "number")
@@ -197,7 +197,7 @@ def _trimmed(text: str, piece: list[Token]) -> list[Token]:
     kept = piece[first:last]
     if len(kept) == 1 and kept[0].kind in ("word", "command", "raised"):
         lone = kept[0].text
-        return kept if kept[0].kind == "word" and lone not in _ALONE and lone not in _FUNCTIONS else []
+        return kept if kept[0].kind == "word" and lone not in _ALONE and lone not in FUNCTIONS else []
     return kept
 
 
@@ -282,7 +282,7 @@ class _Writer:
         return any(mark in self._algebra[: token.start] for mark in "([{")
 
     def _word(self, token: Token) -> str:
-        if token.text in _FUNCTIONS:
+        if token.text in FUNCTIONS:
             return f"\\{token.text} "
         return _CONSTANTS.get(token.text) or _GREEK.get(token.text, token.text)
 

@@ -1,9 +1,10 @@
 """The rule of answers that are one of several choices.
 
-A text names a choice by its letter or by its text. Letters are what nobody would read as a word: `B`, `(b)`, `b)`,
-`option b`, `Answer: b`, a letter that begins a line as in `b. Mitochondria`. "A" counts if no noun can follow it (`A.`,
-`A or B`, `A is right`, but not `A cell is`), "I" only if it is marked (`(I)`, `option I`), small letters only after
-words such as "answer" or "say". Letters of labels (`vitamin C`, `point B`) and of equations (`B = 3`) are none.
+A text names a choice by its letter, by its text or by its position (`the second one`, `option 2`). Letters are what
+nobody would read as a word: `B`, `(b)`, `b)`, `option b`, `Answer: b`, a letter that begins a line as in
+`b. Mitochondria`. "A" counts if no noun can follow it (`A.`, `A or B`, `A is right`, but not `A cell is`), "I" only if
+it is marked (`(I)`, `option I`), small letters only after words such as "answer" or "say". Letters of labels
+(`vitamin C`, `point B`) and of equations (`B = 3`) are none.
 
 A choice is not named as an answer if it is negated (`not B`, `B is wrong`), or stands in a list with others (`A, B or
 C`). Of what is left in the last clause that names one, the last choice counts, but one that is marked (`I'd say C
@@ -16,33 +17,49 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from string import ascii_uppercase as LETTERS
 
 from socratic_distill.dialogues.answers.letters import leads_line, letters_of, marks_answer
+from socratic_distill.dialogues.answers.ordinals import positions_of
 from socratic_distill.dialogues.answers.words import Word, is_negated, mentions, wording, words_of
 from socratic_distill.dialogues.seed import Seed
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ONE_LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|$)\s*(.*)", re.DOTALL)
 # Signs that change what an option means, so that its words alone do not tell it from others.
 _MATHS = re.compile(
     r"[=+*^<>\\$|\u00b1\u00d7\u00f7\u00b2\u00b3\u03c0\u221a\u221e\u2264\u2265]|[-\u2212\u2013]\s?\d|\d[./]\d|%"
 )
 _CLAUSE = re.compile(r"[.!?;\n]+(?:\s|$)|\b(?:but|actually|however|wait)\b", re.IGNORECASE)
+# Wider than for numbers (`claims`): whatever a choice is said not to be, a speaker who says so rejects it.
 _DENIED = re.compile(
     r"""[\s*"')\]]{0,3}\s (?: (?:is|are|was|were)(?:n['\u2019]?t\b | \s+(?:not|wrong|incorrect|false|out)\b)
-      | can(?:['\u2019]?t|not|\ not)\b | couldn['\u2019]?t\b )""",
+      | can(?:['\u2019]?t|not|\ not)\b | couldn['\u2019]?t\b
+      | do(?:es)?(?:n['\u2019]?t|\ not)\s+(?:make\ sense|fit|work)\b )""",
     re.VERBOSE | re.IGNORECASE,
 )
 _BETWEEN_LISTED = re.compile(
     r"""(?! [^\n]*[.!?]\s )  # no end of a sentence
-    (?: \W* (?:or|and|vs|versus|either|option|choice|letter|the|an?|is|it|maybe|perhaps)\b )* \W*""",
+    (?: [^\w=]* (?:or|and|vs|versus|either|option|choice|letter|the|an?|is|it|maybe|perhaps)\b )* [^\w=]*""",
     re.VERBOSE | re.IGNORECASE,
 )
+
+_LONGEST_JOINT = 60  # characters between two members of a list
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A choice that a text names: span, number of the choice, and how it is named."""
+    """A choice that a text names.
+
+    Attributes:
+        start: index of its first character.
+        stop: index after its last character.
+        which: number of the choice, from 0.
+        marked: whether words before it say that an answer follows.
+        leads: whether it begins its line.
+        negated: whether the text says that it is not the answer.
+        denied: whether the words after it say so.
+        listed: whether it is in a list with others.
+    """
 
     start: int
     stop: int
@@ -50,6 +67,7 @@ class _Named:
     marked: bool
     leads: bool
     negated: bool
+    denied: bool
     listed: bool = False
 
 
@@ -70,25 +88,25 @@ class ChoiceRule:
         named = _revealing(text, seed)
         if not named and (given := _given(text, seed)) is not None and given.which == answer_index(seed):
             named = [given]
-        return [(one.start, one.stop) for one in named]
+        return [(mention.start, mention.stop) for mention in named]
 
     def check(self, seed: Seed) -> None:
         """Returns if the choices differ and the answer is one of them; raises `ValueError` if not."""
         count = len(seed.choices)
-        if not 2 <= count <= len(_LETTERS):
-            raise ValueError(f"choices holds {count}; give 2 to {len(_LETTERS)} of them, in the order of their letters")
+        if not 2 <= count <= len(LETTERS):
+            raise ValueError(f"choices holds {count}; give 2 to {len(LETTERS)} of them, in the order of their letters")
         first: dict[object, str] = {}
-        for letter, choice, key in zip(_LETTERS, seed.choices, _keys(seed.choices), strict=False):
+        for letter, choice, key in zip(LETTERS, seed.choices, _keys(seed.choices), strict=False):
             if not key:
                 raise ValueError(f"choice {letter} is {choice!r}, which has no word or number; write what it says")
             if key in first:
                 raise ValueError(f"the choices {first[key]!r} and {choice!r} are the same; make them differ")
             first[key] = choice
-            other = _LETTERS.find(choice.strip().upper()) if len(choice.strip()) == 1 else -1
-            if 0 <= other < count and other != _LETTERS.index(letter):
+            other = LETTERS.find(choice.strip().upper()) if len(choice.strip()) == 1 else -1
+            if 0 <= other < count and other != LETTERS.index(letter):
                 raise ValueError(f"choice {letter} is {choice!r}, the letter of another choice; reorder the choices")
         if answer_index(seed) is None:
-            last = _LETTERS[count - 1]
+            last = LETTERS[count - 1]
             raise ValueError(
                 f"the answer {seed.expected_answer!r} is none of the choices; write a letter, A to {last}, or the text "
                 "of a choice"
@@ -107,7 +125,7 @@ def _index(answer: str, choices: tuple[str, ...]) -> int | None:
     if same:
         return same[0]
     match = _ONE_LETTER.fullmatch(answer.strip())
-    index = _LETTERS.find(match[1].upper()) if match else -1
+    index = LETTERS.find(match[1].upper()) if match else -1
     if match is None or not 0 <= index < len(choices):
         return None
     return index if not match[2] or _key(match[2], _is_literal(choices)) == keys[index] else None
@@ -143,29 +161,33 @@ def _literals(choices: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _named(text: str, seed: Seed) -> list[_Named]:
-    """The choices that a text names, in order; neighbours that name the same one are one."""
+    """The choices that a text names, in order; neighbours that name the same choice are one mention."""
     words = words_of(text)
     starts = [word.start for word in words]
     texts = list(_by_text(text, words, seed.choices))
-    letters = letters_of(text, len(seed.choices))
-    spans = sorted([*texts, *(one for one in letters if not _inside(one, texts))])
+    signs = [*letters_of(text, len(seed.choices)), *positions_of(text, len(seed.choices))]
+    spans = sorted([*texts, *(sign for sign in signs if not _inside(sign, texts))])
     named: list[_Named] = []
     for start, stop, which in spans:
         first = bisect_left(starts, start)
-        negated = first < len(words) and is_negated(text, words, first)
-        negated = negated or _DENIED.match(text, stop) is not None
-        one = _Named(start, stop, which, marks_answer(text, start), leads_line(text, start), negated)
+        denied = _DENIED.match(text, stop) is not None
+        negated = denied or (first < len(words) and is_negated(text, words, first))
+        choice = _Named(start, stop, which, marks_answer(text, start), leads_line(text, start), negated, denied)
         if named and named[-1].which == which and not re.search(r"\w", text[named[-1].stop : start]):
-            last = named.pop()
-            one = replace(
-                one,
-                start=last.start,
-                marked=last.marked or one.marked,
-                leads=last.leads,
-                negated=last.negated or one.negated,
-            )
-        named.append(one)
+            choice = _joined(named.pop(), choice)
+        named.append(choice)
     return _with_lists(text, named)
+
+
+def _joined(first: _Named, second: _Named) -> _Named:
+    """One mention of two neighbours, such as a letter and the text of the same choice."""
+    return replace(
+        second,
+        start=first.start,
+        marked=first.marked or second.marked,
+        leads=first.leads,
+        negated=first.negated or second.negated,
+    )
 
 
 def _by_text(text: str, words: list[Word], choices: tuple[str, ...]) -> Iterator[tuple[int, int, int]]:
@@ -174,8 +196,8 @@ def _by_text(text: str, words: list[Word], choices: tuple[str, ...]) -> Iterator
         for match in _literals(choices).finditer(text):
             yield match.start(), match.end(), int((match.lastgroup or "c0")[1:])
     else:
-        for one in mentions(words, [wording(choice) for choice in choices]):
-            yield one.start, one.stop, one.which
+        for mention in mentions(words, [wording(choice) for choice in choices]):
+            yield mention.start, mention.stop, mention.which
 
 
 def _inside(letter: tuple[int, int, int], spans: list[tuple[int, int, int]]) -> bool:
@@ -185,30 +207,41 @@ def _inside(letter: tuple[int, int, int], spans: list[tuple[int, int, int]]) -> 
 
 
 def _with_lists(text: str, named: list[_Named]) -> list[_Named]:
-    """The same, with `listed` for members of a list of different choices."""
-    listed = set()
-    for index, (one, other) in enumerate(pairwise(named)):
-        apart = one.negated or other.negated or one.which == other.which
-        if not apart and other.start - one.stop < 60 and _BETWEEN_LISTED.fullmatch(text, one.stop, other.start):
+    """The same, with `listed` for members of a list of different choices; a list is denied as its last member is."""
+    joined = [
+        first.which != second.which
+        and second.start - first.stop < _LONGEST_JOINT
+        and _BETWEEN_LISTED.fullmatch(text, first.stop, second.start) is not None
+        for first, second in pairwise(named)
+    ]
+    members = list(named)
+    for index in reversed(range(len(joined))):  # "A and C are wrong"
+        if joined[index] and members[index + 1].denied and not members[index].negated:
+            members[index] = replace(members[index], negated=True, denied=True)
+    listed: set[int] = set()
+    for index, is_joined in enumerate(joined):
+        if is_joined and not (members[index].negated or members[index + 1].negated):
             listed |= {index, index + 1}
-    return [replace(one, listed=index in listed) for index, one in enumerate(named)]
+    return [replace(mention, listed=index in listed) for index, mention in enumerate(members)]
 
 
 def _given(text: str, seed: Seed) -> _Named | None:
     """The choice that a text gives as its answer."""
-    named = [one for one in _named(text, seed) if not one.negated and not one.listed]
+    named = [mention for mention in _named(text, seed) if not mention.negated and not mention.listed]
     if not named:
         return None
     clauses = [match.start() for match in _CLAUSE.finditer(text)]
     last = bisect_right(clauses, named[-1].start)
-    clause = [one for one in named if bisect_right(clauses, one.start) == last]
-    marked = [one for one in clause if one.marked] or [one for one in clause if one.leads] or clause
-    return marked[-1]
+    clause = [mention for mention in named if bisect_right(clauses, mention.start) == last]
+    marked = [mention for mention in clause if mention.marked]
+    leading = [mention for mention in clause if mention.leads]
+    return (marked or leading or clause)[-1]
 
 
 def _revealing(text: str, seed: Seed) -> list[_Named]:
     """The mentions of the right choice that give it away: alone in the text, or marked as the answer."""
     answer = answer_index(seed)
-    named = [one for one in _named(text, seed) if not one.negated]
-    alone = {one.which for one in named} == {answer}
-    return [one for one in named if one.which == answer and not one.listed and (alone or one.marked)]
+    named = [mention for mention in _named(text, seed) if not mention.negated]
+    alone = {mention.which for mention in named} == {answer}
+    right = [mention for mention in named if mention.which == answer and not mention.listed]
+    return [mention for mention in right if alone or mention.marked]

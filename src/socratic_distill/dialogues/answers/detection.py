@@ -8,7 +8,7 @@ from socratic_distill.dialogues.seed import AnswerKind
 
 _SIGNS = re.compile(r"[\\$^=\u221a\u03c0\u221e\u2264\u2265\u222a]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-# A small letter as a factor or beside a sign; not the letters of a label or of a formula of chemistry, such as H2O.
+# A small letter as a factor or next to a sign; not the letters of a label or of a formula of chemistry, such as H2O.
 _VARIABLE = re.compile(r"(?<=[\d.)])\s?[a-z](?![A-Za-z\d])|(?<![A-Za-z\d])[a-z]\s?[-+*/<>\u2212(]")
 _GLUED = re.compile(r"^[^\d]*[^\W\d_]\d")  # a number that ends a word, as in H2O
 _DIGIT = re.compile(r"[0-9]")

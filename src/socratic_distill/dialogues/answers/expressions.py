@@ -15,30 +15,34 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
-from socratic_distill.dialogues.answers.algebra import to_latex
+from socratic_distill.dialogues.answers.algebra import FUNCTIONS, to_latex
+from socratic_distill.dialogues.answers.calculations import is_bound
+from socratic_distill.dialogues.answers.claims import Claims
 from socratic_distill.dialogues.answers.formulas import Formula, find_formulas, last_part, parts_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST, Verdict, compared, is_readable, is_small
 from socratic_distill.dialogues.seed import Seed
+from socratic_distill.text import shortened
 
-# Function calls of the comparisons of one text, a few seconds; what is left then is taken for other formulas.
+# Function calls of the comparisons of one text, a few seconds; formulas after them count as different.
 MOST_CALLS_IN_TEXT = 12_000_000
 _JOINT = re.compile(r"[\s$]*(?:\\[\])])?\s*(?:,?\s*\b(?P<word>and|or)\b|[,;])\s*(?:\\[\[(])?[\s$]*")
+_LONGEST_JOINT = 40  # characters
 _MOST_JOINED = 6
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+_VALUE = re.compile(r"[A-Za-z]\s?=\s?([^=]+)")
+_RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|lt|gt|in)(?![A-Za-z])")
 _SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
-_NAMES = frozenset((
-    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "inf", "sinh", "cosh", "tanh", "arcsin", "arccos",
-    "arctan", "infinity",
-))  # fmt: skip
+_NAMES = FUNCTIONS | {"inf", "infinity"}
 _ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1, 2}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Formulas that are read as one: their span and their LaTeX, one for each."""
+class _Reading:
+    """Formulas that are read together: their span, and the LaTeX of each."""
 
     start: int
     stop: int
@@ -68,7 +72,7 @@ class ExpressionRule:
             MathExtraMissing: math-verify is not installed.
         """
         answer = seed.expected_answer
-        shown = repr(answer if len(answer) <= 60 else f"{answer[:60]}…")
+        shown = repr(shortened(answer))
         formulas = _answer(answer)
         if any(_WORD.search(_without_names(formula)) for formula in formulas):
             raise ValueError(f"the answer {shown} holds words; {_ADVICE}, or give it the answer_kind text")
@@ -112,41 +116,52 @@ def _given(reply: str, answer: str) -> tuple[int, int] | None:
     if (whole := _verbatim(reply, answer)) is not None:
         return whole
     wanted = _answer(answer)
-    for one in _final(reply):
-        if _compared(wanted, one.latex).equal:
-            return one.start, one.stop
+    for reading in _final(reply):
+        if _compared(wanted, reading.latex).equal:
+            return reading.start, reading.stop
     return None
 
 
-def _final(reply: str) -> list[_Found]:
+def _final(reply: str) -> list[_Reading]:
     """The readings of a reply's final formula: with the formulas that are joined to it, and alone."""
     formulas = find_formulas(reply)
-    if not formulas:
-        return []
-    boxed = [number for number, one in enumerate(formulas) if one.kind == "boxed"]
-    if boxed:
-        last = boxed[-1]
-    else:
-        last = _last_algebra(reply, formulas) if formulas[-1].kind == "algebra" else len(formulas) - 1
-    return _joined(reply, formulas, last)
+    boxed = [index for index, formula in enumerate(formulas) if formula.kind == "boxed"]
+    last = boxed[-1] if boxed else _claimed(reply, formulas)
+    return [] if last is None else _joined(reply, formulas, last)
 
 
-def _last_algebra(reply: str, formulas: Sequence[Formula]) -> int:
-    """Number of the algebra that a reply ends with."""
-    last = len(formulas) - 1
+def _claimed(reply: str, formulas: Sequence[Formula]) -> int | None:
+    """Position of the formula that a reply gives as its answer; None if it gives none."""
+    claims = Claims(reply, [(formula.start, formula.stop) for formula in formulas])
+    last = claims.final()
+    if last is None or is_bound(reply, formulas[last].start):
+        return None
+    return _last_algebra(reply, formulas, last, claims) if formulas[last].kind == "algebra" else last
+
+
+def _last_algebra(reply: str, formulas: Sequence[Formula], last: int, claims: Claims) -> int:
+    """Position of the algebra that a reply ends with, where the last that it claims is at `last`."""
     ends = [match.end() for match in _SENTENCE.finditer(reply, 0, formulas[last].start)]
     begin = ends[-1] if ends else 0
     for index in range(last, -1, -1):
-        one = formulas[index]
-        if one.start < begin:
+        formula = formulas[index]
+        if formula.start < begin:
             break
-        if "=" in reply[max(begin, one.start - 3) : one.stop]:
-            named = index < last and _SAYS_ANSWER.search(reply, one.stop, formulas[last].start)
-            return last if named else index
+        if "=" in reply[max(begin, formula.start - 3) : formula.stop] and not claims.denies(
+            formula.start, formula.stop
+        ):
+            named = index < last and _SAYS_ANSWER.search(reply, formula.stop, formulas[last].start)
+            return last if named or _is_choice(reply, formulas[index : last + 1]) else index
     return last
 
 
-def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Found]:
+def _is_choice(reply: str, formulas: Sequence[Formula]) -> bool:
+    """Whether formulas are joined by "and" or "or", as in `x = 1 or 2`."""
+    gaps = [_gap(reply, first, second) for first, second in pairwise(formulas)]
+    return bool(gaps) and all(gap is not None and gap["word"] for gap in gaps)
+
+
+def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]:
     """The formula at a number together with those that are joined before it, and alone.
 
     After "or" it is not read alone: a reply that names two does not say which one is its answer.
@@ -159,20 +174,28 @@ def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Found]:
         alone = alone and gap["word"] != "or"
         first -= 1
     members = formulas[first : last + 1]
-    latex = tuple(one.latex(text) for one in members)
-    readings = [_Found(members[0].start, members[-1].stop, latex)] if len(members) > 1 else []
+    latex = tuple(formula.latex(text) for formula in members)
+    readings = [_Reading(members[0].start, members[-1].stop, _values(latex))] if len(members) > 1 else []
     if alone:
-        readings.append(_Found(members[-1].start, members[-1].stop, latex[-1:]))
+        readings.append(_Reading(members[-1].start, members[-1].stop, latex[-1:]))
         if (part := last_part(text, members[-1])) is not None:
-            readings.append(_Found(part.start, part.stop, (part.latex(text),)))
+            readings.append(_Reading(part.start, part.stop, (part.latex(text),)))
     return readings
 
 
-def _gap(text: str, one: Formula, other: Formula) -> re.Match[str] | None:
+def _values(latex: tuple[str, ...]) -> tuple[str, ...]:
+    """Joined formulas, where the variable of the first is that of all: `x = 1 or 2` are the values 1 and 2."""
+    match = _VALUE.fullmatch(latex[0])
+    if match is None or any(_RELATION.search(formula) for formula in latex[1:]):
+        return latex
+    return match[1], *latex[1:]
+
+
+def _gap(text: str, first: Formula, second: Formula) -> re.Match[str] | None:
     """What joins two formulas; None if nothing does."""
-    if other.start - one.stop > 40:
+    if second.start - first.stop > _LONGEST_JOINT:
         return None
-    return _JOINT.fullmatch(text, one.stop, other.start)
+    return _JOINT.fullmatch(text, first.stop, second.start)
 
 
 def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple[int, int]]:
@@ -181,28 +204,28 @@ def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple
         return [whole]
     wanted, calls = _answer(answer), 0
     spans: list[tuple[int, int]] = []
-    for one in _candidates(text, find_formulas(text)):
-        if any(one.start < stop and start < one.stop for start, stop in spans[-_MOST_JOINED:]):
+    for reading in _candidates(text, find_formulas(text)):
+        if any(reading.start < stop and start < reading.stop for start, stop in spans[-_MOST_JOINED:]):
             continue
         if calls > MOST_CALLS_IN_TEXT:
             break
-        verdict = _compared(wanted, one.latex)
+        verdict = _compared(wanted, reading.latex)
         calls += verdict.calls
         if verdict.equal:
-            spans.append((one.start, one.stop))
+            spans.append((reading.start, reading.stop))
             if first_only:
                 break
     return spans
 
 
-def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Found]:
+def _candidates(text: str, formulas: Sequence[Formula]) -> Iterator[_Reading]:
     """What may equal an answer: each formula, then its parts; and the formulas that are joined, after the last."""
     for index, formula in enumerate(formulas):
         for part in parts_of(text, formula):
-            yield _Found(part.start, part.stop, (part.latex(text),))
+            yield _Reading(part.start, part.stop, (part.latex(text),))
         if index + 1 == len(formulas) or _gap(text, formula, formulas[index + 1]) is None:
             together = _joined(text, formulas, index)[0:1]
-            yield from (one for one in together if len(one.latex) > 1)
+            yield from (reading for reading in together if len(reading.latex) > 1)
 
 
 def _compared(answer: tuple[str, ...], formula: tuple[str, ...]) -> Verdict:

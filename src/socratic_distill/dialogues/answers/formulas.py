@@ -13,12 +13,11 @@ from itertools import pairwise
 from typing import Literal
 
 from socratic_distill.dialogues.answers.algebra import find_algebra, to_latex
+from socratic_distill.dialogues.answers.boxes import boxes_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST
 
 # Most turns of other subjects hold nothing of these, and this test is much faster.
 _MAY_HOLD = re.compile(r"[0-9\\$=^<>]|(?<![A-Za-z'])[A-Za-z](?![A-Za-z'])")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARK = re.compile(r"\\\\(?![()\[\]])|\\[()\[\]]|\\\$|\$\$|\$|\n")
 _CLOSING = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
 _BREAK = re.compile(
@@ -67,41 +66,31 @@ def find_formulas(text: str) -> list[Formula]:
     """The whole formulas of a text, in order, not overlapping; longer ones than can be read are left out."""
     if text.isascii() and not _MAY_HOLD.search(text):
         return []
-    found, position = [], 0
+    formulas: list[Formula] = []
+    position = 0
     for formula in [*_typeset(text), None]:
         stop = formula.start if formula else len(text)
-        found += [Formula(*span, kind="algebra") for span in find_algebra(text, position, stop)]
+        formulas += [Formula(*span, kind="algebra") for span in find_algebra(text, position, stop)]
         if formula:
-            found.append(formula)
+            formulas.append(formula)
             position = formula.stop
-    return [one for one in found if one.stop - one.start <= LONGEST]
+    return [formula for formula in formulas if formula.stop - formula.start <= LONGEST]
 
 
 def _typeset(text: str) -> list[Formula]:
     """The contents of boxes and of formulas between marks, in order; boxes win."""
-    boxes = [Formula(start, stop, "boxed") for start, stop in _boxes(text)]
+    boxes = [
+        Formula(*_tight(text, box.start, box.stop), kind="boxed")
+        for box in boxes_of(text, longest=LONGEST)
+        if box.stop is not None
+    ]
     starts = [box.start for box in boxes]
     formulas = list(boxes)
     for start, stop in _between_marks(text):
         index = bisect_left(starts, start)
         if not (index < len(boxes) and boxes[index].start < stop):
             formulas.append(Formula(*_tight(text, start, stop), kind="latex"))
-    return sorted((one for one in formulas if one.start < one.stop), key=lambda one: one.start)
-
-
-def _boxes(text: str) -> Iterator[tuple[int, int]]:
-    """The contents of boxes that are closed within a formula's length; boxes in boxes are parts of them."""
-    stop = 0
-    for match in _BOX.finditer(text):
-        if match.start() < stop:
-            continue
-        depth = 1
-        for brace in _BRACE.finditer(text, match.end(), match.end() + LONGEST):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                stop = brace.start()
-                yield _tight(text, match.end(), stop)
-                break
+    return sorted((formula for formula in formulas if formula.start < formula.stop), key=lambda formula: formula.start)
 
 
 def _between_marks(text: str) -> Iterator[tuple[int, int]]:
@@ -145,14 +134,14 @@ def parts_of(text: str, formula: Formula) -> list[Formula]:
         formula: the whole formula.
     """
     breaks, equals = _at_top(text, formula)
-    found = [(formula.start, formula.stop)]
+    spans = [(formula.start, formula.stop)]
     edges = [(formula.start, formula.start), *breaks, (formula.stop, formula.stop)]
     for (_, start), (stop, _) in pairwise(edges):
-        found.append(_tight(text, start, stop))
-        within = [(start, start), *((one, other) for one, other in equals if start <= one < stop), (stop, stop)]
+        spans.append(_tight(text, start, stop))
+        within = [(start, start), *(sign for sign in equals if start <= sign[0] < stop), (stop, stop)]
         if len(within) > 2:
-            found += [_tight(text, a, b) for (_, a), (b, _) in pairwise(within)]
-    return [Formula(start, stop, formula.kind) for start, stop in dict.fromkeys(found) if start < stop]
+            spans += [_tight(text, a, b) for (_, a), (b, _) in pairwise(within)]
+    return [Formula(start, stop, formula.kind) for start, stop in dict.fromkeys(spans) if start < stop]
 
 
 def last_part(text: str, formula: Formula) -> Formula | None:
@@ -166,7 +155,7 @@ def last_part(text: str, formula: Formula) -> Formula | None:
     if not breaks:
         return None
     start, stop = _tight(text, breaks[-1][1], formula.stop)
-    if text[slice(*breaks[-1])] in (",", ";") and not any(start <= one < stop for one, _ in equals):
+    if text[slice(*breaks[-1])] in (",", ";") and not any(start <= sign < stop for sign, _ in equals):
         return None
     return Formula(start, stop, formula.kind) if start < stop else None
 
@@ -182,8 +171,8 @@ def _at_top(text: str, formula: Formula) -> tuple[list[tuple[int, int]], list[tu
     ends = [end for end, _ in levels]
 
     def is_top(index: int) -> bool:
-        place = bisect_left(ends, index + 1) - 1
-        return place < 0 or levels[place][1] == 0
+        last = bisect_left(ends, index + 1) - 1
+        return last < 0 or levels[last][1] == 0
 
     breaks = [match for match in _BREAK.finditer(source) if is_top(match.start())] if not _MATRIX.search(source) else []
     equals = [match for match in _EQUALS.finditer(source) if is_top(match.start())]

@@ -11,10 +11,10 @@ from socratic_distill.dialogues.seed import BY_VERDICT, AnswerKind, Seed
 
 
 class AnswerRule(Protocol):
-    """How a text is compared with an answer of one kind. A seed of another kind is never given to it."""
+    """How a text is compared with an answer of one kind. Callers pass only seeds of that kind."""
 
     def matches(self, reply: str, seed: Seed) -> bool:
-        """Whether the answer that a reply ends with is the seed's. Intermediate results do not count."""
+        """Whether the answer that a reply gives is the seed's. Intermediate results do not count."""
         ...
 
     def reveals(self, turn: str, seed: Seed) -> bool:
@@ -35,7 +35,7 @@ class AnswerRule(Protocol):
 
 
 class NoAnswer:
-    """Nothing gives or reveals an answer that is not there."""
+    """The rule of seeds without an answer: no text gives or reveals it."""
 
     def matches(self, reply: str, seed: Seed) -> bool:
         """False."""
@@ -46,11 +46,11 @@ class NoAnswer:
         return False
 
     def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
-        """None at all."""
+        """No spans."""
         return []
 
     def check(self, seed: Seed) -> None:
-        """Returns."""
+        """Accepts every seed."""
 
 
 RULES: Mapping[AnswerKind, AnswerRule] = {
@@ -63,13 +63,13 @@ RULES: Mapping[AnswerKind, AnswerRule] = {
 
 
 def rule_of(seed: Seed) -> AnswerRule:
-    """The rule of a seed's kind; kinds that need a verdict have none."""
+    """The rule of a seed's kind, which must not be one that needs a verdict."""
     assert seed.answer_kind not in BY_VERDICT, f"{seed.answer_kind} needs a verdict on each turn"
     return RULES[seed.answer_kind]
 
 
 def solves(text: str, seed: Seed) -> bool:
-    """Whether a student's turn gives the answer: the text ends with it, and no question mark comes after it.
+    """Whether a student's turn gives the answer, without a question mark after it.
 
     >>> seed = Seed("s", "?", "12")
     >>> solves("So it is 5 + 7 = 12.", seed), solves("Is it 12?", seed), solves("12? No, 13.", seed)

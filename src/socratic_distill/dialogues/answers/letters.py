@@ -38,12 +38,12 @@ def letters_of(text: str, count: int) -> list[tuple[int, int, int]]:
         text: the text.
         count: number of choices.
     """
-    found = []
+    letters = []
     for match in _SINGLE.finditer(text):
         which = ord(match["letter"].upper()) - ord("A")
         if which < count and _is_choice(text, match.start(), match["letter"]):
-            found.append((match.start(), match.end(), which))
-    return found
+            letters.append((match.start(), match.end(), which))
+    return letters
 
 
 def marks_answer(text: str, start: int) -> bool:
@@ -59,12 +59,12 @@ def leads_line(text: str, start: int) -> bool:
 def _is_choice(text: str, start: int, letter: str) -> bool:
     """Whether the single letter at an index names a choice."""
     stop = start + 1
-    behind = max(0, start - _WINDOW)
-    if _NAMES_OPTION.search(text, behind, start):
+    first = max(0, start - _WINDOW)
+    if _NAMES_OPTION.search(text, first, start):
         return True
-    if _CLOSING.match(text, stop) and (_OPENING.search(text, behind, start) or not text[start - 1 : start].strip()):
+    if _CLOSING.match(text, stop) and (_OPENING.search(text, first, start) or not text[start - 1 : start].strip()):
         return True
-    if _LABEL.search(text, behind, start) or _EQUATION.match(text, stop):
+    if _LABEL.search(text, first, start) or _EQUATION.match(text, stop):
         return False
     if leads_line(text, start) and _AFTER_HEAD.match(text, stop):
         return True

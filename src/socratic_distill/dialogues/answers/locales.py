@@ -69,6 +69,6 @@ def other_readings(text: str, plain: Sequence[Number]) -> list[Number]:
             whole, _, part = (
                 match["digits"].rpartition(point) if point in match["digits"] else (match["digits"], "", "")
             )
-            digits = f"{re.sub(r'[^0-9]', '', whole)}.{part or 0}"
+            digits = f"{_NO_DIGIT.sub('', whole)}.{part or 0}"
             numbers.append(number_at(text, match, start, Decimal(digits)))
     return sorted(numbers, key=lambda number: number.start)

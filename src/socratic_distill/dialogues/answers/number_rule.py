@@ -1,38 +1,47 @@
 """The rule of answers that are numbers."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+from socratic_distill.dialogues.answers.amounts import amounts_of, plain_digits
+from socratic_distill.dialogues.answers.boxes import boxes_of
+from socratic_distill.dialogues.answers.calculations import is_open, operands
+from socratic_distill.dialogues.answers.claims import Claims
 from socratic_distill.dialogues.answers.locales import other_readings
-from socratic_distill.dialogues.answers.numbers import (
-    Number,
-    answer_spans,
-    check_answer,
-    find_numbers,
-    last_number,
-    same_answer,
-)
-from socratic_distill.dialogues.answers.units import Unit, same_quantity, units_of
+from socratic_distill.dialogues.answers.numbers import Number, check_answer, find_numbers, last_number
+from socratic_distill.dialogues.answers.units import Unit, joined_amounts, same_quantity, units_of
 from socratic_distill.dialogues.seed import Seed
+
+_LONGEST_BOX = 300  # characters
 
 
 class NumberRule:
-    """The last number of a reply; any number of a turn.
+    r"""The number that a reply claims, or the last one of its `\boxed{}`; any number of a turn.
+
+    A reply claims its last number, as `claims` and `calculations` limit it. A number that is the end of a range, a
+    bound, or one of two that are joined by "or" gives no answer, but it says the number.
 
     Units are ignored, or compared as amounts if the seed compares units: then `5 km` is `5000 m`, and neither `5` nor
-    `5 m`. Numbers are read by the rules of `numbers`, and where these break a number of another country into several,
-    by those of `locales`.
+    `5 m`; and `1 h 30 min` is one amount. Numbers are read by the rules of `numbers` and `amounts`, and where these
+    break a number of another country into several, by those of `locales`.
     """
 
     def matches(self, reply: str, seed: Seed) -> bool:
-        """Whether the reply's last number equals the answer."""
-        answer = seed.expected_answer
-        if not seed.compares_units and same_answer(reply, answer):
-            return True
-        numbers = find_numbers(reply)
-        if not numbers:
+        """Whether the number that the reply claims equals the answer."""
+        reply = plain_digits(reply)
+        plain = find_numbers(reply)
+        amounts = _amounts(reply, plain, seed)
+        if not amounts:
             return False
-        others = [number for number in other_readings(reply, numbers) if number.stop == numbers[-1].stop]
-        return any(self._equals(reply, number, seed) for number in (numbers[-1], *others))
+        last = _in_last_box(reply, amounts)
+        if last is None:
+            last = _claimed(reply, amounts)
+        if last is None:
+            return False
+        others = [number for number in other_readings(reply, plain) if number.stop == amounts[last].stop]
+        claims = Claims(reply, [(number.start, number.stop) for number in others])
+        readings = [number for number in others if not claims.denies(number.start, number.stop)]
+        return any(self._equals(reply, number, seed) for number in (amounts[last], *readings))
 
     def reveals(self, turn: str, seed: Seed) -> bool:
         """Whether any number equals the answer."""
@@ -40,15 +49,12 @@ class NumberRule:
 
     def spans(self, text: str, seed: Seed) -> list[tuple[int, int]]:
         """The numbers that equal the answer, without their units."""
-        numbers = find_numbers(text)
-        if not numbers:
-            return []
-        if seed.compares_units:
-            spans = [(number.start, number.stop) for number in numbers if self._equals(text, number, seed)]
-        else:
-            spans = answer_spans(text, seed.expected_answer)
-        others = [one for one in other_readings(text, numbers) if self._equals(text, one, seed)]
-        return _without_overlaps([*spans, *((one.start, one.stop) for one in others)])
+        text = plain_digits(text)
+        plain = find_numbers(text)
+        numbers = [*_amounts(text, plain, seed), *other_readings(text, plain)]
+        return _without_overlaps(
+            [(number.start, number.stop) for number in numbers if self._equals(text, number, seed)]
+        )
 
     def check(self, seed: Seed) -> None:
         """Returns if the answer is one number, with a unit if units are compared; raises `ValueError` if not."""
@@ -75,6 +81,32 @@ def _wanted(answer: str) -> tuple[Number, frozenset[Unit]] | None:
     """The number of an answer, and the meanings of its unit."""
     number = last_number(answer)
     return None if number is None else (number, units_of(answer, number))
+
+
+def _amounts(text: str, plain: Sequence[Number], seed: Seed) -> list[Number]:
+    amounts = amounts_of(text, plain)
+    return joined_amounts(text, amounts) if seed.compares_units else amounts
+
+
+def _in_last_box(reply: str, amounts: Sequence[Number]) -> int | None:
+    r"""Position of the last number in the reply's last `\boxed{}`; None if there is no box, or no number in it."""
+    span = (0, 0)
+    for box in boxes_of(reply, longest=_LONGEST_BOX):
+        span = (box.start, box.stop) if box.stop is not None else span
+    inside = [index for index, number in enumerate(amounts) if span[0] <= number.start < span[1]]
+    return inside[-1] if inside else None
+
+
+def _claimed(reply: str, amounts: Sequence[Number]) -> int | None:
+    """Position of the number that a reply gives as its answer; None if it gives none."""
+    claims = Claims(reply, [(number.start, number.stop) for number in amounts])
+    last = claims.final(operands(reply, amounts))
+    if last is None or is_open(reply, amounts, last):
+        return None
+    taken_back = any(
+        number.equals(amounts[last]) and claims.denies(number.start, number.stop) for number in amounts[last + 1 :]
+    )
+    return None if taken_back else last
 
 
 def _without_overlaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -27,6 +27,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from socratic_distill.dialogues.answers.boxes import boxes_of
+from socratic_distill.text import shortened
+
 _MINUS = "-\u2212\u2013"
 SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
 _COMMA = r"(?: , | \{,\} | \\[,!] | ,\\! | [\u00a0\u2009\u202f] )"
@@ -42,22 +45,22 @@ _NUMBER = re.compile(
     """,
     re.ASCII | re.VERBOSE,
 )
-_VULGAR = "\u00bc-\u00be\u2150-\u215e"
+VULGAR = "\u00bc-\u00be\u2150-\u215e"
 # The number of digits is limited, so that no text yields a number of unlimited size.
 _FRACTION = re.compile(
     rf"""
     {SIGN} (?<![\w./]) (?<!\d,)
-    (?:(?P<whole>\d{{1,18}}) (?: [ \u00a0]? (?=\\|[{_VULGAR}]) | [ \u00a0] ))?
+    (?:(?P<whole>\d{{1,18}}) (?: [ \u00a0]? (?=\\|[{VULGAR}]) | [ \u00a0] ))?
     (?:
         \\[dtc]?frac \s* (?:\{{\s*(?P<top>[{_MINUS}]?\d{{1,18}})\s*\}}|(?P<top_digit>\d))
                      \s* (?:\{{\s*(?P<bottom>\d{{1,18}})\s*\}}|(?P<bottom_digit>\d))
-      | (?P<vulgar>[{_VULGAR}])
+      | (?P<vulgar>[{VULGAR}])
       | (?P<over>\d{{1,18}}) [/\u2044] (?P<under>\d{{1,18}}) (?! \d | [.,]\d | \s?[/\u2044] )
     )
     """,
     re.ASCII | re.VERBOSE,
 )
-_SUPERSCRIPTS = "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+SUPERSCRIPTS = "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _SCIENTIFIC = re.compile(
     rf"""
     {SIGN} (?<![\w.]) (?<!\d,)
@@ -66,16 +69,16 @@ _SCIENTIFIC = re.compile(
         [eE] (?P<power>[+-]?\d{{1,3}}) (?![\w-])
       | \s? (?:[x*\u00d7\u00b7]|\\times|\\cdot) \s? 10
         (?: (?:\^|\*\*) (?P<brace>\{{)? \s? (?P<exponent>[{_MINUS}]?\d{{1,3}}) (?!\d) (?(brace)\s?\}})
-          | (?P<raised>[{_SUPERSCRIPTS}]{{1,4}}) )
+          | (?P<raised>[{SUPERSCRIPTS}]{{1,4}}) )
     )
     """,
     re.ASCII | re.VERBOSE,
 )
-# Characters. The time to read digits grows with the square of their number; nobody writes so many.
+# Characters. The time to read digits grows with the square of their number, so longer numbers are not read.
 _LONGEST = 10_000
 _NO_DIGIT = re.compile(r"[^\d.]", re.ASCII)
 _PLAIN_MINUS = str.maketrans(dict.fromkeys(_MINUS, "-"))
-_DIGIT = re.compile(rf"[0-9{_VULGAR}]")
+_DIGIT = re.compile(rf"[0-9{VULGAR}]")
 _ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)s?\b", re.IGNORECASE)
 _PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b)", re.IGNORECASE)
 # Exponents of letters and LaTeX groups only: "10^2" is a calculation with two numbers.
@@ -84,8 +87,6 @@ _METRES = r"(?:(?<=(?<![A-Za-z])m)|(?<=(?<![A-Za-z])[cdkm]m))[23]\b"
 _RAISED = re.compile(rf"(?<=[A-Za-z}}])(?:[\^_]|\*\*)(?:\{{\s*)?[-+]?\d+(?:\s*\}})?|{_METRES}", re.ASCII)
 _HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _LIST = re.compile(r"[,;]\s|\b(?:and|or)\b")
 # Signs and words that change a number's value, so that the number alone would be another answer.
 _MORE = re.compile(
@@ -258,12 +259,12 @@ def _only_number(answer: str) -> Number:
     """The only number of an answer; words around it, such as units, are allowed."""
     numbers = find_numbers(answer)
     if len(numbers) != 1:
-        raise ValueError(f"an answer must hold exactly one number, {_short(answer)} holds {len(numbers)}; {_ADVICE}")
+        raise ValueError(f"an answer must hold exactly one number, {_quoted(answer)} holds {len(numbers)}; {_ADVICE}")
     (number,) = numbers
     rest = _HARMLESS.sub("", f"{answer[: number.start]}\0{answer[number.stop :]}")
     if more := _MORE.search(rest):
         what = more[0].replace("\0", str(number)).strip()
-        raise ValueError(f"the answer {_short(answer)} is more than a number ({what!r}); {_ADVICE}")
+        raise ValueError(f"the answer {_quoted(answer)} is more than a number ({what!r}); {_ADVICE}")
     return number
 
 
@@ -302,16 +303,21 @@ def final_answer(solution: str) -> str:
         numbers = [_only_number(box) for box in boxes]
         if any(number.value != numbers[0].value for number in numbers):
             raise ValueError(
-                f"the solution has several answers in boxes ({', '.join(map(_short, boxes[:3]))}); {_ADVICE}"
+                f"the solution has several answers in boxes ({', '.join(map(_quoted, boxes[:3]))}); {_ADVICE}"
             )
         return str(numbers[-1])
-    line = next((line.strip() for line in reversed(solution.splitlines()) if line.strip()), "")
+    line = last_line(solution)
     try:
         return str(_only_number(_right_side(line).strip()))
     except ValueError as error:
         raise ValueError(
             f"the last line of the solution is no answer: {error}. Write the answer after #### on a line of its own"
         ) from None
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that is not blank, trimmed; "" if there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _right_side(line: str) -> str:
@@ -322,21 +328,13 @@ def _right_side(line: str) -> str:
 
 def _boxes(solution: str) -> list[str]:
     r"""The content of each `\boxed{}`; boxes within boxes are left out."""
-    boxes, stop = [], 0
-    for match in _BOX.finditer(solution):
-        if match.start() < stop:
-            continue
-        depth, stop = 1, len(solution)
-        for brace in _BRACE.finditer(solution, match.end()):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                stop = brace.start()
-                break
-        else:
-            raise ValueError(f"the box {_short(solution[match.start() :])} is not closed; {_ADVICE}")
-        boxes.append(solution[match.end() : stop])
-    return boxes
+    contents = []
+    for box in boxes_of(solution):
+        if box.stop is None:
+            raise ValueError(f"the box {_quoted(solution[box.opening :])} is not closed; {_ADVICE}")
+        contents.append(solution[box.start : box.stop])
+    return contents
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+def _quoted(text: str) -> str:
+    return repr(shortened(text))

@@ -11,7 +11,7 @@ unit (`12 eggs`) is compared as a word, in the singular; words between number an
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -58,13 +58,13 @@ _OTHERS: tuple[tuple[str, str, int, str], ...] = (
     ("in inch inches", "m", 1, "0.0254"), ("ft foot feet", "m", 1, "0.3048"), ("yd yard", "m", 1, "0.9144"),
     ("mi mile", "m", 1, "1609.344"), ("lb lbs pound", "g", 1, "453.59237"), ("oz ounce", "g", 1, "28.349523125"),
     ("t tonne", "g", 1, "1000000"), ("min minute", "s", 1, "60"), ("h hr hour", "s", 1, "3600"),
-    ("day", "s", 1, "86400"),
+    ("day", "s", 1, "86400"), ("kilo", "g", 1, "1000"),
     ("week wk", "s", 1, "604800"), ("month", "month", 1, "1"), ("yr year", "month", 1, "12"),
     ("ha hectare", "m", 2, "10000"),
     ("acre", "acre", 1, "1"), ("gal gallon", "gallon", 1, "1"), ("cup", "cup", 1, "1"), ("dozen", "dozen", 1, "1"),
     ("% percent", "%", 1, "1"), ("\u00b0 degree deg", "\u00b0", 1, "1"), ("rad radian", "rad", 1, "1"),
-    ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
-    ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF", "\u00b0F", 1, "1"),
+    ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC C", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
+    ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF F", "\u00b0F", 1, "1"),
     ("$ dollar USD buck", "$", 1, "1"), ("\u20ac euro EUR", "\u20ac", 1, "1"),
     ("\u00a3 pound GBP quid", "\u00a3", 1, "1"),
     ("\u00a2 cent ct", "$", 1, "1/100"), ("cent ct", "\u20ac", 1, "1/100"), ("p penny pence", "\u00a3", 1, "1/100"),
@@ -99,6 +99,8 @@ def _table() -> dict[str, frozenset[Unit]]:
 _UNITS = _table()
 _IN_LOWER_CASE = _in_lower_case(_UNITS)
 _CURRENCIES = frozenset("$\u20ac\u00a3\u00a5\u20b9")
+_CODES = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "INR": "\u20b9", "Rs": "\u20b9"}
+_CODE = re.compile(rf"\b({'|'.join(_CODES)})\.?\s?\Z")
 _LATEX = re.compile(
     r"""
     (?P<degree> \^\{?\s?\\circ\s?\}? | \\degree )
@@ -116,9 +118,9 @@ _DIGITS = str.maketrans("\u00b2\u00b3\u2070\u00b9", "2301")
 _WORD = r"[^\W\d_\u00b2\u00b3]+"
 _FACTOR = re.compile(
     rf"""
-    [ -]{{0,3}} (?:(?P<join>/|\*|\bper\b)[ ]?)? (?P<prefix>(?:square|sq|cubic|cu)\b\.?[ ])?
+    [ -]{{0,3}} (?:(?P<join>/|\*|\b(?:per|an?)\b)[ ]?)? (?P<prefix>(?:square|sq|cubic|cu)\b\.?[ ])?
     (?P<name>\u00b0(?:celsius|fahrenheit|centigrade|C|F)?(?![^\W\d_])|[$\u20ac\u00a3\u00a5\u20b9\u00a2%\u2103\u2109]|{_WORD})
-    (?: (?:\^|\*\*)?(?P<power>-?[0-9\u00b2\u00b3](?!\d)) | [ ](?P<word>squared|cubed)\b )?
+    (?: (?:[ ]?(?:\^|\*\*)[ ]?)?(?P<power>-?[0-9\u00b2\u00b3](?!\d)) | [ ](?P<word>squared|cubed)\b )?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -129,12 +131,15 @@ _NO_NOUN = frozenset((
     "were", "more", "less", "total", "altogether", "if", "because", "so",
 ))  # fmt: skip
 _WINDOW = 80  # characters after a number
+_JOINT = re.compile(rf"[ -]{{0,2}}(?P<unit>(?!and\b){_WORD})?\.?(?:,\s)?\s?(?:and\s)?", re.IGNORECASE)
 
 
 def units_of(text: str, number: Number) -> frozenset[Unit]:
     """The meanings of a number's unit; without a known unit, the words after the number; empty if it has neither."""
     before = text[max(0, number.start - 2) : number.start]
     after = text[number.stop : number.stop + _WINDOW].partition("\n")[0]
+    if code := _CODE.search(text, max(0, number.start - 5), number.start):
+        return _units_in(_CODES[code[1]], after)
     currency = next((sign for sign in text[number.start : number.stop] if sign in _CURRENCIES), before[-1:])
     if currency == "$" and before != "\\$" and _CLOSING.search(after):
         currency = ""
@@ -171,13 +176,13 @@ def _product(after: str, units: frozenset[Unit], first: bool = False) -> frozens
         if match is None or not (joined or first):
             break
         factor = _named(match["name"])
-        if not factor and joined and joined != "*":
+        if not factor and joined in ("/", "per"):
             factor = frozenset(_words(match["name"]))
         if not factor:
             break
         sign = 1 if not joined or joined == "*" else -1
         power = sign * _power(match)
-        units = frozenset(unit.times(one, power) for unit in units for one in factor)
+        units = frozenset(unit.times(meaning, power) for unit in units for meaning in factor)
         position, first = match.end(), False
     return units
 
@@ -237,3 +242,37 @@ def same_quantity(number: Number, units: frozenset[Unit], other: Number, other_u
         for unit in units
         for wanted in other_units
     )
+
+
+def joined_amounts(text: str, numbers: Sequence[Number]) -> list[Number]:
+    """The numbers of a text, where those of one amount in several units are one: `1 h 30 min`, `5 feet and 3 inches`.
+
+    A joined number spans all parts. Its value is in the unit that `units_of` reads for it: the last part's, or the
+    currency before the first.
+    """
+    joined: list[Number] = []
+    for number in numbers:
+        total = _together(text, joined[-1], number) if joined else None
+        if total is None:
+            joined.append(number)
+        else:
+            joined[-1] = total
+    return joined
+
+
+def _together(text: str, first: Number, second: Number) -> Number | None:
+    """Two numbers as one amount, in the unit of the second; None if they are two amounts."""
+    if second.start - first.stop > _WINDOW or first.is_percent or not second.value > 0:
+        return None
+    match = _JOINT.fullmatch(text, first.stop, second.start)
+    if match is None or (match["unit"] and not _named(match["unit"])):
+        return None
+    for unit in units_of(text, first):
+        for smaller in units_of(text, second):
+            ratio = unit.factor / smaller.factor
+            if unit.dimensions == smaller.dimensions and second.value < ratio and ratio > 1 and first.value > 0:
+                # `units_of` reads a currency before a number first.
+                is_money = bool(_CURRENCIES & set(text[max(0, first.start - 1) : first.stop]))
+                value = first.value + second.value / ratio if is_money else first.value * ratio + second.value
+                return Number(value, first.start, second.stop, False, None)
+    return None

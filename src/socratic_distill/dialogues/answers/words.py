@@ -121,18 +121,19 @@ def mentions(words: Sequence[Word], wordings: Sequence[tuple[str, ...]]) -> list
     for which in sorted(range(len(wordings)), key=lambda which: -len(wordings[which])):
         if wordings[which]:
             by_first.setdefault(wordings[which][0], []).append(which)
-    found, index = [], 0
+    matched: list[Mention] = []
+    index = 0
     while index < len(words):
         word = words[index]
         candidates = [*by_first.get(word.text, ()), *(by_first.get(word.owner, ()) if word.owner else ())]
         for which in sorted(candidates, key=lambda which: -len(wordings[which])):
             last = _last_word(words, index, wordings[which])
             if last is not None:
-                found.append(Mention(word.start, words[last].stop, index, which))
+                matched.append(Mention(word.start, words[last].stop, index, which))
                 index = last
                 break
         index += 1
-    return found
+    return matched
 
 
 def _last_word(words: Sequence[Word], index: int, wanted: tuple[str, ...]) -> int | None:
@@ -147,30 +148,51 @@ def _last_word(words: Sequence[Word], index: int, wanted: tuple[str, ...]) -> in
     return index
 
 
-_NEGATORS = frozenset((
-    "not", "never", "no", "without", "neither", "nor", "cannot", "cant", "isnt", "arent", "wasnt", "werent", "dont",
-    "doesnt", "didnt", "wont", "wouldnt", "couldnt", "shouldnt", "aint",
+_CONTRACTED = frozenset((
+    "cant", "isnt", "arent", "wasnt", "werent", "dont", "doesnt", "didnt", "wont", "wouldnt", "couldnt", "shouldnt",
+    "aint",
 ))  # fmt: skip
-_INSTEAD = (("rather", "than"), ("instead", "of"), ("other", "than"))
+_NEGATORS = _CONTRACTED | {"not", "never", "no", "without", "neither", "nor", "cannot", "eliminate", "exclude"}
+_INSTEAD = (("rather", "than"), ("instead", "of"), ("other", "than"), ("rule", "out"), ("ruled", "out"))
 _STOP = re.compile(r"[.,;:!?\n\u2014()]")
+_OPINIONS = frozenset(("think", "believe", "say", "guess", "suppose"))
+# Words between an opinion and what it is about: "I don't think that the answer is X".
+_LINKS = frozenset(("it", "its", "is", "was", "be", "that", "thats", "this", "answer"))
+_FARTHEST = 7  # words before a word that are read
 
 
 def is_negated(text: str, words: Sequence[Word], first: int) -> bool:
     """Whether a word is negated right before.
 
-    One of the two words before it is a negation (`not X`, `isn't really X`, `instead of X`), with articles left out and
-    without punctuation or "but" in between. "Not only X" says X.
+    One of the two words before it is a negation (`not X`, `isn't really X`, `instead of X`), or an opinion is denied
+    (`I don't think that it is X`, `I doubt it's X`). Articles and "to" are left out; punctuation and "but" end what is
+    read. "No" must touch the word (`no X`, but not `no it's X`). These say X: "not only X", "not sure X", and the
+    question "isn't it X".
     """
-    stop, before, index = words[first].start, [], first - 1
-    while index >= 0 and len(before) < 2:
-        word = words[index]
-        if _STOP.search(text, word.stop, stop):
-            break
-        if word.text == "but":
-            break
-        if word.text not in ARTICLES:
-            before.insert(0, word.text)
-        stop, index = word.start, index - 1
-    if tuple(before) in _INSTEAD:
+    before = _words_before(text, words, first)
+    last, earlier = [*before, "", ""][:2]
+    if (earlier, last) in _INSTEAD:
         return True
-    return any(word in _NEGATORS for word in before) and before[-1:] not in (["only"], ["just"])
+    if last in ("only", "just", "sure", "certain"):
+        return False
+    if last in _NEGATORS or (earlier in _NEGATORS and earlier != "no"):
+        return not (earlier in _CONTRACTED and last in ("it", "that", "this"))
+    start = next((index for index, word in enumerate(before) if word not in _LINKS), len(before))
+    opinion, denial = [*before[start:], "", ""][:2]
+    if opinion == "doubt":
+        return denial not in _NEGATORS
+    return opinion in _OPINIONS and denial in _NEGATORS
+
+
+def _words_before(text: str, words: Sequence[Word], first: int) -> list[str]:
+    """The words that may negate a word, the nearest first."""
+    stop, index = words[first].start, first - 1
+    before: list[str] = []
+    while index >= 0 and len(before) < _FARTHEST:
+        word = words[index]
+        if word.text == "but" or _STOP.search(text, word.stop, stop):
+            break
+        if word.text not in ARTICLES and word.text != "to":
+            before.append(word.text)
+        stop, index = word.start, index - 1
+    return before

@@ -1,6 +1,6 @@
 """Reads users' files: rows from any common container, and the published formats of seeds and of recordings.
 
-A source gives rows, which are plain dicts, each with its place for messages. A row's keys show which format it has.
+A source gives rows: plain dicts, each with its file and line for messages. A row's keys show which format it has.
 Every format is a pydantic model that checks the row and makes a seed or a recording of it.
 
 | module | does |

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from socratic_distill.config.values import AnswerKind
+from socratic_distill.dialogues.answers.boxes import boxes_of, has_box
 from socratic_distill.dialogues.answers.detection import detect
 from socratic_distill.dialogues.answers.kinds import RULES
-from socratic_distill.dialogues.answers.numbers import check_answer, final_answer
-from socratic_distill.dialogues.seed import Seed
+from socratic_distill.dialogues.answers.numbers import check_answer, final_answer, last_line
+from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _WORDS = re.compile(r"\\(?:text|textbf|textrm|mbox|mathrm)\s*\{([^{}]*)\}\.?")
 # Kinds that need no answer to compare with.
-_WITHOUT_ANSWER: tuple[AnswerKind, ...] = ("judged", "function", "none")
+_WITHOUT_ANSWER: tuple[AnswerKind, ...] = (*BY_VERDICT, "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def plain_or_worked(text: str) -> tuple[str, AnswerKind | None]:
     Raises:
         ValueError: the box is not closed.
     """
-    if "####" not in text and _BOX.search(text) is None:
+    if "####" not in text and not has_box(text):
         return text, None
     try:
         check_answer(text)
@@ -153,21 +152,14 @@ def _last_part(solution: str) -> str:
         return solution.rpartition("####")[2].strip().partition("\n")[0].strip()
     if (box := last_box(solution)) is not None:
         return box.strip()
-    return next((line.strip() for line in reversed(solution.splitlines()) if line.strip()), "")
+    return last_line(solution)
 
 
 def last_box(solution: str) -> str | None:
     r"""What stands in the last `\boxed{}` that is not in another; None if there is none, or it is not closed."""
-    stop, content = 0, None
-    for match in _BOX.finditer(solution):
-        if match.start() < stop:
-            continue
-        depth = 1
-        for brace in _BRACE.finditer(solution, match.end()):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                stop, content = brace.end(), solution[match.end() : brace.start()]
-                break
-        else:
+    content = None
+    for box in boxes_of(solution):
+        if box.stop is None:
             return None
+        content = solution[box.start : box.stop]
     return content

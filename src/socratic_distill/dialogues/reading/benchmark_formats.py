@@ -205,7 +205,7 @@ def _choice(options: tuple[str, ...], index: int, field: str, given: object) -> 
     return Answer(LETTERS[index], likely="choice", choices=options)
 
 
-# In the order that they are tried: a format before those whose keys it has too.
+# They are tried in this order: a format stands before those whose keys it has too.
 SEED_FORMATS: Sequence[type[SeedRow]] = (
     OwnRow, *TUTORING, MmluProRow, ArcRow, AsdivRow, SvampRow, Math500Row, MathRow, Gsm8kRow,
 )  # fmt: skip

@@ -32,7 +32,7 @@ def parquet_rows(source: Source) -> Iterator[Row]:
         raise missing(source.name, "pyarrow") from None
     with source.reading(), source.open() as file:
         try:
-            # Packed files cannot be sought in without unpacking from their start again.
+            # Seeking in a packed file unpacks it from its start again, so it is read whole.
             table = pyarrow.parquet.ParquetFile(io.BytesIO(file.read()) if source.suffixes[1] else file)
             yield from _numbered(row for batch in table.iter_batches(_ROWS) for row in batch.to_pylist())
         except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
@@ -105,9 +105,9 @@ def _split(source: Source, splits: list[str], wanted: str | None) -> str:
         return str(wanted)
     if wanted is None and len(splits) == 1:
         return splits[0]
-    found = f"has no split {wanted!r}" if wanted is not None else "has several splits"
+    reason = f"has no split {wanted!r}" if wanted is not None else "has several splits"
     how = f"write '{source.name}@{splits[0]}', or" if source.name.startswith(HUB) and wanted is None else "name one:"
-    raise source.error(f"{source.name}: {found}, of {', '.join(map(repr, splits))}; {how} split={splits[0]!r}")
+    raise source.error(f"{source.name}: {reason}, of {', '.join(map(repr, splits))}; {how} split={splits[0]!r}")
 
 
 def _batched(data: Any) -> Iterator[Row]:

@@ -115,5 +115,5 @@ def _nearness(row: dict[str, Any], keys: Sequence[str]) -> float:
 
 
 def _guess(row: dict[str, Any], ours: str, names: Sequence[str]) -> str:
-    found = next((key for name in (ours, *names) for key in row if str(key).casefold() == name), None)
-    return '"…"' if found is None else f'"{found}"'
+    column = next((key for name in (ours, *names) for key in row if str(key).casefold() == name), None)
+    return '"…"' if column is None else f'"{column}"'

@@ -1,4 +1,4 @@
-"""JSONL and JSON documents as rows, strictly: no repeated keys, no NaN, and the place of every error."""
+"""JSONL and JSON documents as rows, strictly: no repeated keys, no NaN. Every error names its line."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def jsonl_rows(lines: Iterator[str], what: str) -> Iterator[Row]:
-    """The rows of JSONL, one object a line; blank lines are passed over.
+    """The rows of JSONL, one object a line; blank lines are skipped.
 
     Args:
         lines: the lines.
@@ -77,7 +77,7 @@ def json_rows(source: Source) -> Iterator[Row]:
 
 
 def _is_jsonl(text: str, start: int) -> bool:
-    """Whether a text is no document: its first line is an object, and is not all of it."""
+    """Whether a text is JSONL: its first line is an object, and more lines follow."""
     line, _, rest = text[start:].partition("\n")
     if not rest.strip():
         return False
@@ -98,12 +98,12 @@ def _listed(source: Source, text: str, start: int) -> Iterator[Row]:
         number += 1
         line, counted = line + text.count("\n", counted, position), position
         value, stop = _decode(source, text, position, line)
-        place = f"line {line}, entry {number}"
+        where = f"line {line}, entry {number}"
         if isinstance(value, dict):
-            yield Row(number, place, value)
+            yield Row(number, where, value)
         else:
             problem = f"expected a JSON object, found a {type(value).__name__}; a list of {source.what}s holds objects"
-            yield Row(number, place, {}, ValueError(problem))
+            yield Row(number, where, {}, ValueError(problem))
         position = _after_space(text, stop)
     if (rest := _after_space(text, position + 1)) < len(text):
         raise _not_json(source, json.JSONDecodeError("Extra data", text, rest))

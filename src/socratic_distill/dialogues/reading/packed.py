@@ -1,4 +1,4 @@
-"""Opens users' files: unpacks .gz and .zst, decodes lines, and words what goes wrong."""
+"""Opens users' files: unpacks .gz and .zst, decodes lines, and raises errors that name the file."""
 
 import gzip
 import io
@@ -67,7 +67,7 @@ class Source:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Raises what goes wrong in reading it as an error of its class."""
+        """Raises any error in reading it as an error of its class."""
         expected = f"expected a {_NAMES.get(self.suffixes[0], 'JSONL')} file of {self.what}s"
         try:
             yield
@@ -119,7 +119,7 @@ class Source:
 
 
 class _Unzstd(io.RawIOBase):
-    """What a .zst file unpacks to. Unlike zstandard's own reader it notices that a file is cut short."""
+    """The unpacked bytes of a .zst file. Unlike zstandard's own reader it notices that a file is cut short."""
 
     def __init__(self, file: BinaryIO, zstandard: Any) -> None:
         self._file, self._library = file, zstandard

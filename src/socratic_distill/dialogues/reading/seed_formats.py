@@ -100,7 +100,7 @@ class SeedRow(Format):
 
 
 def _expected(value: Any) -> tuple[str, ...]:
-    """The answers of a row: none, one, or a first and others that count as well."""
+    """The answers of a row: the first, and other wordings that count as well; empty if it has none."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return ()
     if isinstance(value, list | tuple):
@@ -130,7 +130,7 @@ class OwnRow(SeedRow):
 
     @classmethod
     def fits(cls, row: dict[str, Any]) -> bool:
-        """Whether a row has a question and an answer, or a question and nothing that is not ours."""
+        """Whether a row has a question and an answer, or a question and only keys of ours."""
         return super().fits(row) or ("question" in row and all(key in OWN_KEYS for key in row))
 
     def problem(self, origin: Origin) -> Problem:
@@ -178,7 +178,7 @@ class Spoken(BaseModel):
 
 
 def _joined_steps(value: Any) -> Any:
-    """A solution that is given as a list of steps as one text."""
+    """A solution as one text, which a file may give as a list of steps."""
     value = from_json(value)
     return "\n".join(map(str, value)) if isinstance(value, list) else value
 
@@ -186,7 +186,7 @@ def _joined_steps(value: Any) -> Any:
 Turns = Annotated[list[Spoken], BeforeValidator(from_json)]
 
 
-def _told(turns: Sequence[Spoken], by_student: bool) -> list[str]:
+def _texts_of(turns: Sequence[Spoken], by_student: bool) -> list[str]:
     """What one side says, without empty turns."""
     return [turn.text.strip() for turn in turns if turn.is_student == by_student and turn.text.strip()]
 
@@ -208,7 +208,7 @@ class MathTutorBenchRow(SeedRow):
 
     def problem(self, origin: Origin) -> Problem:
         """What a dialogue on it is about; the student's mistake is its first turn, in a row of Bridge its last."""
-        said = _told(self.dialog_history, by_student=True)
+        said = _texts_of(self.dialog_history, by_student=True)
         if self.stated_problem and self.stated_problem.strip():
             return Problem(
                 origin.name, self.stated_problem.strip(), said[0] if said else self.student_incorrect_solution
@@ -241,13 +241,13 @@ class BridgeRow(SeedRow):
         return _from_lesson(origin, self.lesson_topic, self.c_h)
 
     def answer(self, stated: AnswerKind | None) -> Answer:
-        """None."""
+        """No answer."""
         return Answer()
 
 
 def _from_lesson(origin: Origin, topic: str, turns: Sequence[Spoken]) -> Problem:
-    mistakes = _told(turns, by_student=True)
-    question = "\n".join([topic, *_told(turns, by_student=False)])
+    mistakes = _texts_of(turns, by_student=True)
+    question = "\n".join([topic, *_texts_of(turns, by_student=False)])
     return Problem(origin.name, question, mistakes[-1] if mistakes else None)
 
 
@@ -275,7 +275,7 @@ class ComtaRow(SeedRow):
         return Problem(origin.name, question)
 
     def answer(self, stated: AnswerKind | None) -> Answer:
-        """None."""
+        """No answer."""
         return Answer()
 
 

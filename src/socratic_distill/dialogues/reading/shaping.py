@@ -1,4 +1,4 @@
-"""Changes rows before they are recognised: columns by name, or a function of the user."""
+"""Changes rows before their format is recognised: renames columns, or calls a function of the user."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence

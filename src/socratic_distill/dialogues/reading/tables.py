@@ -20,7 +20,7 @@ def table_rows(source: Source) -> Iterator[Row]:
     Raises:
         ConfigError: of the source's class; the header is missing or names a column twice, or a quote is not closed.
     """
-    # The limit is one of the process, and Python's own of 128 KiB is less than a long dialogue.
+    # Python's default of 128 KiB is less than a long dialogue. The limit is the process's, so it is only raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     lines = _without_nul(source)
     first = next((line for line in lines if line.strip()), None)
@@ -40,7 +40,7 @@ def table_rows(source: Source) -> Iterator[Row]:
             ) from None
         if cells is None:
             return
-        place, start = f"line {start}", reader.line_num + 1
+        where, start = f"line {start}", reader.line_num + 1
         if not cells:
             continue
         if header is None:
@@ -48,10 +48,10 @@ def table_rows(source: Source) -> Iterator[Row]:
             continue
         number += 1
         if len(cells) == len(header):
-            yield Row(number, place, _row(header, cells))
+            yield Row(number, where, _row(header, cells))
         else:
             problem = f"it has {len(cells)} cells, the header has {len(header)}; a cell that holds {delimiter!r} needs"
-            yield Row(number, place, {}, ValueError(f"{problem} double quotes"))
+            yield Row(number, where, {}, ValueError(f"{problem} double quotes"))
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Sentence(ValueError):
-    """What is wrong with a part of a value, in words that need no name of a field before them."""
+    """A message about a part of a value that is complete without the name of the field."""
 
 
 def as_text(value: Any) -> str:

@@ -31,7 +31,9 @@ scraps = st.sampled_from([
     "\\$", "x=", "x = 3", "{1, 2}", "sqrt(", "\u221a", "\u03c0", "(b)", "B. ", "Answer: ", "option ", "not ",
     "isn't ", "or ",
     " the ", "cell", "wall", "photo", "mitochondria", "e\u0301", "\u5149\u5408", "\ufb01", "\u0130", "\ud800", "\0",
-    "\1", "**",
+    "\1", "**", "because ", ", not ", "minus ", " and a half", " thousand", " h 30 min", "\u0661", "answer is ",
+    "the second one",
+    "\n1. ", "\n2. ", "wait ", " out of ", "I don't think ",
 ])  # fmt: skip
 hostile = st.lists(scraps, max_size=25).map("".join) | st.text()
 
@@ -95,6 +97,11 @@ REPEATED = [
     "5 x", "a",
     "a ", "the ", "B ", "(b) ", "B or ", "A. Cell\n", "not B ", "cell ", "photo ", "not photo ", "\u00e9", "e\u0301",
     "\u5149", "\\frac{1}{2}", "$x$ ", "$", "((((", "(", ")", "[0,", "x=", "x = 1 ", "\\boxed{", "\\boxed{1} ", "{", "}",
+    "because ", "12 because ", "not 12 ", "12, not ", "12 or ", "between 5 and ", "5 + ", "5 - ", "5 of ", 
+    "1. a\n2. b\n",
+    "1. 5\n", "1 h 30 min ", "minus 5 ", "5 and a half ", "5 thousand ", "\u0661", "The answer is 5. ", "5. ",
+    "I thought ", "photo or ", "photo. No, ", "photo, but ", "the second one ",
+    "the last one or ", "I don't think that it is 5 ",
     "\\[", "\\(x\\) ", "**", "!", "5!", "&", "\\\\", "^", "x^2 ", "'s ", "-", "\u221a", " ", "\n", "1/", "\\int ", "x,",
 ]  # fmt: skip
 
