@@ -132,7 +132,7 @@ def _only_the_hosted_service(asked: list[str]) -> Any:
 def _is_path(text: str) -> bool:
     """Whether a text can be the path of anything on this machine."""
     try:
-        return bool(text) and b"\0" not in os.fsencode(text)
+        return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:  # half a character
         return False
 
@@ -146,7 +146,7 @@ def copied_from(run: Path) -> list[Path]:
     if identity is None:
         return []
     directories = [identity.path, *(source.path for source in identity.copied_from)]
-    return [Path(os.path.realpath(directory)) / RUN for directory in directories if _is_path(directory)]
+    return [Path(os.path.realpath(directory)) / RUN for directory in directories if directory and _is_path(directory)]
 
 
 def play(scene: Scene, name: str) -> Outcome:

@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.support.examples import examples
@@ -17,13 +18,17 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.known_servers import known_servers, origin, remember_server, servers_file
 from socratic_distill.config.paths import GivenPath
+from socratic_distill.config.trust import check_code, check_endpoint
+from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.rewards import load_rewards
+from socratic_distill.dialogues.verdicts import load_answer_function
 from socratic_distill.evaluation.comparison import evaluation_seeds
 from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.run.given_config import given_config
 from socratic_distill.run.plan import read_plan
 from socratic_distill.service.connect import connect
+from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.training.opening import check_start
 
 KEY = "tml-planted-key-0123456789"
@@ -170,6 +175,11 @@ ONE_FILE = {
         "judge": {"model_name": "small", "prompt_file": path}, "eval_every": 1, "eval_seeds": 1,
     },
     "load_checkpoint_path": lambda path: {"load_checkpoint_path": path},
+    "students[0].prompt_file": lambda path: {"students": [{"name": "a", "prompt_file": path}]},
+    "students[0].profile_file": lambda path: {"students": [{"name": "a", "profile_file": path}]},
+    "answer_judge.prompt_file": lambda path: {"answer_judge": {"model_name": "small", "prompt_file": path}},
+    "rewards[0].prompt_file": lambda path: {"rewards": [{"kind": "judge", "model_name": "a", "prompt_file": path}]},
+    "rewards[0].rubric_file": lambda path: {"rewards": [{"kind": "judge", "model_name": "a", "rubric_file": path}]},
 }  # fmt: skip
 
 
@@ -320,6 +330,49 @@ def test_no_allowed_path_opens_a_file_outside(tmp_path, segments, absolute):
         pass  # nothing was opened
 
 
+# Endpoints
+
+PARTS = {
+    "students": lambda url: {"students": [{"name": "a", "model_name": "m", "endpoint": {"base_url": url}}]},
+    "judge": lambda url: {"judge": {"model_name": "m", "endpoint": {"base_url": url}}},
+    "answer_judge": lambda url: {"answer_judge": {"model_name": "m", "endpoint": {"base_url": url}}},
+    "rewards": lambda url: {"rewards": [{"kind": "judge", "model_name": "m", "endpoint": {"base_url": url}}]},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_endpoint_gets_no_request_until_the_user_names_it(stored, no_network, monkeypatch, part):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    run = stored(**PARTS[part](f"{URL}/v1"))
+    with pytest.raises(UntrustedConfig, match=f"--allow-server {URL}"):
+        check_endpoints(load_config(run))
+    check_endpoints(load_config(run, allow_servers=[URL]))
+    check_endpoints(load_config(run, base_url=URL))
+    remember_server(URL)
+    check_endpoints(load_config(run))
+    assert not no_network, "checking sends nothing"
+
+
+URLS = st.lists(
+    st.sampled_from(
+        ["http", "https", "://", ":", "/", "\\", "@", "127.0.0.1", "8123", "evil", "#", "?", " ", "%40", "v1"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(URLS | URLS.map(lambda text: f"{URL}{text}"))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_endpoint_that_passes_is_the_named_server(stored, url):
+    config = load_config(stored(), allow_servers=[URL])
+    try:
+        check_endpoint(config, url)
+    except UntrustedConfig:
+        return
+    reached = httpx2.URL(url)
+    assert (reached.scheme, reached.host, reached.port) == ("http", "127.0.0.1", 8123)
+
+
 # Code
 
 
@@ -331,6 +384,27 @@ def planted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "planted_module", raising=False)
     return mark
+
+
+FUNCTIONS = {
+    "rewards": {"rewards": [{"kind": "function", "function": "planted_module:f"}]},
+    "endings": {"endings": [{"kind": "function", "function": "planted_module:f"}]},
+    "answers": {"answer_function": "planted_module:f"},
+    "seeds and recordings": {"seeds_file": {"path": "seeds.jsonl", "map": "planted_module:f"}},
+}
+
+
+@pytest.mark.parametrize("part", FUNCTIONS)
+def test_no_function_that_a_run_names_is_imported(stored, planted, monkeypatch, part):
+    run = stored()
+    monkeypatch.chdir(run)
+    config = load_config(stored(**FUNCTIONS[part]))
+    for act in (load_rewards, load_endings, load_answer_function, evaluation_seeds):
+        with suppress(UntrustedConfig):
+            act(config)
+    with pytest.raises(UntrustedConfig, match=f"asks for the functions of {part} 'planted_module:f'.*--allow-code"):
+        check_code(config, part)
+    assert not planted.exists() and "planted_module" not in sys.modules
 
 
 REWARD = [{"kind": "function", "function": "planted_module:f"}]
