@@ -82,6 +82,14 @@ def test_an_endpoint_that_refuses_ends_the_run_with_its_reason(make_config):
     assert "sk-planted" not in str(caught.value)
 
 
+def test_no_redirect_of_an_endpoint_is_followed(make_config):
+    with ChatServer(says) as elsewhere, ChatServer(says) as server:
+        server.redirects_to = elsewhere.url
+        with pytest.raises(RolloutError, match="failed a request: APIStatusError"):
+            train_on_fake(FakeServiceClient(), make_config(students=[remote(server)]))
+        assert server.asked and not elsewhere.asked
+
+
 def test_a_missing_key_is_a_problem_of_the_start(make_config, monkeypatch):
     monkeypatch.delenv("SOCRATIC_TEST_KEY")
     service = FakeServiceClient()

@@ -16,6 +16,7 @@ class ChatServer(ThreadingHTTPServer):
     Attributes:
         asked: the requests' bodies, failed ones too.
         keys: the keys that came with them.
+        redirects_to: URL that every request is redirected to; None: none is.
     """
 
     def __init__(self, model: Model, fails: Callable[[int], int | None] = lambda number: None) -> None:
@@ -27,6 +28,7 @@ class ChatServer(ThreadingHTTPServer):
         """
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model, self.fails = model, fails
+        self.redirects_to: str | None = None
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -57,6 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         number = server.note(body, self.headers.get("authorization", ""))
         status = server.fails(number)
+        if server.redirects_to is not None:
+            self.send_response(307)
+            self.send_header("location", f"{server.redirects_to}/chat/completions")
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
         if status == 0:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -58,7 +58,9 @@ async def _open(
     name = student.model_name or config.student_model_name
     if student.endpoint is not None:
         client = open_endpoint(config, student.endpoint, name)
-        return RemoteSpeaker("student", client, _most(config, student), _heat(config, student), student.top_p)
+        return RemoteSpeaker(
+            "student", client, _max_tokens(config, student), _temperature(config, student), student.top_p
+        )
     own_switch = student.enable_thinking is not None or student.reasoning is not None
     options = config.student_template_options if student.template_options is None else student.template_options
     template = TemplateChoice(
@@ -82,16 +84,16 @@ async def _speaker(
         "student",
         client,
         await renderer(client, name, template),
-        _most(config, student),
-        _heat(config, student),
+        _max_tokens(config, student),
+        _temperature(config, student),
         top_p=1.0 if student is None else student.top_p,
     )
 
 
-def _most(config: SocraticConfig, student: Student | None) -> int:
+def _max_tokens(config: SocraticConfig, student: Student | None) -> int:
     own = None if student is None else student.max_tokens
     return own or config.student_max_tokens or config.max_tokens
 
 
-def _heat(config: SocraticConfig, student: Student | None) -> float:
+def _temperature(config: SocraticConfig, student: Student | None) -> float:
     return config.temperature if student is None or student.temperature is None else student.temperature

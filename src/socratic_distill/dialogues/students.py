@@ -90,10 +90,11 @@ class Students:
         members = list(self.members.values())
         if len(members) == 1:
             return members[0]
-        place = stable_seed(self.seed, step, seed.id, number, "student") / _SEEDS * sum(each.share for each in members)
+        whole = sum(member.share for member in members)
+        drawn = stable_seed(self.seed, step, seed.id, number, "student") / _SEEDS * whole
         for member in members:
-            place -= member.share
-            if place < 0:
+            drawn -= member.share
+            if drawn < 0:
                 return member
         return members[-1]
 

@@ -6,6 +6,7 @@ answers (429, 5xx, a cut connection); a request that is refused for good is a `S
 
 import asyncio
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,7 @@ class EndpointClient:
             ConfigError: the variable of its key is not set.
         """
         try:
-            from openai import OpenAI
+            from openai import DefaultHttpxClient, OpenAI
         except ImportError as error:
             raise OpenAIExtraMissing(
                 f"the endpoint {endpoint.base_url!r} needs the openai package. {how_to_install('openai')}"
@@ -70,8 +71,16 @@ class EndpointClient:
         remember(key)
         self.model_name = model_name
         self._url = endpoint.base_url
+        # A redirect would carry dialogues to a server that nobody named.
+        connections = DefaultHttpxClient(follow_redirects=False)
         # Not the async client: that one belongs to one event loop, and must be closed in it.
-        self._client = OpenAI(base_url=endpoint.base_url, api_key=key, max_retries=endpoint.max_retries)
+        self._client = OpenAI(
+            base_url=endpoint.base_url,
+            api_key=key,
+            max_retries=endpoint.max_retries,
+            http_client=connections,
+        )
+        weakref.finalize(self, connections.close)
         self._places = asyncio.Semaphore(endpoint.max_concurrent_requests)
 
     async def complete(
