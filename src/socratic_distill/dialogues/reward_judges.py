@@ -13,7 +13,7 @@ from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.dialogues.verdicts import check_judge_prompt, fill, last_line, quoted
+from socratic_distill.dialogues.verdicts import ask_judge, check_judge_prompt, fill, quoted
 from socratic_distill.errors import ConfigError, RolloutError, TrainingError
 from socratic_distill.service.failures import describe
 
@@ -102,13 +102,9 @@ async def judgement(brief: Brief, judge: Speaker | RemoteSpeaker, dialogue: Dial
         return Judgement()
     own_seed = stable_seed(seed, dialogue.step, dialogue.seed.id, dialogue.number, f"reward {brief.name}")
     try:
-        turns = await judge.reply(brief.messages(dialogue), own_seed, 1, None)
+        accepted, turn = await ask_judge(judge, brief.messages(dialogue), own_seed, VERDICTS)
     except TrainingError:
         raise
     except Exception as error:
         raise RolloutError(f"the judge {brief.name!r} in rewards failed: {describe(error)}") from error
-    assert turns is not None, "no limit was given"
-    (turn,) = turns
-    # A reply that was cut might have ended differently.
-    accepted = last_line(turn.text, VERDICTS) if turn.stop_reason == "stop" else None
     return Judgement(None if accepted is None else float(accepted), accepted is None, turn.use)

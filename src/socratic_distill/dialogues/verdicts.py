@@ -25,6 +25,7 @@ from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import ConfigError, RolloutError
+from socratic_distill.service.waiting import gather_all
 
 AnswerFunction = Callable[[str, Seed], bool]
 
@@ -69,7 +70,7 @@ class Verdicts:
         if seed.answer_kind == "function":
             assert self.function is not None, "a start without the function is refused"
             return [replace(turn, verdict=self.function(turn.text, seed)) for turn in turns]
-        return [await self._judged(turn, dialogue, place) for place, turn in enumerate(turns)]
+        return await gather_all(self._judged(turn, dialogue, place) for place, turn in enumerate(turns))
 
     async def _judged(self, turn: Turn, dialogue: Dialogue, place: int) -> Turn:
         assert self.judge is not None, "a start without the judge is refused"
@@ -77,11 +78,7 @@ class Verdicts:
             self.seed, dialogue.step, dialogue.seed.id, dialogue.number + place, f"verdict {len(dialogue.turns)}"
         )
         messages = answer_messages(turn, dialogue.seed, self.prompt)
-        replies = await self.judge.reply(messages, own, 1, None)
-        assert replies is not None, "no limit was given"
-        (reply,) = replies
-        # A reply that was cut might have ended differently.
-        verdict = last_line(reply.text, VERDICTS) if reply.stop_reason == "stop" else None
+        verdict, reply = await ask_judge(self.judge, messages, own, VERDICTS)
         return replace(turn, verdict=verdict, judged=reply.use)
 
 
@@ -191,6 +188,20 @@ def fill(prompt: str, facts: Mapping[str, str]) -> str:
 def quoted(text: str) -> str:
     """A text as one line of JSON; "<", with which special tokens begin, is written as its escape."""
     return json.dumps(text, ensure_ascii=False).replace("<", "\\u003c")
+
+
+async def ask_judge(
+    judge: Speaker | RemoteSpeaker, messages: Sequence[Message], seed: int, verdicts: Mapping[str, bool]
+) -> tuple[bool | None, Turn]:
+    """A judge's verdict, None if its reply is none, and the reply.
+
+    Raises what a failed request raises.
+    """
+    replies = await judge.reply(messages, seed, 1, None)
+    assert replies is not None, "no limit was given"
+    (reply,) = replies
+    # A reply that was cut might have ended differently.
+    return last_line(reply.text, verdicts) if reply.stop_reason == "stop" else None, reply
 
 
 def last_line(reply: str, verdicts: Mapping[str, bool]) -> bool | None:

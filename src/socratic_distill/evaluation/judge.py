@@ -22,7 +22,7 @@ from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.dialogues.verdicts import check_judge_prompt, fill, last_line, quoted
+from socratic_distill.dialogues.verdicts import ask_judge, check_judge_prompt, fill, last_line, quoted
 from socratic_distill.evaluation.intervals import Measure, Part, means
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
@@ -113,13 +113,10 @@ async def judge_dialogues(
 async def _judge(dialogue: Dialogue, judge: Speaker | RemoteSpeaker, seed: int, prompt: str) -> Verdict:
     own_seed = stable_seed(seed, dialogue.step, dialogue.seed.id, dialogue.number, "judge")
     try:
-        turns = await judge.reply(judge_messages(dialogue, prompt), own_seed, 1, None)
-        assert turns is not None, "no limit was given"
-        (turn,) = turns
+        leaks, reply = await ask_judge(judge, judge_messages(dialogue, prompt), own_seed, _VERDICTS)
     except Exception as error:
         return Verdict(None, error=describe(error))
-    # A reply that was cut might have ended differently.
-    return Verdict(parse_verdict(turn.text) if turn.stop_reason == "stop" else None, turn.text)
+    return Verdict(leaks, reply.text)
 
 
 def judge_measures(verdicts: Sequence[Verdict | None], dialogues: Sequence[Dialogue]) -> dict[str, Measure]:
