@@ -22,6 +22,7 @@ uses; when the service loses them, `trainer` opens another session.
 | `recovery` | how often a lost service is reopened |
 | `metrics` | the figures of a step |
 | `step_times` | the seconds of a step |
+| `start_checks` | functions and endpoints that a config names, checked before anything is paid |
 | `preflight` | finds every problem that would stop a start |
 | `handshake` | what a run must know of a server, asked once |
 | `server_facts` | keeps the answers in `features.json` |

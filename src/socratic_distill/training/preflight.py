@@ -22,11 +22,7 @@ from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.cost.costs import check_limit, tariff_of
 from socratic_distill.dialogues.casting import open_frozen_models, open_judge
 from socratic_distill.dialogues.compatibility import check_room
-from socratic_distill.dialogues.endings import load_endings
-from socratic_distill.dialogues.rewards import load_rewards
-from socratic_distill.dialogues.verdicts import load_answer_function
 from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
-from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import (
     ForeignDirectory,
     ModelNotOffered,
@@ -50,7 +46,6 @@ from socratic_distill.run.plan import Plan, read_plan
 from socratic_distill.run.room import check_storage
 from socratic_distill.run.start import Start
 from socratic_distill.service.connect import Service, connect, get_tokenizer, open_sampling_client
-from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.failures import status_of
 from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
 from socratic_distill.service.offer import check_teachers, settle_models
@@ -60,6 +55,7 @@ from socratic_distill.text import get_logger
 from socratic_distill.text.html import escaped, table, titled, without_secrets
 from socratic_distill.training.handshake import shake_hands
 from socratic_distill.training.opening import check_start
+from socratic_distill.training.start_checks import CHECKS
 
 _log = get_logger(__name__)
 # Refusals that are about one request, not about the service as a whole.
@@ -235,11 +231,9 @@ class _Look:
     def _plan(self) -> Plan | None:
         if self._has(StorageError):  # a directory that cannot be made holds no run; an empty one stands in
             self._run = RunDirectory(Path(gettempdir()) / uuid4().hex)
-        for load in (load_rewards, load_endings, load_answer_function, check_endpoints):
+        for check in CHECKS:
             with self._gathered():
-                load(self._config)
-        with self._gathered():
-            try_losses(self._config)
+                check(self._config)
         with self._gathered():
             plan = read_plan(self._config, self._run)
             if not self._has(StorageError):

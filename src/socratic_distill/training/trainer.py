@@ -12,10 +12,6 @@ from contextlib import closing
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.budget import Budget
 from socratic_distill.cost.estimate import estimate_of
-from socratic_distill.dialogues.endings import load_endings
-from socratic_distill.dialogues.rewards import load_rewards
-from socratic_distill.dialogues.verdicts import load_answer_function
-from socratic_distill.distillation.custom_losses import try_losses
 from socratic_distill.errors import NoUsableCheckpoint
 from socratic_distill.local.saved_paths import present_path
 from socratic_distill.outputs.display import Display
@@ -27,7 +23,6 @@ from socratic_distill.run.record import What
 from socratic_distill.run.room import check_storage
 from socratic_distill.run.start import Resume
 from socratic_distill.service.connect import Service
-from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.failures import describe
 from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
@@ -42,6 +37,7 @@ from socratic_distill.training.preflight import AllProblems
 from socratic_distill.training.recovery import Recoveries
 from socratic_distill.training.result import TrainResult
 from socratic_distill.training.session import open_session
+from socratic_distill.training.start_checks import CHECKS
 
 _log = get_logger(__name__)
 
@@ -186,11 +182,8 @@ async def _prepare(
     if result is not None:
         return plan, None, result  # a complete run needs no service, nor an account
     # A function of the user that cannot be called is refused before anything is paid.
-    load_rewards(config)
-    load_endings(config)
-    load_answer_function(config)
-    check_endpoints(config)
-    try_losses(config)
+    for check in CHECKS:
+        check(config)
     service = await connect()
     return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None
 
