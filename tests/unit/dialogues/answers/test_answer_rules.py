@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from tests.support.answers import amount, expression, number, text
 
 from socratic_distill.dialogues.answers.kinds import rule_of, solves
 from socratic_distill.dialogues.seed import Seed
@@ -10,25 +11,8 @@ from socratic_distill.dialogues.seed import Seed
 CHOICES = ("Cell wall", "Mitochondria", "Ribosome", "Cell")
 
 
-def number(answer: str) -> Seed:
-    return Seed("s", "?", answer)
-
-
-def amount(answer: str) -> Seed:
-    return Seed("s", "?", answer, compares_units=True)
-
-
-def expression(answer: str) -> Seed:
-    return Seed("s", "?", answer, answer_kind="expression")
-
-
 def choice(answer: str) -> Seed:
     return Seed("s", "?", answer, answer_kind="choice", choices=CHOICES)
-
-
-def text(answer: str) -> Seed:
-    first, *others = answer.split(" | ")
-    return Seed("s", "?", first, answer_kind="text", accepted_answers=tuple(others))
 
 
 # Each answer with (reply, whether it gives the answer, whether it reveals the answer).

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from tests.support.answers import amount, expression, number, text
 
 from socratic_distill.dialogues.answers.kinds import rule_of, solves
 from socratic_distill.dialogues.seed import Seed
@@ -11,25 +12,8 @@ ORGANELLES = ("Cell wall", "Mitochondria", "Ribosome", "the roots")
 Rows = dict[str, list[tuple[str, bool, bool]]]
 
 
-def number(answer: str) -> Seed:
-    return Seed("s", "?", answer)
-
-
-def amount(answer: str) -> Seed:
-    return Seed("s", "?", answer, compares_units=True)
-
-
-def expression(answer: str) -> Seed:
-    return Seed("s", "?", answer, answer_kind="expression")
-
-
 def choice(answer: str) -> Seed:
     return Seed("s", "?", answer, answer_kind="choice", choices=ORGANELLES)
-
-
-def text(answer: str) -> Seed:
-    first, *others = answer.split(" | ")
-    return Seed("s", "?", first, answer_kind="text", accepted_answers=tuple(others))
 
 
 # Each answer with (turn, whether a student who says it solves the problem, whether a tutor who says it tells it).
