@@ -1,7 +1,7 @@
 """Models on servers of the OpenAI API: chat completions through the `openai` client.
 
 Students and judges need no log-probabilities, so they may be there. The client retries what a busy or failing server
-answers (429, 5xx, a cut connection); a request that is refused for good is a `ServiceError`.
+answers (429, 5xx, a cut connection); a request that it refuses is a `ServiceError`.
 """
 
 import asyncio

@@ -233,7 +233,7 @@ async def _tried(trial: Callable[[], Awaitable[T]]) -> T:
     """The outcome of a trial; it is made again on other clients where an answer was lost, as clients do not survive it.
 
     Raises:
-        ServiceError: the service failed it for good, or too often.
+        ServiceError: the service refuses it, or failed it too often.
     """
     for left in reversed(range(_TRIALS)):
         try:
