@@ -19,17 +19,34 @@ SECRET, SPEECH = "SECRET", "What is 3 + 4?"
 ANALYSIS = f"<|channel|>analysis<|message|>{SECRET}<|end|><|start|>assistant"
 REPLY = f"{ANALYSIS}<|channel|>final<|message|>{SPEECH}<|return|>"
 _MARKS = ["<|start|>", "<|channel|>", "<|message|>", "<|return|>"]
-_SHARPER = 3  # factor on the tutor's logits: few steps leave it less sure than a test needs
+_SHARPER = 8  # factor on the tutor's logits: few steps leave it less sure than a test needs
+_SURE = 0.9999  # the least probability of a token of the reply, over contexts that it was not trained on
+_LINES = [
+    "I do not know.",
+    "I do not understand.",
+    "But {sum}.",
+    "I got {value}, because {sum}.",
+    "I think {sum}, so the answer is {value}.",
+    "Oh, {sum}, so it is {value}.",
+    "Oh, I see. {sum}. The answer is {value}.",
+    "First I read the problem. Then I did {sum}. So it is {value}.",
+]
 _WORDS = ["assistant", "user", "developer", "analysis", "final", SECRET]
 
 
-def save_harmony_models(tutor: Path, teacher: Path, steps: int = 90) -> None:
+def save_harmony_models(tutor: Path, teacher: Path, draws: int = 0, most: int = 400) -> None:
     """Writes two models with one vocabulary that give `REPLY`: the tutor surely, the teacher less so.
+
+    How many steps that takes differs between processors, whose sums round differently.
 
     Args:
         tutor: its directory, which is created.
-        teacher: likewise. It holds the weights after half of the steps.
-        steps: optimizer steps of the tutor.
+        teacher: likewise. It holds the weights after 45 steps.
+        draws: seed of the dialogues that they are taught on.
+        most: optimizer steps of the tutor, at most.
+
+    Raises:
+        AssertionError: the tutor was not sure of its reply after `most` steps.
     """
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_DIR)
     tokenizer.add_special_tokens({"eos_token": ENDS[FAMILY], "additional_special_tokens": ["<|end|>", *_MARKS]})
@@ -39,17 +56,22 @@ def save_harmony_models(tutor: Path, teacher: Path, steps: int = 90) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
-    renderer, seeds, draw = Renderer(Codec(tokenizer), FAMILY), load_seeds(TRAIN_SEEDS, 64), random.Random(0)
+    renderer, seeds, draw = Renderer(Codec(tokenizer), FAMILY), load_seeds(TRAIN_SEEDS, 64), random.Random(draws)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    for step in range(steps):
-        if step == steps // 2:
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.1, 1 - step / 200))
+    unseen = [_context(draw, renderer, seeds) for _ in range(100)]
+    for step in range(most):
+        if step == 45:
             _save(model, tokenizer, teacher)
+        if step >= 90 and step % 30 == 0 and _is_sure(model, renderer, unseen):
+            break
         for _ in range(4):
             _loss(model, renderer, _context(draw, renderer, seeds)).backward()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
+    else:
+        raise AssertionError(f"after {most} steps the tutor is not sure of its reply")
     with torch.no_grad():
         model.model.norm.weight.mul_(_SHARPER)
     _save(model, tokenizer, tutor)
@@ -57,12 +79,19 @@ def save_harmony_models(tutor: Path, teacher: Path, steps: int = 90) -> None:
 
 def _context(draw: random.Random, renderer: Renderer, seeds: Any) -> list[Message]:
     """Messages of up to three replies on random questions, with what random students say."""
-    said = [draw.choice(seeds) for _ in range(draw.randrange(1, 4))]
-    texts = [draw.choice([seed.initial_error or "", seed.question, _babble(draw, renderer), ""]) for seed in said]
-    talk = [Message("system", "You are a math tutor.\n\nProblem: " + draw.choice(seeds).question)]
-    for text in texts:
-        talk += [Message("user", text), Message("assistant", SPEECH)]
+    question = draw.choice(seeds).question
+    talk = [Message("system", "You are a math tutor. Help the student with this problem.\n\nProblem: " + question)]
+    for _ in range(draw.randrange(1, 4)):
+        texts = [draw.choice(seeds).initial_error or "", _line(draw), _line(draw), _babble(draw, renderer), ""]
+        talk += [Message("user", draw.choice(texts)), Message("assistant", SPEECH)]
     return talk[:-1]
+
+
+def _line(draw: random.Random) -> str:
+    """A line in the manner of the packaged student."""
+    first, second, sign = draw.randrange(1, 10), draw.randrange(1, 10), draw.choice("+-x")
+    value = first + second if sign == "+" else first - second if sign == "-" else first * second
+    return draw.choice(_LINES).format(sum=f"{first} {sign} {second} = {value}", value=value)
 
 
 def _babble(draw: random.Random, renderer: Renderer) -> str:
@@ -72,9 +101,24 @@ def _babble(draw: random.Random, renderer: Renderer) -> str:
 
 
 def _loss(model: Any, renderer: Renderer, talk: list[Message]) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(*_logits(model, renderer, talk))
+
+
+@torch.no_grad()
+def _is_sure(model: Any, renderer: Renderer, contexts: list[list[Message]]) -> bool:
+    """Whether sharpened logits give each token of the reply a probability of at least `_SURE` after each context."""
+    for talk in contexts:
+        logits, reply = _logits(model, renderer, talk)
+        chances = (logits * _SHARPER).softmax(-1)[torch.arange(len(reply)), reply]
+        if chances.min() < _SURE:
+            return False
+    return True
+
+
+def _logits(model: Any, renderer: Renderer, talk: list[Message]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of shape [T, V] at the T tokens of the reply to `talk`, and those tokens."""
     prompt, reply = renderer.prompt(talk), renderer.codec.encode(REPLY)
-    logits = model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 : -1]  # [T, V]
-    return torch.nn.functional.cross_entropy(logits, torch.tensor(reply))
+    return model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 : -1], torch.tensor(reply)
 
 
 def _save(model: Any, tokenizer: Any, directory: Path) -> None:
