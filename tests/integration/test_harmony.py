@@ -39,6 +39,7 @@ def models(tmp_path_factory):
     A tutor that has learnt its reply may still miss it after words that it never met. Which words, differs between
     processors, so one that missed it is taught again, on other dialogues.
     """
+    fields: dict[str, Any] = {}
     for draws in range(3):
         home = tmp_path_factory.mktemp("harmony")
         save_harmony_models(home / "tutor", home / "teacher", draws)
