@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         StorageError as StorageError,
         TeacherError as TeacherError,
         TrainingError as TrainingError,
+        UnsupportedAdapter as UnsupportedAdapter,
         UnsupportedFeature as UnsupportedFeature,
         UnsupportedModel as UnsupportedModel,
         UnsupportedServer as UnsupportedServer,
@@ -192,7 +193,7 @@ _NAMES = {
         "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
         "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
         "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
-        "TrainingError UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "

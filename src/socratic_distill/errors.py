@@ -39,6 +39,7 @@ SocraticError
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
+│   ├── UnsupportedAdapter         an adapter of another program that is more than a plain LoRA
 │   └── UnsupportedModel           the local engine does not train this architecture
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
@@ -309,6 +310,10 @@ class LocalExtraMissing(LocalEngineError, ImportError):
 
 class UnsupportedModel(LocalEngineError):
     """The local engine does not train models of this architecture; the message says which requirement fails."""
+
+
+class UnsupportedAdapter(LocalEngineError):
+    """An adapter of another program is more than a plain LoRA, or is on layers that the local engine does not train."""
 
 
 class EventLoopRunning(SocraticError, RuntimeError):

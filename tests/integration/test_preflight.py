@@ -162,17 +162,28 @@ def test_prompts_that_do_not_fit_are_found(make_config):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"lora_rank": 8}, "rank 32"), ({"tutor_model_name": "pupil"}, "'small'")]
+    ("changes", "told"),
+    [
+        ({"lora_rank": 8}, "rank 32"),
+        ({"tutor_model_name": "pupil"}, "'small'"),
+        ({"lora_targets": "mlp"}, r"on ['attention', 'mlp'], but the config says lora_targets=['mlp']"),
+    ],
 )
 def test_a_state_of_another_model_or_rank_is_found_without_opening_it(make_config, changes, told):
     server = FakeServiceClient()
-    state = server.create_lora_training_client("small").result().save_state("a").result().path
+    state = server.create_lora_training_client("small", train_unembed=False).result().save_state("a").result().path
     seen = preflight(make_config(load_checkpoint_path=state), **clients(server))
     assert seen.problems == () and seen.start == LoadCheckpoint(state)
     before = len(server.calls)
     seen = preflight(make_config(load_checkpoint_path=state, teacher_model_name="pupil", **changes), **clients(server))
     assert [type(one) for one in seen.problems] == [ModelMismatch] and told in str(seen.problems[0])
     assert {one.call for one in server.calls[before:]} <= FREE
+
+
+def test_weights_of_this_machine_are_found_to_be_no_start_on_a_service(make_config, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (problem,) = preflight(make_config(load_checkpoint_path=tmp_path), **clients(FakeServiceClient())).problems
+    assert isinstance(problem, CheckpointNotFound) and "no call that uploads weights" in str(problem)
 
 
 def test_sampler_weights_to_start_from_are_found_without_a_service(make_config):

@@ -14,7 +14,7 @@ from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.students import Student
-from socratic_distill.config.values import AnswerKind, Reasoning, Schedule
+from socratic_distill.config.values import AnswerKind, LoraTarget, Reasoning, Schedule
 
 P = ParamSpec("P")
 Path = str | os.PathLike[str]
@@ -53,6 +53,7 @@ class SocraticOptions(TypedDict, total=False):
     teacher_average: Literal["log_mean", "mixture"] | None
     teacher_sees_answer: bool
     lora_rank: int
+    lora_targets: LoraTarget | Sequence[LoraTarget]
     temperature: float
     student_max_tokens: int | None
     max_context_tokens: int | None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from socratic_distill.config.catalogue import catalogue
+from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ModelNotOffered
 from socratic_distill.text import get_logger
 
@@ -17,6 +18,12 @@ _SIMILAR = 0.4  # difflib's similarity from which a name counts as near
 def full_model_name(name: str) -> str:
     """The full name of a known short name; any other name is returned unchanged."""
     return _noticed(name, _short_names().get(name, name))
+
+
+def is_same_model(name: str, other: str) -> bool:
+    """Whether two names or paths may be the same model: they end alike, whatever the organisation or folder."""
+    ends = [resolved(text).replace("\\", "/").rstrip("/").rpartition("/")[2].lower() for text in (name, other)]
+    return ends[0] == ends[1]
 
 
 def resolve_name(name: str, offered: Sequence[str], field: str) -> str:

@@ -7,7 +7,7 @@ page, which shows each description.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from socratic_distill.config.dialogue_settings import Dialogues
 from socratic_distill.config.objectives import Objective, SampledReverseKL
@@ -17,8 +17,10 @@ from socratic_distill.config.rewards import Reward
 from socratic_distill.config.seed_sources import Seeds
 from socratic_distill.config.shorthand import ModelAlone, Several
 from socratic_distill.config.values import (
+    LORA_FLAGS,
     Factor,
     Groups,
+    LoraTarget,
     ModelName,
     Name,
     NotNegative,
@@ -182,6 +184,11 @@ class Sampling(Section):
     )
 
 
+def _in_order(targets: tuple[LoraTarget, ...]) -> tuple[LoraTarget, ...]:
+    """Each target once, in one order, so that configs of the same meaning are equal."""
+    return tuple(target for target in LORA_FLAGS if target in targets)
+
+
 class Optimisation(Section):
     """The optimizer, and how long the run is."""
 
@@ -189,6 +196,11 @@ class Optimisation(Section):
         description="Adam learning rate; its maximum if a schedule or a warm-up changes it."
     )
     lora_rank: Tens = Field(32, description="Rank of the tutor's LoRA.")
+    lora_targets: Several[Annotated[tuple[LoraTarget, ...], Field(min_length=1), AfterValidator(_in_order)]] = Field(
+        ("attention", "mlp"),
+        description="Layers that carry the LoRA. 'unembed', the output layer, is left out by default: vLLM and SGLang "
+        "load no adapter with it.",
+    )
     epochs: Steps = Field(1, description="Passes over the seeds, if max_steps is None.")
     max_steps: Steps | None = Field(
         None, description="Number of batches in the run. None: as many as `epochs` passes over the seeds take."
@@ -211,6 +223,11 @@ class Optimisation(Section):
     adam_eps: Annotated[float, Field(ge=1e-30, le=1.0, strict=True)] = Field(1e-12, description="Adam's epsilon.")
     weight_decay: Factor = Field(0.0, description="AdamW's decoupled weight decay.")
     grad_clip_norm: NotNegative = Field(0.0, description="Limit on the norm of a step's gradient; 0: no clipping.")
+
+    @property
+    def lora_flags(self) -> dict[str, bool]:
+        """`lora_targets` as the arguments of the SDK's `create_lora_training_client`."""
+        return {flag: target in self.lora_targets for target, flag in LORA_FLAGS.items()}
 
 
 class Checkpoints(Section):

@@ -68,6 +68,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 # How a turn is compared with a problem's answer.
 AnswerKind = Literal["number", "expression", "choice", "text", "judged", "function", "none"]
 # Variables of a chat template, by name.
+LoraTarget = Literal["attention", "mlp", "unembed"]
+# Arguments of the SDK's `create_lora_training_client`.
+LORA_FLAGS: dict[LoraTarget, str] = {"attention": "train_attn", "mlp": "train_mlp", "unembed": "train_unembed"}
 Reasoning = Literal["off", "on", "low", "medium", "high", "max"]
 _Number = Field(ge=-(10**9), le=10**9)
 TemplateOptions = Mapping[

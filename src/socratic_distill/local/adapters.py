@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from socratic_distill.errors import DamagedWeights, LocalEngineError
+from socratic_distill.errors import DamagedWeights, LocalEngineError, UnsupportedAdapter
 from socratic_distill.local.layers import AdapterLinear
 from socratic_distill.local.targets import Part, find_targets
 from socratic_distill.text import get_logger
@@ -112,6 +112,22 @@ class Adapters:
         if share < 1 and text not in self._warned:
             self._warned.add(text)
             _log.warning("%s", text)
+
+    def parts_of(self, config: LoraConfig) -> set[Part]:
+        """The parts of the model that another program's adapter is on.
+
+        Raises:
+            UnsupportedAdapter: it is on layers that the engine does not train.
+        """
+        parts: dict[str, Part] = {target.path: target.part for target in self.targets.all if target.is_layer}
+        wanted = config.target_modules or ()
+        if others := sorted(set(wanted) - set(parts)):
+            raise UnsupportedAdapter(
+                f"the adapter is on layers of model {self._model_name!r} that the local engine does not train: "
+                f"{', '.join(others[:3])}{' and others' if len(others) > 3 else ''}. Train one without them, or merge "
+                "it into its base model and give that as tutor_model_name"
+            )
+        return {parts[path] for path in wanted}
 
     def load(self, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> str:
         """Adds an adapter with saved weights; returns its name.

@@ -14,7 +14,6 @@ from socratic_distill.local.batches import Request, run_batch
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.model_files import base_of, describe_model, model_folder
 from socratic_distill.local.proof import check_reading
-from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.scheduler import Job, Scheduler
 from socratic_distill.local.store import Saved, Store
 
@@ -105,7 +104,7 @@ class Engine:
 
     def _load(self, saved: Saved) -> tuple[BaseModel, str]:
         base = self._base(self.base_name(saved.facts))
-        return base, base.adapters.load(read_adapter_config(saved.path), saved.adapter)
+        return base, base.adapters.load(saved.config, saved.adapter)
 
     def _base(self, name: str) -> BaseModel:
         if name not in self.models:

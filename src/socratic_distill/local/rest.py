@@ -13,7 +13,13 @@ from socratic_distill.local.store import kind_of
 
 
 class LocalRestClient:
-    """A Tinker REST client over a local service's models and store."""
+    """A Tinker REST client over a local service's models and store.
+
+    Attributes:
+        is_in_process: always True; weights of this machine need no upload.
+    """
+
+    is_in_process = True
 
     def __init__(self, service: LocalServiceClient) -> None:
         """Reads a service's models and store.

@@ -10,7 +10,7 @@ from typing import Any
 from peft import LoraConfig
 
 from socratic_distill.errors import DamagedWeights
-from socratic_distill.files.rows import read_object
+from socratic_distill.files.rows import number, read_object, whole
 
 FILE = "adapter_config.json"
 
@@ -26,20 +26,26 @@ def read_adapter_config(directory: Path) -> LoraConfig:
     """
     path = directory / FILE
     stored = read_object(path, DamagedWeights, "it says which layers the weights are for; load another state")
-    rank, alpha = (_number((stored or {}).get(name)) for name in ("r", "lora_alpha"))
+    rank, alpha = whole((stored or {}).get("r")), (stored or {}).get("lora_alpha")
     modules, experts = ((stored or {}).get(name) for name in ("target_modules", "target_parameters"))
-    if rank is None or alpha is None or not _names(modules) or not (experts in (None, []) or _names(experts)):
+    if (
+        not _is_size(rank)
+        or not _is_size(alpha)
+        or not _names(modules)
+        or not (experts in (None, []) or _names(experts))
+    ):
         raise DamagedWeights(
             f"{path} does not describe a LoRA that the local engine saves; expected r, lora_alpha and target_modules, "
             "a list of names. Load another state"
         )
+    read: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "target_modules": modules}
     fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, target_parameters=experts or None, **fixed)
+    return LoraConfig(**read, target_parameters=experts or None, **fixed)
 
 
-def _number(value: object) -> int | None:
-    # A bool is an int in Python. The bound keeps a stranger's file from asking for all memory.
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**16 else None
+def _is_size(value: object) -> bool:
+    # The bound keeps a stranger's file from asking for all memory.
+    return (size := number(value)) is not None and 0 < size < 2**16
 
 
 def _names(value: object) -> bool:

@@ -11,6 +11,7 @@ from socratic_distill.files.rows import number, read_object, step_of, whole
 STORE = "local"
 """The local engine's folder in a run directory."""
 FACTS = "state.json"
+_ADAPTER = "adapter_config.json"
 _END_OF_TIME = 253_402_300_799  # the year 9999, seconds since the epoch
 _PARTS = 3  # server run, kind, name
 
@@ -33,7 +34,8 @@ def own_weights(root: Path, path: str) -> Path | None:
         return given
     # The store may have moved: the last three parts of the path stay the same.
     twin = root.joinpath(*parts)
-    if _is_within(twin, root) and (not holds_weights(given) or _is_same_save(given, twin)):
+    others = holds_weights(given) or is_foreign(given)
+    if _is_within(twin, root) and (not others or _is_same_save(given, twin)):
         return twin
     return None
 
@@ -46,7 +48,12 @@ def present_path(directory: Path, path: str) -> str:
 
 def holds_weights(directory: Path) -> bool:
     """Whether a directory holds saved weights, damaged or not."""
-    return all(os.path.isfile(directory / name) for name in (FACTS, "adapter_config.json"))
+    return all(os.path.isfile(directory / name) for name in (FACTS, _ADAPTER))
+
+
+def is_foreign(directory: Path) -> bool:
+    """Whether a directory holds an adapter that the local engine did not save."""
+    return os.path.isfile(directory / _ADAPTER) and not os.path.lexists(directory / FACTS)
 
 
 def read_facts(directory: Path) -> dict[str, Any]:

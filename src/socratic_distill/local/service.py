@@ -1,17 +1,20 @@
 """The service client: the Tinker SDK's methods, run in this process."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from socratic_distill.config.grant import Grant
+from socratic_distill.config.model_names import is_same_model
+from socratic_distill.errors import ModelMismatch, UnsupportedAdapter
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.engine import Engine
 from socratic_distill.local.proof import prove
 from socratic_distill.local.sampling_client import LocalSamplingClient
-from socratic_distill.local.store import Saved
+from socratic_distill.local.saved_paths import is_foreign
+from socratic_distill.local.store import Kind, Saved
 from socratic_distill.local.training import AdapterTrainer
 from socratic_distill.local.training_client import LocalTrainingClient
 
@@ -85,8 +88,11 @@ class LocalServiceClient(Engine):
         weights_access_token: str | None = None,
         optimizer: Any = None,
     ) -> ServiceFuture[LocalTrainingClient]:
-        """A new server run with a state's weights and a fresh optimizer."""
-        return self.run(lambda: self._training_client(self.store.load(path, "weights"), with_optimizer=False))
+        """A new server run with a state's weights, or those of another program's adapter, and a fresh optimizer.
+
+        `base_model` is only for such an adapter: the model that it is put on.
+        """
+        return self.run(lambda: self._training_client(self._saved(path, "weights", base_model), with_optimizer=False))
 
     def create_training_client_from_state_with_optimizer(
         self,
@@ -96,7 +102,7 @@ class LocalServiceClient(Engine):
         weights_access_token: str | None = None,
     ) -> ServiceFuture[LocalTrainingClient]:
         """A new server run with a state's weights and optimizer: it continues exactly where the state was saved."""
-        return self.run(lambda: self._training_client(self.store.load(path, "weights"), with_optimizer=True))
+        return self.run(lambda: self._training_client(self._saved(path, "weights", None), with_optimizer=True))
 
     def create_sampling_client(
         self,
@@ -105,15 +111,17 @@ class LocalServiceClient(Engine):
         retry_config: Any = None,
         record_stability_info: bool = False,
     ) -> ServiceFuture[LocalSamplingClient]:
-        """A sampling client on saved sampler weights, or on a base model."""
+        """A sampling client on saved sampler weights, on another program's adapter, or on a base model.
+
+        For such an adapter `base_model` is the model that it is put on.
+        """
 
         def create() -> LocalSamplingClient:
             if model_path is None:
                 if base_model is None:
                     raise ValueError("give model_path or base_model")
                 return LocalSamplingClient(self, self._base(base_model), None)
-            saved = self.store.load(model_path, "sampler_weights")
-            base, adapter = self._load(saved)
+            base, adapter = self._load(self._saved(model_path, "sampler_weights", base_model))
             return LocalSamplingClient(self, base, adapter)
 
         return self.run(create)
@@ -134,6 +142,33 @@ class LocalServiceClient(Engine):
             return base.adapters.coverage(shape)[1]
 
         return self.run(check)
+
+    def _saved(self, path: str, kind: Kind, base_model: str | None) -> Saved:
+        """Saved weights; for an adapter of another program, with the facts that its base model decides.
+
+        Raises:
+            ModelMismatch: it names another base model.
+            UnsupportedAdapter: it names none, or is on layers that the engine does not train.
+        """
+        saved = self.store.load(path, kind)
+        if not is_foreign(saved.path):
+            return saved
+        named = saved.facts["base_model"]
+        if not (named or base_model):
+            raise UnsupportedAdapter(
+                f"{saved.path} does not say what its base model is; write the name into base_model_name_or_path of its "
+                "adapter_config.json"
+            )
+        if base_model and named and not is_same_model(named, base_model):
+            raise ModelMismatch(
+                f"{saved.path} is an adapter on model {named!r}, but {base_model!r} is to be trained. Set "
+                "tutor_model_name to the adapter's model, or, if they are the same model, write the name of yours into "
+                "base_model_name_or_path of its adapter_config.json"
+            )
+        name = base_model or named
+        parts = self._base(name).adapters.parts_of(saved.config)
+        flags = {f"train_{part}": part in parts for part in ("mlp", "attn", "unembed")}
+        return replace(saved, facts=saved.facts | {"base_model": name} | flags)
 
     def _training_client(self, saved: Saved, with_optimizer: bool) -> LocalTrainingClient:
         shape = LoraShape(**{name: saved.facts[name] for name in asdict(LoraShape(1))})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +23,9 @@ from socratic_distill.config.grant import Grant
 from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files.durable import sync_directory, write_atomically
 from socratic_distill.in_process import status_error
-from socratic_distill.local.saved_paths import holds_weights, own_weights, read_facts
+from socratic_distill.local.foreign_adapters import finite, read_foreign
+from socratic_distill.local.saved_adapters import read_adapter_config
+from socratic_distill.local.saved_paths import holds_weights, is_foreign, own_weights, read_facts
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
@@ -41,12 +44,14 @@ class Saved:
         path: the directory.
         facts: the contents of `state.json`: base_model, rank, train_mlp, train_attn, train_unembed, steps,
             created_at, expires_at, user_metadata.
+        config: the adapter's rank, scaling and layers.
         adapter: the adapter's tensors under PEFT's names.
         optimizer: the optimizer's tensors; empty under `sampler_weights`.
     """
 
     path: Path
     facts: dict[str, Any]
+    config: LoraConfig
     adapter: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
 
@@ -124,27 +129,35 @@ class Store:
         return target
 
     def load(self, path: str, kind: Kind) -> Saved:
-        """Reads one directory.
+        """Reads one directory. An adapter of another program is of both kinds.
 
         Raises:
             tinker.NotFoundError: it does not exist, or has expired.
             tinker.BadRequestError: it is of the other kind.
+            CheckpointNotFound, UnsupportedAdapter: an adapter of another program is not in safetensors, or no plain
+                LoRA.
             DamagedWeights: a file is missing or damaged.
             LocalEngineError: a file cannot be read at the moment.
         """
         directory = self.find(path)
+        foreign = read_foreign(directory) if is_foreign(directory) else None
         actual = kind_of(directory)
-        if actual != kind:
+        if foreign is None and actual != kind:
             use = "trained" if kind == "weights" else "sampled"
             raise status_error(400, f"{path} holds {actual}, which cannot be {use} from; give a path to {kind}")
         try:
-            optimizer = load_file(directory / "optimizer.safetensors") if kind == "weights" else {}
+            has_optimizer = kind == "weights" and foreign is None
+            optimizer = load_file(directory / "optimizer.safetensors") if has_optimizer else {}
             adapter = load_file(directory / "adapter_model.safetensors")
         except (FileNotFoundError, SafetensorError) as error:
             raise DamagedWeights(f"the weights in {directory} are damaged: {error}; load another state") from error
         except OSError as error:
             raise LocalEngineError(f"the weights in {directory} cannot be read at the moment: {error}") from error
-        return Saved(directory, self.facts(directory), adapter, optimizer)
+        if foreign is not None:
+            if foreign.dropout:
+                _log.info("%s was trained with lora_dropout=%s; the local engine drops nothing", path, foreign.dropout)
+            return Saved(directory, foreign.facts, foreign.config, finite(adapter, directory), optimizer)
+        return Saved(directory, self.facts(directory), read_adapter_config(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:
         """The directory of the weights at a path; this store's own is preferred, also if the store was moved or copied.
@@ -156,7 +169,7 @@ class Store:
             if (
                 directory is not None
                 and self._may_read(directory)
-                and holds_weights(directory)
+                and (holds_weights(directory) or is_foreign(directory))
                 and not self._is_expired(directory)
             ):
                 return directory
@@ -186,12 +199,12 @@ class Store:
         return self._grant is None or self._grant.may_load(str(directory))
 
     def facts(self, directory: Path) -> dict[str, Any]:
-        """The contents of `state.json`.
+        """The contents of `state.json`, or the same facts about an adapter of another program.
 
         Raises:
             DamagedWeights: it cannot be read, or has an invalid field.
         """
-        return read_facts(directory)
+        return read_foreign(directory).facts if is_foreign(directory) else read_facts(directory)
 
     def set_expiry(self, path: str, ttl_seconds: int | None) -> None:
         """Makes a directory expire in `ttl_seconds`; None: never."""

@@ -22,6 +22,7 @@ _PARTS: dict[Part, re.Pattern[str]] = {
 }
 # A module with such a child is attention, even if its name does not say so.
 _QUERIES = frozenset({"q", "q_proj", "q_a_proj", "qkv", "qkv_proj", "query", "query_key_value", "query_proj"})
+_OUTPUTS = frozenset({"lm_head", "embed_out", "output"})  # names of output layers
 _ROUTERS = re.compile(r"router|gating|topk_?gate", re.I)
 _GATES = re.compile(r"(^|_)(gate|wg|switch|classifier)$", re.I)
 
@@ -95,6 +96,16 @@ def find_targets(model: Any) -> Targets:
     return Targets(tuple(targets), tuple(modules), output)
 
 
+def part_of_path(path: str) -> Part | None:
+    """The part of a model that a layer belongs to, by its path alone, without the model; None if that does not tell."""
+    if path.rpartition(".")[2] in _OUTPUTS:
+        return "unembed"
+    for name in reversed(path.split(".")):
+        if (part := _named_part(name)) is not None:
+            return part
+    return None
+
+
 class _Reader:
     """Classifies the modules of one model."""
 
@@ -129,11 +140,8 @@ class _Reader:
     def _part(self, line: list[tuple[str, nn.Module]]) -> Part:
         for name, module in reversed(line):
             for text in (type(module).__name__.removeprefix(self._family), name):
-                last: dict[Part, int] = {}
-                for part, mark in _PARTS.items():
-                    last[part] = max((match.end() for match in mark.finditer(text)), default=0)
-                if any(last.values()):
-                    return max(last, key=last.__getitem__)
+                if (part := _named_part(text)) is not None:
+                    return part
             if not _QUERIES.isdisjoint(dict(module.named_children())):
                 return "attn"
         return "mlp"
@@ -147,6 +155,14 @@ class _Reader:
         counts = {1, *self._expert_counts, *_sibling_counts(parent)}
         has_experts = bool(_sibling_counts(parent))
         return _width(module) in counts and (has_experts or _GATES.search(path.rpartition(".")[2]) is not None)
+
+
+def _named_part(text: str) -> Part | None:
+    """The part that a name mentions last."""
+    last: dict[Part, int] = {}
+    for part, mark in _PARTS.items():
+        last[part] = max((match.end() for match in mark.finditer(text)), default=0)
+    return max(last, key=last.__getitem__) if any(last.values()) else None
 
 
 def _is_linear(module: Any) -> bool:

@@ -37,7 +37,7 @@ from socratic_distill.run.layout import FINGERPRINT
 Fingerprint = dict[str, str]
 
 _MEANING = (
-    "tutor_model_name", "student_model_name", "teacher_model_name", "lora_rank",
+    "tutor_model_name", "student_model_name", "teacher_model_name", "lora_rank", "lora_targets",
     "student_profile", "groups_per_batch", "num_envs", "max_turns", "max_tokens", "student_max_tokens",
     "max_context_tokens", "temperature", "tutor_enable_thinking", "student_enable_thinking", "teacher_enable_thinking",
     "objective", "kl_penalty_coef", "kl_discount_factor", "loss_fn", "rewards", "reward_coef", "cut_replies",

@@ -65,15 +65,15 @@ def local_bytes(config: "SocraticConfig", total: int) -> int | None:
         total: batches in the run: sampler weights are saved after each.
     """
     name, grant = config.tutor_model_name, config.grant
-    parameters = _lora_parameters(name, config.lora_rank) if grant is None or grant.may_load(name) else None
+    parameters = _lora_parameters(name, config) if grant is None or grant.may_load(name) else None
     if parameters is None:
         return None
     states = 2 + (total // config.save_every if config.save_every else 0)
     return parameters * _FLOAT_BYTES * (total + 1 + _STATE_COPIES * states)
 
 
-def _lora_parameters(name: str, rank: int) -> int | None:
-    """Parameters of a LoRA on all linear layers of a Llama-like model."""
+def _lora_parameters(name: str, config: "SocraticConfig") -> int | None:
+    """Parameters of the config's LoRA on a Llama-like model."""
     shape = _shape(name)
     sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     hidden, inner, layers, heads, vocabulary = (whole(shape.get(key)) for key in sizes)
@@ -81,8 +81,12 @@ def _lora_parameters(name: str, rank: int) -> int | None:
         return None
     head = whole(shape.get("head_dim")) or hidden // heads
     queries, keys = head * heads, head * (whole(shape.get("num_key_value_heads")) or heads)
-    widths = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner)
-    return rank * (layers * widths + hidden + vocabulary)
+    widths = {
+        "attention": layers * (2 * (hidden + queries) + 2 * (hidden + keys)),
+        "mlp": layers * 3 * (hidden + inner),
+        "unembed": hidden + vocabulary,
+    }
+    return config.lora_rank * sum(widths[target] for target in config.lora_targets)
 
 
 def _shape(name: str) -> Mapping[str, Any]:

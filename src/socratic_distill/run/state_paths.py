@@ -5,7 +5,7 @@ from pathlib import Path
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import CheckpointNotFound
-from socratic_distill.local.saved_paths import present_path
+from socratic_distill.local.saved_paths import is_foreign, present_path
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import JOURNAL, journal_file
 from socratic_distill.run.record import CheckpointRecord
@@ -40,7 +40,7 @@ def resolve_state_path(given: str) -> str:
         return _resolve_weights_directory(Path(path))
     raise CheckpointNotFound(
         f"load_checkpoint_path={given!r} is none of: tinker://<server run>/weights/<name>, a checkpoints.jsonl "
-        "(or the directory that holds one), a local engine's weights directory"
+        "(or the directory that holds one), a local engine's weights directory, a directory with a LoRA of peft"
     )
 
 
@@ -104,9 +104,10 @@ def _resolve_weights_directory(path: Path) -> str:
         raise CheckpointNotFound(
             f"load_checkpoint_path={str(path)!r} holds sampler weights, which cannot be trained from. {hint}"
         )
-    if not (path / "state.json").is_file():
+    if not ((path / "state.json").is_file() or is_foreign(path)):
         raise CheckpointNotFound(
-            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl or state.json; "
-            "expected a run directory, or a weights directory of the local engine"
+            f"load_checkpoint_path={str(path)!r} is a directory without checkpoints.jsonl, state.json or "
+            "adapter_config.json; expected a run directory, a weights directory of the local engine, or a LoRA that "
+            "peft saved"
         )
     return str(path)

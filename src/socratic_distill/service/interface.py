@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 class ServiceClient(Protocol):
     """Opens training clients and sampling clients."""
 
-    def create_lora_training_client(self, base_model: str, rank: int, seed: int) -> Awaitable[TrainingClient]:
+    def create_lora_training_client(
+        self, base_model: str, rank: int, seed: int, train_mlp: bool, train_attn: bool, train_unembed: bool
+    ) -> Awaitable[TrainingClient]:
         """A training client on a fresh LoRA of a base model."""
         ...
 
-    def create_training_client_from_state(self, path: str) -> Awaitable[TrainingClient]:
+    def create_training_client_from_state(self, path: str, base_model: str | None = None) -> Awaitable[TrainingClient]:
         """A training client on a state's weights, with a fresh optimizer."""
         ...
 

@@ -201,7 +201,7 @@ async def _try_training(
     async def fresh() -> TrainingClient:
         # Each trial moves the weights, and after a refusal a client may not be answered.
         return await client.create_lora_training_client(
-            base_model=config.tutor_model_name, rank=config.lora_rank, seed=0
+            base_model=config.tutor_model_name, rank=config.lora_rank, seed=0, **config.lora_flags
         )
 
     async def reopens() -> bool:

@@ -55,7 +55,7 @@ async def check_older_samplers(config: "SocraticConfig", client: ServiceClient, 
     keeps = recall(directory, url).get(OLDER_SAMPLERS)
     if not isinstance(keeps, bool):
         try:
-            keeps = await _stay(client, config.tutor_model_name, config.lora_rank)
+            keeps = await _stay(client, config)
         except Exception as error:
             raise failure("trying whether older sampler weights stay apart from training", error) from error
         remember(directory, url, {OLDER_SAMPLERS: keeps})
@@ -78,11 +78,13 @@ def _reasons(config: "SocraticConfig") -> list[str]:
     return ahead + ([f"a teacher that lags {lag} steps"] if lag > 1 else [])
 
 
-async def _stay(client: ServiceClient, model: str, rank: int) -> bool:
+async def _stay(client: ServiceClient, config: "SocraticConfig") -> bool:
     """Whether who samples from what a training client was a step ago gets just that, and leaves the client alone."""
     from tinker import AdamParams, ModelInput, SamplingParams
 
-    training = await client.create_lora_training_client(base_model=model, rank=rank, seed=0)
+    training = await client.create_lora_training_client(
+        base_model=config.tutor_model_name, rank=config.lora_rank, seed=0, **config.lora_flags
+    )
     older = (await training.save_weights_for_sampler("older", ttl_seconds=_TTL_SECONDS)).path
     first = await _pass(training.forward_backward)
     await training.optim_step(AdamParams(learning_rate=_LEARNING_RATE))

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from socratic_distill.config.config import SocraticConfig
+from socratic_distill.config.model_names import is_same_model
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.values import LORA_FLAGS
 from socratic_distill.dialogues.cast import Teachers
 from socratic_distill.errors import (
     CheckpointNotFound,
@@ -37,19 +39,22 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
     unusable: dict[str, str] = {}
     while True:  # each turn passes over a state that the service lacks, and `decide` names the next newest
         start = decide(plan, run, unusable)
+        _refuse_upload(start, config, client)
         if isinstance(start, Resume) and await is_gone(service.rest, start.state_path):
             unusable[start.state_path] = GONE
             continue
         try:
             if isinstance(start, FreshStart):
                 request = client.create_lora_training_client(
-                    base_model=tutor_name, rank=config.lora_rank, seed=config.seed
+                    base_model=tutor_name, rank=config.lora_rank, seed=config.seed, **config.lora_flags
                 )
                 return start, await request
             if isinstance(start, Resume):
                 training = await client.create_training_client_from_state_with_optimizer(start.state_path)
             else:
-                training = await client.create_training_client_from_state(start.state_path)
+                # An adapter of another program does not always name its base model as this machine does.
+                base = {"base_model": str(tutor_name)} if _is_local(start.state_path) else {}
+                training = await client.create_training_client_from_state(start.state_path, **base)
         except Exception as error:
             if isinstance(start, Resume) and (is_missing(error) or isinstance(error, DamagedWeights)):
                 unusable[start.state_path] = GONE if is_missing(error) else f"cannot be read: {error}"
@@ -58,6 +63,7 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
         # The service opens any state, also another model's; training it would only fail at the end, or not at all.
         found = await _model_of(training, start.state_path, service.rest)
         _check_model(start.state_path, found, (tutor_name, config.lora_rank))
+        await _check_targets(start, service.rest, config)
         return start, training
 
 
@@ -80,6 +86,7 @@ async def check_start(
     unusable: dict[str, str] = {}
     while True:
         start = resolve(read_history(run.path), config.load_checkpoint_path, unusable, drift)
+        _refuse_upload(start, config, rest)
         if isinstance(start, FreshStart) or rest is None:
             return start
         try:
@@ -91,7 +98,23 @@ async def check_start(
             raise await _explain(rest, start, error) from error
         wanted = (config.tutor_model_name, config.lora_rank)
         _check_model(start.state_path, (info.base_model, info.lora_rank), wanted)
+        await _check_targets(start, rest, config)
         return start
+
+
+def _is_local(state_path: str) -> bool:
+    """Whether a state is a directory of this machine."""
+    return "://" not in state_path
+
+
+def _refuse_upload(start: Start, config: SocraticConfig, client: object) -> None:
+    """Returns unless a run on a service is to start from weights of this machine."""
+    is_engine = config.base_url == "local" or getattr(client, "is_in_process", False)
+    if isinstance(start, LoadCheckpoint) and _is_local(start.state_path) and not is_engine:
+        raise CheckpointNotFound(
+            f"load_checkpoint_path={start.state_path!r} is on this machine, and the service has no call that uploads "
+            "weights. Start from a state of the service, or train on this machine with base_url='local'"
+        )
 
 
 async def _exists(rest: RestClient | None, path: str) -> bool:
@@ -124,11 +147,34 @@ async def _model_of(
 
 def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
     """Compares base model and LoRA rank; what the service does not say is not compared."""
-    if any(actual is not None and actual != expected for actual, expected in zip(found, wanted, strict=True)):
+    name, rank = found
+    # A path of this machine may lead to an adapter that names its model otherwise; opening it compares the two.
+    is_other = name and not (is_same_model(name, wanted[0]) if _is_local(state_path) else name == wanted[0])
+    if is_other or rank not in (None, wanted[1]):
         raise ModelMismatch(
             f"the state {state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
             f"says {wanted[0]!r} with rank {wanted[1]}. Set tutor_model_name and lora_rank to the state's, "
             "or take another log_path"
+        )
+
+
+async def _check_targets(start: Start, rest: RestClient | None, config: SocraticConfig) -> None:
+    """Compares the layers that carry the LoRA of another run's state; what the service does not say is not compared.
+
+    Within a run `lora_targets` cannot change unnoticed.
+    """
+    if not isinstance(start, LoadCheckpoint) or rest is None:
+        return
+    try:
+        info = await rest.get_weights_info_by_tinker_path(start.state_path)
+    except Exception as error:
+        raise failure(f"asking for {start.state_path}", error) from error
+    told = {target: getattr(info, flag) for target, flag in LORA_FLAGS.items()}
+    if any(value not in (None, target in config.lora_targets) for target, value in told.items()):
+        raise ModelMismatch(
+            f"the state {start.state_path} has its LoRA on {[target for target, value in told.items() if value]}, but "
+            f"the config says lora_targets={list(config.lora_targets)}. Set lora_targets to the state's, or start from "
+            "another state"
         )
 
 

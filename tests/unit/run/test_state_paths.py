@@ -146,7 +146,7 @@ def test_local_sampler_weights_are_refused_with_the_state_of_the_same_name(tmp_p
 
 
 def test_directory_that_is_neither_a_run_nor_weights_is_refused(tmp_path):
-    with pytest.raises(CheckpointNotFound, match=r"without checkpoints\.jsonl or state\.json"):
+    with pytest.raises(CheckpointNotFound, match=r"without checkpoints\.jsonl, state\.json or adapter_config\.json"):
         resolve_state_path(str(tmp_path))
     with pytest.raises(CheckpointNotFound, match="is none of"):
         resolve_state_path(f"{tmp_path}#000020")
