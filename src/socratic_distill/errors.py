@@ -39,8 +39,8 @@ SocraticError
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
-│   ├── UnsupportedAdapter         an adapter of another program that is more than a plain LoRA
 │   └── UnsupportedModel           the local engine does not train this architecture
+├── UnsupportedAdapter             an adapter that is more than a plain LoRA, or that a program does not load
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
 
@@ -312,8 +312,8 @@ class UnsupportedModel(LocalEngineError):
     """The local engine does not train models of this architecture; the message says which requirement fails."""
 
 
-class UnsupportedAdapter(LocalEngineError):
-    """An adapter of another program is more than a plain LoRA, or is on layers that the local engine does not train."""
+class UnsupportedAdapter(SocraticError):
+    """An adapter is more than a plain LoRA, or on layers that the program it is meant for does not adapt."""
 
 
 class EventLoopRunning(SocraticError, RuntimeError):

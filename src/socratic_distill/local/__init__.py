@@ -11,7 +11,7 @@ Importing this package does not import torch; using a client does.
 | `scheduler`, `batches` | the queue of calls, and which of them share a batch |
 | `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
 | `machine` | device and precision |
-| `targets`, `adapters`, `layers`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
+| `parts`, `targets`, `adapters`, `layers`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
 | `proof` | tests that an adapter trains and changes no other weights |
 | `sampling`, `draws`, `prefill`, `prefixes`, `slots`, `attention`, `probe` | continuous batching |
 | `scoring` | log-probabilities of prompts |

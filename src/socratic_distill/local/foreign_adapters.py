@@ -1,7 +1,7 @@
 """Reads a PEFT directory that another program saved: a plain LoRA, in safetensors, and nothing else.
 
 peft knows many settings that change what an adapter means. One that this library does not know would be lost without a
-word, so all of them are refused by name.
+word, so all of them are refused by name. Neither torch nor peft is needed to find that out, and no tensor is read.
 """
 
 import math
@@ -10,18 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from peft import LoraConfig
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import CheckpointNotFound, DamagedWeights, UnsupportedAdapter
 from socratic_distill.files.rows import number, read_object, whole
-from socratic_distill.local.targets import part_of_path
+from socratic_distill.files.tensor_headers import read_header
+from socratic_distill.local.parts import part_of_path
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _TENSOR = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<factor>[AB])\.weight")
+_FUSED = re.compile(r"\.experts(\.base_layer)?$")
 _MOST = 2**16  # of rank and alpha: a stranger's file must not ask for all memory
 # Settings that do not change what finished weights mean, or that are read here.
 _PLAIN = frozenset({
@@ -29,8 +31,14 @@ _PLAIN = frozenset({
     "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "peft_type", "peft_version", "r",
     "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
 })  # fmt: skip
-# Values of `init_lora_weights` that leave the base model's weights whole; others move a part of them into the adapter.
-_INITIAL = ("gaussian", "orthogonal")
+# peft's own defaults, as far as they are not false, 0 or empty. Other values of `init_lora_weights` move a part of the
+# base model's weights into the adapter.
+_HARMLESS: Mapping[str, tuple[Any, ...]] = {
+    "bias": ("none",),
+    "init_lora_weights": (True, "gaussian", "orthogonal"),
+    "megatron_core": ("megatron.core",),
+    "qalora_group_size": (16,),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class ForeignAdapter:
         rank: r.
         alpha: the product of A and B is scaled by alpha / rank.
         dropout: share of the adapter's inputs that were dropped in training.
+        is_transposed: whether peft's fan_in_fan_out is set.
         layers: paths of the layers that carry it.
     """
 
@@ -51,31 +60,37 @@ class ForeignAdapter:
     rank: int
     alpha: float
     dropout: float
+    is_transposed: bool
     layers: tuple[str, ...]
 
     @property
-    def config(self) -> LoraConfig:
+    def plain_alpha(self) -> int | float:
+        """`alpha`, whole where it can be: the type that peft has for it."""
+        return int(self.alpha) if self.alpha.is_integer() else self.alpha
+
+    @property
+    def config(self) -> "LoraConfig":
         """As peft takes it, for a frozen base."""
+        from peft import LoraConfig
+
+        alpha: Any = self.plain_alpha
         fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
-        # peft's own type is a whole number, and it takes any.
-        alpha: Any = int(self.alpha) if self.alpha.is_integer() else self.alpha
         return LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=list(self.layers), **fixed)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What `state.json` says of weights that the local engine saved.
 
-        Of the three train_… a path alone tells most; where it does not, all are None.
+        Mostly a path tells to which part of the model its layer belongs; where one does not, all train_… are None.
         """
         parts = {part_of_path(layer) for layer in self.layers}
         flags = {f"train_{part}": None if None in parts else part in parts for part in ("mlp", "attn", "unembed")}
-        saved = os.stat(self.directory / WEIGHTS).st_mtime
         return {
             "base_model": self.base_model or "",
             "rank": self.rank,
             **flags,
             "steps": 0,
-            "created_at": saved,
+            "created_at": os.stat(self.directory / WEIGHTS).st_mtime,
             "expires_at": None,
             "user_metadata": None,
         }
@@ -94,7 +109,7 @@ def read_foreign(directory: Path) -> ForeignAdapter:
     """
     stored = read_object(directory / CONFIG, DamagedWeights, "it says what the adapter's weights mean") or {}
     _refuse_settings(directory, stored)
-    rank, alpha, dropout = whole(stored.get("r")), number(stored.get("lora_alpha")), stored.get("lora_dropout", 0.0)
+    rank, alpha = whole(stored.get("r")), number(stored.get("lora_alpha"))
     if rank is None or alpha is None or not 0 < rank < _MOST or not 0 < alpha < _MOST:
         raise DamagedWeights(
             f"{directory / CONFIG} has r={stored.get('r')!r} and lora_alpha={stored.get('lora_alpha')!r}; expected a "
@@ -107,21 +122,10 @@ def read_foreign(directory: Path) -> ForeignAdapter:
         rank,
         # peft divides by √rank there.
         alpha * math.sqrt(rank) if stored.get("use_rslora") else alpha,
-        number(dropout) or 0.0,
+        number(stored.get("lora_dropout")) or 0.0,
+        bool(stored.get("fan_in_fan_out")),
         _layers(directory, rank),
     )
-
-
-def finite(tensors: dict[str, torch.Tensor], directory: Path) -> dict[str, torch.Tensor]:
-    """The tensors of an adapter, if all their values are finite.
-
-    Raises:
-        DamagedWeights: they are not; the message names the first tensor.
-    """
-    for name, tensor in tensors.items():
-        if not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
-            raise DamagedWeights(f"{directory / WEIGHTS}: the tensor {name!r} holds other values than finite numbers")
-    return tensors
 
 
 def _refuse_settings(directory: Path, stored: Mapping[str, Any]) -> None:
@@ -129,19 +133,15 @@ def _refuse_settings(directory: Path, stored: Mapping[str, Any]) -> None:
         raise UnsupportedAdapter(
             f"{directory / CONFIG} has peft_type={stored.get('peft_type')!r}; only a plain LoRA can be loaded"
         )
-    defaults = LoraConfig()
-    changed = {
-        name: value
-        for name, value in stored.items()
-        if name not in _PLAIN and value and value != getattr(defaults, name, None)
-    }
-    if changed.get("init_lora_weights") in _INITIAL:
-        del changed["init_lora_weights"]
+    changed = [
+        f"{name}={value!r}"
+        for name, value in sorted(stored.items())
+        if name not in _PLAIN and value and value not in _HARMLESS.get(name, ())
+    ]
     if changed:
         raise UnsupportedAdapter(
-            f"{directory / CONFIG} has {', '.join(f'{name}={value!r}' for name, value in sorted(changed.items()))}, so "
-            "it is more than a plain LoRA. Merge the adapter into its base model with peft (merge_and_unload), and "
-            "give the merged model as tutor_model_name"
+            f"{directory / CONFIG} has {', '.join(changed)}, so it is more than a plain LoRA. Merge the adapter into "
+            "its base model with peft (merge_and_unload), and take the merged model"
         )
 
 
@@ -156,20 +156,19 @@ def _layers(directory: Path, rank: int) -> tuple[str, ...]:
             )
         raise CheckpointNotFound(f"{directory} has no {WEIGHTS}; give a directory that holds the adapter's weights")
     try:
-        with safe_open(path, "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        tensors = read_header(path)
+    except (OSError, ValueError) as error:
         raise DamagedWeights(f"{path} cannot be read: {error}; give another copy of the adapter") from error
     factors: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in shapes.items():
+    for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
-        if match is None:
+        if match is None or _FUSED.search(match["layer"]):
             raise UnsupportedAdapter(
-                f"{path} holds the tensor {name!r}, which is no factor of a LoRA on a linear layer. Leave out layers "
-                "that were trained whole (modules_to_save) and embeddings, or merge the adapter into its base model "
-                "and give that as tutor_model_name"
+                f"{path} holds the tensor {name!r}, which is no factor of a LoRA on a linear layer. Leave out fused "
+                "experts, embeddings and layers that were trained whole (modules_to_save), or merge the adapter into "
+                "its base model and take the merged model"
             )
-        factors.setdefault(match["layer"], {})[match["factor"]] = shape
+        factors.setdefault(match["layer"], {})[match["factor"]] = tensor.shape
     for layer, found in factors.items():
         if found.keys() != {"A", "B"} or {len(shape) for shape in found.values()} != {2}:
             raise DamagedWeights(f"{path} lacks a factor of layer {layer!r}, or has one that is no matrix")

@@ -23,7 +23,7 @@ from socratic_distill.config.grant import Grant
 from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files.durable import sync_directory, write_atomically
 from socratic_distill.in_process import status_error
-from socratic_distill.local.foreign_adapters import finite, read_foreign
+from socratic_distill.local.foreign_adapters import read_foreign
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.saved_paths import holds_weights, is_foreign, own_weights, read_facts
 from socratic_distill.text import get_logger
@@ -156,7 +156,7 @@ class Store:
         if foreign is not None:
             if foreign.dropout:
                 _log.info("%s was trained with lora_dropout=%s; the local engine drops nothing", path, foreign.dropout)
-            return Saved(directory, foreign.facts, foreign.config, finite(adapter, directory), optimizer)
+            return Saved(directory, foreign.facts, foreign.config, _finite(adapter, directory), optimizer)
         return Saved(directory, self.facts(directory), read_adapter_config(directory), adapter, optimizer)
 
     def find(self, path: str) -> Path:
@@ -247,6 +247,14 @@ class Store:
 def kind_of(directory: Path) -> Kind:
     """The kind of a directory, by its files and not its path, since a copy may be anywhere."""
     return "weights" if (directory / "optimizer.safetensors").is_file() else "sampler_weights"
+
+
+def _finite(tensors: dict[str, torch.Tensor], directory: Path) -> dict[str, torch.Tensor]:
+    """Another program's tensors, if they are finite numbers; the engine's own were checked when they were made."""
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
+            raise DamagedWeights(f"the weights in {directory} hold other values than finite numbers, in {name!r}")
+    return tensors
 
 
 def _expiry(now: float, ttl_seconds: int | None) -> float | None:

@@ -9,20 +9,15 @@ carry none either, but count in the share that is reported.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-Part = Literal["attn", "mlp", "unembed"]
-# In a class name the last match counts: Glm4MoeAttention is attention. In a path the innermost module counts.
-_PARTS: dict[Part, re.Pattern[str]] = {
-    "attn": re.compile(r"attn|attention|mixer|mamba|ssm|conv|recurrent|temporal|lstm|deltanet|mla$|retention", re.I),
-    "mlp": re.compile(r"mlp|feed_?forward|ffn|moe|expert|dense_relu", re.I),
-}
+from socratic_distill.local.parts import Part, named_part
+
 # A module with such a child is attention, even if its name does not say so.
 _QUERIES = frozenset({"q", "q_proj", "q_a_proj", "qkv", "qkv_proj", "query", "query_key_value", "query_proj"})
-_OUTPUTS = frozenset({"lm_head", "embed_out", "output"})  # names of output layers
 _ROUTERS = re.compile(r"router|gating|topk_?gate", re.I)
 _GATES = re.compile(r"(^|_)(gate|wg|switch|classifier)$", re.I)
 
@@ -96,16 +91,6 @@ def find_targets(model: Any) -> Targets:
     return Targets(tuple(targets), tuple(modules), output)
 
 
-def part_of_path(path: str) -> Part | None:
-    """The part of a model that a layer belongs to, by its path alone, without the model; None if that does not tell."""
-    if path.rpartition(".")[2] in _OUTPUTS:
-        return "unembed"
-    for name in reversed(path.split(".")):
-        if (part := _named_part(name)) is not None:
-            return part
-    return None
-
-
 class _Reader:
     """Classifies the modules of one model."""
 
@@ -140,7 +125,7 @@ class _Reader:
     def _part(self, line: list[tuple[str, nn.Module]]) -> Part:
         for name, module in reversed(line):
             for text in (type(module).__name__.removeprefix(self._family), name):
-                if (part := _named_part(text)) is not None:
+                if (part := named_part(text)) is not None:
                     return part
             if not _QUERIES.isdisjoint(dict(module.named_children())):
                 return "attn"
@@ -155,14 +140,6 @@ class _Reader:
         counts = {1, *self._expert_counts, *_sibling_counts(parent)}
         has_experts = bool(_sibling_counts(parent))
         return _width(module) in counts and (has_experts or _GATES.search(path.rpartition(".")[2]) is not None)
-
-
-def _named_part(text: str) -> Part | None:
-    """The part that a name mentions last."""
-    last: dict[Part, int] = {}
-    for part, mark in _PARTS.items():
-        last[part] = max((match.end() for match in mark.finditer(text)), default=0)
-    return max(last, key=last.__getitem__) if any(last.values()) else None
 
 
 def _is_linear(module: Any) -> bool:

@@ -18,8 +18,8 @@ from tests.support.peft_adapters import TOKENS, change_settings, peft_adapter, p
 from socratic_distill.errors import CheckpointNotFound, DamagedWeights, ModelMismatch, SocraticError, UnsupportedAdapter
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.foreign_adapters import read_foreign
+from socratic_distill.local.parts import part_of_path
 from socratic_distill.local.rest import LocalRestClient
-from socratic_distill.local.targets import part_of_path
 
 WEIGHTS = "adapter_model.safetensors"
 QUERIES: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]}
