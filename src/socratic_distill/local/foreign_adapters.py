@@ -53,6 +53,7 @@ class ForeignAdapter:
         dropout: share of the adapter's inputs that were dropped in training.
         is_transposed: whether peft's fan_in_fan_out is set.
         layers: paths of the layers that carry it.
+        targets: names or paths by which peft finds them.
     """
 
     directory: Path
@@ -62,6 +63,7 @@ class ForeignAdapter:
     dropout: float
     is_transposed: bool
     layers: tuple[str, ...]
+    targets: tuple[str, ...]
 
     @property
     def plain_alpha(self) -> int | float:
@@ -116,6 +118,7 @@ def read_foreign(directory: Path) -> ForeignAdapter:
             f"whole and a positive number below {_MOST}"
         )
     base = stored.get("base_model_name_or_path")
+    layers = _layers(directory, rank)
     return ForeignAdapter(
         directory,
         base if isinstance(base, str) and base else None,
@@ -124,7 +127,8 @@ def read_foreign(directory: Path) -> ForeignAdapter:
         alpha * math.sqrt(rank) if stored.get("use_rslora") else alpha,
         number(stored.get("lora_dropout")) or 0.0,
         bool(stored.get("fan_in_fan_out")),
-        _layers(directory, rank),
+        layers,
+        _targets(stored.get("target_modules"), layers),
     )
 
 
@@ -143,6 +147,14 @@ def _refuse_settings(directory: Path, stored: Mapping[str, Any]) -> None:
             f"{directory / CONFIG} has {', '.join(changed)}, so it is more than a plain LoRA. Merge the adapter into "
             "its base model with peft (merge_and_unload), and take the merged model"
         )
+
+
+def _targets(stored: object, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that the adapter's config has, if it lists them and they reach all layers; else the layers' paths."""
+    if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
+        return layers
+    reached = all(any(f".{layer}".endswith(f".{name}") for name in stored) for layer in layers)
+    return tuple(stored) if reached else layers
 
 
 def _layers(directory: Path, rank: int) -> tuple[str, ...]:
