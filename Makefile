@@ -7,6 +7,7 @@ LIGHT := .venv-light
 INTEROP := .venv-interop
 TRACKERS := .venv-trackers
 CLOUD := .venv-cloud
+SERVERS := .venv-servers
 SKYRL := .venv-skyrl
 TUFT := .venv-tuft
 DOCS := .venv-docs
@@ -21,11 +22,11 @@ TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expe
 	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py \
 	-m 'not smollm2 and not data'
 # Marks of tests that need files or an environment of their own; each has its target.
-ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or browser or notebooks
+ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or browser or notebooks or serving
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -37,6 +38,7 @@ help:
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
 	@echo "make test-selfhosted  the real SDK on real servers of the Tinker API on this machine; 20 minutes"
+	@echo "make test-serving  exported adapters before the checks of released vLLM and SGLang; fetches 380 MB"
 	@echo "make test-cloud   runs under s3://, on an S3 server on loopback"
 	@echo "make test-browser the report and the documentation in headless Chromium, which must be installed"
 	@echo "make test-notebooks  the example notebooks, each cell run in a kernel; two minutes"
@@ -100,6 +102,15 @@ $(INTEROP)/.ready: pyproject.toml constraints.txt tests/interop/requirements.txt
 
 test-interop: $(INTEROP)/.ready
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider -m interop tests/interop
+
+# Of the two servers, which need a GPU, only the code that reads adapters is kept.
+$(SERVERS)/.ready: tests/serving/unpack.py $(READY)
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --dest $(SERVERS)/wheels vllm==0.33.0 sglang==0.5.23
+	$(BIN)/python tests/serving/unpack.py $(SERVERS)
+	@touch $@
+
+test-serving: $(SERVERS)/.ready
+	RELEASED_SERVERS=$(SERVERS) $(BIN)/python -m pytest -m serving tests/serving
 
 # The trackers' own libraries, and those that read exports, in an environment of their own: they bring a hundred others.
 $(TRACKERS)/.ready: pyproject.toml constraints.txt tests/trackers/requirements.txt
