@@ -1,4 +1,4 @@
-"""vLLM's and SGLang's own code that reads adapters, run on the CPU: the rest of the two needs a GPU and is stood in for.
+"""vLLM's and SGLang's own code that reads adapters, run on the CPU; stand-ins take the place of what needs a GPU.
 
 The wheels are unpacked by `make test-serving`. Only the modules named here are run, and of `vllm/lora/utils.py` only
 the functions that read names.
@@ -112,7 +112,7 @@ class Sglang:
         tree = _tree(self._lora / "utils.py")
         sizes = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_default_hidden_dim")
         return {
-            node.comparators[0].value
+            str(node.comparators[0].value)
             for node in ast.walk(sizes)
             if isinstance(node, ast.Compare)
             and ast.unparse(node.left) == "module_name"
@@ -173,10 +173,7 @@ def _load(name: str, path: Path) -> None:
 def _functions(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     """Functions of a module that cannot be imported whole, with its plain constants."""
     tree = _tree(path)
-    wanted: list[ast.stmt] = [
-        ast.parse("from __future__ import annotations\nimport torch\nfrom typing import *").body[0]
-    ]
-    wanted += ast.parse("import torch\nfrom typing import *").body
+    wanted = ast.parse("from __future__ import annotations\nimport torch\nfrom typing import *").body
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in names:
             wanted.append(node)

@@ -4,12 +4,12 @@ import json
 import os
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
-pytestmark = pytest.mark.serving
 
 import numpy as np
 from safetensors.torch import load_file
@@ -19,6 +19,7 @@ from socratic_distill.errors import UnsupportedAdapter
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.outputs.exports.programs import fit
 
+pytestmark = pytest.mark.serving
 QWEN3, QWEN2 = (
     {"architectures": [f"{name}ForCausalLM"], "model_type": name.lower(), "vocab_size": 257}
     for name in ("Qwen3", "Qwen2")
@@ -45,7 +46,7 @@ def sglang(root):
 def save(tmp_path):
     """An adapter as a run on the local engine saves it, without what makes it a state."""
 
-    def write(**flags: bool) -> Path:
+    def write(**flags: Any) -> Path:
         service = LocalServiceClient(tmp_path / "store", device="cpu")
         training = service.create_lora_training_client("tiny", rank=20, **flags).result()
         directory = Path(training.save_weights_for_sampler("a").result().path)
