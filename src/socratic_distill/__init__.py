@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         RunLocked as RunLocked,
         SaveError as SaveError,
         SeedError as SeedError,
+        ServeExtraMissing as ServeExtraMissing,
         ServiceError as ServiceError,
         ServiceUnreachable as ServiceUnreachable,
         SocraticError as SocraticError,
@@ -150,6 +151,9 @@ if TYPE_CHECKING:
     from socratic_distill.service.connect import (
         open_service as open_service,
     )
+    from socratic_distill.serving.server import (
+        serve as serve,
+    )
     from socratic_distill.training.callbacks import (
         Callback as Callback,
         RunHistory as RunHistory,
@@ -190,10 +194,10 @@ _NAMES = {
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
         "DamagedWeights DataExtraMissing EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
         "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
-        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
-        "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
-        "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
-        "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError RecordingError RenderingError "
+        "RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing ServiceError "
+        "ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError UnsupportedAdapter "
+        "UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
@@ -207,6 +211,7 @@ _NAMES = {
     "run.record": "CheckpointRecord",
     "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
     "service.connect": "open_service",
+    "serving.server": "serve",
     "training.callbacks": "Callback RunHistory Stop",
     "training.early_stopping": "EarlyStopping",
     "training.preflight": "Preflight preflight preflight_async",

@@ -35,6 +35,7 @@ SocraticError
 ├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
 ├── DataExtraMissing (ImportError)      Parquet, .zst or `datasets` without the `data` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
+├── ServeExtraMissing (ImportError)     serving a tutor without the `serve` extra
 ├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
@@ -278,6 +279,10 @@ class UnsupportedFeature(ServiceError):
 
 class UnsupportedServer(ServiceError):
     """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
+
+
+class ServeExtraMissing(SocraticError, ImportError):
+    """Serving a tutor needs the packages of the `serve` extra."""
 
 
 class OpenAIExtraMissing(SocraticError, ImportError):

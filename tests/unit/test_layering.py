@@ -15,7 +15,7 @@ LADDER = (
     ("__init__", "__main__"),
     ("cli",),
     ("training",),
-    ("cost", "outputs"),
+    ("cost", "outputs", "serving"),
     ("evaluation",),
     ("run", "distillation"),
     ("dialogues", "testing"),
