@@ -53,7 +53,7 @@ def add_parser(commands: "Commands") -> None:
         "--adapter",
         type=given_file,
         metavar="OUT",
-        help="the tutor as a PEFT directory, from the service or a local run",
+        help="the tutor as a PEFT directory, of any run",
     )
     outputs.add_argument(
         "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"

@@ -27,7 +27,6 @@ from socratic_distill.text import clean_logs_of, remember
 if TYPE_CHECKING:
     import httpx
 
-_BLOCK_BYTES = 1 << 18
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
@@ -211,6 +210,7 @@ class Download:
             if offset:  # the file is another one by now, or the store gives no parts
                 self._restart()
             self._learn(_described(response))
+            self.is_same = True
             await self._write(response, "wb")
         elif status == HTTPStatus.PARTIAL_CONTENT and offset:
             if (whole_file := self._continued(response, offset)) is None:
@@ -294,7 +294,7 @@ class Download:
         limit = self.stored.size if self.stored.size is not None else self.most
         self.progress(done, self.stored.size)
         try:
-            async for block in response.aiter_raw(_BLOCK_BYTES):
+            async for block in response.aiter_raw():  # with a block size, the last block before a cut would be lost
                 done += len(block)
                 if limit is not None and done > limit:
                     raise DownloadError(f"the store sends more of {self.name} than {limit} bytes")
