@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         CostLimitReached as CostLimitReached,
         DamagedWeights as DamagedWeights,
         DataExtraMissing as DataExtraMissing,
+        DownloadError as DownloadError,
         EventLoopRunning as EventLoopRunning,
         ForeignDirectory as ForeignDirectory,
         InvalidAnswer as InvalidAnswer,
@@ -124,6 +125,12 @@ if TYPE_CHECKING:
         export_dataset as export_dataset,
         export_messages as export_messages,
         export_trace as export_trace,
+    )
+    from socratic_distill.outputs.exports.adapter import (
+        DownloadProgress as DownloadProgress,
+        ExportedAdapter as ExportedAdapter,
+        export_adapter as export_adapter,
+        export_adapter_async as export_adapter_async,
     )
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
@@ -192,8 +199,8 @@ _NAMES = {
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
-        "DamagedWeights DataExtraMissing EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
-        "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
+        "DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory InvalidAnswer JournalError "
+        "LeaseLost LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
         "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError RecordingError RenderingError "
         "RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing ServiceError "
         "ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError UnsupportedAdapter "
@@ -204,6 +211,7 @@ _NAMES = {
         "load_evaluations student_fidelity student_fidelity_async"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
+    "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",
     "outputs.exports.merged": "export_merged",
     "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",

@@ -26,6 +26,7 @@ SocraticError
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
+│   ├── DownloadError              trained weights cannot be downloaded, or are not what was asked for
 │   ├── InvalidAnswer              a training call returned NaN, or not the values that were requested
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
@@ -252,6 +253,24 @@ class TeacherError(SocraticError):
 
 class ServiceError(SocraticError):
     """The service refused a call, or it failed permanently. Everything recorded before it is kept."""
+
+
+class DownloadError(ServiceError):
+    """Trained weights cannot be downloaded from the service's store, or are not an adapter.
+
+    Attributes:
+        can_resume: whether what was downloaded is kept, and the same command goes on from there.
+    """
+
+    def __init__(self, message: str, can_resume: bool = False) -> None:
+        """Keeps whether the download can go on.
+
+        Args:
+            message: text of the error.
+            can_resume: whether the same command goes on from what was downloaded.
+        """
+        super().__init__(message)
+        self.can_resume = can_resume
 
 
 class InvalidAnswer(ServiceError):

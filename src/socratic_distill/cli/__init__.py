@@ -13,6 +13,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
 | `played` | progress of `evaluate` |
+| `downloaded` | progress of `export --adapter` |
 | `given` | what `train`, `check` and `cost` are given: config, overrides, options |
 | `options` | options that several commands take |
 | `conversation` | the dialogue of `chat` |

@@ -9,5 +9,5 @@
 | `overview` | a run in one row |
 | `side_by_side` | what sets runs apart: configs, last steps, evaluations |
 | `loaded` | a run as an object for notebooks |
-| `exports` | dialogues and merged weights in other formats |
+| `exports` | dialogues, adapters and merged weights in other formats |
 """
