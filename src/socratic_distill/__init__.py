@@ -142,6 +142,9 @@ if TYPE_CHECKING:
     from socratic_distill.outputs.report import (
         write_report as write_report,
     )
+    from socratic_distill.outputs.serving.server import (
+        serve as serve,
+    )
     from socratic_distill.run.checkpoints import (
         CheckpointManager as CheckpointManager,
         load_checkpoints as load_checkpoints,
@@ -157,9 +160,6 @@ if TYPE_CHECKING:
     )
     from socratic_distill.service.connect import (
         open_service as open_service,
-    )
-    from socratic_distill.serving.server import (
-        serve as serve,
     )
     from socratic_distill.training.callbacks import (
         Callback as Callback,
@@ -219,7 +219,7 @@ _NAMES = {
     "run.record": "CheckpointRecord",
     "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
     "service.connect": "open_service",
-    "serving.server": "serve",
+    "outputs.serving.server": "serve",
     "training.callbacks": "Callback RunHistory Stop",
     "training.early_stopping": "EarlyStopping",
     "training.preflight": "Preflight preflight preflight_async",

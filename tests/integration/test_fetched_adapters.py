@@ -491,7 +491,7 @@ def test_redirects_lead_to_https_or_stay_here(export, api, store, tmp_path, loca
         export()
         assert_whole(tmp_path / "out", store)
         return
-    with pytest.raises(DownloadError, match="the store gives adapter_config.json at .* which is not asked"):
+    with pytest.raises(DownloadError, match=r"the store gives adapter_config\.json at .* which is not asked"):
         export()
     assert_nothing(tmp_path / "out", api)
 
@@ -499,7 +499,7 @@ def test_redirects_lead_to_https_or_stay_here(export, api, store, tmp_path, loca
 def test_a_circle_of_redirects_ends(export, api, store):
     store.faults = deque([Fault(status=302, headers={"location": "/bucket/x"})] * 9)
     store.signatures.add("")
-    with pytest.raises(DownloadError, match="redirects adapter_config.json more than 3 times"):
+    with pytest.raises(DownloadError, match=r"redirects adapter_config\.json more than 3 times"):
         export()
 
 
@@ -549,7 +549,7 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(export, api, store, tmp_pat
 
     with monkeypatch.context() as patched:
         patched.setattr(Download, "_write_blocks", full)
-        with pytest.raises(StorageError, match="No space left on device.*What was downloaded is kept: make room"):
+        with pytest.raises(StorageError, match=r"No space left on device.*What was downloaded is kept: make room"):
             export()
     assert len(api.exports) == 1
     store.asked.clear()

@@ -15,7 +15,7 @@ LADDER = (
     ("__init__", "__main__"),
     ("cli",),
     ("training",),
-    ("cost", "outputs", "serving"),
+    ("cost", "outputs"),
     ("evaluation",),
     ("run", "distillation"),
     ("dialogues", "testing"),

@@ -38,7 +38,7 @@ def add_parser(commands: "Commands") -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Talks until an empty line; on a page until Ctrl-C."""
     if parsed.web:
-        from socratic_distill.serving.server import serve
+        from socratic_distill.outputs.serving.server import serve
 
         def open_page(address: str) -> None:
             webbrowser.open(address)

@@ -30,7 +30,7 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
-    from socratic_distill.serving.server import serve
+    from socratic_distill.outputs.serving.server import serve
 
     serve(parsed.log_path, parsed.question, port=parsed.port, **allowed(parsed))
     return 0

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from socratic_distill.serving.replies import ApiError
+from socratic_distill.outputs.serving.replies import ApiError
 
 _MOST_MESSAGES, _MOST_TEXT, _MOST_STOPS, _MOST_REPLIES = 1000, 200_000, 4, 16
 # Fields that would change the reply, with the value that changes nothing. Others that are unknown are left aside.

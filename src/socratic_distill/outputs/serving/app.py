@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from socratic_distill.serving.guard import Guard
-from socratic_distill.serving.page import PAGE, POLICY
-from socratic_distill.serving.replies import ApiError, Head, Said, model_card
-from socratic_distill.serving.requests import ChatRequest, read_chat, read_scores
-from socratic_distill.serving.scores import Scores
-from socratic_distill.serving.tutor import Asked, ServedTutor
+from socratic_distill.outputs.serving.guard import Guard
+from socratic_distill.outputs.serving.page import PAGE, POLICY
+from socratic_distill.outputs.serving.replies import ApiError, Head, Said, model_card
+from socratic_distill.outputs.serving.requests import ChatRequest, read_chat, read_scores
+from socratic_distill.outputs.serving.scores import Scores
+from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
 
 T = TypeVar("T")
 _SECONDS = 0.2  # between two looks at whether a client is still there

@@ -10,11 +10,11 @@ from socratic_distill.dialogues.compatibility import check_same_tokens
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.errors import ConfigError, ServiceError, SocraticError
+from socratic_distill.outputs.serving.replies import ApiError, Said
+from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
-from socratic_distill.serving.replies import ApiError, Said
-from socratic_distill.serving.tutor import Asked, ServedTutor
 
 _KEPT = 64  # replies that can still be scored
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 from importlib.resources import files
 
-PAGE = files("socratic_distill.serving").joinpath("page.html").read_text(encoding="utf-8")
+PAGE = files("socratic_distill.outputs.serving").joinpath("page.html").read_text(encoding="utf-8")
 
 
 def _hash_of(element: str) -> str:

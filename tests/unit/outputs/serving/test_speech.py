@@ -8,7 +8,7 @@ pytest.importorskip("starlette")
 
 from hypothesis import given, strategies as st
 
-from socratic_distill.serving.speech import Speech
+from socratic_distill.outputs.serving.speech import Speech
 
 TEXT = st.text(alphabet="ab<think>/ \n\u00e9\U0001f600", max_size=24)
 

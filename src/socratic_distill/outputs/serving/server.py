@@ -73,9 +73,9 @@ def serve(
     async def run() -> None:
         import uvicorn
 
-        from socratic_distill.serving.app import App
-        from socratic_distill.serving.scores import Scores
-        from socratic_distill.serving.tutor import open_served_tutor
+        from socratic_distill.outputs.serving.app import App
+        from socratic_distill.outputs.serving.scores import Scores
+        from socratic_distill.outputs.serving.tutor import open_served_tutor
 
         with _listening(port) as listener:
             service = await connect(config, service_client, rest_client)

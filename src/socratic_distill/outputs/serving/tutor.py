@@ -14,12 +14,12 @@ from socratic_distill.dialogues.prompts import Prompts, load_prompts
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import RenderingError
+from socratic_distill.outputs.serving.replies import ApiError, Said
+from socratic_distill.outputs.serving.requests import ChatRequest
+from socratic_distill.outputs.serving.speech import Speech
 from socratic_distill.service.connect import Service, get_tokenizer, open_tutor, smallest_context
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
-from socratic_distill.serving.replies import ApiError, Said
-from socratic_distill.serving.requests import ChatRequest
-from socratic_distill.serving.speech import Speech
 
 if TYPE_CHECKING:
     from tinker import SampledSequence, SamplingParams

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from socratic_distill.serving.guard import MOST_BYTES, Guard, is_loopback
-from socratic_distill.serving.replies import ApiError
+from socratic_distill.outputs.serving.guard import MOST_BYTES, Guard, is_loopback
+from socratic_distill.outputs.serving.replies import ApiError
 
 
 async def echo(request: Request) -> JSONResponse:
