@@ -62,10 +62,10 @@ class Speech:
 
     def _held(self, visible: str) -> int:
         """Length of the end of a text that is not certain yet."""
-        torn = len(visible) - len(visible.rstrip(_TORN))
-        lengths = range(1, max(map(len, self._marks)))
-        begun = [n for n in lengths if any(mark.startswith(visible[-n:]) for mark in self._marks if n < len(mark))]
-        return max([torn, *(n for n in begun if n <= len(visible))])
+        whole = visible.rstrip(_TORN)
+        lengths = range(1, min(len(whole) + 1, max(map(len, self._marks))))
+        begun = [n for n in lengths if any(n < len(mark) and mark.startswith(whole[-n:]) for mark in self._marks)]
+        return len(visible) - len(whole) + max(begun, default=0)
 
     def _say(self, visible: str) -> str:
         if not visible.startswith(self.text):  # reasoning after speech: what was heard cannot be taken back
