@@ -5,8 +5,8 @@ import random
 from typing import Any
 
 CONFIG: dict[str, Any] = {
-    "peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none", "task_type": "CAUSAL_LM",
-    "base_model_name_or_path": None,
+    "peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none",
+    "task_type": "CAUSAL_LM", "base_model_name_or_path": None,
 }  # fmt: skip
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 
