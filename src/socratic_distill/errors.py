@@ -16,7 +16,7 @@ SocraticError
 │   └── NoUsableCheckpoint         the run has training states, but none that it can resume from
 ├── CostLimitReached               train() stopped at max_cost_usd; a higher limit resumes the run
 ├── PreflightError                 several problems prevent the run from starting; all are listed
-├── RunInterrupted                 a signal stopped train(); the run can be resumed
+├── RunInterrupted                 a signal stopped train() or a download, which can be resumed
 ├── RunLocked                      another process writes to this log_path
 │   ├── LeaseLost                  another process has taken over a log_path in a store
 │   └── LockLost                   the lock file was deleted or replaced while this process wrote
@@ -197,7 +197,7 @@ def raise_all(problems: "list[SocraticError] | tuple[SocraticError, ...]") -> No
 
 
 class RunInterrupted(SocraticError):
-    """A signal stopped `train()`; the message says what was saved and how to resume.
+    """A signal stopped `train()` or a download; the message says what was saved and how to resume.
 
     Attributes:
         signal_number: number of the signal.

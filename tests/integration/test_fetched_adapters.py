@@ -32,6 +32,8 @@ from socratic_distill.cli import main
 from socratic_distill.outputs.exports import fetched
 from socratic_distill.service.downloads import Patience
 
+pytestmark = pytest.mark.thinned
+
 STATE = "tinker://run:train:0/weights/000004"
 WEIGHTS = "adapter_model.safetensors"
 TAKEN = ["README.md", "adapter_config.json", WEIGHTS]
@@ -79,7 +81,7 @@ def export(api, run, tmp_path, caplog) -> Callable[..., Any]:
         try:
             return export_adapter(run, tmp_path / "out", **({"base_url": api.url} | options))
         except Exception as error:
-            chain = [error]
+            chain: list[Any] = [error]
             while chain[-1].__cause__ or chain[-1].__context__:
                 chain.append(chain[-1].__cause__ or chain[-1].__context__)
             assert not any("secret-" in f"{one} {one!r}" for one in chain), "a message holds a signature"
@@ -274,7 +276,7 @@ def test_what_is_left_of_another_state_is_not_used(export, store, tmp_path):
     assert [headers.get("range") for headers in store.asked_for(WEIGHTS)] == [None]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_keeps_what_was_downloaded(run, api, store, tmp_path, number):
     store.faults = deque([None, None, Fault(cut=5000, stop=True)])
     out = tmp_path / "out"
@@ -326,7 +328,7 @@ def test_urls_are_signed_again_before_they_expire(export, api):
 
 def test_a_store_that_refuses_for_good_is_told(export, api, store):
     store.faults = deque([Fault(status=403)] * 9)
-    with pytest.raises(DownloadError, match=r"refused adapter_config.json 4 times.*403") as refused:
+    with pytest.raises(DownloadError, match=r"refused adapter_config\.json 4 times.*403") as refused:
         export()
     assert refused.value.can_resume and len(api.exports) == 1
 

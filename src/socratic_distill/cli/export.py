@@ -41,7 +41,6 @@ def add_parser(commands: "Commands") -> None:
             "export runs/run-001 --adapter adapter",
             "export runs/run-001 --merge model --dtype bfloat16",
             "export runs/run-001 --messages talks.jsonl --solved --not-told",
-            "export runs/run-001 --csv metrics.csv",
             "export runs/run-001 --trace trace.json --steps 10:20",
         ),
     )
