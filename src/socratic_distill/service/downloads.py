@@ -187,7 +187,7 @@ class Download:
                     if not response.has_redirect_location:
                         await self._take(response, offset if "Range" in headers else 0)
                         return
-                    before, url = url, urljoin(url, response.headers["location"])
+                    before, url = url, _redirected(url, response.headers["location"])
             except httpx.HTTPError as error:
                 raise _Failure(describe(error)) from None  # the error itself holds the URL
             except httpx.InvalidURL:
@@ -335,7 +335,7 @@ def store_client(patience: Patience) -> "httpx.AsyncClient":
 def keep_secret(url: str) -> None:
     """Removes a signed URL from all later messages and logs."""
     remember(url)
-    remember(urlsplit(url).query)
+    remember(url.partition("?")[2])
 
 
 class _Refusal(Exception):
@@ -387,6 +387,13 @@ def _check_url(url: str, before: str | None, name: str) -> None:
             f"{who} gives {name} at {place or 'an invalid URL'}, which is not asked; expected https, or a server on "
             "this machine"
         )
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:  # such as "http://[": refused as any other text that is no URL
+        return location
 
 
 def _is_loopback(host: str) -> bool:
