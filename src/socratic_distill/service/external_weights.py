@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from socratic_distill.errors import CheckpointNotFound, DownloadError, ServiceError, UnsupportedServer
-from socratic_distill.service.downloads import keep_secret
 from socratic_distill.service.failures import failure, is_missing, status_of
 from socratic_distill.service.interface import ServiceClient, TrainingClient
+from socratic_distill.service.signed_urls import keep_secret
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)

@@ -126,7 +126,7 @@ def test_command_copies_a_named_checkpoint_of_a_moved_run(run, tmp_path, capsys)
     arguments = ["export", str(tmp_path / "moved"), "--adapter", str(tmp_path / "out"), "--checkpoint", "000001"]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert said.startswith("the tutor after 1 steps (checkpoint '000001'), an adapter of") and "out" in said
+    assert said.startswith("the tutor after 1 step (checkpoint '000001'), an adapter of") and "out" in said
 
 
 def test_a_directory_of_saved_weights_is_copied(run, tmp_path):

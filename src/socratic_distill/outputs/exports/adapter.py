@@ -49,7 +49,7 @@ class ExportedAdapter:
 
     def __str__(self) -> str:
         """What was exported, for people."""
-        when = "" if self.batch is None else f" after {self.batch} steps"
+        when = "" if self.batch is None else f" after {self.batch} {'step' if self.batch == 1 else 'steps'}"
         return f"the tutor{when}{f' (checkpoint {self.name!r})' if self.name else ''}, an adapter of {self.base_model}"
 
 

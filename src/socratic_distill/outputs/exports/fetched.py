@@ -17,11 +17,12 @@ from socratic_distill.outputs.exports.adapter_files import (
 )
 from socratic_distill.outputs.exports.tutors import SavedTutor
 from socratic_distill.outputs.exports.unfinished import Unfinished, unfinished
-from socratic_distill.service.connect import Service, begin_session, is_gone, open_service
+from socratic_distill.service import connect
+from socratic_distill.service.connect import Service, begin_session, is_gone
 from socratic_distill.service.downloads import Download, Patience, StoredFile, store_client
 from socratic_distill.service.external_weights import ExternalRest, ExternalWeights, save_external
 from socratic_distill.service.interface import RestClient, ServiceClient
-from socratic_distill.service.waiting import in_thread
+from socratic_distill.service.waiting import in_thread, shielded
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger, shortened
 
@@ -91,7 +92,7 @@ class Fetch:
         Raises:
             SocraticError: as `export_adapter`.
         """
-        service = self.clients or await in_thread(open_service, self.config)
+        service = self.clients or await in_thread(connect.open_service, self.config)
         async with Watch(self.config.answer_timeout_seconds, self.progress.say) as watch:
             watched = Service(watch.watched(service.client), watch.watched(service.rest))
             tutor = await self._first_held(tutors, watched.rest)
@@ -127,7 +128,10 @@ class Fetch:
             else:
                 left.discard_if_empty()
             raise
-        await external.delete()
+        try:
+            await shielded(external.delete())
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError(f"stopped; {self.out} is complete") from None
 
     async def _external(
         self, tutor: SavedTutor, left: Unfinished, service: Service, watched: Service
