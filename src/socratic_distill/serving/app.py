@@ -60,7 +60,7 @@ class App:
         seed = self._tutor.seed
         return JSONResponse({
             "model": self._tutor.name,
-            "problem": None if seed is None else seed.question,
+            "problem": None if seed is None else seed.problem,
             "teacher": self._scores.teacher,
         })  # fmt: skip
 
@@ -108,7 +108,8 @@ class App:
                         continue
                     self._keep(head, asked, event)
                     for index, said in enumerate(event):
-                        yield _event(head.part(index, {}, said.ended))
+                        thought = {"reasoning_content": said.reasoning} if said.reasoning else {}
+                        yield _event(head.part(index, thought, said.ended))
                     if wanted.stream_options is not None and wanted.stream_options.include_usage:
                         yield _event(head.end(event, len(asked.prompt)))
         except ApiError as error:  # the answer has begun: its status cannot change

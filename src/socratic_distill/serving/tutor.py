@@ -1,10 +1,10 @@
 """The tutor that is served: its prompt, and its replies while they are sampled."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.reasoning import TemplateChoice
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tinker import SampledSequence, SamplingParams
 
     from socratic_distill.local.draws import Row
+
+T = TypeVar("T")
+
+_MOST_WAITING = 64
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,19 @@ class ServedTutor:
     most: int | None
     # Two requests never share a batch, which rounds otherwise than one alone: the same seed gives the same reply.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: int = 0
     _unseeded: int = 0
 
     def asked(self, request: ChatRequest) -> Asked:
         """A request with the tutor's own prompt.
 
         Raises:
-            ApiError: there is no room for it, or no message of the student.
+            ApiError: there is no room for it, no message of the student, or too many requests wait already.
         """
         from tinker import SamplingParams
 
+        if self._waiting >= _MOST_WAITING:
+            raise ApiError(429, f"{self._waiting} requests wait for the tutor; try again later", "rate_limit_exceeded")
         talk = tuple(
             Message("assistant" if message.role == "assistant" else "user", message.content)
             for message in request.messages
@@ -107,7 +114,7 @@ class ServedTutor:
         if first is None:
             raise ApiError(400, "messages holds no message of the role user, the student", "invalid_value", "messages")
         text = request.problem or (first if self.seed is None else None)
-        if self.seed is not None and text in (None, self.seed.question):
+        if self.seed is not None and text in (None, self.seed.problem):
             return self.seed
         return Seed(id="chat", question=str(text), expected_answer="", answer_kind="none")
 
@@ -167,21 +174,28 @@ class ServedTutor:
                 loop.call_soon_threadsafe(events.put_nowait, (row.index, tuple(row.tokens)))
             return row.index not in ended
 
-        async with self._turn:
-            answer = asyncio.ensure_future(_awaited(stream(prompt, asked.count, asked.params, listen)))
-            answer.add_done_callback(lambda _: events.put_nowait(None))
-            try:
-                while (event := await events.get()) is not None:
-                    index, tokens = event
-                    if text := speeches[index].take(tokens):
-                        yield index, text
-                    if speeches[index].length is not None:
-                        ended.add(index)
-                sequences += (await answer).sequences
-            finally:  # who asked may be gone: the engine is free for others at the next token
-                ended.update(range(asked.count))
-                with suppress(Exception):
-                    await asyncio.shield(answer)
+        # In a task of its own, so that the turn ends with the sampling: who reads slowly holds up nobody.
+        answer = asyncio.ensure_future(self._in_turn(lambda: stream(prompt, asked.count, asked.params, listen)))
+        answer.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                index, tokens = event
+                if text := speeches[index].take(tokens):
+                    yield index, text
+                if speeches[index].length is not None:
+                    ended.add(index)
+            sequences += (await answer).sequences
+        finally:  # who asked may be gone: the engine is free for others at the next token
+            ended.update(range(asked.count))
+            answer.cancel()
+
+    async def _in_turn(self, start: Callable[[], Awaitable[T]]) -> T:
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await start()
+        finally:
+            self._waiting -= 1
 
     def _said(self, speech: Speech, sequence: "SampledSequence") -> Said:
         tokens = tuple(sequence.tokens)[: speech.length]
@@ -189,10 +203,6 @@ class ServedTutor:
         cut = speech.length is None and sequence.stop_reason != "stop"
         reasoning = self.renderer.codec.decode(tokens[: self.renderer.thought(tokens)]).strip()
         return Said(speech.text, reasoning, tokens, logprobs, "length" if cut else "stop")
-
-
-async def _awaited(future: Any) -> Any:
-    return await future
 
 
 async def open_served_tutor(
