@@ -1,8 +1,8 @@
 """Refuses requests that do not come from this machine's own programs and from this server's own page.
 
 A page of another site may send requests to loopback from the user's browser, and a name that an attacker controls may
-be made to point there. So `Host` must be a loopback name with this server's port, `Origin` this server's own, and a body
-JSON, which no page of another site can send without asking first; the question gets no answer that allows it.
+be made to point there. So `Host` must be a loopback name with this server's port, `Origin` this server's own, and a
+body JSON, which no page of another site can send without asking first; the question gets no answer that allows it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping

@@ -113,8 +113,8 @@ def _check_before_opening() -> None:
     except RuntimeError:
         return
     raise EventLoopRunning(
-        "serve() cannot run inside a running asyncio loop, as a notebook has one; run `python -m socratic_distill serve "
-        "LOG_PATH` in a terminal"
+        "serve() cannot run inside a running asyncio loop, as a notebook has one; "
+        "run `python -m socratic_distill serve LOG_PATH` in a terminal"
     )
 
 

@@ -6,6 +6,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.dialogues.codec import Codec
@@ -13,10 +15,12 @@ from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.prompts import Prompts, load_prompts
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.speaker import TUTOR_INVALID
 from socratic_distill.errors import RenderingError
 from socratic_distill.service.connect import Service, get_tokenizer, open_tutor, smallest_context
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
+from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.serving.replies import ApiError, Said
 from socratic_distill.serving.requests import ChatRequest
 from socratic_distill.serving.speech import Speech
@@ -200,6 +204,8 @@ class ServedTutor:
     def _said(self, speech: Speech, sequence: "SampledSequence") -> Said:
         tokens = tuple(sequence.tokens)[: speech.length]
         logprobs = tuple(float(value) for value in sequence.logprobs or ())[: len(tokens)]
+        if (bad := first_bad(np.asarray(logprobs))) is not None:  # weights that are not finite
+            raise ApiError(500, f"{TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
         cut = speech.length is None and sequence.stop_reason != "stop"
         reasoning = self.renderer.codec.decode(tokens[: self.renderer.thought(tokens)]).strip()
         return Said(speech.text, reasoning, tokens, logprobs, "length" if cut else "stop")

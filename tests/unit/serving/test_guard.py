@@ -89,7 +89,10 @@ async def test_pages_of_other_sites_are_refused(headers, status):
 
 
 async def test_two_origins_or_hosts_are_refused():
-    for name, values in (("origin", ["http://127.0.0.1:8000", "http://evil.example"]), ("host", ["localhost:8000"] * 2)):
+    for name, values in (
+        ("origin", ["http://127.0.0.1:8000", "http://evil.example"]),
+        ("host", ["localhost:8000"] * 2),
+    ):
         sent = [(name.encode(), value.encode()) for value in values]
         own = [] if name == "host" else [(b"host", b"127.0.0.1:8000")]
         status = []
