@@ -1,6 +1,7 @@
 """Opens a run's tutor and serves it on loopback until it is stopped."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -94,10 +95,21 @@ def serve(
                 write(shown(line))
             if on_ready is not None:
                 on_ready(address)
-            await uvicorn.Server(settings).serve(sockets=[listener])
 
-    with suppress(KeyboardInterrupt):  # the server has closed by then
-        asyncio.run(run())
+            class Server(uvicorn.Server):
+                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                    tutor.stop()
+                    log.disabled = True  # each request that is cut off now would be a traceback
+                    await super().shutdown(sockets)
+
+            await Server(settings).serve(sockets=[listener])
+
+    log = logging.getLogger("uvicorn.error")
+    try:
+        with suppress(KeyboardInterrupt):  # the server has closed by then
+            asyncio.run(run())
+    finally:
+        log.disabled = False
 
 
 def _check_before_opening() -> None:

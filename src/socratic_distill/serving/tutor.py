@@ -26,7 +26,7 @@ from socratic_distill.serving.requests import ChatRequest
 from socratic_distill.serving.speech import Speech
 
 if TYPE_CHECKING:
-    from tinker import SampledSequence, SamplingParams
+    from tinker import SampledSequence, SampleResponse, SamplingParams
 
     from socratic_distill.local.draws import Row
 
@@ -80,16 +80,21 @@ class ServedTutor:
     # Two requests never share a batch, which rounds otherwise than one alone: the same seed gives the same reply.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
+    _running: "set[asyncio.Future[SampleResponse]]" = field(default_factory=set)
+    _is_stopped: bool = False
     _unseeded: int = 0
 
     def asked(self, request: ChatRequest) -> Asked:
         """A request with the tutor's own prompt.
 
         Raises:
-            ApiError: there is no room for it, no message of the student, or too many requests wait already.
+            ApiError: there is no room for it, no message of the student, too many requests wait already, or the server
+                is stopping.
         """
         from tinker import SamplingParams
 
+        if self._is_stopped:
+            raise _stopping()
         if self._waiting >= _MOST_WAITING:
             raise ApiError(429, f"{self._waiting} requests wait for the tutor; try again later", "rate_limit_exceeded")
         talk = tuple(
@@ -112,6 +117,12 @@ class ServedTutor:
             stop=list(self.renderer.end_tokens),
         )
         return Asked(problem, talk, prompt, params, request.n or 1, request.stops)
+
+    def stop(self) -> None:
+        """Ends all replies, those that wait too, with an error that says so."""
+        self._is_stopped = True
+        for answer in self._running:
+            answer.cancel()
 
     def _problem(self, request: ChatRequest, talk: Sequence[Message]) -> Seed:
         first = next((message.text for message in talk if message.role == "user"), None)
@@ -151,6 +162,8 @@ class ServedTutor:
             async with aclosing(self._sampled(asked, speeches, sequences)) as pieces:
                 async for piece in pieces:
                     yield piece
+        except ApiError:
+            raise
         except Exception as error:
             raise ApiError(500, f"the reply failed: {describe(error)}") from error
         said = []
@@ -181,6 +194,7 @@ class ServedTutor:
         # In a task of its own, so that the turn ends with the sampling: who reads slowly holds up nobody.
         answer = asyncio.ensure_future(self._in_turn(lambda: stream(prompt, asked.count, asked.params, listen)))
         answer.add_done_callback(lambda _: events.put_nowait(None))
+        self._running.add(answer)
         try:
             while (event := await events.get()) is not None:
                 index, tokens = event
@@ -188,10 +202,13 @@ class ServedTutor:
                     yield index, text
                 if speeches[index].length is not None:
                     ended.add(index)
+            if answer.cancelled():
+                raise _stopping()
             sequences += (await answer).sequences
         finally:  # who asked may be gone: the engine is free for others at the next token
             ended.update(range(asked.count))
             answer.cancel()
+            self._running.discard(answer)
 
     async def _in_turn(self, start: Callable[[], Awaitable[T]]) -> T:
         self._waiting += 1
@@ -209,6 +226,10 @@ class ServedTutor:
         cut = speech.length is None and sequence.stop_reason != "stop"
         reasoning = self.renderer.codec.decode(tokens[: self.renderer.thought(tokens)]).strip()
         return Said(speech.text, reasoning, tokens, logprobs, "length" if cut else "stop")
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server is stopping; start it again to go on")
 
 
 async def open_served_tutor(

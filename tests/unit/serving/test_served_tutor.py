@@ -141,6 +141,18 @@ async def test_too_many_waiting_requests_are_refused(tutor, engine):
     assert asked(tutor).count == 1
 
 
+async def test_a_server_that_stops_ends_what_runs_and_what_waits(tutor, engine):
+    tasks = [asyncio.ensure_future(whole(tutor)) for _ in range(3)]
+    await settled(lambda: tutor._waiting == 3)
+    tutor.stop()
+    for task in tasks:
+        with pytest.raises(ApiError, match="the server is stopping"):
+            await task
+    with pytest.raises(ApiError, match="the server is stopping"):
+        asked(tutor)
+    assert engine.running == 0 and not tutor._running
+
+
 async def test_weights_that_are_not_finite_are_an_error_and_no_reply(tutor, engine):
     engine.logprob = float("nan")
     engine.let(100)
