@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -50,7 +50,7 @@ class App:
             Route("/v1/models/{name:path}", self._model, methods=["GET"]),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
         ]
-        handlers: Any = {ApiError: _refused, HTTPException: _refused, Exception: _failed}
+        handlers: Any = {ApiError: _refused, HTTPException: _refused, ClientDisconnect: _gone, Exception: _failed}
         return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
 
     async def _page(self, _: Request) -> Response:
@@ -60,7 +60,7 @@ class App:
         seed = self._tutor.seed
         return JSONResponse({
             "model": self._tutor.name,
-            "problem": None if seed is None else seed.question,
+            "problem": None if seed is None else seed.problem,
             "teacher": self._scores.teacher,
         })  # fmt: skip
 
@@ -108,7 +108,8 @@ class App:
                         continue
                     self._keep(head, asked, event)
                     for index, said in enumerate(event):
-                        yield _event(head.part(index, {}, said.ended))
+                        thought = {"reasoning_content": said.reasoning} if said.reasoning else {}
+                        yield _event(head.part(index, thought, said.ended))
                     if wanted.stream_options is not None and wanted.stream_options.include_usage:
                         yield _event(head.end(event, len(asked.prompt)))
         except ApiError as error:  # the answer has begun: its status cannot change
@@ -145,6 +146,10 @@ async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {404: "there is nothing at this address", 405: "this address takes another method"}
     return ApiError(error.status_code, known.get(error.status_code, error.detail)).response()
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return ApiError(499, "the client is gone").response()
 
 
 async def _failed(_: Request, error: Exception) -> Response:
