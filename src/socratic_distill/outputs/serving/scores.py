@@ -1,5 +1,6 @@
 """What the teacher thinks of the tokens of a reply."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Any
 
@@ -35,6 +36,7 @@ class Scores:
         self._plan: TeacherPlan = plan_teachers(tutor.config)[0]
         self._said: OrderedDict[str, tuple[Asked, Said]] = OrderedDict()
         self._teacher: tuple[SamplingClient, Renderer] | None = None
+        self._opening = asyncio.Lock()  # two replies that are scored at once open one teacher
 
     @property
     def teacher(self) -> str:
@@ -72,7 +74,8 @@ class Scores:
     async def _scored(self, asked: Asked, said: Said) -> list[float]:
         from tinker import ModelInput, SamplingParams
 
-        client, renderer = await self._opened()
+        async with self._opening:
+            client, renderer = await self._opened()
         system = self._tutor.prompts.for_teacher(asked.seed, self._tutor.config.student_profile, self._plan.name)
         prompt = renderer.prompt([Message("system", system), *asked.talk])
         tokens = [*prompt, *said.tokens]

@@ -13,7 +13,8 @@ from typing import Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.dialogues.seeds import Seed, seeds_of
+from socratic_distill.dialogues.seed import Seed, asked_seed
+from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.errors import CheckpointNotFound, ConfigError, EventLoopRunning, ServeExtraMissing
 from socratic_distill.files.extras import how_to_install
 from socratic_distill.local.model_files import describe_weights
@@ -59,7 +60,7 @@ def serve(
 
     Raises:
         CheckpointNotFound: the run has no sampler weights.
-        ConfigError: there is no run in log_path, or the port cannot be used.
+        ConfigError: there is no run in log_path, the port cannot be used, or the question holds no text.
         EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
         RenderingError: the model's chat template cannot be used.
         ServeExtraMissing: the `serve` extra is not installed.
@@ -87,7 +88,7 @@ def serve(
             app = App(tutor, Scores(tutor, service), describe_weights(samplers[-1]) or "unknown").asgi()
             settings = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
-                log_config=None, access_log=False, server_header=False, proxy_headers=False,
+                log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,
             )  # fmt: skip
             clean_logs_of("uvicorn")
             address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
@@ -133,7 +134,7 @@ def _check_before_opening() -> None:
 def _problem(config: SocraticConfig, question: str | None, first_seed: bool) -> Seed | None:
     """The problem of every talk; None: a talk's first message."""
     if question is not None:
-        return Seed(id="chat", question=question, expected_answer="", answer_kind="none")
+        return asked_seed(question)
     return seeds_of(config)[0] if first_seed else None
 
 

@@ -1,6 +1,7 @@
 """The tutor that is served: its prompt, and its replies while they are sampled."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -183,30 +184,30 @@ class ServedTutor:
         if stream is None:  # a service answers in one piece
             sequences += (await self.client.sample(prompt, asked.count, asked.params)).sequences
             return
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, tuple[int, ...]] | None]()
-        ended: set[int] = set()
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str] | None]()
+        gone = threading.Event()
 
-        def listen(row: "Row") -> bool:  # in the engine's thread
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(events.put_nowait, (row.index, tuple(row.tokens)))
-            return row.index not in ended
+        # In the engine's thread: a stop text ends its reply at the same token however late the loop hears of it, so
+        # that the other replies of the request are sampled in the same batches each time.
+        def listen(row: "Row") -> bool:
+            speech = speeches[row.index]
+            if text := speech.take(row.tokens):
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(events.put_nowait, (row.index, text))
+            return speech.length is None and not gone.is_set()
 
         # In a task of its own, so that the turn ends with the sampling: who reads slowly holds up nobody.
         answer = asyncio.ensure_future(self._in_turn(lambda: stream(prompt, asked.count, asked.params, listen)))
         answer.add_done_callback(lambda _: events.put_nowait(None))
         self._running.add(answer)
         try:
-            while (event := await events.get()) is not None:
-                index, tokens = event
-                if text := speeches[index].take(tokens):
-                    yield index, text
-                if speeches[index].length is not None:
-                    ended.add(index)
+            while (piece := await events.get()) is not None:
+                yield piece
             if answer.cancelled():
                 raise _stopping()
             sequences += (await answer).sequences
         finally:  # who asked may be gone: the engine is free for others at the next token
-            ended.update(range(asked.count))
+            gone.set()
             answer.cancel()
             self._running.discard(answer)
 
