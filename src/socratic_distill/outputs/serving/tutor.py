@@ -114,7 +114,7 @@ class ServedTutor:
             max_tokens=self._length(request, len(prompt)),
             temperature=self.config.temperature if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
-            seed=self._next_seed() if request.seed is None else request.seed % 2**63,
+            seed=self._next_seed() if request.seed is None else request.seed % 2**31,  # more than servers keep
             stop=list(self.renderer.end_tokens),
         )
         return Asked(problem, talk, prompt, params, request.n or 1, request.stops)

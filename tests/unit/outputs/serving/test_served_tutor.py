@@ -14,7 +14,8 @@ pytest.importorskip("starlette")
 
 from tests.support.on_the_fake import train_on_fake_async
 
-from socratic_distill import EventLoopRunning, ServeExtraMissing, serve
+from socratic_distill import ConfigError, EventLoopRunning, ServeExtraMissing, serve
+from socratic_distill.dialogues.seed import asked_seed
 from socratic_distill.outputs.serving import server
 from socratic_distill.outputs.serving.app import App
 from socratic_distill.outputs.serving.replies import ApiError, Said
@@ -161,12 +162,51 @@ async def test_weights_that_are_not_finite_are_an_error_and_no_reply(tutor, engi
 
 
 async def test_a_stop_text_ends_the_sampling(tutor, engine):
-    reply = asyncio.ensure_future(whole(tutor, stop="first"))
-    while not reply.done():
-        engine.let(1)
-        await asyncio.sleep(0.001)
-    assert reply.result().text == "Which number comes " and reply.result().ended == "stop"
-    assert engine.drawn < len(engine.tokens)
+    engine.let(100)  # the engine is never held up: the loop hears of the stop text long after it
+    reply = await whole(tutor, stop="first")
+    assert reply.text == "Which number comes " and reply.ended == "stop"
+    tokens = tutor.renderer.codec.encode_said("Which number comes first")
+    assert engine.drawn == len(tokens) == len(reply.tokens)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**63 - 1, -(2**63)])
+async def test_seeds_of_64_bits_are_ones_that_every_server_keeps(tutor, seed):
+    kept = asked(tutor, seed=seed).params.seed
+    assert kept is not None and 0 <= kept < 2**31 and asked(tutor, seed=seed).params.seed == kept
+
+
+async def test_two_replies_that_are_scored_at_once_open_one_teacher(opened):
+    tutor, service = opened
+    scores = Scores(tutor, service)
+    before = service.client.count("create_sampling_client")
+    for name in "ab":
+        request = asked(tutor)
+        events = [event async for event in tutor.replies(request)]
+        assert isinstance(events[-1], list)
+        scores.keep(name, request, events[-1][0])
+    first, second = await asyncio.gather(scores.of("a"), scores.of("b"))
+    assert first == second and service.client.count("create_sampling_client") == before + 1
+
+
+async def test_an_error_of_the_server_is_in_the_apis_shape_and_as_guarded_as_all_answers(opened, monkeypatch):
+    tutor, service = opened
+    app = App(tutor, Scores(tutor, service), "fp").asgi()
+    monkeypatch.setattr(tutor, "asked", lambda request: 1 / 0)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+        answer = await client.post("/v1/chat/completions", json={"model": "run", "messages": TALK})
+    assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
+    assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["cache-control"] == "no-store"
+
+
+async def test_half_a_surrogate_pair_in_the_problem_is_answered(opened):
+    tutor, service = opened
+    tutor.seed = asked_seed("a\udcffb")  # from a terminal that is not in UTF-8
+    transport = httpx.ASGITransport(App(tutor, Scores(tutor, service), "fp").asgi())
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+        assert (await client.get("/about")).json()["problem"] == "a\udcffb"
+        answer = await client.post("/v1/chat/completions", json={"model": "run", "messages": TALK})
+        assert answer.status_code == 200
 
 
 async def test_a_service_that_does_not_stream_answers_in_one_piece(opened):
@@ -228,3 +268,9 @@ def test_serving_without_its_packages_says_how_to_install_them(tmp_path, monkeyp
     monkeypatch.setattr(server, "_PACKAGES", ("starlette", "no_such_package"))
     with pytest.raises(ServeExtraMissing, match=r"no_such_package, not installed here.*\[serve\]"):
         serve(tmp_path)
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_a_question_holds_text(question):
+    with pytest.raises(ConfigError, match="expected the text of a problem"):
+        asked_seed(question)
