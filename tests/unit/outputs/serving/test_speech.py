@@ -71,3 +71,10 @@ def test_a_stop_text_within_reasoning_ends_nothing():
 def test_the_first_of_several_stop_texts_counts():
     said, _, _ = streamed("one. two; three", [";", "."])
     assert said == "one"
+
+
+def test_a_torn_character_is_no_stop_text():
+    said, _, speech = streamed("a\u00e9b", ["\ufffd"])
+    assert said == "a\u00e9b" and speech.length is None
+    said, _, speech = streamed("a\ufffdb", ["\ufffd"])
+    assert said == "a" and speech.length == len("a\ufffdb".encode())
