@@ -250,8 +250,9 @@ async def open_served_tutor(
         RenderingError: the model's chat template cannot be used.
         ServiceError: the service failed a call.
     """
+    prompts = load_prompts(config)  # first, as it refuses files that the user did not allow
     client = await open_tutor(service, sampler_path)
     codec = Codec(await get_tokenizer(client))
     renderer = Renderer(codec, config.tutor_model_name, tutor_template(config), config.system_role)
     most = config.max_context_tokens or await smallest_context(service.rest, {config.tutor_model_name})
-    return ServedTutor(name, client, renderer, load_prompts(config), config, seed, most)
+    return ServedTutor(name, client, renderer, prompts, config, seed, most)
