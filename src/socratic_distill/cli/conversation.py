@@ -8,7 +8,7 @@ from typing import Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.teachers import tutor_template
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message, Turn
 from socratic_distill.dialogues.prompts import load_prompts
@@ -77,7 +77,7 @@ async def _open_tutor(service: ServiceClient, config: SocraticConfig, sampler_pa
     renderer = Renderer(
         codec,
         config.tutor_model_name,
-        TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
+        tutor_template(config),
         config.system_role,
     )
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)

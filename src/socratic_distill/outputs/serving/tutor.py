@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.teachers import tutor_template
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.prompts import Prompts, load_prompts
@@ -250,8 +250,9 @@ async def open_served_tutor(
         RenderingError: the model's chat template cannot be used.
         ServiceError: the service failed a call.
     """
+    prompts = load_prompts(config)  # first, as it refuses files that the user did not allow
     client = await open_tutor(service, sampler_path)
-    template = TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options)
-    renderer = Renderer(Codec(await get_tokenizer(client)), config.tutor_model_name, template, config.system_role)
+    codec = Codec(await get_tokenizer(client))
+    renderer = Renderer(codec, config.tutor_model_name, tutor_template(config), config.system_role)
     most = config.max_context_tokens or await smallest_context(service.rest, {config.tutor_model_name})
-    return ServedTutor(name, client, renderer, load_prompts(config), config, seed, most)
+    return ServedTutor(name, client, renderer, prompts, config, seed, most)
