@@ -196,7 +196,7 @@ def test_it_fits_a_phone_in_light_and_dark(open_page, theme):
 def test_hostile_text_of_a_model_is_shown_as_text(open_page):
     page = open_page()
     page.route(CHAT, lambda route: route.fulfill(**stream(delta(MARKUP[:30]), delta(MARKUP[30:], "stop"))))
-    scores = {"pieces": [MARKUP, "", "b"], "tutor": [-1, -1, -1], "teacher": [-4, -1, -0.5]}
+    scores = {"pieces": [MARKUP, "", "b"], "thought": 2, "tutor": [-1, -1, -1], "teacher": [-4, -1, -0.5]}
     held = []
     page.route("**/scores", lambda route: held.append(route))
     say(page, MARKUP)
@@ -208,6 +208,7 @@ def test_hostile_text_of_a_model_is_shown_as_text(open_page):
     ready(page)
     assert page.locator("#talk .tok").all_text_contents() == [plain, "▯", "b"]
     assert "\\u202e" in page.inner_text(".figures")
+    assert page.locator("#talk .tok.thought").all_text_contents() == [plain, "▯"]
     assert page.locator("#talk script, #talk img, #talk style").count() == 0 and page.title() == "Tutor run-7"
     # The tutor gets back what it said, not what was shown.
     with page.expect_request(CHAT) as sent:

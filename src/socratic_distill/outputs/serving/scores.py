@@ -51,7 +51,7 @@ class Scores:
             self._said.popitem(last=False)
 
     async def of(self, id: str) -> dict[str, Any]:
-        """The pieces of a reply, and what tutor and teacher give each, in nats.
+        """The pieces of a reply, how many of them are reasoning, and what tutor and teacher give each, in nats.
 
         Raises:
             ApiError: the reply is forgotten, or the teacher cannot be had.
@@ -67,6 +67,7 @@ class Scores:
             raise ApiError(503, f"the teacher cannot score it: {describe(error)}", "no_teacher") from error
         return {
             "pieces": self._tutor.renderer.codec.pieces(said.tokens),
+            "thought": self._tutor.renderer.thought(said.tokens),
             "tutor": [round(value, 4) for value in said.logprobs],
             "teacher": [round(value, 4) for value in teacher],
         }

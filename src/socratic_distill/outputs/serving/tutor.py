@@ -181,9 +181,6 @@ class ServedTutor:
         from tinker import ModelInput
 
         prompt, stream = ModelInput.from_ints(list(asked.prompt)), getattr(self.client, "stream", None)
-        if stream is None:  # a service answers in one piece
-            sequences += (await self.client.sample(prompt, asked.count, asked.params)).sequences
-            return
         loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str] | None]()
         gone = threading.Event()
 
@@ -197,7 +194,10 @@ class ServedTutor:
             return speech.length is None and not gone.is_set()
 
         # In a task of its own, so that the turn ends with the sampling: who reads slowly holds up nobody.
-        answer = asyncio.ensure_future(self._in_turn(lambda: stream(prompt, asked.count, asked.params, listen)))
+        if stream is None:  # a service answers in one piece
+            answer = asyncio.ensure_future(self.client.sample(prompt, asked.count, asked.params))
+        else:
+            answer = asyncio.ensure_future(self._in_turn(lambda: stream(prompt, asked.count, asked.params, listen)))
         answer.add_done_callback(lambda _: events.put_nowait(None))
         self._running.add(answer)
         try:
