@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         CostLimitReached as CostLimitReached,
         DamagedWeights as DamagedWeights,
         DataExtraMissing as DataExtraMissing,
+        DownloadError as DownloadError,
         EventLoopRunning as EventLoopRunning,
         ForeignDirectory as ForeignDirectory,
         InvalidAnswer as InvalidAnswer,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
         RunLocked as RunLocked,
         SaveError as SaveError,
         SeedError as SeedError,
+        ServeExtraMissing as ServeExtraMissing,
         ServiceError as ServiceError,
         ServiceUnreachable as ServiceUnreachable,
         SocraticError as SocraticError,
@@ -124,6 +126,12 @@ if TYPE_CHECKING:
         export_messages as export_messages,
         export_trace as export_trace,
     )
+    from socratic_distill.outputs.exports.adapter import (
+        DownloadProgress as DownloadProgress,
+        ExportedAdapter as ExportedAdapter,
+        export_adapter as export_adapter,
+        export_adapter_async as export_adapter_async,
+    )
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
     )
@@ -133,6 +141,9 @@ if TYPE_CHECKING:
     )
     from socratic_distill.outputs.report import (
         write_report as write_report,
+    )
+    from socratic_distill.outputs.serving.server import (
+        serve as serve,
     )
     from socratic_distill.run.checkpoints import (
         CheckpointManager as CheckpointManager,
@@ -188,18 +199,19 @@ _NAMES = {
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
-        "DamagedWeights DataExtraMissing EventLoopRunning ForeignDirectory InvalidAnswer JournalError LeaseLost "
-        "LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
-        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
-        "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError "
-        "SeedError ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
-        "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory InvalidAnswer JournalError "
+        "LeaseLost LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
+        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError RecordingError RenderingError "
+        "RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing ServiceError "
+        "ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError UnsupportedAdapter "
+        "UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
         "load_evaluations student_fidelity student_fidelity_async"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
+    "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",
     "outputs.exports.merged": "export_merged",
     "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",
@@ -207,6 +219,7 @@ _NAMES = {
     "run.record": "CheckpointRecord",
     "run.start": "FreshStart LoadCheckpoint Resume resolve_start",
     "service.connect": "open_service",
+    "outputs.serving.server": "serve",
     "training.callbacks": "Callback RunHistory Stop",
     "training.early_stopping": "EarlyStopping",
     "training.preflight": "Preflight preflight preflight_async",

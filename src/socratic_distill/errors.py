@@ -16,7 +16,7 @@ SocraticError
 │   └── NoUsableCheckpoint         the run has training states, but none that it can resume from
 ├── CostLimitReached               train() stopped at max_cost_usd; a higher limit resumes the run
 ├── PreflightError                 several problems prevent the run from starting; all are listed
-├── RunInterrupted                 a signal stopped train(); the run can be resumed
+├── RunInterrupted                 a signal stopped train() or a download, which can be resumed
 ├── RunLocked                      another process writes to this log_path
 │   ├── LeaseLost                  another process has taken over a log_path in a store
 │   └── LockLost                   the lock file was deleted or replaced while this process wrote
@@ -26,6 +26,7 @@ SocraticError
 ├── RolloutError                   more dialogues of a batch failed than max_failed_fraction
 ├── TeacherError                   teacher scores that do not fit the tutor's tokens
 ├── ServiceError                   the service refused or failed a call; the run can be resumed
+│   ├── DownloadError              trained weights cannot be downloaded, or are not what was asked for
 │   ├── InvalidAnswer              a training call returned NaN, or not the values that were requested
 │   ├── SaveError                  max_failed_saves saves in a row failed
 │   ├── ServiceUnreachable (ConfigError)  no server answers a health request
@@ -35,6 +36,7 @@ SocraticError
 ├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
 ├── DataExtraMissing (ImportError)      Parquet, .zst or `datasets` without the `data` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
+├── ServeExtraMissing (ImportError)     serving a tutor without the `serve` extra
 ├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
@@ -195,7 +197,7 @@ def raise_all(problems: "list[SocraticError] | tuple[SocraticError, ...]") -> No
 
 
 class RunInterrupted(SocraticError):
-    """A signal stopped `train()`; the message says what was saved and how to resume.
+    """A signal stopped `train()` or a download; the message says what was saved and how to resume.
 
     Attributes:
         signal_number: number of the signal.
@@ -253,6 +255,24 @@ class ServiceError(SocraticError):
     """The service refused a call, or it failed permanently. Everything recorded before it is kept."""
 
 
+class DownloadError(ServiceError):
+    """Trained weights cannot be downloaded from the service's store, or are not an adapter.
+
+    Attributes:
+        can_resume: whether what was downloaded is kept, and the same command goes on from there.
+    """
+
+    def __init__(self, message: str, can_resume: bool = False) -> None:
+        """Keeps whether the download can go on.
+
+        Args:
+            message: text of the error.
+            can_resume: whether the same command goes on from what was downloaded.
+        """
+        super().__init__(message)
+        self.can_resume = can_resume
+
+
 class InvalidAnswer(ServiceError):
     """The service returned numbers that training cannot use: NaN, infinity, or too few of them.
 
@@ -278,6 +298,10 @@ class UnsupportedFeature(ServiceError):
 
 class UnsupportedServer(ServiceError):
     """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
+
+
+class ServeExtraMissing(SocraticError, ImportError):
+    """Serving a tutor needs the packages of the `serve` extra."""
 
 
 class OpenAIExtraMissing(SocraticError, ImportError):

@@ -27,6 +27,7 @@ COMMANDS: dict[str, list[str]] = {
     "csv": ["export", "RUN", "--csv", "OUT"],
     "messages": ["export", "RUN", "--messages", "OUT"],
     "prompts": ["export", "RUN", "--messages", "OUT", "--system-prompt"],
+    "adapter": ["export", "RUN", "--adapter", "OUT"],
     "merge": ["export", "RUN", "--merge", "OUT"],
     "trace": ["export", "RUN", "--trace", "OUT"],
     "cost": ["cost", "RUN"],
@@ -39,7 +40,7 @@ COMMANDS: dict[str, list[str]] = {
     "prune": ["checkpoints", "RUN", "prune", "--yes"],
     "rebuild": ["checkpoints", "RUN", "rebuild"],
 }
-ASK_A_SERVER = {"chat", "chat on a question", "check", "check of a file", "evaluate", "prune", "rebuild"}
+ASK_A_SERVER = {"adapter", "chat", "chat on a question", "check", "check of a file", "evaluate", "prune", "rebuild"}
 READ_PROMPTS = {
     "prompts",
     "cost",

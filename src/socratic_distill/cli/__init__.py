@@ -6,13 +6,14 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 | module | does |
 |---|---|
 | `init`, `seeds`, `train` | the commands before a run |
-| `check`, `chat`, `evaluate`, `report`, `runs`, `compare` | the commands on runs |
+| `check`, `chat`, `serve`, `evaluate`, `report`, `runs`, `compare` | the commands on runs |
 | `students`, `checkpoints`, `cost`, `export` | more of them |
 | `models` | what a service offers |
 | `environment`, `completion` | `env`; completion scripts |
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
 | `played` | progress of `evaluate` |
+| `downloaded` | progress of `export --adapter` |
 | `given` | what `train`, `check` and `cost` are given: config, overrides, options |
 | `options` | options that several commands take |
 | `conversation` | the dialogue of `chat` |
@@ -42,6 +43,7 @@ from socratic_distill.cli import (
     report,
     runs,
     seeds,
+    serve,
     students,
     train,
 )
@@ -81,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        init, seeds, train, check, chat, evaluate, students, report, runs, compare, checkpoints, cost, export, models,
-        environment, completion,
+        init, seeds, train, check, chat, serve, evaluate, students, report, runs, compare, checkpoints, cost, export,
+        models, environment, completion,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

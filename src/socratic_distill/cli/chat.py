@@ -1,6 +1,7 @@
 """`chat`: talk to the trained tutor of a run."""
 
 import argparse
+import webbrowser
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
@@ -19,17 +20,33 @@ def add_parser(commands: "Commands") -> None:
             "talk to the trained tutor of a run; you are the student",
             "chat runs/run-001",
             "chat runs/run-001 --question 'What is 17 + 25?'",
+            "chat runs/run-001 --web",
             "chat runs/run-001 --allow-files --base-url http://localhost:8000",
         ),
     )
     parser.add_argument("log_path", type=given_path, help="directory of the run")
-    parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
+    parser.add_argument(
+        "--question",
+        help="the problem to talk about; left out, the run's first seed, or with --web a talk's first message",
+    )
+    parser.add_argument("--web", action="store_true", help="on a page in the browser, with the teacher's colours")
+    parser.add_argument("--port", type=int, help="with --web: to listen on; left out, a free one")
     add_options(parser, "base_url", "files", "code")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, usage_error=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Talks until an empty line."""
+    """Talks until an empty line; on a page until Ctrl-C."""
+    if parsed.web:
+        from socratic_distill.outputs.serving.server import serve
+
+        def open_page(address: str) -> None:
+            webbrowser.open(address)
+
+        serve(parsed.log_path, parsed.question, port=parsed.port or 0, on_ready=open_page, **allowed(parsed))
+        return 0
+    if parsed.port is not None:
+        parsed.usage_error("--port goes with --web")
     from socratic_distill.cli.conversation import chat
 
     chat(parsed.log_path, question=parsed.question, **allowed(parsed))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socratic_distill.cli.options import add_options
+from socratic_distill.cli.options import add_options, allowed
 from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.text import show
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 _STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
 # What goes with which of the outputs; None is an option that was not given.
 _OPTIONS = {
+    "checkpoint": ("adapter",),
+    "base_url": ("adapter",),
+    "allow_server": ("adapter",),
     "dtype": ("merge",),
     "allow_code": ("merge",),
-    "allow_files": ("merge", "messages", "dataset"),
+    "allow_files": ("adapter", "merge", "messages", "dataset"),
     "solved": ("messages", "dataset"),
     "not_told": ("messages", "dataset"),
     "steps": ("messages", "dataset", "trace"),
@@ -35,9 +38,9 @@ def add_parser(commands: "Commands") -> None:
         "export",
         **help_of(
             "write a run's tutor, dialogues or figures for other programs",
+            "export runs/run-001 --adapter adapter",
             "export runs/run-001 --merge model --dtype bfloat16",
             "export runs/run-001 --messages talks.jsonl --solved --not-told",
-            "export runs/run-001 --csv metrics.csv",
             "export runs/run-001 --trace trace.json --steps 10:20",
         ),
     )
@@ -45,6 +48,12 @@ def add_parser(commands: "Commands") -> None:
         "source", type=given_path, metavar="LOG_PATH", help="directory of the run, its URL, or of saved weights"
     )
     outputs = parser.add_mutually_exclusive_group(required=True)
+    outputs.add_argument(
+        "--adapter",
+        type=given_file,
+        metavar="OUT",
+        help="the tutor as a PEFT directory, of any run",
+    )
     outputs.add_argument(
         "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"
     )
@@ -59,8 +68,13 @@ def add_parser(commands: "Commands") -> None:
         "--trace", type=given_file, metavar="FILE", help="when each request was under way, for ui.perfetto.dev"
     )
     parser.add_argument(
-        "--steps", type=_steps, metavar="A:B", help="not with --merge and --csv: only steps from A on and before B"
+        "--steps",
+        type=_steps,
+        metavar="A:B",
+        help="not with --adapter, --merge and --csv: only steps from A on and before B",
     )
+    fetching = parser.add_argument_group("with --adapter")
+    fetching.add_argument("--checkpoint", metavar="NAME", help="name of a checkpoint; the default is the newest one")
     merging = parser.add_argument_group("with --merge")
     merging.add_argument(
         "--dtype",
@@ -78,13 +92,20 @@ def add_parser(commands: "Commands") -> None:
     talks.add_argument(
         "--tokens", action="store_true", default=None, help="with --dataset: tokens and log-probabilities too"
     )
-    add_options(parser, "files", "code")
+    add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run, usage_error=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Writes the one output that was asked for."""
-    write = {"merge": _merge, "messages": _messages, "dataset": _dataset, "csv": _csv, "trace": _trace}
+    write = {
+        "adapter": _adapter,
+        "merge": _merge,
+        "messages": _messages,
+        "dataset": _dataset,
+        "csv": _csv,
+        "trace": _trace,
+    }
     output = next(name for name in write if getattr(parsed, name) is not None)
     for option, outputs in _OPTIONS.items():
         if getattr(parsed, option) is not None and output not in outputs:
@@ -94,6 +115,18 @@ def run(parsed: argparse.Namespace) -> int:
             )
     write[output](parsed)
     return 0
+
+
+def _adapter(parsed: argparse.Namespace) -> None:
+    from socratic_distill.cli.downloaded import DownloadedBytes
+    from socratic_distill.outputs.display.console import TextConsole
+    from socratic_distill.outputs.exports.adapter import export_adapter
+
+    given = allowed(parsed)
+    trust = {"base_url": given.get("base_url"), "allow_files": bool(parsed.allow_files)}
+    with DownloadedBytes(TextConsole(stderr=True)) as progress:
+        adapter = export_adapter(parsed.source, parsed.adapter, name=parsed.checkpoint, progress=progress, **trust)
+    show(f"{adapter}, is in {parsed.adapter}")
 
 
 def _merge(parsed: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Sampling and scoring requests: their checks, how a batch of them runs, and their answers."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ class Request:
         seed: seed of the replies.
         top: number of likeliest tokens wanted at each position of a reply.
         targets: the targets as the caller gave them; the answer gets the same layout.
+        listen: is called with a reply after each of its tokens, on the worker, and says whether to go on.
         owner: the client that asked; held so that its adapter lives until the answer.
     """
 
@@ -45,6 +46,7 @@ class Request:
     seed: int = 0
     top: int = 0
     targets: tinker.TensorData | None = None
+    listen: Callable[[Row], bool] | None = None
     owner: Any = None
 
     def work(self) -> Work:
@@ -66,6 +68,7 @@ class Request:
             seed=self.seed,
             index=index,
             top=self.top,
+            listen=self.listen,
         )
 
 

@@ -1,6 +1,6 @@
 """Replies while they are sampled, and the random draws of their tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ class Row:
         seed: decides every draw, together with `index`.
         index: number of the reply within its request.
         top: number of likeliest tokens recorded for each position.
+        listen: is called after each token with the row, and says whether to go on; None: nobody listens.
         tokens: the reply so far.
         logprobs: log-probabilities of its tokens at temperature 1, nats.
         likeliest: for each position, ids and log-probabilities of the `top` likeliest tokens.
@@ -40,6 +41,7 @@ class Row:
     seed: int
     index: int
     top: int = 0
+    listen: "Callable[[Row], bool] | None" = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     likeliest: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -65,6 +67,8 @@ class Row:
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.stopped = token in self.stop_tokens or self._holds_stop_text(tokenizer)
+        if self.listen is not None and not self.listen(self):
+            self.stopped = True
 
     def next_draw(self) -> float:
         """The next number of the row's own stream, in [0, 1), independent of the other rows of the batch."""

@@ -1,5 +1,6 @@
 """The sampling client: sampling and scoring requests on fixed weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tinker
@@ -7,6 +8,7 @@ import tinker
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, check_request
+from socratic_distill.local.draws import Row
 from socratic_distill.local.engine import Engine
 from socratic_distill.local.scoring import Question
 
@@ -64,6 +66,36 @@ class LocalSamplingClient:
                 seed=seed,
                 top=topk_sample_logprobs,
                 targets=target_prompt_logprobs,
+            )
+        )
+
+    def stream(
+        self,
+        prompt: tinker.ModelInput,
+        num_samples: int,
+        sampling_params: tinker.SamplingParams,
+        listen: Callable[[Row], bool],
+    ) -> ServiceFuture[tinker.SampleResponse]:
+        """Samples replies as `sample` does, and tells of each token as soon as it is drawn.
+
+        Args:
+            prompt: tokens before the replies.
+            num_samples: number of replies.
+            sampling_params: how to sample; its seed must be set.
+            listen: is called with the reply so far, in the engine's thread, and must not raise. False ends the reply.
+        """
+        tokens = tuple(prompt.to_ints())
+        assert sampling_params.seed is not None, "a stream names its seed"
+        return self._submit(
+            Request(
+                self._base,
+                self._adapter,
+                tokens,
+                Question(size=len(tokens)),
+                num_samples,
+                sampling_params,
+                sampling_params.seed,
+                listen=listen,
             )
         )
 

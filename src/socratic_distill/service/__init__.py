@@ -17,6 +17,9 @@ clients of the SDK's interface and never asks which of the three it has.
 | `numbers` | which log-probabilities are valid |
 | `paths` | paths of saved weights in the ways that servers write them |
 | `endpoints` | models on servers of the OpenAI API |
+| `external_weights` | weights that the service holds for download |
+| `downloads` | one file, by signed URL, resumed |
+| `digests` | hashes that stores send |
 | `watched` | requests that are never answered |
 | `pauses` | pauses that the SDK mentions in its log alone |
 | `quiet` | errors that the SDK logs although they are handled |

@@ -134,14 +134,14 @@ async def connect(
         if rest_client is None:
             _log.info("no rest_client: context lengths are unknown, and a lost checkpoint is not looked into")
         service = Service(service_client, rest_client)
-    await in_thread(_begin_session, service.client, config)
+    await in_thread(begin_session, service.client, config)
     if getattr(service.client, "is_in_process", False):
         return service
     watch = watch or Watch(config.answer_timeout_seconds)
     return Service(watch.watched(service.client), None if service.rest is None else watch.watched(service.rest))
 
 
-def _begin_session(client: ServiceClient, config: SocraticConfig) -> None:
+def begin_session(client: ServiceClient, config: SocraticConfig) -> None:
     """Has a client of the SDK open its session now; it would in the first call that needs one, and block in it.
 
     Raises:

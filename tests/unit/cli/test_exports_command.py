@@ -103,7 +103,7 @@ def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "one of the arguments --merge --messages --dataset --csv --trace is required"),
+        ([], "one of the arguments --adapter --merge --messages --dataset --csv --trace is required"),
         (["--csv", "a", "--messages", "b"], "not allowed with argument"),
         (["--csv", "a", "--solved"], "--solved goes with --messages or --dataset, not with --csv"),
         (["--csv", "a", "--steps", ":2"], "--steps goes with --messages or --dataset or --trace, not with --csv"),
@@ -111,6 +111,8 @@ def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
         (["--merge", "a", "--system-prompt"], "--system-prompt goes with --messages or --dataset, not with --merge"),
         (["--messages", "a", "--tokens"], "--tokens goes with --dataset, not with --messages"),
         (["--messages", "a", "--dtype", "auto"], "--dtype goes with --merge, not with --messages"),
+        (["--merge", "a", "--checkpoint", "b"], "--checkpoint goes with --adapter, not with --merge"),
+        (["--csv", "a", "--base-url", "http://b"], "--base-url goes with --adapter, not with --csv"),
         (["--dataset", "a", "--allow-code"], "--allow-code goes with --merge, not with --dataset"),
         (["--messages", "a", "--steps", "3"], "'3' is no A:B, such as 10:20, 10: or :20"),
         (["--messages", "a", "--steps", "-1:3"], "expected one argument"),

@@ -1,0 +1,94 @@
+"""What the teacher thinks of the tokens of a reply."""
+
+from collections import OrderedDict
+from typing import Any
+
+from socratic_distill.config.paths import resolved
+from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.compatibility import check_same_tokens
+from socratic_distill.dialogues.dialogue import Message
+from socratic_distill.dialogues.rendering import Renderer
+from socratic_distill.errors import ConfigError, ServiceError, SocraticError
+from socratic_distill.outputs.serving.replies import ApiError, Said
+from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
+from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
+from socratic_distill.service.failures import describe
+from socratic_distill.service.interface import SamplingClient
+
+_KEPT = 64  # replies that can still be scored
+
+
+class Scores:
+    """Scores replies with the run's first teacher, which is opened when it is first asked."""
+
+    def __init__(self, tutor: ServedTutor, service: Service) -> None:
+        """Opens nothing yet.
+
+        Args:
+            tutor: whose replies are scored.
+            service: that holds the teacher.
+        """
+        self._tutor, self._service = tutor, service
+        self._plan: TeacherPlan = plan_teachers(tutor.config)[0]
+        self._said: OrderedDict[str, tuple[Asked, Said]] = OrderedDict()
+        self._teacher: tuple[SamplingClient, Renderer] | None = None
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's name and model."""
+        return f"{self._plan.name} ({self._plan.model_name})"
+
+    def keep(self, id: str, asked: Asked, said: Said) -> None:
+        """Keeps a reply for a while, so that it can be scored."""
+        self._said[id] = asked, said
+        while len(self._said) > _KEPT:
+            self._said.popitem(last=False)
+
+    async def of(self, id: str) -> dict[str, Any]:
+        """The pieces of a reply, and what tutor and teacher give each, in nats.
+
+        Raises:
+            ApiError: the reply is forgotten, or the teacher cannot be had.
+        """
+        if id not in self._said:
+            raise ApiError(404, f"there is no reply {id!r} any more; ask for a new one", "not_found", "id")
+        asked, said = self._said[id]
+        try:
+            teacher = await self._scored(asked, said)
+        except SocraticError as error:
+            raise ApiError(503, f"the teacher cannot score it: {error}", "no_teacher") from error
+        except Exception as error:
+            raise ApiError(503, f"the teacher cannot score it: {describe(error)}", "no_teacher") from error
+        return {
+            "pieces": self._tutor.renderer.codec.pieces(said.tokens),
+            "tutor": [round(value, 4) for value in said.logprobs],
+            "teacher": [round(value, 4) for value in teacher],
+        }
+
+    async def _scored(self, asked: Asked, said: Said) -> list[float]:
+        from tinker import ModelInput, SamplingParams
+
+        client, renderer = await self._opened()
+        system = self._tutor.prompts.for_teacher(asked.seed, self._tutor.config.student_profile, self._plan.name)
+        prompt = renderer.prompt([Message("system", system), *asked.talk])
+        tokens = [*prompt, *said.tokens]
+        params = SamplingParams(max_tokens=1, seed=0)
+        answer = await client.sample(ModelInput.from_ints(tokens), 1, params, include_prompt_logprobs=True)
+        if answer.prompt_logprobs is None:
+            raise ServiceError("the service answers without the log-probabilities of a prompt")
+        return [float(value) for value in answer.prompt_logprobs[len(prompt) :] if value is not None]
+
+    async def _opened(self) -> tuple[SamplingClient, Renderer]:
+        if self._teacher is None:
+            plan, config = self._plan, self._tutor.config
+            if plan.lag_steps is not None:
+                raise ConfigError(f"teacher {plan.name!r} scores with the tutor's own earlier weights")
+            model = {"base_model": plan.model_name}
+            if plan.checkpoint_path is not None:
+                model = {"model_path": resolved(plan.checkpoint_path)}
+            client = await open_sampling_client(self._service.client, f"the teacher {plan.name!r}", **model)
+            renderer = Renderer(Codec(await get_tokenizer(client)), plan.model_name, plan.template, config.system_role)
+            check_same_tokens(self._tutor.renderer, renderer)
+            self._teacher = client, renderer
+        return self._teacher

@@ -1,0 +1,124 @@
+"""Opens a run's tutor and serves it on loopback until it is stopped."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Unpack
+
+from socratic_distill.config.grant import Allowed
+from socratic_distill.config.named_models import with_known_names
+from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.errors import CheckpointNotFound, ConfigError, ServeExtraMissing
+from socratic_distill.files.extras import how_to_install
+from socratic_distill.local.model_files import describe_weights
+from socratic_distill.run.checkpoints import load_checkpoints
+from socratic_distill.run.directory import config_of
+from socratic_distill.service.connect import connect
+from socratic_distill.service.interface import RestClient, ServiceClient
+from socratic_distill.text import show, shown
+
+LOOPBACK = "127.0.0.1"
+_PACKAGES = ("starlette", "uvicorn")
+_CLOSING_SECONDS = 1
+
+
+def serve(
+    log_path: str | os.PathLike[str],
+    question: str | None = None,
+    *,
+    port: int = 8000,
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    write: Callable[[str], None] = show,
+    **allowed: Unpack[Allowed],
+) -> None:
+    """Serves the tutor of a run's newest sampler weights as a chat model of OpenAI's API, until it is stopped.
+
+    It listens on loopback alone and asks for no key: every program of this machine may use it. The same request with
+    the same seed gets the same reply, whatever else is asked meanwhile: requests are answered one after another. On the
+    local engine a reply is streamed as it is sampled; from a service it comes in one piece.
+
+    Args:
+        log_path: directory of the run.
+        question: the problem to talk about. None: each talk's first message is its problem.
+        port: to listen on; 0 takes a free one.
+        service_client: as for `train`; None opens the run's own service.
+        rest_client: as for `train`.
+        on_ready: is called with the address once the server listens.
+        write: shows lines, whose control characters are escaped already.
+        **allowed: `base_url`, `allow_files` and `allow_code`, as for `load_config`.
+
+    Raises:
+        CheckpointNotFound: the run has no sampler weights.
+        ConfigError: there is no run in log_path, or the port cannot be used.
+        RenderingError: the model's chat template cannot be used.
+        ServeExtraMissing: the `serve` extra is not installed.
+        ServiceError: the service failed to open the tutor.
+        UntrustedConfig: the run's config asks for a server, files or code that were not allowed.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise ServeExtraMissing(f"serving needs {', '.join(missing)}, not installed here. {how_to_install('serve')}")
+    config = with_known_names(config_of(log_path, **allowed))
+    samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
+    if not samplers:
+        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    name = Path(os.fspath(log_path)).absolute().name or "tutor"
+    seed = None if question is None else Seed(id="chat", question=question, expected_answer="", answer_kind="none")
+
+    async def run() -> None:
+        import uvicorn
+
+        from socratic_distill.outputs.serving.app import App
+        from socratic_distill.outputs.serving.scores import Scores
+        from socratic_distill.outputs.serving.tutor import open_served_tutor
+
+        with _listening(port) as listener:
+            service = await connect(config, service_client, rest_client)
+            tutor = await open_served_tutor(config, service, samplers[-1], name, seed)
+            app = App(tutor, Scores(tutor, service), describe_weights(samplers[-1]) or "unknown").asgi()
+            settings = uvicorn.Config(
+                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_CLOSING_SECONDS, ws="none",
+                server_header=False, lifespan="off", proxy_headers=False,
+            )  # fmt: skip
+            address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+            for line in _greeting(address, name):
+                write(shown(line))
+            if on_ready is not None:
+                on_ready(address)
+            await uvicorn.Server(settings).serve(sockets=[listener])
+
+    with suppress(KeyboardInterrupt):  # the server has closed by then
+        asyncio.run(run())
+
+
+def _listening(port: int) -> socket.socket:
+    """A socket on loopback.
+
+    Raises:
+        ConfigError: the port is taken, or is none.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(64)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(
+            f"port {port} of {LOOPBACK} cannot be used: {getattr(error, 'strerror', None) or error}. Give another one "
+            "(--port, in Python port=…); 0 takes a free one"
+        ) from error
+    return listener
+
+
+def _greeting(address: str, name: str) -> list[str]:
+    return [
+        f"The tutor {name!r} answers at {address}/v1, as a chat model of OpenAI's API; a page to try it is {address}/",
+        f"  OpenAI(base_url='{address}/v1', api_key='none').chat.completions.create(model={name!r}, messages=[…])",
+        "There is no key: every program of this machine may use it, and no other machine. Ctrl-C stops it.",
+    ]
