@@ -67,8 +67,6 @@ def _find_weights(source: Path, grant: Grant) -> Path:
     from socratic_distill.local.store import Store
 
     if (source / "adapter_config.json").is_file():
-        if not (source / "state.json").is_file():
-            raise ConfigError(f"{source} has no state.json: the local engine did not save it, and its base is unknown")
         return source
     check_run(source, expected="the directory of a run, or of saved weights")
     samplers = [record.sampler_path for record in load_checkpoints(source) if record.sampler_path]
