@@ -135,6 +135,9 @@ if TYPE_CHECKING:
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
     )
+    from socratic_distill.outputs.exports.programs import (
+        fit_adapter as fit_adapter,
+    )
     from socratic_distill.outputs.loaded import (
         LoadedRun as LoadedRun,
         load_run as load_run,
@@ -213,6 +216,7 @@ _NAMES = {
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",
     "outputs.exports.merged": "export_merged",
+    "outputs.exports.programs": "fit_adapter",
     "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",
     "run.checkpoints": "CheckpointManager load_checkpoints",

@@ -26,7 +26,10 @@ from socratic_distill.local.tiny import HELDOUT_SEEDS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "guides" / "rewards.md"
 TARGET = "bench-pedagogical"
-ALONE = {"eval_every": None, "eval_seeds": 0, "write_report": False, "display": "off"}
+ALONE = {
+    "eval_every": None, "eval_seeds": 0, "write_report": False, "display": "off",
+    "lora_targets": ("attention", "mlp", "unembed"),
+}  # fmt: skip
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "hard veto": ({"veto": "hard"}, {}),
     "soft veto": ({"veto": "soft"}, {}),

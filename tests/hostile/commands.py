@@ -20,6 +20,7 @@ FAKE: dict[str, list[str]] = {
     "export --system-prompt": ["export", "RUN", "--messages", "OUT/messages.jsonl", "--system-prompt"],
     "export --dataset": ["export", "RUN", "--dataset", "OUT/dataset", "--tokens"],
     "export --csv": ["export", "RUN", "--csv", "OUT/metrics.csv"],
+    "export --adapter": ["export", "RUN", "--adapter", "OUT/adapter"],
     "export --merge": ["export", "RUN", "--merge", "OUT/model"],
     "export --trace": ["export", "RUN", "--trace", "OUT/trace.json"],
     "cost": ["cost", "RUN"],

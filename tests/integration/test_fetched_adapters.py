@@ -184,7 +184,7 @@ def test_a_server_that_gives_nothing_out_is_told(export, api, tmp_path, status):
     api.refusals["save_weights_external"] = status
     with pytest.raises(UnsupportedServer, match="does not give trained weights out"):
         export()
-    assert not (tmp_path / "out").exists() and api.sessions, "the session was left open"
+    assert not list(tmp_path.glob("*out*")) and api.sessions, "the session was left open"
 
 
 def test_clients_of_other_kinds_may_lack_the_call(run, tmp_path):
@@ -483,6 +483,8 @@ def test_more_was_downloaded_than_there_is(export, store, tmp_path):
         ("http://example.invalid/x", False),
         ("file:///etc/passwd", False),
         ("https://user:word@example.invalid/x", False),
+        ("http://[", False),
+        ("https://exa mple.invalid/x", False),
     ],
 )
 def test_redirects_lead_to_https_or_stay_here(export, api, store, tmp_path, location, is_followed):
@@ -602,6 +604,51 @@ def test_what_stands_beside_out_is_not_touched(export, api, tmp_path, what):
     with pytest.raises(ConfigError, match="is not what an interrupted export leaves"):
         export()
     assert (mine / "precious").exists() and api.deleted == []
+
+
+def test_a_url_that_is_none_is_refused(export, api, store, tmp_path, monkeypatch):
+    for url in ("http://[", "", "ftp://a/b?X-Amz-Signature=secret-1", "http://example.invalid/x?sig=secret-1"):
+        api.deleted.clear()
+        monkeypatch.setattr(store, "sign", lambda name, signature, url=url: url)
+        with pytest.raises(DownloadError, match=r"the service gives adapter_config\.json at .* which is not asked"):
+            export()
+        assert_nothing(tmp_path / "out", api)
+
+
+@pytest.mark.parametrize("urls", [{"adapter_config.json": None}, None, []])
+def test_an_answer_without_urls_is_refused(export, api, tmp_path, urls):
+    answer = api.answer
+
+    def changed(method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        status, content = answer(method, path, body)
+        return status, content | {"urls": urls} if "urls" in content else content
+
+    api.answer = changed
+    with pytest.raises(UnsupportedServer, match="its answer is not what the SDK reads"):
+        export()
+    assert_nothing(tmp_path / "out", api)
+
+
+def test_what_else_stands_among_the_parts_does_not_come_along(export, store, tmp_path):
+    store.faults = deque([None, None, Fault(cut=5000), *[Fault(cut=0)] * 20])
+    with pytest.raises(DownloadError):
+        export()
+    files = tmp_path / ".out.partial/files"
+    (files / "planted.py").write_text("x")
+    (files / "planted").mkdir()
+    store.faults.clear()
+    export()
+    assert_whole(tmp_path / "out", store)
+
+
+def test_a_lock_that_is_a_link_is_not_followed(export, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("x")
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial/lock").symlink_to(victim)
+    with pytest.raises(ConfigError, match="is not what an interrupted export leaves"):
+        export()
+    assert victim.read_text() == "x"
 
 
 def test_links_among_the_parts_are_not_written_through(export, store, tmp_path):

@@ -20,6 +20,7 @@ COMMANDS = {
     "export --messages": ["export", "PATH", "--messages", "out"],
     "export --dataset": ["export", "PATH", "--dataset", "out"],
     "export --trace": ["export", "PATH", "--trace", "out"],
+    "export --adapter": ["export", "PATH", "--adapter", "out"],
     "export --merge": ["export", "PATH", "--merge", "out"],
 }
 FAULTS = {"missing": "does not exist", "empty": "is empty", "foreign": "holds no run", "file": "is a file"}

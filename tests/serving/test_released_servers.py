@@ -17,7 +17,8 @@ from tests.serving.released import Sglang, Vllm
 
 from socratic_distill.errors import UnsupportedAdapter
 from socratic_distill.local import LocalServiceClient
-from socratic_distill.outputs.exports.programs import fit
+from socratic_distill.outputs.exports import programs
+from socratic_distill.outputs.exports.programs import fit_adapter
 
 pytestmark = pytest.mark.serving
 QWEN3, QWEN2 = (
@@ -43,6 +44,17 @@ def sglang(root):
 
 
 @pytest.fixture
+def fit(monkeypatch):
+    """`fit_adapter` for a base model with this config.json."""
+
+    def fit_for(directory: Path, program: Any, base: Any) -> str:
+        monkeypatch.setattr(programs, "_base_config", lambda name, grant: base)
+        return fit_adapter(directory, program)
+
+    return fit_for
+
+
+@pytest.fixture
 def save(tmp_path):
     """An adapter as a run on the local engine saves it, without what makes it a state."""
 
@@ -63,7 +75,7 @@ def test_the_table_is_that_of_the_release(vllm, sglang):
     assert sglang.normalized(TABLE["sglang"]["layers"]) <= sglang.known()
 
 
-def test_vllm_loads_what_is_fitted_for_it(vllm, save):
+def test_vllm_loads_what_is_fitted_for_it(vllm, fit, save):
     directory = save(train_unembed=False)
     told = fit(directory, "vllm", QWEN3)
     rank = int(told.split("--max-lora-rank ")[1].split()[0])
@@ -79,7 +91,7 @@ def test_vllm_loads_what_is_fitted_for_it(vllm, save):
         vllm.load(directory, "qwen3", 16)
 
 
-def test_vllm_and_we_refuse_the_output_layer_alike(vllm, save):
+def test_vllm_and_we_refuse_the_output_layer_alike(vllm, fit, save):
     directory = save()
     fit(directory, "vllm", QWEN3)
     vllm.load(directory, "qwen3", 32)
@@ -90,7 +102,7 @@ def test_vllm_and_we_refuse_the_output_layer_alike(vllm, save):
 
 
 @pytest.mark.parametrize("flags", [{"train_unembed": False}, {}])
-def test_sglang_reads_what_is_fitted_for_it(sglang, save, flags):
+def test_sglang_reads_what_is_fitted_for_it(sglang, fit, save, flags):
     directory = save(**flags)
     fit(directory, "sglang", QWEN3)
     config, layers = sglang.load(directory)

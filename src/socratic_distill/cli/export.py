@@ -19,6 +19,7 @@ _STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
 # What goes with which of the outputs; None is an option that was not given.
 _OPTIONS = {
     "checkpoint": ("adapter",),
+    "program": ("adapter",),
     "base_url": ("adapter",),
     "allow_server": ("adapter",),
     "dtype": ("merge",),
@@ -39,6 +40,7 @@ def add_parser(commands: "Commands") -> None:
         **help_of(
             "write a run's tutor, dialogues or figures for other programs",
             "export runs/run-001 --adapter adapter",
+            "export runs/run-001 --adapter adapter --for vllm",
             "export runs/run-001 --merge model --dtype bfloat16",
             "export runs/run-001 --messages talks.jsonl --solved --not-told",
             "export runs/run-001 --trace trace.json --steps 10:20",
@@ -75,6 +77,12 @@ def add_parser(commands: "Commands") -> None:
     )
     fetching = parser.add_argument_group("with --adapter")
     fetching.add_argument("--checkpoint", metavar="NAME", help="name of a checkpoint; the default is the newest one")
+    fetching.add_argument(
+        "--for",
+        dest="program",
+        choices=["vllm", "sglang", "transformers"],
+        help="check that this program loads the adapter, and say how it is started with it",
+    )
     merging = parser.add_argument_group("with --merge")
     merging.add_argument(
         "--dtype",
@@ -109,7 +117,7 @@ def run(parsed: argparse.Namespace) -> int:
     output = next(name for name in write if getattr(parsed, name) is not None)
     for option, outputs in _OPTIONS.items():
         if getattr(parsed, option) is not None and output not in outputs:
-            flag = option.replace("_", "-")
+            flag = "for" if option == "program" else option.replace("_", "-")
             parsed.usage_error(
                 f"--{flag} goes with {' or '.join(f'--{name}' for name in outputs)}, not with --{output}"
             )
@@ -127,6 +135,10 @@ def _adapter(parsed: argparse.Namespace) -> None:
     with DownloadedBytes(TextConsole(stderr=True)) as progress:
         adapter = export_adapter(parsed.source, parsed.adapter, name=parsed.checkpoint, progress=progress, **trust)
     show(f"{adapter}, is in {parsed.adapter}")
+    if parsed.program is not None:
+        from socratic_distill.outputs.exports.programs import fit_adapter
+
+        show(fit_adapter(parsed.adapter, parsed.program, allow_files=bool(parsed.allow_files)))
 
 
 def _merge(parsed: argparse.Namespace) -> None:

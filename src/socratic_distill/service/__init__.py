@@ -19,6 +19,7 @@ clients of the SDK's interface and never asks which of the three it has.
 | `endpoints` | models on servers of the OpenAI API |
 | `external_weights` | weights that the service holds for download |
 | `downloads` | one file, by signed URL, resumed |
+| `signed_urls` | which URLs of a store are asked; they stay secret |
 | `digests` | hashes that stores send |
 | `watched` | requests that are never answered |
 | `pauses` | pauses that the SDK mentions in its log alone |

@@ -11,18 +11,16 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urljoin, urlsplit
 
-from socratic_distill.config.known_servers import origin
 from socratic_distill.errors import DownloadError, StorageError
 from socratic_distill.files.durable import open_regular
 from socratic_distill.service.digests import digests_of, mismatch
 from socratic_distill.service.failures import describe
+from socratic_distill.service.signed_urls import check_url, redirected
 from socratic_distill.service.waiting import in_thread
-from socratic_distill.text import clean_logs_of, remember
+from socratic_distill.text import clean_logs_of
 
 if TYPE_CHECKING:
     import httpx
@@ -181,13 +179,13 @@ class Download:
         headers = self._range_headers(offset)
         before = None
         for _ in range(_MOST_REDIRECTS + 1):
-            _check_url(url, before, self.name)
+            check_url(url, before, self.name)
             try:
                 async with client.stream("GET", url, headers=headers) as response:
                     if not response.has_redirect_location:
                         await self._take(response, offset if "Range" in headers else 0)
                         return
-                    before, url = url, urljoin(url, response.headers["location"])
+                    before, url = url, redirected(url, response.headers["location"])
             except httpx.HTTPError as error:
                 raise _Failure(describe(error)) from None  # the error itself holds the URL
             except httpx.InvalidURL:
@@ -332,12 +330,6 @@ def store_client(patience: Patience) -> "httpx.AsyncClient":
     )
 
 
-def keep_secret(url: str) -> None:
-    """Removes a signed URL from all later messages and logs."""
-    remember(url)
-    remember(urlsplit(url).query)
-
-
 class _Refusal(Exception):
     """The store does not accept the URL."""
 
@@ -364,33 +356,3 @@ def _described(response: "httpx.Response") -> StoredFile:
 def _strong(etag: str | None) -> str | None:
     """An entity tag that stands for the very bytes; weak ones do not."""
     return etag if etag is not None and re.fullmatch(r'"[!#-~]{1,200}"', etag, re.ASCII) else None
-
-
-def _check_url(url: str, before: str | None, name: str) -> None:
-    """Returns if a file may be asked for at a URL. Remembers the URL as a secret.
-
-    Args:
-        url: signed by the service, or where the store redirects to.
-        before: what redirected here; None: the service gave it.
-        name: the file, for the message.
-
-    Raises:
-        DownloadError: the URL is neither https nor http on loopback, or leads from elsewhere to this machine.
-    """
-    keep_secret(url)
-    place, parts = origin(url), urlsplit(url) if origin(url) else None
-    is_here = parts is not None and _is_loopback(parts.hostname or "")
-    came_from_here = before is None or _is_loopback(urlsplit(before).hostname or "")
-    if place is None or parts is None or not (parts.scheme == "https" or is_here) or (is_here and not came_from_here):
-        who = "the service" if before is None else "the store"
-        raise DownloadError(
-            f"{who} gives {name} at {place or 'an invalid URL'}, which is not asked; expected https, or a server on "
-            "this machine"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

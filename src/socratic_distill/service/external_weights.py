@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from socratic_distill.errors import CheckpointNotFound, DownloadError, ServiceError, UnsupportedServer
-from socratic_distill.service.downloads import keep_secret
 from socratic_distill.service.failures import failure, is_missing, status_of
 from socratic_distill.service.interface import ServiceClient, TrainingClient
+from socratic_distill.service.signed_urls import keep_secret
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
@@ -141,7 +141,7 @@ class ExternalWeights:
             DownloadError: the service no longer has the file.
             ServiceError: the service failed the call.
         """
-        if fresh or self._now() >= self._expires - _EXPIRY_MARGIN:
+        if fresh or self._now() + _EXPIRY_MARGIN >= self._expires:
             await self._sign()
         if name not in self._urls:
             raise DownloadError(f"the service no longer has the file {name!r} of {self.path}")
@@ -175,7 +175,7 @@ class ExternalWeights:
             if is_missing(error):
                 raise CheckpointNotFound(f"{self.path} is gone from the service") from error
             raise failure(f"signing the URLs of {self.path}", error) from error
-        urls, expires = answer.urls, answer.expires  # the SDK does not check what a server sends
+        urls, expires = answer.urls, answer.expires  # other clients than the SDK's may not check what a server sends
         if not isinstance(urls, dict) or not all(isinstance(text, str) for pair in urls.items() for text in pair):
             raise DownloadError(f"the service names no files of {self.path}; expected a URL for each")
         for url in urls.values():

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from tests.support.rows import write_rows
+from tests.support.tiny_runs import tiny_config
+from tests.support.weights_store import KEY, Fault, Store, WeightsApi
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -67,6 +69,18 @@ def journal(run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "checkpoints.jsonl").read_text().splitlines()]
 
 
+def assert_peft_agrees(service, weights, directory):
+    """In a process without this project, a directory gives the log-probabilities that the engine's weights give."""
+    command = [sys.executable, "-c", ALONE, str(MODEL_DIR), str(directory), json.dumps(PROMPTS)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+    assert answer.returncode == 0, answer.stderr
+    client = service.create_sampling_client(model_path=weights).result()
+    lines = answer.stdout.splitlines()[-2 * len(PROMPTS) :]
+    for tokens, line in zip(PROMPTS * 2, lines, strict=True):
+        own = client.compute_logprobs(tinker.ModelInput.from_ints(tokens)).result()[1:]
+        np.testing.assert_allclose(np.array(own), json.loads(line), atol=5e-5)
+
+
 def test_newest_weights_are_copied_without_optimizer(run, tmp_path):
     exported = export_adapter(run, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -84,14 +98,27 @@ def test_newest_weights_are_copied_without_optimizer(run, tmp_path):
 @pytest.mark.slow
 def test_peft_alone_gives_the_same_log_probabilities(service, run, tmp_path):
     exported = export_adapter(run, tmp_path / "out")
-    command = [sys.executable, "-c", ALONE, str(MODEL_DIR), str(tmp_path / "out"), json.dumps(PROMPTS)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert answer.returncode == 0, answer.stderr
-    client = service.create_sampling_client(model_path=exported.weights).result()
-    lines = answer.stdout.splitlines()[-2 * len(PROMPTS) :]
-    for tokens, line in zip(PROMPTS * 2, lines, strict=True):
-        own = client.compute_logprobs(tinker.ModelInput.from_ints(tokens)).result()[1:]
-        np.testing.assert_allclose(np.array(own), json.loads(line), atol=5e-5)
+    assert_peft_agrees(service, exported.weights, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_what_a_service_sends_gives_the_same_log_probabilities(service, run, tmp_path, monkeypatch):
+    weights, state = journal(run)[1]["sampler_path"], "tinker://run:train:0/weights/a"
+    hosted = tmp_path / "hosted"
+    hosted.mkdir()
+    write_rows(hosted / "checkpoints.jsonl", {"name": "a", "batch": 2, "state_path": state})
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    monkeypatch.setenv("TINKER_TELEMETRY", "0")
+    with Store() as store, WeightsApi(store) as api:
+        api.states.add(state)
+        api.base_model = str(MODEL_DIR)
+        names = ("adapter_config.json", "adapter_model.safetensors")
+        store.files = {name: (run / weights / name).read_bytes() for name in names}
+        store.faults.extend([None, Fault(cut=1000)])
+        config = tiny_config(hosted, base_url=api.url).model_dump_json()
+        (hosted / "config.json").write_text(config)
+        export_adapter(hosted, tmp_path / "out", base_url=api.url)
+    assert_peft_agrees(service, weights, tmp_path / "out")
 
 
 def test_command_copies_a_named_checkpoint_of_a_moved_run(run, tmp_path, capsys):
@@ -99,7 +126,7 @@ def test_command_copies_a_named_checkpoint_of_a_moved_run(run, tmp_path, capsys)
     arguments = ["export", str(tmp_path / "moved"), "--adapter", str(tmp_path / "out"), "--checkpoint", "000001"]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert said.startswith("the tutor after 1 steps (checkpoint '000001'), an adapter of") and "out" in said
+    assert said.startswith("the tutor after 1 step (checkpoint '000001'), an adapter of") and "out" in said
 
 
 def test_a_directory_of_saved_weights_is_copied(run, tmp_path):

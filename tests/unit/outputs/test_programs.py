@@ -8,7 +8,8 @@ import pytest
 
 from socratic_distill.config.grant import Grant
 from socratic_distill.errors import DamagedWeights, UnsupportedAdapter
-from socratic_distill.outputs.exports.programs import base_config, fit
+from socratic_distill.outputs.exports import programs
+from socratic_distill.outputs.exports.programs import _base_config, fit_adapter
 
 QWEN = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 151936}
 ATTENTION = tuple(f"self_attn.{name}_proj" for name in "qkvo")
@@ -24,6 +25,17 @@ def write_header(path: Path, shapes: dict[str, list[int]]) -> None:
         header[name] = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+
+
+@pytest.fixture
+def fit(monkeypatch):
+    """`fit_adapter` for a base model with this config.json."""
+
+    def fit_for(directory: Path, program: Any, base: Any) -> str:
+        monkeypatch.setattr(programs, "_base_config", lambda name, grant: base)
+        return fit_adapter(directory, program)
+
+    return fit_for
 
 
 @pytest.fixture
@@ -46,13 +58,13 @@ def _sizes(rank: int) -> list[tuple[str, list[int]]]:
 
 
 @pytest.mark.parametrize("program", ["vllm", "sglang", "transformers"])
-def test_attention_and_mlp_are_loaded_by_all(save, program):
+def test_attention_and_mlp_are_loaded_by_all(fit, save, program):
     directory = save(*ATTENTION, *MLP, rank=32)
     told = fit(directory, program, QWEN)
     assert str(directory) in told and "Qwen/Qwen3-8B" in told and "checked" not in told
 
 
-def test_the_command_has_a_rank_that_vllm_offers(save):
+def test_the_command_has_a_rank_that_vllm_offers(fit, save):
     assert "--max-lora-rank 32 " in fit(save(*ATTENTION, rank=20), "vllm", QWEN)
     assert "--max-lora-rank 512 " in fit(save(*ATTENTION, rank=321), "vllm", QWEN)
     assert "--max-lora-rank 20 " in fit(save(*ATTENTION, rank=20), "sglang", QWEN)
@@ -70,7 +82,7 @@ def test_the_command_has_a_rank_that_vllm_offers(save):
         (None, "most architectures"),
     ],
 )
-def test_the_output_layer_depends_on_the_architecture(save, base, told):
+def test_the_output_layer_depends_on_the_architecture(fit, save, base, told):
     directory = save(*ATTENTION, "lm_head")
     if told is None:
         fit(directory, "vllm", base)
@@ -90,7 +102,7 @@ def test_the_output_layer_depends_on_the_architecture(save, base, told):
         ("transformers", MLP, {"model_type": "qwen3_moe"}, "dense MLP layers of qwen3_moe for experts"),
     ],
 )
-def test_what_a_program_lacks_is_named_and_merging_offered(save, program, layers, base, told):
+def test_what_a_program_lacks_is_named_and_merging_offered(fit, save, program, layers, base, told):
     directory = save(*layers)
     before = (directory / "adapter_config.json").read_bytes()
     with pytest.raises(UnsupportedAdapter, match=told) as error:
@@ -99,15 +111,15 @@ def test_what_a_program_lacks_is_named_and_merging_offered(save, program, layers
     assert (directory / "adapter_config.json").read_bytes() == before
 
 
-def test_peft_reads_the_attention_of_such_models(save):
+def test_peft_reads_the_attention_of_such_models(fit, save):
     fit(save(*ATTENTION), "transformers", {"model_type": "qwen3_moe"})
 
 
-def test_a_missing_base_is_said(save):
+def test_a_missing_base_is_said(fit, save):
     assert "its architecture was not checked" in fit(save(*ATTENTION), "vllm", None)
 
 
-def test_the_config_is_made_plain(save):
+def test_the_config_is_made_plain(fit, save):
     directory = save(*ATTENTION, rank=16, use_rslora=True, target_modules=r".*_proj", lora_dropout=0.1)
     fit(directory, "sglang", QWEN)
     written = json.loads((directory / "adapter_config.json").read_text())
@@ -120,7 +132,7 @@ def test_the_config_is_made_plain(save):
     assert json.loads((directory / "adapter_config.json").read_text())["target_modules"] == names
 
 
-def test_fused_experts_and_damage_are_refused(save):
+def test_fused_experts_and_damage_are_refused(fit, save):
     directory = save(*ATTENTION)
     name = "base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight"
     write_header(directory / "adapter_model.safetensors", {name: [16, 3]})
@@ -136,14 +148,14 @@ def test_the_base_is_looked_up_where_it_may_be(tmp_path, monkeypatch):
     model.mkdir()
     (model / "config.json").write_text(json.dumps(QWEN))
     stranger, friend = (Grant("run", tmp_path / "run", allow_files=allowed) for allowed in (False, True))
-    assert base_config(str(model), friend) == QWEN
-    assert base_config(str(model), stranger) is None
-    assert (base_config("tiny", stranger) or {})["model_type"] == "llama"
+    assert _base_config(str(model), friend) == QWEN
+    assert _base_config(str(model), stranger) is None
+    assert (_base_config("tiny", stranger) or {})["model_type"] == "llama"
     for text in ("[]", "{", "\0"):
         (model / "config.json").write_text(text)
-        assert base_config(str(model), friend) is None
-    assert base_config("nobody/nothing", stranger) is None
+        assert _base_config(str(model), friend) is None
+    assert _base_config("nobody/nothing", stranger) is None
     hub = pytest.importorskip("huggingface_hub")
     (model / "config.json").write_text(json.dumps(QWEN))
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file: str(model / file))
-    assert base_config("Qwen/Qwen3-8B", stranger) == QWEN
+    assert _base_config("Qwen/Qwen3-8B", stranger) == QWEN

@@ -49,7 +49,7 @@ class ExportedAdapter:
 
     def __str__(self) -> str:
         """What was exported, for people."""
-        when = "" if self.batch is None else f" after {self.batch} steps"
+        when = "" if self.batch is None else f" after {self.batch} {'step' if self.batch == 1 else 'steps'}"
         return f"the tutor{when}{f' (checkpoint {self.name!r})' if self.name else ''}, an adapter of {self.base_model}"
 
 
@@ -198,6 +198,7 @@ def _copy(weights: Path, out: Path, grant: Grant, models: dict[str, str]) -> str
     base_model = base if folder is None else str(folder.absolute())
     with unfinished(out, str(weights)) as left:
         try:
+            left.keep_only(())
             for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
                 _copy_file(weights / name, left.files / name)
             check_adapter(left.files, base_model, DamagedWeights)
@@ -214,7 +215,6 @@ def _copy_file(source: Path, target: Path) -> None:
     except OSError as error:
         raise DamagedWeights(f"{source} cannot be read: {error.strerror or error}; give other weights") from error
     try:
-        target.unlink(missing_ok=True)
         with original, open_regular(target, "xb") as copy:
             shutil.copyfileobj(original, copy)
     except OSError as error:

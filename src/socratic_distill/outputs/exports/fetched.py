@@ -1,7 +1,6 @@
 """Fetches the tutor of a run from its service: a temporary export there, downloaded, checked and deleted again."""
 
 import asyncio
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.errors import CheckpointNotFound, ConfigError, DownloadError, SocraticError
+from socratic_distill.errors import CheckpointNotFound, ConfigError, DownloadError, SocraticError, UnsupportedServer
 from socratic_distill.outputs.exports.adapter_files import (
     ADAPTER_WEIGHTS,
     MOST_TEXT_BYTES,
@@ -18,11 +17,12 @@ from socratic_distill.outputs.exports.adapter_files import (
 )
 from socratic_distill.outputs.exports.tutors import SavedTutor
 from socratic_distill.outputs.exports.unfinished import Unfinished, unfinished
-from socratic_distill.service.connect import Service, begin_session, is_gone, open_service
+from socratic_distill.service import connect
+from socratic_distill.service.connect import Service, begin_session, is_gone
 from socratic_distill.service.downloads import Download, Patience, StoredFile, store_client
 from socratic_distill.service.external_weights import ExternalRest, ExternalWeights, save_external
 from socratic_distill.service.interface import RestClient, ServiceClient
-from socratic_distill.service.waiting import in_thread
+from socratic_distill.service.waiting import in_thread, shielded
 from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger, shortened
 
@@ -92,7 +92,7 @@ class Fetch:
         Raises:
             SocraticError: as `export_adapter`.
         """
-        service = self.clients or await in_thread(open_service, self.config)
+        service = self.clients or await in_thread(connect.open_service, self.config)
         async with Watch(self.config.answer_timeout_seconds, self.progress.say) as watch:
             watched = Service(watch.watched(service.client), watch.watched(service.rest))
             tutor = await self._first_held(tutors, watched.rest)
@@ -115,16 +115,23 @@ class Fetch:
             check_adapter(left.files, self._base_model(left), DownloadError)
             left.finish()
         except asyncio.CancelledError:
-            raise asyncio.CancelledError(self._how_to_go_on(left)) from None
+            message = self._how_to_go_on(left)
+            left.discard_if_empty()
+            raise asyncio.CancelledError(message) from None
         except SocraticError as error:
-            if isinstance(error, DownloadError) and not error.can_resume:
+            if isinstance(error, UnsupportedServer) or (isinstance(error, DownloadError) and not error.can_resume):
                 left.discard()
                 if external is not None:
                     await external.delete()
             elif left.external_path is not None:
                 _log.warning("%s", self._how_to_go_on(left))
+            else:
+                left.discard_if_empty()
             raise
-        await external.delete()
+        try:
+            await shielded(external.delete())
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError(f"stopped; {self.out} is complete") from None
 
     async def _external(
         self, tutor: SavedTutor, left: Unfinished, service: Service, watched: Service
@@ -167,7 +174,7 @@ class Fetch:
             raise DownloadError(f"what the service gives for {external.path} is not taken: {error}") from error
         if others := sorted(set(names) - set(chosen)):
             self.progress.say(f"not taken, no part of an adapter: {shortened(', '.join(others), 200)}")
-        _remove_others(left.files, chosen)
+        left.keep_only(chosen)
         async with store_client(PATIENCE) as client:
             for name in chosen:
                 await self._one(name, external, left, is_same).run(client)
@@ -226,13 +233,6 @@ def _title(tutor: SavedTutor) -> str:
 
 def _named(tutors: Sequence[SavedTutor]) -> str:
     return f"{tutors[0].path} is" if len(tutors) == 1 else f"all {len(tutors)} training states are"
-
-
-def _remove_others(directory: Path, names: Sequence[str]) -> None:
-    """Removes what an earlier export left that is none of these files."""
-    for path in directory.iterdir():
-        if path.name not in names:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 async def _close(client: Any, status: str) -> None:

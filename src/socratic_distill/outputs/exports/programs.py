@@ -5,6 +5,7 @@ take adapters and the ranks that it offers, the layers for which SGLang has room
 """
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from socratic_distill.config.grant import Grant
+from socratic_distill.config.paths import resolved
 from socratic_distill.errors import UnsupportedAdapter
 from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import parse, read_part
@@ -26,13 +28,47 @@ _MERGE = "merge the adapter into its base model (--merge OUT), which every progr
 _NO_OUTPUT = f"train with lora_targets=['attention', 'mlp'], or {_MERGE}"
 
 
-def base_config(name: str, grant: Grant) -> Mapping[str, Any] | None:
-    """config.json of a base model, if it is on this machine; nothing is asked of a hub.
+def fit_adapter(directory: str | os.PathLike[str], program: Program, *, allow_files: bool = False) -> str:
+    """Writes an adapter's config in the plainest form, if a program loads the adapter.
 
     Args:
-        name: a path or a name on the model hub, whose cache on this machine is looked at.
-        grant: which paths may be read.
+        directory: of the adapter; only its adapter_config.json is written.
+        program: that is to load it: "vllm", "sglang" or "transformers" (with peft).
+        allow_files: whether config.json of the base model may be read wherever the adapter says it is. Without it a
+            hub's cache on this machine is looked at.
+
+    Returns:
+        How to load it.
+
+    Raises:
+        CheckpointNotFound, DamagedWeights: the adapter cannot be read.
+        StorageError: its config cannot be written.
+        UnsupportedAdapter: the program does not load it; the message says what to change.
     """
+    path = Path(resolved(directory))
+    adapter = read_foreign(path)
+    base = _base_config(adapter.base_model or "", Grant(os.fspath(directory), path, allow_files=allow_files))
+    if (problem := _CHECKS[program](adapter, base or {})) is not None:
+        raise UnsupportedAdapter(f"{path} is an adapter, but {problem}")
+    plain = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": adapter.base_model,
+        "r": adapter.rank,
+        "lora_alpha": adapter.plain_alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": adapter.is_transposed,
+        "target_modules": list(adapter.targets),
+        "inference_mode": True,
+    }
+    write_atomically(path / CONFIG, json.dumps(plain, indent=2) + "\n")
+    unknown = ". The base model's config.json is not on this machine, so its architecture was not checked"
+    return _HOW[program](path, adapter) + ("" if base else unknown)
+
+
+def _base_config(name: str, grant: Grant) -> Mapping[str, Any] | None:
+    """config.json of a base model, if it is on this machine; nothing is asked of a hub."""
     folder = model_folder(name) if grant.may_load(name) else _cached(name)
     if folder is None or not folder.is_dir():
         return None
@@ -56,41 +92,6 @@ def _cached(name: str) -> Path | None:
     except HFValidationError:  # a path is no name of the hub
         return None
     return Path(found).parent if isinstance(found, str) else None
-
-
-def fit(directory: Path, program: Program, base: Mapping[str, Any] | None) -> str:
-    """Writes an adapter's config in the plainest form, if a program loads the adapter.
-
-    Args:
-        directory: of the adapter; only its adapter_config.json is written.
-        program: that is to load it.
-        base: config.json of the base model. None: it is not at hand, and what depends on it is not checked.
-
-    Returns:
-        How to load it.
-
-    Raises:
-        CheckpointNotFound, DamagedWeights: the adapter cannot be read.
-        StorageError: its config cannot be written.
-        UnsupportedAdapter: the program does not load it; the message says what to change.
-    """
-    adapter = read_foreign(directory)
-    if (problem := _CHECKS[program](adapter, base or {})) is not None:
-        raise UnsupportedAdapter(f"{directory} is an adapter, but {problem}")
-    plain = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": adapter.base_model,
-        "r": adapter.rank,
-        "lora_alpha": adapter.plain_alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": adapter.is_transposed,
-        "target_modules": list(adapter.targets),
-        "inference_mode": True,
-    }
-    write_atomically(directory / CONFIG, json.dumps(plain, indent=2) + "\n")
-    return _HOW[program](directory, adapter) + ("" if base else f". {_UNKNOWN[program]}")
 
 
 def _vllm(adapter: ForeignAdapter, base: Mapping[str, Any]) -> str | None:
@@ -190,9 +191,4 @@ _HOW: Mapping[Program, Callable[[Path, ForeignAdapter], str]] = {
     "vllm": _serve_vllm,
     "sglang": _serve_sglang,
     "transformers": _open_peft,
-}
-_UNKNOWN: Mapping[Program, str] = {
-    "vllm": "The base model's config.json is not on this machine, so its architecture was not checked",
-    "sglang": "The base model's config.json is not on this machine",
-    "transformers": "The base model's config.json is not on this machine, so its architecture was not checked",
 }

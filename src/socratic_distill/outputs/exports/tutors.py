@@ -38,7 +38,7 @@ class SavedTutor:
         batch, epoch = self.record.batch, self.record.epoch
         if batch is None:
             return "at an unknown step"
-        return f"after {batch} steps" + (f" of epoch {epoch}" if epoch else "")
+        return f"after {batch} {'step' if batch == 1 else 'steps'}" + (f" of epoch {epoch}" if epoch else "")
 
 
 def saved_tutors(directory: Path, source: str | os.PathLike[str], name: str | None) -> list[SavedTutor]:

@@ -6,7 +6,7 @@ for download, and what its store said of each file. The same command, given agai
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,22 @@ class Unfinished:
             sync_directory(self.out.parent)
         self.discard()
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Removes what is there and is none of these files.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        with _writing(self.path):
+            for path in self.files.iterdir():
+                if path.name not in names:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def discard_if_empty(self) -> None:
+        """Removes what stands beside OUT, if nothing was downloaded and nothing waits on the service."""
+        if self.external_path is None and not any(self.files.iterdir()):
+            self.discard()
+
     def discard(self) -> None:
         """Removes what stands beside OUT."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -176,7 +192,7 @@ def _read(path: Path) -> _Memory | None:
     if not os.path.lexists(path):
         return None
     refusal = ConfigError(f"{path} is not what an interrupted export leaves; move it away, or give another directory")
-    if path.is_symlink() or not path.is_dir() or (path / _FILES).is_symlink():
+    if path.is_symlink() or not path.is_dir() or any((path / name).is_symlink() for name in (_FILES, _LOCK)):
         raise refusal
     try:
         memory = _Memory.model_validate_json(read_part(path / _MEMORY, _MOST_BYTES))
