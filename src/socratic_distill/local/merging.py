@@ -2,22 +2,17 @@
 
 import json
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig
-from safetensors import SafetensorError
 
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.paths import GivenPath
-from socratic_distill.errors import ConfigError, DamagedWeights, LocalEngineError, StorageError, UnsupportedAdapter
-from socratic_distill.files.durable import sync_directory
+from socratic_distill.errors import ConfigError, DamagedWeights, LocalEngineError, UnsupportedAdapter
 from socratic_distill.local.base_files import (
     CONFIG,
     INDEX,
@@ -59,7 +54,6 @@ def merge(
     dtype: WeightType,
     grant: Grant,
     models: Mapping[str, str] | None = None,
-    describe: Callable[[Path, str], None] | None = None,
 ) -> None:
     """Merges a LoRA into its base model, and writes the model with its tokenizer.
 
@@ -69,29 +63,23 @@ def merge(
 
     Args:
         directory: of weights that the local engine saved, or a PEFT directory that names its base model.
-        out: directory to write; it must not exist yet. It appears complete or not at all.
+        out: an empty directory to write into.
         dtype: of the written weights; "auto" keeps that of each tensor of the base model, and writes a changed one in
             the dtype that its config.json names if that is wider. In bf16, changes below 1/256 of a weight are lost by
             rounding.
         grant: which base models may be loaded, and whether their code may run.
         models: paths of the run's models, by name.
-        describe: writes more files into the directory before it appears; it is given the base model's name.
 
     Raises:
         CheckpointNotFound: the adapter's weights are missing, or are a pickle.
-        ConfigError: `out` exists, or the adapter names no base model.
+        ConfigError: the adapter names no base model.
         DamagedWeights: the weights do not fit their base model.
         LocalEngineError: the base model cannot be read, or is quantised.
-        StorageError: a file cannot be written.
+        OSError: a file cannot be written.
         UnsupportedAdapter: it is more than a plain LoRA.
     """
-    if os.path.lexists(out):
-        raise ConfigError(f"{out} exists already; give a directory that does not exist")
     source = _read_source(directory, models or {}, grant)
-    with _appearing(out) as partial:
-        _merge(source, partial, None if dtype == "auto" else getattr(torch, dtype), grant)
-        if describe is not None:
-            describe(partial, str(source.base))
+    _merge(source, out, None if dtype == "auto" else getattr(torch, dtype), grant)
 
 
 def _merge(source: _Source, out: Path, dtype: torch.dtype | None, grant: Grant) -> None:
@@ -207,7 +195,7 @@ def _write(base: BaseFiles, plan: MergePlan, out: Path, dtype: torch.dtype | Non
     total = added = 0
     for shard in base.shards:
         pairs = [(name, name) for name in sorted(shard.tensors, key=lambda name: shard.tensors[name].begin)]
-        if plan.output is not None and plan.embedding in shard.tensors:
+        if plan.output is not None and plan.embedding is not None and plan.embedding in shard.tensors:
             pairs.append((plan.output, plan.embedding))
             added = math.prod(shard.tensors[plan.embedding].shape)
         wanted = []
@@ -233,50 +221,7 @@ def _write(base: BaseFiles, plan: MergePlan, out: Path, dtype: torch.dtype | Non
 
 def _wider(stored: str, config: Mapping[str, Any]) -> torch.dtype | None:
     """The dtype of a changed tensor: the one that the model is computed in, if it holds more than the stored one."""
-    named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
+    named: Any = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     if stored not in DTYPES or named not in DTYPES.values():
         return None
-    return torch.promote_types(DTYPES[stored], named) if named != DTYPES[stored] else None
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A directory to fill, which gets the name `out` at the end; after an error nothing is left.
-
-    A killed process leaves it as `.OUT.partial`, which the next merge replaces.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        _discard(partial)
-        partial.mkdir(parents=True)
-        yield partial
-        _sync(partial)
-        os.rename(partial, out)
-        sync_directory(out.parent)
-    except (OSError, SafetensorError) as error:
-        _discard(partial)
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(
-            f"{out} cannot be written: {reason}. Free disk space, or give another place; nothing was left there"
-        ) from error
-    except BaseException:
-        _discard(partial)
-        raise
-
-
-def _discard(partial: Path) -> None:
-    if partial.is_symlink():
-        partial.unlink()
-    shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    """Brings files to the disk: a rename may reach it before what is in them."""
-    for path in directory.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_directory(directory)
+    return torch.promote_types(DTYPES[stored], named)

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from socratic_distill.errors import DamagedWeights
 from socratic_distill.local.adapters import bare, peft_quiet
+from socratic_distill.local.base_files import drop_code
 from socratic_distill.local.foreign_adapters import WEIGHTS
 from socratic_distill.local.models import stored_precision
 from socratic_distill.local.targets import find_targets
@@ -53,8 +55,14 @@ def merge_loaded(
             _merge(model, config, tensors)
     except Exception as error:  # peft and safetensors raise many kinds
         raise DamagedWeights(f"the weights in {directory} cannot be put on {name!r}: {error}") from error
-    model.to(stored_precision(name, allow_code) if dtype is None else dtype).save_pretrained(out)
+    try:
+        model.to(stored_precision(name, allow_code) if dtype is None else dtype).save_pretrained(out)
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(str(error)) from error
     tokenizer.save_pretrained(out)
+    if not allow_code:
+        for file in out.glob("*.json"):
+            drop_code(file)
 
 
 def _merge(model: Any, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> None:

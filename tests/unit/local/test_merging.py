@@ -30,6 +30,7 @@ from socratic_distill import (
 from socratic_distill.local import merging, merging_loaded, tensor_files
 from socratic_distill.local.tiny import MODEL_DIR
 from socratic_distill.outputs.exports.merged import export_merged
+from socratic_distill.outputs.exports.unfinished import unfinished
 
 
 def copy_base(directory: Path, dtype: torch.dtype = torch.float32, **saving: Any) -> Path:
@@ -340,16 +341,20 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_merge_left_is_replaced_and_nothing_else(tmp_path):
-    write_lora(tmp_path / "adapter", MODEL_DIR, {"model.layers.0.self_attn.q_proj": ([2, 128], [128, 2])})
-    (tmp_path / ".out.partial").mkdir()
-    (tmp_path / ".out.partial" / "model.safetensors").write_bytes(b"half")
-    export_merged(tmp_path / "adapter", tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "out"}
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").write_text("mine")
-    (tmp_path / ".again.partial").symlink_to(tmp_path / "mine")
-    export_merged(tmp_path / "adapter", tmp_path / "again")
-    assert (tmp_path / "mine" / "file").read_text() == "mine" and not (tmp_path / ".again.partial").is_symlink()
+    adapter, out = tmp_path / "adapter", tmp_path / "out"
+    write_lora(adapter, MODEL_DIR, {"model.layers.0.self_attn.q_proj": ([2, 128], [128, 2])})
+    with pytest.raises(KeyError), unfinished(out, str(adapter)) as left:
+        (left.files / "model.safetensors").write_bytes(b"half")
+        raise KeyError
+    assert left.path.is_dir()
+    export_merged(adapter, out)
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "out"} and opened(out)
+    mine = tmp_path / ".again.partial"
+    mine.mkdir()
+    (mine / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="is not what an interrupted export leaves"):
+        export_merged(adapter, tmp_path / "again")
+    assert (mine / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("allow_code", [False, True])
