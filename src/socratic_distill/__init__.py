@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         CloudExtraMissing as CloudExtraMissing,
         ConfigDrift as ConfigDrift,
         ConfigError as ConfigError,
+        ConverterError as ConverterError,
         CostLimitReached as CostLimitReached,
         DamagedWeights as DamagedWeights,
         DataExtraMissing as DataExtraMissing,
@@ -131,6 +132,9 @@ if TYPE_CHECKING:
         ExportedAdapter as ExportedAdapter,
         export_adapter as export_adapter,
         export_adapter_async as export_adapter_async,
+    )
+    from socratic_distill.outputs.exports.gguf import (
+        export_gguf as export_gguf,
     )
     from socratic_distill.outputs.exports.merged import (
         export_merged as export_merged,
@@ -201,13 +205,13 @@ _NAMES = {
     "cost.estimate": "CostEstimate CostLine estimate_cost",
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
-        "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError CostLimitReached "
-        "DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory InvalidAnswer JournalError "
-        "LeaseLost LocalEngineError LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered "
-        "NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError RecordingError RenderingError "
-        "RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing ServiceError "
-        "ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError UnsupportedAdapter "
-        "UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError ConverterError "
+        "CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory "
+        "InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost MathExtraMissing "
+        "ModelMismatch ModelNotOffered NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError "
+        "RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing "
+        "ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError "
+        "UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
@@ -215,6 +219,7 @@ _NAMES = {
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",
+    "outputs.exports.gguf": "export_gguf",
     "outputs.exports.merged": "export_merged",
     "outputs.exports.programs": "fit_adapter",
     "outputs.loaded": "LoadedRun load_run",

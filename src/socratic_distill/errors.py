@@ -42,6 +42,7 @@ SocraticError
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
 │   └── UnsupportedModel           the local engine does not train this architecture
+├── ConverterError                 llama.cpp's converter to GGUF is not installed, or fails
 ├── UnsupportedAdapter             an adapter that is more than a plain LoRA, or that a program does not load
 └── EventLoopRunning (RuntimeError)       train() inside a running asyncio loop
 """
@@ -338,6 +339,10 @@ class UnsupportedModel(LocalEngineError):
 
 class UnsupportedAdapter(SocraticError):
     """An adapter is more than a plain LoRA, or on layers that the program it is meant for does not adapt."""
+
+
+class ConverterError(SocraticError):
+    """The converter to GGUF, which is llama.cpp's, is not installed, or does not convert the model."""
 
 
 class EventLoopRunning(SocraticError, RuntimeError):

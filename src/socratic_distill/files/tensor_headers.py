@@ -15,10 +15,11 @@ from socratic_distill.files.durable import open_regular
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000  # as the library
 _MOST_DIMENSIONS = 64
-_SIZES = {
+SIZES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1,
     "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+"""Bytes of one number, by dtype."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,31 @@ class Tensor:
     Attributes:
         dtype: as safetensors names it, such as "BF16".
         shape: its dimensions.
+        begin: position of its first byte in the file.
     """
 
     dtype: str
     shape: tuple[int, ...]
+    begin: int
+
+    @property
+    def size(self) -> int:
+        """Number of its bytes."""
+        return SIZES[self.dtype] * math.prod(self.shape)
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
+def read_header(path: Path, root: Path | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name; the file is exactly as long as they need.
+
+    Args:
+        path: the file.
+        root: as for `socratic_distill.files.durable.open_regular`.
 
     Raises:
         ValueError: the file is no safetensors file, or is cut; the message is the reason, without the path.
         OSError: it cannot be read.
     """
-    with open_regular(path) as file:
+    with open_regular(path, root=root) as file:
         size = file.seek(0, 2)
         file.seek(0)
         start = file.read(_LENGTH_BYTES)
@@ -55,7 +67,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
                 raise ValueError("its __metadata__ is no object of texts")
             continue
-        tensors[name], span = _read_entry(name, entry)
+        tensors[name], span = _read_entry(name, entry, _LENGTH_BYTES + length)
         spans.append((*span, name))
     _check_spans(spans, size - _LENGTH_BYTES - length)
     return tensors
@@ -80,20 +92,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _read_entry(name: str, entry: Any) -> tuple[Tensor, tuple[int, int]]:
-    """A tensor, and where its bytes begin and end."""
+def _read_entry(name: str, entry: Any, start: int) -> tuple[Tensor, tuple[int, int]]:
+    """A tensor, and where its bytes begin and end after `start`, the first byte after the header."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"its header has no dtype, shape and data_offsets for {name!r}")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    item = _SIZES.get(dtype) if isinstance(dtype, str) else None
+    item = SIZES.get(dtype) if isinstance(dtype, str) else None
     if item is None:
-        raise ValueError(f"{name!r} has the dtype {dtype!r}; expected one of {', '.join(_SIZES)}")
+        raise ValueError(f"{name!r} has the dtype {dtype!r}; expected one of {', '.join(SIZES)}")
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS or not _are_sizes(offsets) or len(offsets) != 2:
         raise ValueError(f"{name!r} has an invalid shape or invalid offsets")
     begin, end = offsets
     if end - begin != item * math.prod(shape):
         raise ValueError(f"{name!r} has {end - begin} bytes, which do not fit its dtype {dtype} and shape {shape}")
-    return Tensor(dtype, tuple(shape)), (begin, end)
+    return Tensor(dtype, tuple(shape), start + begin), (begin, end)
 
 
 def _are_sizes(values: Any) -> bool:

@@ -16,7 +16,8 @@ Importing this package does not import torch; using a client does.
 | `sampling`, `draws`, `prefill`, `prefixes`, `slots`, `attention`, `probe` | continuous batching |
 | `scoring` | log-probabilities of prompts |
 | `training`, `losses`, `shared`, `custom` | passes, gradients, AdamW |
-| `store`, `saved_paths`, `merging` | saved weights on disk |
+| `store`, `saved_paths` | saved weights on disk |
+| `merging`, `merge_plan`, `base_files`, `tensor_files`, `merging_loaded` | merges an adapter into its base model |
 | `failures` | turns torch's errors into ours |
 | `tiny` | the packaged model and its problems |
 """

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _TENSOR = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<factor>[AB])\.weight")
 _FUSED = re.compile(r"\.experts(\.base_layer)?$")
+# As a Tinker service names the projections of all experts of a layer: gate, down and up.
+_EXPERTS = re.compile(r"\.experts\.w[123]$")
 _MOST = 2**16  # of rank and alpha: a stranger's file must not ask for all memory
 # Settings that do not change what finished weights mean, or that are read here.
 _PLAIN = frozenset({
@@ -98,11 +100,12 @@ class ForeignAdapter:
         }
 
 
-def read_foreign(directory: Path) -> ForeignAdapter:
+def read_foreign(directory: Path, *, with_experts: bool = False) -> ForeignAdapter:
     """Reads the settings of an adapter, and the names and shapes of its tensors.
 
     Args:
         directory: with adapter_config.json and adapter_model.safetensors.
+        with_experts: whether it may have factors for all experts of a layer at once, as a Tinker service saves them.
 
     Raises:
         CheckpointNotFound: there are no weights in safetensors.
@@ -118,7 +121,7 @@ def read_foreign(directory: Path) -> ForeignAdapter:
             f"whole and a positive number below {_MOST}"
         )
     base = stored.get("base_model_name_or_path")
-    layers = _layers(directory, rank)
+    layers = tuple(read_factors(directory, rank, with_experts=with_experts))
     return ForeignAdapter(
         directory,
         base if isinstance(base, str) and base else None,
@@ -157,8 +160,19 @@ def _targets(stored: object, layers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(stored) if reached else layers
 
 
-def _layers(directory: Path, rank: int) -> tuple[str, ...]:
-    """Paths of the layers with a factor A and a factor B of the rank."""
+def read_factors(
+    directory: Path, rank: int, *, with_experts: bool = False
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The layers of an adapter, each with the shapes of its factors A and B, `[rank, in]` and `[out, rank]`.
+
+    Args:
+        directory: with adapter_model.safetensors; no tensor in it is read.
+        rank: as adapter_config.json says it.
+        with_experts: whether a layer may have a factor for each expert, `[E, …]`, or one for all, `[1, …]`.
+
+    Raises:
+        CheckpointNotFound, DamagedWeights, UnsupportedAdapter: as `read_foreign`.
+    """
     path = directory / WEIGHTS
     if not path.is_file():
         if os.path.lexists(directory / PICKLE):
@@ -182,13 +196,19 @@ def _layers(directory: Path, rank: int) -> tuple[str, ...]:
             )
         factors.setdefault(match["layer"], {})[match["factor"]] = tensor.shape
     for layer, found in factors.items():
-        if found.keys() != {"A", "B"} or {len(shape) for shape in found.values()} != {2}:
+        is_experts = _EXPERTS.search(layer) is not None
+        if is_experts and not with_experts:
+            raise UnsupportedAdapter(
+                f"{path} is on experts ({layer}), which the local engine does not train. Merge the adapter into its "
+                "base model, and take the merged model"
+            )
+        if found.keys() != {"A", "B"} or {len(shape) for shape in found.values()} != {3 if is_experts else 2}:
             raise DamagedWeights(f"{path} lacks a factor of layer {layer!r}, or has one that is no matrix")
-        if found["A"][0] != rank or found["B"][1] != rank:
+        inner = found["A"][-2], found["B"][-1]
+        if inner[0] != inner[1] or (inner[0] != rank and not is_experts):
             raise DamagedWeights(
-                f"{path} has factors of rank {found['A'][0]} and {found['B'][1]} on layer {layer!r}, but {CONFIG} says "
-                f"r={rank}"
+                f"{path} has factors of rank {inner[0]} and {inner[1]} on layer {layer!r}, but {CONFIG} says r={rank}"
             )
     if not factors:
         raise DamagedWeights(f"{path} holds no tensors; give another copy of the adapter")
-    return tuple(factors)
+    return {layer: (found["A"], found["B"]) for layer, found in factors.items()}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _WHOLE_BYTES = 1 << 26
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 16
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
-_TEMPLATES = ("chat_template.jinja", "chat_template.json")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
               "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # fmt: skip
 _CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
 # Fields that differ between copies of the same model.
@@ -101,9 +101,9 @@ def _describe_directory(directory: Path) -> str:
     has_code = any("auto_map" in str(text) for _, text in config)
     # With auto_map the model's own Python code runs, so it counts as part of the config.
     code = [[path.name, _digest_of(path)] for path in files if has_code and path.suffix == ".py"]
-    templates = [path for path in files if path.name in _TEMPLATES]
+    templates = [path for path in files if path.name in TEMPLATES]
     templates += sorted((directory / "additional_chat_templates").glob("*.jinja"))
-    tokenizer = [path for path in files if path.name in _TOKENIZER or path.suffix == ".tiktoken"]
+    tokenizer = [path for path in files if path.name in TOKENIZER or path.suffix == ".tiktoken"]
     weights = [path for path in files if path.name.endswith(_WEIGHTS)]
     parts = {
         "weights": [[path.name, _digest_of(path)] for path in weights],

@@ -99,7 +99,6 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_pat
         export_merged(tmp_path / "nothing", out)
     for path, error, text in (
         (None, CheckpointNotFound, "no sampler weights yet"),
-        ("tinker://a/sampler_weights/b", ConfigError, "on a service"),
         ("local-0001/sampler_weights/gone", CheckpointNotFound, "are gone"),
     ):
         line = {"name": "1", "batch": 1, "epoch": 0, "state_path": "s"} | ({"sampler_path": path} if path else {})
@@ -108,10 +107,12 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_pat
             export_merged(run, out)
     path = trained(service).save_weights_for_sampler("a").result().path
     adapter = run / path / "adapter_model.safetensors"
-    adapter.write_bytes(adapter.read_bytes()[:1000])
-    with pytest.raises(DamagedWeights, match="cannot be put on 'tiny'"):
+    whole = adapter.read_bytes()
+    adapter.write_bytes(whole[:1000])
+    with pytest.raises(DamagedWeights, match="does not begin with the length of a safetensors header"):
         export_merged(path, out)
+    adapter.write_bytes(whole)
     (run / path / "state.json").unlink()
-    with pytest.raises(ConfigError, match=r"no state\.json"):
+    with pytest.raises(ConfigError, match="names no base model"):
         export_merged(path, out)
     assert not out.exists() and not list(tmp_path.glob(".out*"))

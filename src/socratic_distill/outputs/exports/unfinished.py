@@ -96,10 +96,11 @@ class Unfinished:
             StorageError: it cannot be renamed.
         """
         check_absent(self.out)
-        with _writing(self.out):
-            for path in self.files.iterdir():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+        with writing(self.out):
+            for path in self.files.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
             sync_directory(self.files)
             os.rename(self.files, self.out)
             sync_directory(self.out.parent)
@@ -111,7 +112,7 @@ class Unfinished:
         Raises:
             StorageError: it cannot be removed.
         """
-        with _writing(self.path):
+        with writing(self.path):
             for path in self.files.iterdir():
                 if path.name not in names:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -158,14 +159,14 @@ def unfinished(out: Path, state_path: str) -> Iterator[Unfinished]:
     check_absent(out)
     path = partial_of(out)
     _read(path)  # refuses what is no such directory, before anything is written there
-    with _writing(path):
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     with _locked(path, out):
         memory = _read(path)
         if memory is not None and memory.state_path != state_path:
             shutil.rmtree(path / _FILES, ignore_errors=True)
             memory = None
-        with _writing(path):
+        with writing(path):
             (path / _FILES).mkdir(exist_ok=True)
         begun = _begun(out, state_path, memory)
         begun.save()
@@ -219,7 +220,12 @@ def _begun(out: Path, state_path: str, memory: _Memory | None) -> Unfinished:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Explains why something cannot be written.
+
+    Raises:
+        StorageError: what is done here raised an OSError.
+    """
     try:
         yield
     except OSError as error:
