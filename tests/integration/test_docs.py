@@ -268,12 +268,12 @@ def page_name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-# It trains a model on this machine, as the README does.
-LONG = ROOT / "docs/tutorials/first-tutor.md"
+# One trains a model on this machine, as the README does; the other starts two servers.
+LONG = (ROOT / "docs/tutorials/first-tutor.md", ROOT / "docs/guides/serving.md")
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow) if page == LONG else page for page in PAGES], ids=page_name
+    "page", [pytest.param(page, marks=pytest.mark.slow) if page in LONG else page for page in PAGES], ids=page_name
 )
 def test_blocks_of_the_page_run(page, session, tmp_path):
     shared = Page(tmp_path, {"__name__": "__main__"})
