@@ -1,5 +1,6 @@
 """A tutor on a service, whose replies come in one piece, served by a real server in this process until Ctrl-C."""
 
+import re
 import signal
 import threading
 import time
@@ -63,12 +64,13 @@ def test_a_reply_of_a_service_comes_whole_and_in_a_stream_of_one_piece(serve_whi
     def visit(address: str) -> None:
         whole = httpx.post(f"{address}/v1/chat/completions", json=BODY).json()
         stream = httpx.post(f"{address}/v1/chat/completions", json=BODY | {"stream": True}).text
-        seen.update(text=whole["choices"][0]["message"]["content"], stream=stream)
+        seen.update(text=whole["choices"][0]["message"]["content"], stream=stream, weights=whole["system_fingerprint"])
 
     lines = serve_while(visit)
     assert seen["text"] and seen["stream"].endswith("data: [DONE]\n\n")
     pieces = [line for line in seen["stream"].split("\n\n") if '"content": "' in line and '"content": ""' not in line]
     assert len(pieces) == 1
+    assert re.fullmatch("[0-9a-f]{16}", seen["weights"])
     assert "no other machine" in "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Opens a run's tutor and serves it on loopback until it is stopped."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import socket
@@ -85,7 +86,7 @@ def serve(
         with _listening(port) as listener:
             service = await connect(config, service_client, rest_client)
             tutor = await open_served_tutor(config, service, samplers[-1], name, seed)
-            app = App(tutor, Scores(tutor, service), describe_weights(samplers[-1]) or "unknown").asgi()
+            app = App(tutor, Scores(tutor, service), _fingerprint(samplers[-1])).asgi()
             settings = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
                 log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,
@@ -156,6 +157,13 @@ def _listening(port: int) -> socket.socket:
             "(--port, in Python port=…); 0 takes a free one"
         ) from error
     return listener
+
+
+def _fingerprint(sampler_path: str) -> str:
+    """Another one for other weights: of their content on the local engine, of their path on a service."""
+    if "://" in sampler_path:
+        return hashlib.sha256(sampler_path.encode(errors="surrogatepass")).hexdigest()[:16]
+    return describe_weights(sampler_path) or "unknown"
 
 
 def _greeting(address: str, name: str) -> list[str]:
