@@ -33,8 +33,8 @@ def export_merged(
     without safetensors, and GGUF files that the local engine has not loaded yet, are held in memory.
 
     Args:
-        source: the directory of a run on the local engine, for its newest sampler weights, or a directory of saved
-            weights: the local engine's, or any PEFT directory with a plain LoRA that names its base model.
+        source: the directory of a run on the local engine, for its newest sampler weights; a directory of weights that
+            the local engine saved; or any PEFT directory with a plain LoRA that names its base model.
         out: directory to write; it must not be there yet. It appears complete or not at all.
         dtype: of what is written. "auto" keeps that of each tensor; a changed one is written in the dtype that the base
             model's config.json names, if that is wider. In bf16, changes below 1/256 of a weight are rounded away.
