@@ -71,6 +71,8 @@ if TYPE_CHECKING:
         DownloadError as DownloadError,
         EventLoopRunning as EventLoopRunning,
         ForeignDirectory as ForeignDirectory,
+        HubError as HubError,
+        HubExtraMissing as HubExtraMissing,
         InvalidAnswer as InvalidAnswer,
         JournalError as JournalError,
         LeaseLost as LeaseLost,
@@ -206,12 +208,12 @@ _NAMES = {
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError ConverterError "
-        "CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory "
-        "InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost MathExtraMissing "
-        "ModelMismatch ModelNotOffered NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing PreflightError "
-        "RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing "
-        "ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError TrainingError "
-        "UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory HubError "
+        "HubExtraMissing InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost "
+        "MathExtraMissing ModelMismatch ModelNotOffered NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
+        "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError SeedError "
+        "ServeExtraMissing ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
+        "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "

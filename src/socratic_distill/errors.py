@@ -36,6 +36,8 @@ SocraticError
 ├── OpenAIExtraMissing (ImportError)    models on other endpoints without the `openai` extra
 ├── DataExtraMissing (ImportError)      Parquet, .zst or `datasets` without the `data` extra
 ├── PlotExtraMissing (ImportError)      DataFrames and figures without the `plot` extra
+├── HubError                       an export cannot be pushed to the model hub
+│   └── HubExtraMissing (ImportError)  pushing to the model hub without the `hub` extra
 ├── ServeExtraMissing (ImportError)     serving a tutor without the `serve` extra
 ├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
@@ -299,6 +301,14 @@ class UnsupportedFeature(ServiceError):
 
 class UnsupportedServer(ServiceError):
     """The server speaks another revision of the Tinker API than the SDK; the message says what it lacks."""
+
+
+class HubError(SocraticError):
+    """An export cannot be pushed to the model hub; the message says what to change."""
+
+
+class HubExtraMissing(HubError, ImportError):
+    """Pushing to the model hub needs the package of the `hub` extra."""
 
 
 class ServeExtraMissing(SocraticError, ImportError):

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.outputs.exports.gguf import export_gguf
+from socratic_distill.outputs.exports.merged import export_merged
 
 pytestmark = pytest.mark.smollm2
 _MERGE = """
@@ -74,6 +75,21 @@ def trained(model, run):
     return path, tokens, scores
 
 
+def logprobs(model, tokens):
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0, :-1]
+    return torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
+
+
+def test_a_gguf_base_that_cannot_be_cached_is_merged_in_memory(saved, tmp_path, monkeypatch):
+    path, tokens, scores = saved
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    export_merged(path, tmp_path / "out", "float32", allow_files=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    np.testing.assert_allclose(logprobs(model, tokens), scores, atol=5e-5)
+
+
 def test_merged_smollm2_scores_as_the_engine_in_little_memory(saved, tmp_path):
     path, tokens, scores = saved
     out = tmp_path / "out"
@@ -85,10 +101,7 @@ def test_merged_smollm2_scores_as_the_engine_in_little_memory(saved, tmp_path):
     assert after - before <= 0.5 * size, "the adapter and a few blocks; a model in memory would be 1.0"
     model = AutoModelForCausalLM.from_pretrained(out).eval()
     assert model.dtype == torch.float32
-    with torch.no_grad():
-        logits = model(torch.tensor([tokens])).logits[0, :-1]
-    found = torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
-    np.testing.assert_allclose(found, scores, atol=5e-5)
+    np.testing.assert_allclose(logprobs(model, tokens), scores, atol=5e-5)
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert tokenizer.encode("Paul has 4 buttons and wins 8 more. How many has he now?") == tokens
     assert "<|im_start|>" in tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from socratic_distill.cli.downloaded import DownloadedBytes
     from socratic_distill.cli.options import Commands
     from socratic_distill.outputs.exports import Choice, Exported
+    from socratic_distill.outputs.exports.hub import Destination
 
 
 _STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
@@ -23,6 +24,7 @@ _OPTIONS = {
     "program": ("adapter",),
     "base_url": ("adapter", "merge", "gguf"),
     "allow_server": ("adapter", "merge", "gguf"),
+    "push": ("adapter", "merge"),
     "converter": ("gguf",),
     "dtype": ("merge", "gguf"),
     "allow_code": ("merge", "gguf"),
@@ -110,6 +112,13 @@ def add_parser(commands: "Commands") -> None:
     talks.add_argument(
         "--tokens", action="store_true", default=None, help="with --dataset: tokens and log-probabilities too"
     )
+    pushing = parser.add_argument_group("to a model hub, with --adapter and --merge")
+    pushing.add_argument("--push", metavar="REPO", help="upload what was written, to owner/name; private if it is new")
+    pushing.add_argument("--public", action="store_true", default=None, help="everyone may see the repository")
+    pushing.add_argument("--revision", metavar="BRANCH", help="of the repository; the default is main")
+    pushing.add_argument(
+        "--dry-run", action="store_true", default=None, help="write the export and say what would be sent; send nothing"
+    )
     add_options(parser, "base_url", "files", "code")
     parser.set_defaults(command=run, usage_error=parser.error)
 
@@ -132,8 +141,33 @@ def run(parsed: argparse.Namespace) -> int:
             parsed.usage_error(
                 f"--{flag} goes with {' or '.join(f'--{name}' for name in outputs)}, not with --{output}"
             )
+    for option in ("public", "revision", "dry_run"):
+        if getattr(parsed, option) is not None and parsed.push is None:
+            parsed.usage_error(f"--{option.replace('_', '-')} goes with --push")
+    destination = _destination(parsed)
     write[output](parsed)
+    if destination is not None:
+        _push(getattr(parsed, output), destination, is_dry=bool(parsed.dry_run))
     return 0
+
+
+def _destination(parsed: argparse.Namespace) -> "Destination | None":
+    """Where the export is to be pushed, asked for before it is made, which may take hours."""
+    if parsed.push is None:
+        return None
+    from socratic_distill.outputs.exports.hub import check_destination, choose_destination
+
+    chosen = choose_destination(parsed.push, private=not parsed.public, revision=parsed.revision)
+    return chosen if parsed.dry_run else check_destination(chosen)
+
+
+def _push(directory: Path, destination: "Destination", *, is_dry: bool) -> None:
+    from socratic_distill.outputs.exports.hub import described, push
+
+    if is_dry:
+        show(f"a dry run, nothing is sent: {described(directory, destination)}")
+    else:
+        show(f"pushed: {push(directory, destination, show)}")
 
 
 def _adapter(parsed: argparse.Namespace) -> None:

@@ -33,9 +33,7 @@ def keep(path: Path, dtype: torch.dtype, model: Any, tokenizer: Any) -> None:
     except OSError as error:
         _log.warning("%s was not cached dequantised in %s: %s", path, directory.parent, error)
         return
-    # The weights are dequantised, but transformers refuses to save a model that is still marked as quantised.
-    if getattr(model, "hf_quantizer", None) is not None:
-        model.hf_quantizer.remove_quantization_config(model)
+    mark_dequantised(model)
     try:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
@@ -46,6 +44,12 @@ def keep(path: Path, dtype: torch.dtype, model: Any, tokenizer: Any) -> None:
             _log.warning("%s was not cached dequantised in %s: %s", path, directory, error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def mark_dequantised(model: Any) -> None:
+    """Removes the mark of a quantised model: its weights are dequantised, but transformers would refuse to save it."""
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer.remove_quantization_config(model)
 
 
 def split_as_trained(tokenizer: Any, path: Path) -> None:

@@ -24,6 +24,7 @@ from socratic_distill.local.base_files import (
     read_files,
 )
 from socratic_distill.local.foreign_adapters import WEIGHTS, read_factors, read_foreign
+from socratic_distill.local.gguf_files import mark_dequantised
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.merge_plan import Adapter, MergePlan, plan_merge
 from socratic_distill.local.merging_loaded import merge_loaded
@@ -99,6 +100,8 @@ def _merge(source: _Source, out: Path, dtype: torch.dtype | None, grant: Grant) 
             "when they are loaded. Train with lora_targets=['attention'], or merge it with the tools of the service"
         )
     model, tokenizer = loaded or load_base_model(name, grant.allow_code, Machine.choose("cpu", "float32"))
+    if name.endswith(".gguf"):
+        mark_dequantised(model)
     check_plain(source.base, model.config.to_dict())
     merge_loaded(model, tokenizer, source.config, source.directory, name, out, dtype, grant.allow_code)
 
