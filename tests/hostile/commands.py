@@ -1,5 +1,6 @@
 """Every command, on a run directory, as a person would call it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 FAKE: dict[str, list[str]] = {
@@ -31,6 +32,8 @@ FAKE: dict[str, list[str]] = {
     "evaluate": ["evaluate", "RUN", "--out", "OUT/evaluation.json"],
     "chat": ["chat", "RUN"],
 }
+if find_spec("starlette") is not None:
+    FAKE["serve"] = ["serve", "RUN", "--port", "0"]
 
 
 def arguments(name: str, run: Path, out: Path) -> list[str]:

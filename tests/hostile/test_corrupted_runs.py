@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
+import httpx
 import pytest
 from tests.hostile.commands import FAKE, arguments
 from tests.hostile.conftest import EVIL, Scene, checkpoints, set_scene
@@ -114,10 +115,32 @@ def served(scene: Scene) -> Iterator[list[str]]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("XDG_CONFIG_HOME", str(scene.out / "settings"))
         patch.setattr(sys, "stdin", io.StringIO(""))
+        if "serve" in FAKE:
+            patch.setattr("uvicorn.Server.serve", _visit)
         patch.syspath_prepend(str(scene.root))
         patch.syspath_prepend(str(scene.run.parent))
         patch.chdir(scene.run.parent)
         yield asked
+
+
+async def _visit(server: Any, sockets: list[socket.socket]) -> None:
+    """Instead of serving until Ctrl-C: all addresses are asked once, without the network."""
+    address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(server.config.app), base_url=address) as client:
+        (model,) = (await client.get("/v1/models")).raise_for_status().json()["data"]
+        messages = [{"role": "user", "content": "It is 12."}]
+        for stream in (True, False):
+            body = {"model": model["id"], "messages": messages, "stream": stream}
+            reply = await client.post("/v1/chat/completions", json=body)
+        for answer in (
+            await client.get("/"),
+            await client.get("/about"),
+            reply,
+            await client.post("/scores", json={"id": reply.json().get("id", "")}),
+        ):
+            print(answer.request.url.path, answer.status_code)
+            if answer.is_error:
+                print(STEERING.sub(".", answer.json()["error"]["message"]))
 
 
 def _only_the_hosted_service(asked: list[str]) -> Any:

@@ -10,11 +10,13 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import resolve_name
@@ -24,6 +26,7 @@ from typing import Any
 import pytest
 from tests.support.on_the_fake import train_on_fake
 from tests.support.run_directories import make_its_own
+from tests.support.served import served
 
 import socratic_distill
 from socratic_distill import SeedError, cli, errors, load_seeds, train
@@ -52,7 +55,7 @@ USUAL: dict[str, Any] = {
     "max_tokens": 12,
 }
 # Lines of bash that change more than a directory of the test's.
-EXTRAS = ("cloud", "data", "local", "math", "openai")
+EXTRAS = ("cloud", "data", "local", "math", "openai", "serve")
 NOT_RUN = ("pip install .", *(f"pip install '.[{extra}]'" for extra in EXTRAS))
 FENCE = re.compile(
     r'^(?P<fence>`{3,})(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^(?P=fence)$', re.M | re.S
@@ -136,15 +139,27 @@ def session(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("socratic_distill.service.connect.open_service", open_service)
     monkeypatch.setattr("socratic_distill.build_socratic_config", build_small)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setenv("BROWSER", "true")  # the program of this name, which opens nothing
     return prepared.server
 
 
 @dataclass
 class Page:
-    """What the blocks of a page share."""
+    """What the blocks of a page share. A server of one block answers the blocks after it, until another one begins."""
 
     directory: Path
     names: dict[str, Any]
+    server: ExitStack = field(default_factory=ExitStack)
+    address: str = ""
+
+    def serve(self, command: str, run: str, *options: str) -> None:
+        self.server.close()
+        log = self.directory / "server.log"
+        self.address = self.server.enter_context(served(Path(run), *options, log=log, command=(command,)))
+
+    def asked(self, text: str) -> str:
+        """A block's text with the address of the page's server, which takes a free port, in place of the usual one."""
+        return text.replace("http://127.0.0.1:8000", self.address) if self.address else text
 
 
 def run_python(block: Block, page: Page) -> None:
@@ -167,7 +182,7 @@ def run_python(block: Block, page: Page) -> None:
             page.names["train"] = train
     page.names.pop("result", None)
     # Empty lines above the block, so that a traceback names the page's own line.
-    exec(compile("\n" * block.line + block.text, str(block.page), "exec"), page.names)
+    exec(compile("\n" * block.line + page.asked(block.text), str(block.page), "exec"), page.names)
     for name in [name for name in page.names if name.startswith("test_")]:
         (page.directory / name).mkdir()
         page.names.pop(name)(page.directory / name)
@@ -184,12 +199,26 @@ def run_bash(block: Block, page: Page) -> None:
         if words[0] == "make":
             assert all(target in make_targets() for target in words[1:]), f"no such target: {line}"
             continue
+        if words[0] == "curl" and page.address:
+            ask_with_curl(page.asked(line))
+            continue
         assert words[:3] == ["python", "-m", "socratic_distill"], f"{line!r} is not run; see NOT_RUN"
         if "quickstart" in command and find_spec("torch") is None:
             pytest.skip("the local engine needs torch")
+        if words[3] == "serve" or "--web" in words:
+            page.serve(*words[3:])
+            continue
         assert cli.main(words[3:]) == 0, line
         if words[3] == "init":
             lighten(Path(*words[4:5]) / "config.yaml")
+
+
+def ask_with_curl(line: str) -> None:
+    """A request to the page's own server gets a reply."""
+    if shutil.which("curl") is None:
+        return  # not skipped: the rest of the page needs none
+    done = subprocess.run([*shlex.split(line), "--silent"], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["choices"], done
 
 
 def lighten(config: Path) -> None:
@@ -239,19 +268,21 @@ def page_name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-# It trains a model on this machine, as the README does.
-LONG = ROOT / "docs/tutorials/first-tutor.md"
+# One trains a model on this machine, as the README does; the other starts two servers.
+LONG = (ROOT / "docs/tutorials/first-tutor.md", ROOT / "docs/guides/serving.md")
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow) if page == LONG else page for page in PAGES], ids=page_name
+    "page", [pytest.param(page, marks=pytest.mark.slow) if page in LONG else page for page in PAGES], ids=page_name
 )
 def test_blocks_of_the_page_run(page, session, tmp_path):
     shared = Page(tmp_path, {"__name__": "__main__"})
-    for block in blocks(page):
-        where = f"{page.relative_to(ROOT)}:{block.line}"
-        assert block.language in LANGUAGES, f"{where}: {block.language or 'no language'!r} is not run; `text` is output"
-        LANGUAGES[block.language](block, shared)
+    with shared.server:
+        for block in blocks(page):
+            where = f"{page.relative_to(ROOT)}:{block.line}"
+            language = block.language
+            assert language in LANGUAGES, f"{where}: {language or 'no language'!r} is not run; `text` is output"
+            LANGUAGES[language](block, shared)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)

@@ -1,6 +1,9 @@
 """A tutor behind OpenAI's chat API: the `openai` client and raw requests against a real server on the tiny model."""
 
 import asyncio
+import socket
+import time
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -17,6 +20,10 @@ from tests.support.tiny_runs import tiny_config
 
 from socratic_distill import CheckpointNotFound, ConfigError, serve, train
 from socratic_distill.cli import main
+from socratic_distill.cli.conversation import chat
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.dialogues.seeds import seeds_of
+from socratic_distill.run.directory import config_of
 
 TALK: Any = [{"role": "user", "content": "I think 8 - 4 = 4, so the answer is 4."}]
 PROBLEM = "At first Paul has 4 buttons. Later Paul wins 8 more. How many buttons are there now?"
@@ -202,6 +209,75 @@ def test_other_addresses_methods_and_bodies(address):
 
 def test_harmless_fields_are_left_aside(client):
     assert ask(client, tool_choice="auto", user="me", metadata={"a": "b"}, extra_body={"unknown": 1}).choices
+
+
+def test_a_served_tutor_says_what_it_says_in_chat(run, client):
+    said: list[str] = []
+    lines = [TALK[0]["content"], ""]
+    chat(run, PROBLEM, read=lambda _: lines.pop(0), write=said.append, allow_files=True)
+    seed = stable_seed(config_of(run, allow_files=True).seed, "chat", 0)
+    assert f"tutor> {ask(client, seed=seed).choices[0].message.content}" == said[-1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_server_while_it_streams(run, tmp_path):
+    body = {"model": "run-7", "messages": TALK, "stream": True, "n": 16, "max_tokens": 700, "temperature": 2.0}
+    heard: list[list[str]] = []
+    with ExitStack() as clients:
+        with served(run, log=tmp_path / "log") as address:  # asserts that it ends well
+            chat_address = f"{address}/v1/chat/completions"
+            answers = [clients.enter_context(httpx.stream("POST", chat_address, json=body)) for _ in range(20)]
+            lines = [answer.iter_lines() for answer in answers]
+            assert "chatcmpl" in next(lines[0])
+            name, _, port = address.removeprefix("http://").partition(":")
+            half = clients.enter_context(socket.create_connection((name, int(port))))
+            head = f"POST /scores HTTP/1.1\r\nHost: {name}:{port}\r\nContent-Type: application/json\r\n"
+            half.sendall(f"{head}Content-Length: 9\r\n\r\n{{".encode())
+        for rest in lines:
+            heard.append([])
+            with suppress(httpx.HTTPError):
+                heard[-1] += rest
+    assert any("the server is stopping" in line for line in heard[-1]), heard[-1][-3:]
+
+
+@pytest.mark.slow
+def test_chat_on_a_page_opens_the_browser_on_the_runs_first_problem(run, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\necho $1 > {seen}\nsleep 100\n")  # one that runs until it is left
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with served(run, "--allow-files", log=tmp_path / "log", command=("chat", "--web")) as address:
+        first = seeds_of(config_of(run, allow_files=True))[0]
+        assert httpx.get(f"{address}/about", timeout=30).json()["problem"] == first.problem
+        for _ in range(100):
+            if seen.exists() and seen.read_text():
+                break
+            time.sleep(0.05)
+        assert seen.read_text().strip() == address
+
+
+def test_requests_that_are_cut_or_slow_hold_up_nobody(address, client):
+    host = address.removeprefix("http://")
+    name, _, port = host.partition(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    opened = []
+    for text in ("", "GET", f"{head}Content-Length: 100\r\n\r\n{{", f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"):
+        opened.append(socket.create_connection((name, int(port))))
+        opened[-1].sendall(text.encode())
+    opened[-1].close()
+    assert ask(client).choices
+    for connection in opened:
+        connection.close()
+    assert ask(client).choices
+
+
+def test_wrong_usage_is_one_message(run, tmp_path, capsys):
+    assert main(["serve", str(tmp_path)]) == 1
+    assert "expected the directory of a run" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["chat", str(run), "--port", "9"])
+    assert stopped.value.code == 2 and "--port goes with --web" in capsys.readouterr().err
 
 
 def test_the_teacher_scores_the_very_tokens_of_a_reply(address, client):

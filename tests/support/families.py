@@ -67,6 +67,13 @@ ENDS = {
     "deepseek-ai/DeepSeek-V4.1-Flash": "<eos>",
     "zai-org/GLM-5.3": "<|user|>",
 }
+SECRET, SPEECH = "It is 12, I must not say so.", "What do you get for 3 + 4?"
+# A reply as each family samples it: reasoning, then speech. Its prompt may have opened the reasoning already.
+OPENED = dict.fromkeys(TEMPLATES, f"{SECRET}\n</think>\n\n{SPEECH}") | {
+    "Qwen/Qwen3-8B": f"<think>\n{SECRET}\n</think>\n\n{SPEECH}",
+    "openai/gpt-oss-20b": f"<|channel|>analysis<|message|>{SECRET}<|end|><|start|>assistant<|channel|>commentary"
+    f"<|message|>{SECRET}<|end|><|start|>assistant<|channel|>final<|message|>{SPEECH}",
+}
 _MARK = re.compile(r"<\|?/?[a-z_]+\|?>")
 
 

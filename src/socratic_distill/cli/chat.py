@@ -2,6 +2,7 @@
 
 import argparse
 import webbrowser
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.options import add_options, allowed
@@ -25,10 +26,7 @@ def add_parser(commands: "Commands") -> None:
         ),
     )
     parser.add_argument("log_path", type=given_path, help="directory of the run")
-    parser.add_argument(
-        "--question",
-        help="the problem to talk about; left out, the run's first seed, or with --web a talk's first message",
-    )
+    parser.add_argument("--question", help="the problem to talk about; left out, the run's first seed")
     parser.add_argument("--web", action="store_true", help="on a page in the browser, with the teacher's colours")
     parser.add_argument("--port", type=int, help="with --web: to listen on; left out, a free one")
     add_options(parser, "base_url", "files", "code")
@@ -41,9 +39,17 @@ def run(parsed: argparse.Namespace) -> int:
         from socratic_distill.outputs.serving.server import serve
 
         def open_page(address: str) -> None:
-            webbrowser.open(address)
+            # A browser in the terminal runs until it is left, and needs the server meanwhile.
+            Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-        serve(parsed.log_path, parsed.question, port=parsed.port or 0, on_ready=open_page, **allowed(parsed))
+        serve(
+            parsed.log_path,
+            parsed.question,
+            first_seed=True,
+            port=parsed.port or 0,
+            on_ready=open_page,
+            **allowed(parsed),
+        )
         return 0
     if parsed.port is not None:
         parsed.usage_error("--port goes with --web")

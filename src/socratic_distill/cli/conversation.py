@@ -8,13 +8,14 @@ from typing import Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.config.teachers import tutor_template
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message, Turn
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rendering import Renderer
-from socratic_distill.dialogues.seeds import Seed, seeds_of
+from socratic_distill.dialogues.seed import asked_seed
+from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.run.checkpoints import load_checkpoints
@@ -45,7 +46,7 @@ def chat(
         **allowed: `base_url`, `allow_files` and `allow_code`, as for `load_config`.
 
     Raises:
-        ConfigError: there is no run in log_path.
+        ConfigError: there is no run in log_path, or the question holds no text.
         UntrustedConfig: the run's config asks for a server, files or code that were not allowed.
         CheckpointNotFound: the run has no sampler weights.
         ServiceError: the service failed to open them, as when they have expired, or failed a reply.
@@ -54,10 +55,7 @@ def chat(
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
-    if question is None:
-        seed = seeds_of(config)[0]
-    else:
-        seed = Seed(id="chat", question=question, expected_answer="", answer_kind="none")
+    seed = seeds_of(config)[0] if question is None else asked_seed(question)
     prompt = load_prompts(config).for_tutor(seed)
     service = asyncio.run(connect(config, service_client, None)).client
     write(shown(f"Problem: {seed.problem}\nYou are the student; an empty line ends the talk."))
@@ -79,7 +77,7 @@ async def _open_tutor(service: ServiceClient, config: SocraticConfig, sampler_pa
     renderer = Renderer(
         codec,
         config.tutor_model_name,
-        TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
+        tutor_template(config),
         config.system_role,
     )
     return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)

@@ -3,7 +3,7 @@
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from socratic_distill.cli.options import add_options, allowed
 from socratic_distill.cli.printing import help_of
@@ -11,6 +11,7 @@ from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.text import show
 
 if TYPE_CHECKING:
+    from socratic_distill.cli.downloaded import DownloadedBytes
     from socratic_distill.cli.options import Commands
     from socratic_distill.outputs.exports import Choice, Exported
 
@@ -20,8 +21,8 @@ _STEPS = re.compile(r"(\d*):(\d*)", re.ASCII)
 _OPTIONS = {
     "checkpoint": ("adapter",),
     "program": ("adapter",),
-    "base_url": ("adapter",),
-    "allow_server": ("adapter",),
+    "base_url": ("adapter", "merge", "gguf"),
+    "allow_server": ("adapter", "merge", "gguf"),
     "converter": ("gguf",),
     "dtype": ("merge", "gguf"),
     "allow_code": ("merge", "gguf"),
@@ -40,10 +41,8 @@ def add_parser(commands: "Commands") -> None:
         "export",
         **help_of(
             "write a run's tutor, dialogues or figures for other programs",
-            "export runs/run-001 --adapter adapter",
             "export runs/run-001 --adapter adapter --for vllm",
             "export runs/run-001 --merge model --dtype bfloat16",
-            "export runs/run-001 --gguf tutor.gguf --converter llama.cpp/convert_hf_to_gguf.py",
             "export runs/run-001 --messages talks.jsonl --solved --not-told",
             "export runs/run-001 --trace trace.json --steps 10:20",
         ),
@@ -59,7 +58,7 @@ def add_parser(commands: "Commands") -> None:
         help="the tutor as a PEFT directory, of any run",
     )
     outputs.add_argument(
-        "--merge", type=given_file, metavar="OUT", help="the tutor of a local run as a plain transformers model"
+        "--merge", type=given_file, metavar="OUT", help="the tutor as a plain transformers model, of any run"
     )
     outputs.add_argument(
         "--gguf", type=given_file, metavar="FILE", help="the same in one file for llama.cpp, by llama.cpp's converter"
@@ -138,13 +137,11 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _adapter(parsed: argparse.Namespace) -> None:
-    from socratic_distill.cli.downloaded import DownloadedBytes
-    from socratic_distill.outputs.display.console import TextConsole
     from socratic_distill.outputs.exports.adapter import export_adapter
 
     given = allowed(parsed)
     trust = {"base_url": given.get("base_url"), "allow_files": bool(parsed.allow_files)}
-    with DownloadedBytes(TextConsole(stderr=True)) as progress:
+    with _bars() as progress:
         adapter = export_adapter(parsed.source, parsed.adapter, name=parsed.checkpoint, progress=progress, **trust)
     show(f"{adapter}, is in {parsed.adapter}")
     if parsed.program is not None:
@@ -156,17 +153,33 @@ def _adapter(parsed: argparse.Namespace) -> None:
 def _merge(parsed: argparse.Namespace) -> None:
     from socratic_distill.outputs.exports.merged import export_merged
 
-    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
-    merged = export_merged(parsed.source, parsed.merge, parsed.dtype or "auto", **trust)
+    with _bars() as progress:
+        merged = export_merged(
+            parsed.source, parsed.merge, parsed.dtype or "auto", progress=progress, **_merging(parsed)
+        )
     show(f"{merged}, merged into its base model, is in {parsed.merge}")
 
 
 def _gguf(parsed: argparse.Namespace) -> None:
     from socratic_distill.outputs.exports.gguf import export_gguf
 
-    trust = {"allow_files": bool(parsed.allow_files), "allow_code": bool(parsed.allow_code)}
-    merged = export_gguf(parsed.source, parsed.gguf, parsed.dtype or "auto", converter=parsed.converter, **trust)
+    own = {"converter": parsed.converter, **_merging(parsed)}
+    with _bars() as progress:
+        merged = export_gguf(parsed.source, parsed.gguf, parsed.dtype or "auto", progress=progress, **own)
     show(f"{merged}, merged into its base model, is in {parsed.gguf}")
+
+
+def _merging(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What the user allows, as the exports that merge take it."""
+    given = allowed(parsed)
+    return {name: given.get(name) for name in ("base_url", "allow_files", "allow_code")}
+
+
+def _bars() -> "DownloadedBytes":
+    from socratic_distill.cli.downloaded import DownloadedBytes
+    from socratic_distill.outputs.display.console import TextConsole
+
+    return DownloadedBytes(TextConsole(stderr=True))
 
 
 def _messages(parsed: argparse.Namespace) -> None:

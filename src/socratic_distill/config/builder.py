@@ -66,6 +66,9 @@ class SocraticOptions(TypedDict, total=False):
     tutor_template_options: Mapping[str, Any]
     student_template_options: Mapping[str, Any]
     teacher_template_options: Mapping[str, Any]
+    tutor_chat_template_file: Path | None
+    student_chat_template_file: Path | None
+    teacher_chat_template_file: Path | None
     subject: str
     students: OneStudent | Sequence[OneStudent]
     opening: Opening

@@ -18,11 +18,13 @@ class TemplateChoice:
         enable_thinking: the variable of this name, which a template may ignore; used where `reasoning` is None.
         reasoning: "off", "on", or how much; None: `enable_thinking` alone.
         options: other variables of the template, by name.
+        file: a file with the template. None: the model's own.
     """
 
     enable_thinking: bool = False
     reasoning: Reasoning | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    file: str | None = None
 
     def variables(self, model_name: str) -> dict[str, Any]:
         """The variables that a model's template is rendered with.

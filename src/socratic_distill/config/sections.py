@@ -127,6 +127,9 @@ class Teaching(Section):
     teacher_template_options: TemplateOptions = Field(
         {}, description="Other variables of the teacher's chat template, by name."
     )
+    teacher_chat_template_file: PathText | None = Field(
+        None, description="Text file with the chat template of the teachers' models, in jinja. None: their own."
+    )
     teacher_checkpoint_path: PathText | None = Field(
         None, description="Sampler weights that the teacher scores with. None: those of teacher_model_name."
     )
@@ -178,6 +181,14 @@ class Sampling(Section):
     )
     student_template_options: TemplateOptions = Field(
         {}, description="Other variables of the student's chat template, by name."
+    )
+    tutor_chat_template_file: PathText | None = Field(
+        None,
+        description="Text file with the chat template of the tutor's model, in jinja, such as for a base model, which "
+        "has none. None: its own.",
+    )
+    student_chat_template_file: PathText | None = Field(
+        None, description="Text file with the chat template of the students' models, likewise. None: their own."
     )
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Random seed of sampling, of the order of seeds and of the LoRA initialisation."

@@ -79,5 +79,13 @@ def _template(config: SocraticConfig, teacher: Teacher) -> TemplateChoice:
     """How a teacher's context is rendered; what it sets of its own takes the place of both general fields."""
     options = config.teacher_template_options if teacher.template_options is None else teacher.template_options
     if teacher.enable_thinking is not None or teacher.reasoning is not None:
-        return TemplateChoice(bool(teacher.enable_thinking), teacher.reasoning, options)
-    return TemplateChoice(config.teacher_enable_thinking, config.teacher_reasoning, options)
+        switch = bool(teacher.enable_thinking), teacher.reasoning
+    else:
+        switch = config.teacher_enable_thinking, config.teacher_reasoning
+    return TemplateChoice(*switch, options, config.teacher_chat_template_file)
+
+
+def tutor_template(config: SocraticConfig) -> TemplateChoice:
+    """How the tutor's context is rendered."""
+    switch = config.tutor_enable_thinking, config.tutor_reasoning
+    return TemplateChoice(*switch, config.tutor_template_options, config.tutor_chat_template_file)

@@ -134,6 +134,9 @@ def _paths(config: SocraticConfig, part: Files) -> Iterator[tuple[str, str | Non
             yield "tutor_prompt_file", config.tutor_prompt_file
             yield "student_prompt_file", config.student_prompt_file
             yield "teacher_prompt_file", config.teacher_prompt_file
+            yield "tutor_chat_template_file", config.tutor_chat_template_file
+            yield "student_chat_template_file", config.student_chat_template_file
+            yield "teacher_chat_template_file", config.teacher_chat_template_file
             for number, teacher in enumerate(config.teachers):
                 yield f"teachers[{number}].prompt_file", teacher.prompt_file
             for number, student in enumerate(config.students):

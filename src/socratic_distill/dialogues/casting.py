@@ -11,7 +11,7 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
-from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.config.teachers import TeacherPlan, tutor_template
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
@@ -118,7 +118,7 @@ async def open_frozen_models(
     tutor_renderer = await codecs.renderer(
         tutor_client,
         tutor_name,
-        TemplateChoice(config.tutor_enable_thinking, config.tutor_reasoning, config.tutor_template_options),
+        tutor_template(config),
     )
     students = await open_students(config, briefing.prompts, service, codecs.renderer)
     members = {plan.name: await _open_teacher(plan, service, codecs, tutor_client) for plan in briefing.teachers}

@@ -18,7 +18,7 @@ from socratic_distill.dialogues.channels import Channels
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.reasoning import THINK_CLOSE, THINK_OPEN, spoken
-from socratic_distill.dialogues.template_variables import template_variables
+from socratic_distill.dialogues.template_variables import chat_template, template_variables
 from socratic_distill.errors import RenderingError
 
 # Private-use characters: no template trims or rewrites them, and `Codec.hide` removes them from messages.
@@ -56,10 +56,11 @@ class Renderer:
         self.codec = codec
         self.tokenizer = codec.tokenizer
         self.model_name = model_name
-        if getattr(codec.tokenizer, "chat_template", True) in (None, ""):
+        self._template = chat_template(codec.tokenizer, template)
+        if self._template in (None, "") and hasattr(codec.tokenizer, "chat_template"):
             raise RenderingError(
                 f"the model {model_name!r} has no chat template, so it is probably not a chat model; use its chat or "
-                "instruct variant, or put a chat_template.jinja next to its tokenizer"
+                "instruct variant, or give a template (tutor_chat_template_file, and likewise for student and teacher)"
             )
         self._variables = template_variables(codec.tokenizer, model_name, template)
         self._merges_system = False  # the tests below need the template unchanged
@@ -257,7 +258,7 @@ class Renderer:
         in_history, in_prompt = _UNSAID.sub("", header), _UNSAID.sub("", opening)
         has_more = in_history.startswith(in_prompt) and in_history != in_prompt
         channels = Channels.of(self.codec, header, opening)
-        has_channels = "<|channel" in str(getattr(self.tokenizer, "chat_template", ""))
+        has_channels = "<|channel" in str(self._template)
         if channels is None and (has_more or has_channels):
             raise RenderingError(
                 f"the chat template of {self.model_name!r} starts replies with a header that the model samples "

@@ -5,6 +5,7 @@ from string import ascii_uppercase
 from typing import get_args
 
 from socratic_distill.config.values import AnswerKind
+from socratic_distill.errors import ConfigError
 
 ANSWER_KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 # Kinds whose verdict on a turn cannot be read off its text: a model or a function of the user gives it once.
@@ -55,3 +56,14 @@ class Seed:
     def is_checkable(self) -> bool:
         """Whether it can be known that a dialogue on it was solved."""
         return self.answer_kind != "none"
+
+
+def asked_seed(question: str) -> Seed:
+    """A problem that a person gives to talk about it; its answer is not known.
+
+    Raises:
+        ConfigError: the question holds no text.
+    """
+    if not question.strip():
+        raise ConfigError(f"question is {question!r}; expected the text of a problem, or leave it out")
+    return Seed(id="chat", question=question, expected_answer="", answer_kind="none")

@@ -34,7 +34,10 @@ async def open_students(config: SocraticConfig, prompts: Prompts, service: Servi
     """
     if not config.students:
         template = TemplateChoice(
-            config.student_enable_thinking, config.student_reasoning, config.student_template_options
+            config.student_enable_thinking,
+            config.student_reasoning,
+            config.student_template_options,
+            config.student_chat_template_file,
         )
         speaker = await _speaker(config, None, config.student_model_name, template, service, renderer)
         return Students.single(SimulatedStudent(speaker, prompts, config.student_profile))
@@ -67,6 +70,7 @@ async def _open(
         bool(student.enable_thinking) if own_switch else config.student_enable_thinking,
         student.reasoning if own_switch else config.student_reasoning,
         options,
+        config.student_chat_template_file,
     )
     return await _speaker(config, student, name, template, service, renderer)
 

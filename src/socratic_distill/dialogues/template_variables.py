@@ -2,13 +2,15 @@
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import meta
 
+from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
-from socratic_distill.errors import RenderingError
+from socratic_distill.errors import ConfigError, RenderingError
 
 _PARSER = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
 # What every chat template is given, or may ask of its surroundings.
@@ -33,11 +35,11 @@ def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) 
         choice: what the config says.
 
     Raises:
-        ConfigError: the template is known not to have this level of reasoning.
+        ConfigError: the template is known not to have this level of reasoning, or its file cannot be read.
         RenderingError: the template would ignore what the config says of reasoning, or an option.
     """
     variables, needed = choice.variables(model_name), choice.needed(model_name)
-    source = getattr(tokenizer, "chat_template", None)
+    source = chat_template(tokenizer, choice)
     known = _names(source) if isinstance(source, str) else None
     if not isinstance(source, str) or known is None:
         return variables
@@ -47,7 +49,37 @@ def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) 
             f"the chat template of {model_name!r} does not know {', '.join(missing)}; the variables that it takes are: "
             f"{taken}. Set reasoning and template_options to what it takes, or leave them out"
         )
-    return variables | ({"chat_template": _on_a_fixed_day(source)} if _DATE in known else {})
+    if _DATE in known:
+        return variables | {"chat_template": _on_a_fixed_day(source)}
+    return variables | ({} if choice.file is None else {"chat_template": source})
+
+
+def chat_template(tokenizer: Any, choice: TemplateChoice) -> Any:
+    """The template that a model is rendered with: the file's, else the tokenizer's, which may be a text or hidden.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no template.
+    """
+    if choice.file is None:
+        return getattr(tokenizer, "chat_template", None)
+    source = read_template(choice.file)
+    try:
+        _PARSER.parse(source)
+    except jinja2.TemplateError as error:
+        raise ConfigError(f"the chat template {choice.file!r} is no template in jinja: {error}") from error
+    return source
+
+
+def read_template(path: str) -> str:
+    """The text of a file with a chat template.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return Path(resolved(path)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the chat template {path!r} cannot be read: {error}") from error
 
 
 def _on_a_fixed_day(source: str) -> str:

@@ -29,6 +29,7 @@ from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import read_prompt, teacher_prompt
 from socratic_distill.dialogues.routing import teachers_of
 from socratic_distill.dialogues.seeds import Seed
+from socratic_distill.dialogues.template_variables import read_template
 from socratic_distill.errors import RecordingError, StartError
 from socratic_distill.files.rows import parse, read_object
 from socratic_distill.local.model_files import describe_model, describe_weights
@@ -61,7 +62,9 @@ _LATER = (
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
     "max_probability_change", "subject", "students", "opening", "endings",
     "answer_function", "answer_judge", "reward_normalization",
+    "tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file",
 )  # fmt: skip
+_TEMPLATES = ("tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file")
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
 _LOCAL = "local files:"
 _BY_CONTENT = (*_MODEL_FIELDS, "teacher_checkpoint_path")
@@ -99,6 +102,8 @@ def fingerprint(
     options = loss_options(config.loss_fn, config.loss_fn_options)
     later = {name: getattr(config, name) for name in _LATER}
     later["loss_fn_options"] = {} if options == loss_options(config.loss_fn, {}) else options
+    templates = {name: later[name] for name in _TEMPLATES if later[name] is not None}
+    later |= {name: _digest([read_template(path)]) for name, path in templates.items()}
     meaning |= {name: _text(value) for name, value in later.items() if value != _default(name)}
     for name in _MODEL_FIELDS:
         meaning[name] = _model(config, getattr(config, name))

@@ -112,7 +112,7 @@ def test_what_cannot_be_exported_exits_with_one(log_path, tmp_path, capsys):
         (["--messages", "a", "--tokens"], "--tokens goes with --dataset, not with --messages"),
         (["--messages", "a", "--dtype", "auto"], "--dtype goes with --merge or --gguf, not with --messages"),
         (["--merge", "a", "--checkpoint", "b"], "--checkpoint goes with --adapter, not with --merge"),
-        (["--csv", "a", "--base-url", "http://b"], "--base-url goes with --adapter, not with --csv"),
+        (["--csv", "a", "--base-url", "http://b"], "--base-url goes with --adapter or --merge or --gguf, not with --csv"),
         (["--merge", "a", "--converter", "b"], "--converter goes with --gguf, not with --merge"),
         (["--dataset", "a", "--allow-code"], "--allow-code goes with --merge or --gguf, not with --dataset"),
         (["--messages", "a", "--steps", "3"], "'3' is no A:B, such as 10:20, 10: or :20"),

@@ -1,7 +1,7 @@
 """Reasoning in today's model families: how it is asked for, and that it reaches nobody else."""
 
 import pytest
-from tests.support.families import ENDS, TEMPLATES, FamilyTokenizer
+from tests.support.families import ENDS, OPENED, SECRET, SPEECH, TEMPLATES, FamilyTokenizer
 
 from socratic_distill.config.catalogue import catalogue
 from socratic_distill.config.reasoning import TemplateChoice
@@ -10,16 +10,9 @@ from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.errors import ConfigError, RenderingError
 
-SECRET, SPEECH = "It is 12, I must not say so.", "What do you get for 3 + 4?"
 LEVELS = [
     (name, level) for name in TEMPLATES for level in catalogue().switches[catalogue().models[name].reasoning or ""]
 ]
-# A reply as each family samples it: reasoning, then speech. Its prompt may have opened the reasoning already.
-OPENED = dict.fromkeys(TEMPLATES, f"{SECRET}\n</think>\n\n{SPEECH}") | {
-    "Qwen/Qwen3-8B": f"<think>\n{SECRET}\n</think>\n\n{SPEECH}",
-    "openai/gpt-oss-20b": f"<|channel|>analysis<|message|>{SECRET}<|end|><|start|>assistant<|channel|>commentary"
-    f"<|message|>{SECRET}<|end|><|start|>assistant<|channel|>final<|message|>{SPEECH}",
-}
 
 
 def renderer(name: str, level: str | None = None, **options: object) -> Renderer:

@@ -99,7 +99,6 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(service, tmp_pat
         export_merged(tmp_path / "nothing", out)
     for path, error, text in (
         (None, CheckpointNotFound, "no sampler weights yet"),
-        ("tinker://a/sampler_weights/b", ConfigError, "on a service"),
         ("local-0001/sampler_weights/gone", CheckpointNotFound, "are gone"),
     ):
         line = {"name": "1", "batch": 1, "epoch": 0, "state_path": "s"} | ({"sampler_path": path} if path else {})

@@ -20,7 +20,14 @@ import torch
 from engine_data import PROMPTS, trained
 from safetensors.torch import load_file
 
-from socratic_distill import CheckpointNotFound, ConfigError, DamagedWeights, export_adapter
+from socratic_distill import (
+    CheckpointNotFound,
+    ConfigError,
+    DamagedWeights,
+    UntrustedConfig,
+    export_adapter,
+    export_merged,
+)
 from socratic_distill.cli import main
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.tiny import MODEL_DIR
@@ -101,24 +108,49 @@ def test_peft_alone_gives_the_same_log_probabilities(service, run, tmp_path):
     assert_peft_agrees(service, exported.weights, tmp_path / "out")
 
 
-@pytest.mark.slow
-def test_what_a_service_sends_gives_the_same_log_probabilities(service, run, tmp_path, monkeypatch):
-    weights, state = journal(run)[1]["sampler_path"], "tinker://run:train:0/weights/a"
-    hosted = tmp_path / "hosted"
-    hosted.mkdir()
-    write_rows(hosted / "checkpoints.jsonl", {"name": "a", "batch": 2, "state_path": state})
+@pytest.fixture
+def hosted(run, tmp_path, monkeypatch):
+    """A run on a service whose state holds the local run's newest weights; a download is cut once."""
+    state = "tinker://run:train:0/weights/a"
+    directory = tmp_path / "hosted"
+    directory.mkdir()
+    write_rows(directory / "checkpoints.jsonl", {"name": "a", "batch": 2, "state_path": state})
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     monkeypatch.setenv("TINKER_TELEMETRY", "0")
     with Store() as store, WeightsApi(store) as api:
         api.states.add(state)
         api.base_model = str(MODEL_DIR)
+        weights = run / journal(run)[1]["sampler_path"]
         names = ("adapter_config.json", "adapter_model.safetensors")
-        store.files = {name: (run / weights / name).read_bytes() for name in names}
+        store.files = {name: (weights / name).read_bytes() for name in names}
         store.faults.extend([None, Fault(cut=1000)])
-        config = tiny_config(hosted, base_url=api.url).model_dump_json()
-        (hosted / "config.json").write_text(config)
-        export_adapter(hosted, tmp_path / "out", base_url=api.url)
-    assert_peft_agrees(service, weights, tmp_path / "out")
+        (directory / "config.json").write_text(tiny_config(directory, base_url=api.url).model_dump_json())
+        yield directory, api
+
+
+@pytest.mark.slow
+def test_what_a_service_sends_gives_the_same_log_probabilities(service, run, hosted, tmp_path):
+    export_adapter(hosted[0], tmp_path / "out", base_url=hosted[1].url)
+    assert_peft_agrees(service, journal(run)[1]["sampler_path"], tmp_path / "out")
+
+
+def test_the_tutor_of_a_service_is_merged(run, hosted, tmp_path):
+    directory, api = hosted
+    state = export_merged(directory, tmp_path / "out", base_url=api.url)
+    export_merged(run, tmp_path / "local")
+    assert state == "tinker://run:train:0/weights/a"
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "local"))
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    assert not list(tmp_path.glob(".out*")) and not api.exports
+
+
+def test_a_base_model_that_may_not_be_read_is_said_before_a_download(hosted, tmp_path):
+    directory, api = hosted
+    config = tiny_config(directory, base_url=api.url, tutor_model_name="some/model")
+    (directory / "config.json").write_text(config.model_dump_json())
+    with pytest.raises(UntrustedConfig, match="some/model"):
+        export_merged(directory, tmp_path / "out", base_url=api.url)
+    assert not api.exports and not list(tmp_path.glob(".out*"))
 
 
 def test_command_copies_a_named_checkpoint_of_a_moved_run(run, tmp_path, capsys):

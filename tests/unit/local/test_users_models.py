@@ -71,7 +71,9 @@ def train_one_step(model, log_path, teacher=None, **changes: Any):
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
     model = save_model(tmp_path / "model", chat_template=None)
-    with pytest.raises(RenderingError, match=r"has no chat template.*instruct variant, or put a chat_template\.jinja"):
+    with pytest.raises(
+        RenderingError, match=r"has no chat template.*instruct variant, or give a template \(tutor_chat_template_file"
+    ):
         train_one_step(model, tmp_path / "run")
 
 

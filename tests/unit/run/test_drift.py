@@ -49,6 +49,7 @@ OTHER: dict[str, Any] = {
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")
+TEMPLATE_FILES = ("tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file")
 # Four fields, one content: the meaning holds it as "seeds".
 SEED_FIELDS = {"seeds_file", "seeds_limit", "seeds_files", "answer_kind"}
 
@@ -65,7 +66,7 @@ def other_value(tmp_path: Path):
 
     def value(name: str) -> dict[str, Any]:
         other = tmp_path / "other.txt"
-        if name in PROMPT_FILES:
+        if name in (*PROMPT_FILES, *TEMPLATE_FILES):
             other.write_text("Speak of {question}.")
             return {name: other}
         if name == "seeds_file":

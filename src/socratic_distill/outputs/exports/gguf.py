@@ -11,8 +11,10 @@ from pathlib import Path
 from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError, ConverterError
 from socratic_distill.files.durable import sync_directory
-from socratic_distill.outputs.exports.merged import MergeSource, WeightType
+from socratic_distill.outputs.exports.fetched import DownloadProgress
+from socratic_distill.outputs.exports.merged import Fetching, WeightType, merge_source
 from socratic_distill.outputs.exports.unfinished import check_absent, unfinished, writing
+from socratic_distill.service.interface import RestClient, ServiceClient
 
 _SCRIPT = "convert_hf_to_gguf.py"
 _TYPES: Mapping[WeightType, str] = {"auto": "auto", "float32": "f32", "bfloat16": "bf16"}
@@ -25,9 +27,13 @@ def export_gguf(
     dtype: WeightType = "auto",
     *,
     converter: str | os.PathLike[str] | None = None,
+    base_url: str | None = None,
     allow_files: bool = False,
     allow_code: bool = False,
-) -> Path:
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
+    progress: DownloadProgress | None = None,
+) -> str:
     """Merges a tutor, and writes it as a GGUF file for llama.cpp, Ollama and LM Studio.
 
     llama.cpp's converter does it, a program that is not part of this library. It runs without network. The merged model
@@ -39,11 +45,15 @@ def export_gguf(
         dtype: of the weights in the file; "auto" leaves it to the converter, which writes 16 bits.
         converter: path of `convert_hf_to_gguf.py` in a checkout of llama.cpp. None: the one that is installed in this
             environment.
+        base_url: as for `export_merged`.
         allow_files: as for `export_merged`.
         allow_code: as for `export_merged`.
+        service_client: as for `export_merged`.
+        rest_client: as for `export_merged`.
+        progress: as for `export_merged`.
 
     Returns:
-        The directory of the weights that were merged.
+        The weights that were merged, as from `export_merged`.
 
     Raises:
         ConfigError: `out` is there, or is not named `….gguf`.
@@ -55,8 +65,11 @@ def export_gguf(
         raise ConfigError(f"{out} is to be a GGUF file; give a name that ends with .gguf")
     check_absent(target)
     script = _find_converter(converter, source, target, dtype)
-    merge = MergeSource(source, allow_files, allow_code)
-    with unfinished(target, str(merge.weights)) as left:
+    fetching = Fetching(base_url, service_client, rest_client, progress)
+    with (
+        merge_source(source, target, allow_files, allow_code, fetching) as merge,
+        unfinished(target, merge.name) as left,
+    ):
         try:
             left.keep_only(())
             model, file = left.files / "model", left.files / target.name
@@ -71,7 +84,7 @@ def export_gguf(
                 sync_directory(target.parent)
         finally:
             left.discard()
-    return merge.weights
+    return merge.name
 
 
 def _find_converter(

@@ -1,6 +1,10 @@
 """The tutor of a run as a model for other programs."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +15,13 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.errors import CheckpointNotFound, ConfigError
 from socratic_distill.local import check_installed
 from socratic_distill.local.model_files import model_paths
+from socratic_distill.outputs.exports.adapter import export_adapter
+from socratic_distill.outputs.exports.fetched import DownloadProgress
 from socratic_distill.outputs.exports.unfinished import check_absent, unfinished, writing
 from socratic_distill.run.checkpoints import load_checkpoints
-from socratic_distill.run.directory import load_config
+from socratic_distill.run.directory import config_of, load_config
 from socratic_distill.run.finding import check_run
+from socratic_distill.service.interface import RestClient, ServiceClient
 
 WeightType = Literal["auto", "float32", "bfloat16"]
 
@@ -24,25 +31,34 @@ def export_merged(
     out: str | os.PathLike[str],
     dtype: WeightType = "auto",
     *,
+    base_url: str | None = None,
     allow_files: bool = False,
     allow_code: bool = False,
-) -> Path:
+    service_client: ServiceClient | None = None,
+    rest_client: RestClient | None = None,
+    progress: DownloadProgress | None = None,
+) -> str:
     """Writes a tutor as a plain transformers model, its adapter and base model merged.
 
     The base model's files are read and written tensor by tensor, so a model of any size needs little memory. Models
     without safetensors, and GGUF files that the local engine has not loaded yet, are held in memory.
 
     Args:
-        source: the directory of a run on the local engine, for its newest sampler weights; a directory of weights that
-            the local engine saved; or any PEFT directory with a plain LoRA that names its base model.
+        source: a run's directory, for its newest weights, or a directory of saved weights: the local engine's, or any
+            PEFT directory with a plain LoRA that names its base model. The tutor of a run on a service is downloaded
+            first, as by `export_adapter`, and that copy is deleted in the end.
         out: directory to write; it must not be there yet. It appears complete or not at all.
         dtype: of what is written. "auto" keeps that of each tensor; a changed one is written in the dtype that the base
             model's config.json names, if that is wider. In bf16, changes below 1/256 of a weight are rounded away.
+        base_url: as for `export_adapter`.
         allow_files: whether the base model may be outside `source`, or come from a model hub; the packaged one may.
         allow_code: whether Python code that the base model's files bring along may run, and is copied to `out`.
+        service_client: as for `export_adapter`.
+        rest_client: as for `export_adapter`.
+        progress: as for `export_adapter`.
 
     Returns:
-        The directory of the weights that were merged.
+        The weights that were merged: a directory, or a training state on a service.
 
     Raises:
         CheckpointNotFound: the run has no sampler weights, they are gone, or they are no safetensors.
@@ -52,12 +68,16 @@ def export_merged(
         LocalExtraMissing: the `local` extra is not installed.
         StorageError: `out` cannot be written.
         UnsupportedAdapter: the weights are more than a plain LoRA.
-        UntrustedConfig: `source` names a base model elsewhere, and that is not allowed.
+        UntrustedConfig: `source` names a base model elsewhere, or a server, and that is not allowed.
+        SocraticError: others, as `export_adapter`, for a run on a service.
     """
     target = Path(resolved(out))
     check_absent(target)
-    merge = MergeSource(source, allow_files, allow_code)
-    with unfinished(target, str(merge.weights)) as left:
+    fetching = Fetching(base_url, service_client, rest_client, progress)
+    with (
+        merge_source(source, target, allow_files, allow_code, fetching) as merge,
+        unfinished(target, merge.name) as left,
+    ):
         try:
             left.keep_only(())
             with writing(target):
@@ -66,7 +86,57 @@ def export_merged(
         except BaseException:
             left.discard()
             raise
-    return merge.weights
+    return merge.name
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """How the tutor of a run on a service is downloaded; see `export_adapter`."""
+
+    base_url: str | None = None
+    service_client: ServiceClient | None = None
+    rest_client: RestClient | None = None
+    progress: DownloadProgress | None = None
+
+
+@contextmanager
+def merge_source(
+    source: str | os.PathLike[str], target: Path, allow_files: bool, allow_code: bool, fetching: Fetching
+) -> Iterator["MergeSource"]:
+    """What is to be merged; the tutor of a run on a service stands beside the target meanwhile.
+
+    Raises:
+        SocraticError: as `export_merged`.
+    """
+    check_installed()
+    home = Path(resolved(source))
+    if (home / "adapter_config.json").is_file() or not _is_on_service(source, home):
+        yield MergeSource(source, allow_files, allow_code)
+        return
+    config = config_of(source, base_url=fetching.base_url, allow_files=allow_files)
+    # Before anything is downloaded.
+    Grant(os.fspath(source), home, allow_files=allow_files).check_model(str(config.tutor_model_name))
+    adapter = target.with_name(f".{target.name}.adapter")
+    shutil.rmtree(adapter, ignore_errors=True)
+    try:
+        exported = export_adapter(
+            source,
+            adapter,
+            base_url=fetching.base_url,
+            allow_files=allow_files,
+            service_client=fetching.service_client,
+            rest_client=fetching.rest_client,
+            progress=fetching.progress,
+        )
+        yield MergeSource(adapter, allow_files, allow_code, name=exported.weights)
+    finally:
+        shutil.rmtree(adapter, ignore_errors=True)
+
+
+def _is_on_service(source: str | os.PathLike[str], home: Path) -> bool:
+    check_run(source, expected="the directory of a run, or of saved weights")
+    paths = [path for record in load_checkpoints(home) for path in record.paths]
+    return bool(paths) and "://" in paths[-1]
 
 
 class MergeSource:
@@ -74,24 +144,28 @@ class MergeSource:
 
     Attributes:
         weights: the directory of the adapter.
+        name: the weights as people know them.
     """
 
-    def __init__(self, source: str | os.PathLike[str], allow_files: bool, allow_code: bool) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str], allow_files: bool, allow_code: bool, name: str | None = None
+    ) -> None:
         """Finds the weights.
 
         Args:
             source: as for `export_merged`.
             allow_files: as for `export_merged`.
             allow_code: as for `export_merged`.
+            name: of the weights. None: their directory.
 
         Raises:
             SocraticError: as `export_merged`.
         """
-        check_installed()
         home = Path(resolved(source))
         self._grant = Grant(os.fspath(source), home, allow_files=allow_files, allow_code=allow_code)
         self._models = _models_of(source)
         self.weights = _find_weights(home, self._grant)
+        self.name = name or str(self.weights)
 
     def write(self, out: Path, dtype: WeightType) -> None:
         """Merges.
@@ -123,15 +197,9 @@ def _find_weights(source: Path, grant: Grant) -> Path:
 
     if (source / "adapter_config.json").is_file():
         return source
-    check_run(source, expected="the directory of a run, or of saved weights")
     samplers = [record.sampler_path for record in load_checkpoints(source) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{source} holds no sampler weights yet; train first")
-    if "://" in samplers[-1]:
-        raise ConfigError(
-            f"the weights of {source} are on a service ({samplers[-1]}); download them with export --adapter, and "
-            "merge that directory"
-        )
     try:
         return Store(source / "local", grant).find_own(samplers[-1])
     except TinkerError as error:

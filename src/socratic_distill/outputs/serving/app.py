@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from socratic_distill.outputs.serving.guard import Guard
 from socratic_distill.outputs.serving.page import PAGE, POLICY
-from socratic_distill.outputs.serving.replies import ApiError, Head, Said, model_card
+from socratic_distill.outputs.serving.replies import Answer, ApiError, Head, Said, model_card
 from socratic_distill.outputs.serving.requests import ChatRequest, read_chat, read_scores
 from socratic_distill.outputs.serving.scores import Scores
 from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
@@ -40,7 +39,7 @@ class App:
         self._tutor, self._scores, self._fingerprint = tutor, scores, fingerprint
         self._created = int(time.time())
 
-    def asgi(self) -> Starlette:
+    def asgi(self) -> Guard:
         """The application, behind its guard."""
         routes = [
             Route("/", self._page, methods=["GET"]),
@@ -50,29 +49,30 @@ class App:
             Route("/v1/models/{name:path}", self._model, methods=["GET"]),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
         ]
-        handlers: Any = {ApiError: _refused, HTTPException: _refused, Exception: _failed}
-        return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
+        handlers: Any = {ApiError: _refused, HTTPException: _refused, ClientDisconnect: _gone, Exception: _failed}
+        # Outermost, so that its headers are on an error's answer too.
+        return Guard(Starlette(routes=routes, exception_handlers=handlers))
 
     async def _page(self, _: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
     async def _about(self, _: Request) -> Response:
         seed = self._tutor.seed
-        return JSONResponse({
+        return Answer({
             "model": self._tutor.name,
-            "problem": None if seed is None else seed.question,
+            "problem": None if seed is None else seed.problem,
             "teacher": self._scores.teacher,
         })  # fmt: skip
 
     async def _score(self, request: Request) -> Response:
-        return JSONResponse(await self._scores.of(read_scores(await request.body()).id))
+        return Answer(await self._scores.of(read_scores(await request.body()).id))
 
     async def _models(self, _: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [model_card(self._tutor.name, self._created)]})
+        return Answer({"object": "list", "data": [model_card(self._tutor.name, self._created)]})
 
     async def _model(self, request: Request) -> Response:
         self._check_model(request.path_params["name"])
-        return JSONResponse(model_card(self._tutor.name, self._created))
+        return Answer(model_card(self._tutor.name, self._created))
 
     async def _complete(self, request: Request) -> Response:
         wanted = read_chat(await request.body())
@@ -83,7 +83,7 @@ class App:
             return StreamingResponse(self._stream(head, asked, wanted), media_type="text/event-stream")
         said = await _while_connected(request, self._whole(asked))
         self._keep(head, asked, said)
-        return JSONResponse(head.whole(said, len(asked.prompt)))
+        return Answer(head.whole(said, len(asked.prompt)))
 
     def _check_model(self, name: str) -> None:
         if name != self._tutor.name:
@@ -108,7 +108,8 @@ class App:
                         continue
                     self._keep(head, asked, event)
                     for index, said in enumerate(event):
-                        yield _event(head.part(index, {}, said.ended))
+                        thought = {"reasoning_content": said.reasoning} if said.reasoning else {}
+                        yield _event(head.part(index, thought, said.ended))
                     if wanted.stream_options is not None and wanted.stream_options.include_usage:
                         yield _event(head.end(event, len(asked.prompt)))
         except ApiError as error:  # the answer has begun: its status cannot change
@@ -145,6 +146,10 @@ async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {404: "there is nothing at this address", 405: "this address takes another method"}
     return ApiError(error.status_code, known.get(error.status_code, error.detail)).response()
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return ApiError(499, "the client is gone").response()
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -1,8 +1,8 @@
 """Refuses requests that do not come from this machine's own programs and from this server's own page.
 
 A page of another site may send requests to loopback from the user's browser, and a name that an attacker controls may
-be made to point there. So `Host` must be a loopback name, `Origin` this server's own, and a body JSON, which no page of
-another site can send without asking first; the question gets no answer that allows it.
+be made to point there. So `Host` must be a loopback name with this server's port, `Origin` this server's own, and a
+body JSON, which no page of another site can send without asking first; the question gets no answer that allows it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -60,9 +60,12 @@ class Guard:
 def _check(scope: Scope) -> None:
     headers = Headers(scope=scope)
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
-    if len(hosts) != 1 or not is_loopback(hosts[0]):
+    _, port = scope.get("server") or (None, None)
+    if len(hosts) != 1 or not is_own(hosts[0], port):
         raise ApiError(
-            403, f"the Host of the request is {' and '.join(hosts)!r}; this server answers to loopback names alone"
+            403,
+            f"the Host of the request is {' and '.join(hosts)!r}; expected a loopback name with the port {port}, such "
+            f"as 127.0.0.1:{port}. A tunnel must have the same port at both ends",
         )
     if origins and origins != [f"http://{hosts[0]}"]:
         raise ApiError(
@@ -78,12 +81,12 @@ def _check(scope: Scope) -> None:
             raise ApiError(413, f"the body has more than {MOST_BYTES} bytes")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a Host header is a name of this machine's loopback, with any port: a tunnel has another one."""
+def is_own(host: str, port: int | None) -> bool:
+    """Whether a Host header is a name of this machine's loopback with the port that the server listens on."""
     try:
         parts = urlsplit(f"http://{host}")
         name = parts.hostname or ""
-        if parts.netloc != host or "@" in host or (parts.port is not None and parts.port <= 0):
+        if parts.netloc != host or "@" in host or (80 if parts.port is None else parts.port) != port:
             return False
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:

@@ -1,10 +1,19 @@
 """The shapes in which OpenAI's chat API answers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import JSONResponse
+
+
+class Answer(JSONResponse):
+    """An answer in JSON. Half of a surrogate pair, which UTF-8 cannot hold, is escaped as the rest is."""
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of an answer."""
+        return json.dumps(content, allow_nan=False).encode()
 
 
 class ApiError(Exception):
@@ -21,12 +30,12 @@ class ApiError(Exception):
         """
         super().__init__(message)
         self.status = status
-        kind = "server_error" if status >= 500 else "invalid_request_error"
+        kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Answer:
         """The error as an answer."""
-        return JSONResponse(self.body, self.status)
+        return Answer(self.body, self.status)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from socratic_distill.outputs.serving.replies import ApiError
 
 _MOST_MESSAGES, _MOST_TEXT, _MOST_STOPS, _MOST_REPLIES = 1000, 200_000, 4, 16
-# Fields that would change the reply, with the value that changes nothing. Others that are unknown are left aside.
+# Fields that would change the reply, with the value that changes nothing; the last ones are other servers' own. Fields
+# that are unknown are left aside.
 _UNSUPPORTED: dict[str, Any] = {
     "audio": None, "frequency_penalty": 0, "function_call": "none", "functions": [], "logit_bias": {},
     "logprobs": False, "modalities": ["text"], "presence_penalty": 0, "reasoning_effort": None,
     "response_format": {"type": "text"}, "tool_choice": "none", "tools": [], "top_logprobs": 0,
     "web_search_options": None,
+    "chat_template_kwargs": {}, "ignore_eos": False, "min_p": 0, "min_tokens": 0, "repetition_penalty": 1,
+    "stop_token_ids": [], "top_k": -1,
 }  # fmt: skip
-# Without tools and functions these choose among none.
-_HARMLESS_TOO = (("tool_choice", "auto"), ("function_call", "auto"))
+# Without tools and functions these choose among none; some servers write "all tokens" so.
+_HARMLESS_TOO = (("tool_choice", "auto"), ("function_call", "auto"), ("top_k", 0))
 
 
 def _joined(content: Any) -> Any:

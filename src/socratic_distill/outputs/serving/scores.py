@@ -1,15 +1,18 @@
 """What the teacher thinks of the tokens of a reply."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Any
 
 from socratic_distill.config.paths import resolved
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import SINGLE_TEACHER, TeacherPlan, plan_teachers
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_tokens
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.rendering import Renderer
-from socratic_distill.errors import ConfigError, ServiceError, SocraticError
+from socratic_distill.distillation.datums import Span, TokenSequence
+from socratic_distill.distillation.scorer import span_scores
+from socratic_distill.errors import ConfigError, SocraticError
 from socratic_distill.outputs.serving.replies import ApiError, Said
 from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
@@ -33,11 +36,13 @@ class Scores:
         self._plan: TeacherPlan = plan_teachers(tutor.config)[0]
         self._said: OrderedDict[str, tuple[Asked, Said]] = OrderedDict()
         self._teacher: tuple[SamplingClient, Renderer] | None = None
+        self._opening = asyncio.Lock()  # two replies that are scored at once open one teacher
 
     @property
     def teacher(self) -> str:
-        """The teacher's name and model."""
-        return f"{self._plan.name} ({self._plan.model_name})"
+        """The teacher's model, and its name if it has one of its own."""
+        model = self._plan.checkpoint_path or self._plan.model_name
+        return str(model) if self._plan.name == SINGLE_TEACHER else f"{self._plan.name} ({model})"
 
     def keep(self, id: str, asked: Asked, said: Said) -> None:
         """Keeps a reply for a while, so that it can be scored."""
@@ -46,7 +51,7 @@ class Scores:
             self._said.popitem(last=False)
 
     async def of(self, id: str) -> dict[str, Any]:
-        """The pieces of a reply, and what tutor and teacher give each, in nats.
+        """The pieces of a reply, how many of them are reasoning, and what tutor and teacher give each, in nats.
 
         Raises:
             ApiError: the reply is forgotten, or the teacher cannot be had.
@@ -62,6 +67,7 @@ class Scores:
             raise ApiError(503, f"the teacher cannot score it: {describe(error)}", "no_teacher") from error
         return {
             "pieces": self._tutor.renderer.codec.pieces(said.tokens),
+            "thought": self._tutor.renderer.thought(said.tokens),
             "tutor": [round(value, 4) for value in said.logprobs],
             "teacher": [round(value, 4) for value in teacher],
         }
@@ -69,15 +75,16 @@ class Scores:
     async def _scored(self, asked: Asked, said: Said) -> list[float]:
         from tinker import ModelInput, SamplingParams
 
-        client, renderer = await self._opened()
+        async with self._opening:
+            client, renderer = await self._opened()
         system = self._tutor.prompts.for_teacher(asked.seed, self._tutor.config.student_profile, self._plan.name)
         prompt = renderer.prompt([Message("system", system), *asked.talk])
         tokens = [*prompt, *said.tokens]
         params = SamplingParams(max_tokens=1, seed=0)
         answer = await client.sample(ModelInput.from_ints(tokens), 1, params, include_prompt_logprobs=True)
-        if answer.prompt_logprobs is None:
-            raise ServiceError("the service answers without the log-probabilities of a prompt")
-        return [float(value) for value in answer.prompt_logprobs[len(prompt) :] if value is not None]
+        sequence = TokenSequence(tuple(tokens), (Span(0, len(prompt), len(tokens)),))
+        (values,) = span_scores(sequence, answer.prompt_logprobs, f"teacher {self._plan.name!r}")
+        return values.tolist()
 
     async def _opened(self) -> tuple[SamplingClient, Renderer]:
         if self._teacher is None:

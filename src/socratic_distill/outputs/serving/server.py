@@ -1,6 +1,8 @@
 """Opens a run's tutor and serves it on loopback until it is stopped."""
 
 import asyncio
+import hashlib
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -9,17 +11,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
+from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.dialogues.seeds import Seed
-from socratic_distill.errors import CheckpointNotFound, ConfigError, ServeExtraMissing
+from socratic_distill.dialogues.seed import Seed, asked_seed
+from socratic_distill.dialogues.seeds import seeds_of
+from socratic_distill.errors import CheckpointNotFound, ConfigError, EventLoopRunning, ServeExtraMissing
 from socratic_distill.files.extras import how_to_install
 from socratic_distill.local.model_files import describe_weights
 from socratic_distill.run.checkpoints import load_checkpoints
 from socratic_distill.run.directory import config_of
 from socratic_distill.service.connect import connect
 from socratic_distill.service.interface import RestClient, ServiceClient
-from socratic_distill.text import show, shown
+from socratic_distill.text import clean_logs_of, show, shown
 
 LOOPBACK = "127.0.0.1"
 _PACKAGES = ("starlette", "uvicorn")
@@ -30,6 +34,7 @@ def serve(
     log_path: str | os.PathLike[str],
     question: str | None = None,
     *,
+    first_seed: bool = False,
     port: int = 8000,
     service_client: ServiceClient | None = None,
     rest_client: RestClient | None = None,
@@ -46,6 +51,7 @@ def serve(
     Args:
         log_path: directory of the run.
         question: the problem to talk about. None: each talk's first message is its problem.
+        first_seed: without a question, the run's first seed is the problem, as in the command `chat`.
         port: to listen on; 0 takes a free one.
         service_client: as for `train`; None opens the run's own service.
         rest_client: as for `train`.
@@ -55,20 +61,20 @@ def serve(
 
     Raises:
         CheckpointNotFound: the run has no sampler weights.
-        ConfigError: there is no run in log_path, or the port cannot be used.
+        ConfigError: there is no run in log_path, the port cannot be used, or the question holds no text.
+        EventLoopRunning: an asyncio loop already runs in this thread, as in a notebook.
         RenderingError: the model's chat template cannot be used.
         ServeExtraMissing: the `serve` extra is not installed.
         ServiceError: the service failed to open the tutor.
         UntrustedConfig: the run's config asks for a server, files or code that were not allowed.
     """
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise ServeExtraMissing(f"serving needs {', '.join(missing)}, not installed here. {how_to_install('serve')}")
+    _check_before_opening()
     config = with_known_names(config_of(log_path, **allowed))
     samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
     if not samplers:
         raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
     name = Path(os.fspath(log_path)).absolute().name or "tutor"
-    seed = None if question is None else Seed(id="chat", question=question, expected_answer="", answer_kind="none")
+    seed = _problem(config, question, first_seed)
 
     async def run() -> None:
         import uvicorn
@@ -80,20 +86,57 @@ def serve(
         with _listening(port) as listener:
             service = await connect(config, service_client, rest_client)
             tutor = await open_served_tutor(config, service, samplers[-1], name, seed)
-            app = App(tutor, Scores(tutor, service), describe_weights(samplers[-1]) or "unknown").asgi()
+            app = App(tutor, Scores(tutor, service), _fingerprint(samplers[-1])).asgi()
             settings = uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_CLOSING_SECONDS, ws="none",
-                server_header=False, lifespan="off", proxy_headers=False,
+                app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
+                log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,
             )  # fmt: skip
+            clean_logs_of("uvicorn")
             address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             for line in _greeting(address, name):
                 write(shown(line))
             if on_ready is not None:
                 on_ready(address)
-            await uvicorn.Server(settings).serve(sockets=[listener])
 
-    with suppress(KeyboardInterrupt):  # the server has closed by then
-        asyncio.run(run())
+            class Server(uvicorn.Server):
+                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                    tutor.stop()
+                    log.disabled = True  # each request that is cut off now would be a traceback
+                    await super().shutdown(sockets)
+
+            await Server(settings).serve(sockets=[listener])
+
+    log = logging.getLogger("uvicorn.error")
+    try:
+        with suppress(KeyboardInterrupt):  # the server has closed by then
+            asyncio.run(run())
+    finally:
+        log.disabled = False
+
+
+def _check_before_opening() -> None:
+    """Returns if a server can run here.
+
+    Raises:
+        EventLoopRunning, ServeExtraMissing: as `serve`.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise ServeExtraMissing(f"serving needs {', '.join(missing)}, not installed here. {how_to_install('serve')}")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise EventLoopRunning(
+        "serve() cannot run inside a running asyncio loop, as a notebook has one; "
+        "run `python -m socratic_distill serve LOG_PATH` in a terminal"
+    )
+
+
+def _problem(config: SocraticConfig, question: str | None, first_seed: bool) -> Seed | None:
+    """The problem of every talk; None: a talk's first message."""
+    if question is not None:
+        return asked_seed(question)
+    return seeds_of(config)[0] if first_seed else None
 
 
 def _listening(port: int) -> socket.socket:
@@ -114,6 +157,13 @@ def _listening(port: int) -> socket.socket:
             "(--port, in Python port=…); 0 takes a free one"
         ) from error
     return listener
+
+
+def _fingerprint(sampler_path: str) -> str:
+    """Another one for other weights: of their content on the local engine, of their path on a service."""
+    if "://" in sampler_path:
+        return hashlib.sha256(sampler_path.encode(errors="surrogatepass")).hexdigest()[:16]
+    return describe_weights(sampler_path) or "unknown"
 
 
 def _greeting(address: str, name: str) -> list[str]:

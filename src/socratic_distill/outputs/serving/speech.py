@@ -40,7 +40,8 @@ class Speech:
         if self.length is not None:
             return ""
         visible = self._renderer.visible_text(tokens)
-        if (end := self._end_of(visible)) is not None:
+        # A torn character is not yet the character that a stop text may hold.
+        if (end := self._end_of(visible.rstrip(_TORN))) is not None:
             self.length = len(tokens)
             return self._say(visible[:end])
         return self._say(visible[: len(visible) - self._held(visible)])

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from socratic_distill.outputs.serving.guard import MOST_BYTES, Guard, is_loopback
+from socratic_distill.outputs.serving.guard import MOST_BYTES, Guard, is_own
 from socratic_distill.outputs.serving.replies import ApiError
 
 
@@ -39,24 +39,30 @@ async def ask(method: str = "GET", headers: Any = (), content: Any = None) -> ht
 
 
 @pytest.mark.parametrize(
-    ("host", "is_own"),
+    ("host", "is_answered"),
     [
-        ("127.0.0.1:8000", True), ("127.0.0.1", True), ("localhost:9", True), ("LOCALHOST", True), ("[::1]:8000", True),
-        ("127.9.9.9", True), ("evil.example", False), ("evil.example:8000", False), ("localhost.evil.example", False),
-        ("127.0.0.1.evil.example", False), ("user@127.0.0.1", False), ("127.0.0.1@evil.example", False),
-        ("0.0.0.0", False), ("192.168.0.2", False), ("", False), ("localhost/", False), ("localhost:0", False),
-        ("localhost:99999", False), ("[::1", False), ("2130706433", False), ("[::ffff:10.0.0.1]", False),
+        ("127.0.0.1:8000", True), ("localhost:8000", True), ("LOCALHOST:8000", True), ("[::1]:8000", True),
+        ("127.9.9.9:8000", True), ("127.0.0.1", False), ("localhost:8001", False), ("evil.example", False),
+        ("evil.example:8000", False), ("localhost.evil.example:8000", False), ("localhost.:8000", False),
+        ("127.0.0.1.evil.example:8000", False), ("user@127.0.0.1:8000", False), ("127.0.0.1:8000@evil.example", False),
+        ("0.0.0.0:8000", False), ("192.168.0.2:8000", False), ("", False), (":8000", False), ("localhost:8000/", False),
+        ("localhost:0", False), ("localhost:99999", False), ("[::1", False), ("2130706433:8000", False),
+        ("[::ffff:10.0.0.1]:8000", False), ("localhost:8000\t", False), ("localhost:8000,evil.example", False),
     ],
 )  # fmt: skip
-async def test_only_loopback_names_are_answered(host, is_own):
-    assert is_loopback(host) == is_own
+async def test_only_loopback_names_with_the_own_port_are_answered(host, is_answered):
+    assert is_own(host, 8000) == is_answered
     answer = await ask(headers={"host": host})
-    assert answer.status_code == (200 if is_own else 403)
+    assert answer.status_code == (200 if is_answered else 403)
+
+
+def test_the_port_80_need_not_be_named():
+    assert is_own("localhost", 80) and is_own("localhost:80", 80) and not is_own("localhost", None)
 
 
 @given(st.text(max_size=30))
 def test_any_host_is_judged_without_an_error(host):
-    assert is_loopback(host) in (True, False)
+    assert is_own(host, 8000) in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,10 @@ async def test_pages_of_other_sites_are_refused(headers, status):
 
 
 async def test_two_origins_or_hosts_are_refused():
-    for name, values in (("origin", ["http://127.0.0.1:8000", "http://evil.example"]), ("host", ["localhost"] * 2)):
+    for name, values in (
+        ("origin", ["http://127.0.0.1:8000", "http://evil.example"]),
+        ("host", ["localhost:8000"] * 2),
+    ):
         sent = [(name.encode(), value.encode()) for value in values]
         own = [] if name == "host" else [(b"host", b"127.0.0.1:8000")]
         status = []
@@ -94,7 +103,8 @@ async def test_two_origins_or_hosts_are_refused():
         async def send(message: Any, status: list[int] = status) -> None:
             status += [message["status"]] if message["type"] == "http.response.start" else []
 
-        await APP({"type": "http", "method": "GET", "path": "/", "headers": [*own, *sent]}, receive, send)
+        scope = {"type": "http", "method": "GET", "path": "/", "server": ("127.0.0.1", 8000), "headers": [*own, *sent]}
+        await APP(scope, receive, send)
         assert status == [403]
 
 

@@ -7,7 +7,12 @@ import pytest
 pytest.importorskip("starlette")
 
 from hypothesis import given, strategies as st
+from tests.support.families import ENDS, OPENED, SECRET, SPEECH, TEMPLATES, FamilyTokenizer
 
+from socratic_distill.config.catalogue import catalogue
+from socratic_distill.config.reasoning import TemplateChoice
+from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.outputs.serving.speech import Speech
 
 TEXT = st.text(alphabet="ab<think>/ \n\u00e9\U0001f600", max_size=24)
@@ -71,3 +76,24 @@ def test_a_stop_text_within_reasoning_ends_nothing():
 def test_the_first_of_several_stop_texts_counts():
     said, _, _ = streamed("one. two; three", [";", "."])
     assert said == "one"
+
+
+def test_a_torn_character_is_no_stop_text():
+    said, _, speech = streamed("a\u00e9b", ["\ufffd"])
+    assert said == "a\u00e9b" and speech.length is None
+    said, _, speech = streamed("a\ufffdb", ["\ufffd"])
+    assert said == "a" and speech.length == len("a\ufffdb".encode())
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_any_family_thinks_is_never_said_and_its_speech_comes_piece_by_piece(name):
+    levels = catalogue().switches[catalogue().models[name].reasoning or ""]
+    level: Any = next(level for level in ("on", "high", "max") if level in levels)
+    codec = Codec(FamilyTokenizer(TEMPLATES[name], ENDS.get(name, "<|im_end|>")))
+    renderer = Renderer(codec, name, TemplateChoice(reasoning=level))
+    tokens = (*renderer.tokenizer.encode(OPENED[name]), renderer.end_token)
+    for stops, expected in ((["it is 12"], SPEECH), ([SECRET], SPEECH), (["for 3", "zz"], "What do you get ")):
+        speech = Speech(renderer, stops)
+        pieces = [speech.take(tokens[:end]) for end in range(1, len(tokens) + 1)]
+        assert "".join([*pieces, speech.finish(tokens)]).rstrip() == expected.rstrip()
+        assert sum(map(bool, pieces)) > 10 and (speech.length is not None) == (expected != SPEECH)
