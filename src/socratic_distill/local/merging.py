@@ -55,7 +55,7 @@ def merge(
     dtype: WeightType,
     grant: Grant,
     models: Mapping[str, str] | None = None,
-) -> None:
+) -> str:
     """Merges a LoRA into its base model, and writes the model with its tokenizer.
 
     The base model's files are read and written one block of a tensor at a time, so a model of any size needs little
@@ -71,6 +71,9 @@ def merge(
         grant: which base models may be loaded, and whether their code may run.
         models: paths of the run's models, by name.
 
+    Returns:
+        Name or path of the base model.
+
     Raises:
         CheckpointNotFound: the adapter's weights are missing, or are a pickle.
         ConfigError: the adapter names no base model.
@@ -81,6 +84,7 @@ def merge(
     """
     source = _read_source(directory, models or {}, grant)
     _merge(source, out, None if dtype == "auto" else getattr(torch, dtype), grant)
+    return str(source.base)
 
 
 def _merge(source: _Source, out: Path, dtype: torch.dtype | None, grant: Grant) -> None:

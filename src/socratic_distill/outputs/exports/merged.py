@@ -15,7 +15,8 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.errors import CheckpointNotFound, ConfigError
 from socratic_distill.local import check_installed
 from socratic_distill.local.model_files import model_paths
-from socratic_distill.outputs.exports.adapter import export_adapter
+from socratic_distill.outputs.exports.adapter import ExportedAdapter, export_adapter
+from socratic_distill.outputs.exports.card import write_card
 from socratic_distill.outputs.exports.fetched import DownloadProgress
 from socratic_distill.outputs.exports.unfinished import check_absent, unfinished, writing
 from socratic_distill.run.checkpoints import load_checkpoints
@@ -41,7 +42,8 @@ def export_merged(
     """Writes a tutor as a plain transformers model, its adapter and base model merged.
 
     The base model's files are read and written tensor by tensor, so a model of any size needs little memory. Models
-    without safetensors, and GGUF files that the local engine has not loaded yet, are held in memory.
+    without safetensors, and GGUF files that the local engine has not loaded yet, are held in memory. A model card,
+    README.md, says what is known of the tutor.
 
     Args:
         source: a run's directory, for its newest weights, or a directory of saved weights: the local engine's, or any
@@ -81,7 +83,8 @@ def export_merged(
         try:
             left.keep_only(())
             with writing(target):
-                merge.write(left.files, dtype)
+                base_model = merge.write(left.files, dtype)
+            write_card(left.files, "merged", base_model, merge.run, batch=merge.batch, allow_files=allow_files)
             left.finish()
         except BaseException:
             left.discard()
@@ -128,7 +131,7 @@ def merge_source(
             rest_client=fetching.rest_client,
             progress=fetching.progress,
         )
-        yield MergeSource(adapter, allow_files, allow_code, name=exported.weights)
+        yield MergeSource(adapter, allow_files, allow_code, (home, exported))
     finally:
         shutil.rmtree(adapter, ignore_errors=True)
 
@@ -145,10 +148,16 @@ class MergeSource:
     Attributes:
         weights: the directory of the adapter.
         name: the weights as people know them.
+        run: directory of the run that trained it; None for a directory of weights.
+        batch: batches that the run had finished; None if that is unknown.
     """
 
     def __init__(
-        self, source: str | os.PathLike[str], allow_files: bool, allow_code: bool, name: str | None = None
+        self,
+        source: str | os.PathLike[str],
+        allow_files: bool,
+        allow_code: bool,
+        fetched: tuple[Path, ExportedAdapter] | None = None,
     ) -> None:
         """Finds the weights.
 
@@ -156,7 +165,7 @@ class MergeSource:
             source: as for `export_merged`.
             allow_files: as for `export_merged`.
             allow_code: as for `export_merged`.
-            name: of the weights. None: their directory.
+            fetched: the run and what was downloaded of it, if that is why `source` is there.
 
         Raises:
             SocraticError: as `export_merged`.
@@ -164,11 +173,17 @@ class MergeSource:
         home = Path(resolved(source))
         self._grant = Grant(os.fspath(source), home, allow_files=allow_files, allow_code=allow_code)
         self._models = _models_of(source)
-        self.weights = _find_weights(home, self._grant)
-        self.name = name or str(self.weights)
+        if (home / "adapter_config.json").is_file():
+            self.run, self.weights, self.batch = None, home, None
+        else:
+            self.run, (self.weights, self.batch) = home, _newest_weights(home, self._grant)
+        if fetched is not None:
+            run, exported = fetched
+            self.run, self.batch = run, exported.batch
+        self.name = str(self.weights) if fetched is None else fetched[1].weights
 
-    def write(self, out: Path, dtype: WeightType) -> None:
-        """Merges.
+    def write(self, out: Path, dtype: WeightType) -> str:
+        """Merges; returns name or path of the base model.
 
         Args:
             out: an empty directory to write into.
@@ -180,7 +195,7 @@ class MergeSource:
         """
         from socratic_distill.local.merging import merge
 
-        merge(self.weights, out, dtype, self._grant, self._models)
+        return merge(self.weights, out, dtype, self._grant, self._models)
 
 
 def _models_of(source: str | os.PathLike[str]) -> dict[str, str]:
@@ -191,16 +206,15 @@ def _models_of(source: str | os.PathLike[str]) -> dict[str, str]:
         return {}
 
 
-def _find_weights(source: Path, grant: Grant) -> Path:
-    """The directory of saved weights that is meant: `source` itself, or a run's newest sampler weights."""
+def _newest_weights(source: Path, grant: Grant) -> tuple[Path, int | None]:
+    """The directory of a run's newest sampler weights, and how many batches it had finished."""
     from socratic_distill.local.store import Store
 
-    if (source / "adapter_config.json").is_file():
-        return source
-    samplers = [record.sampler_path for record in load_checkpoints(source) if record.sampler_path]
-    if not samplers:
+    saved = [(record.sampler_path, record.batch) for record in load_checkpoints(source) if record.sampler_path]
+    if not saved:
         raise CheckpointNotFound(f"{source} holds no sampler weights yet; train first")
+    path, batch = saved[-1]
     try:
-        return Store(source / "local", grant).find_own(samplers[-1])
+        return Store(source / "local", grant).find_own(path), batch
     except TinkerError as error:
-        raise CheckpointNotFound(f"the newest sampler weights of {source} are gone: {samplers[-1]}") from error
+        raise CheckpointNotFound(f"the newest sampler weights of {source} are gone: {path}") from error
