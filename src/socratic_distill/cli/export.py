@@ -172,16 +172,22 @@ def _push(directory: Path, destination: "Destination", *, is_dry: bool) -> None:
 
 def _adapter(parsed: argparse.Namespace) -> None:
     from socratic_distill.outputs.exports.adapter import export_adapter
+    from socratic_distill.outputs.exports.card import CARD, write_card
 
     given = allowed(parsed)
-    trust = {"base_url": given.get("base_url"), "allow_files": bool(parsed.allow_files)}
+    url, files = given.get("base_url"), bool(parsed.allow_files)
     with _bars() as progress:
-        adapter = export_adapter(parsed.source, parsed.adapter, name=parsed.checkpoint, progress=progress, **trust)
+        adapter = export_adapter(
+            parsed.source, parsed.adapter, name=parsed.checkpoint, base_url=url, allow_files=files, progress=progress
+        )
     show(f"{adapter}, is in {parsed.adapter}")
+    if parsed.push is not None and not (parsed.adapter / CARD).exists():
+        run = None if adapter.name is None else parsed.source
+        write_card(parsed.adapter, "adapter", adapter.base_model, run, batch=adapter.batch, allow_files=files)
     if parsed.program is not None:
         from socratic_distill.outputs.exports.programs import fit_adapter
 
-        show(fit_adapter(parsed.adapter, parsed.program, allow_files=bool(parsed.allow_files)))
+        show(fit_adapter(parsed.adapter, parsed.program, allow_files=files))
 
 
 def _merge(parsed: argparse.Namespace) -> None:
