@@ -107,7 +107,7 @@ def test_run_below_the_home_directory_resumes_and_exports_from_anywhere(project,
         tutor_model_name="model", student_model_name="model", teacher_model_name="model", log_path="run",
         seeds_file="data/seeds.jsonl", tutor_prompt_file="prompt.txt").items()}  # fmt: skip
     goes_on(project / "run", whole_rows, **changes)
-    assert export_merged("~/run", "~/merged", allow_files=True).is_relative_to(project / "run")
+    assert Path(export_merged("~/run", "~/merged", allow_files=True)).is_relative_to(project / "run")
     assert (project / "merged" / "config.json").is_file() and not list(elsewhere.iterdir())
 
 

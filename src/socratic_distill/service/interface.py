@@ -23,7 +23,13 @@ class ServiceClient(Protocol):
     """Opens training clients and sampling clients."""
 
     def create_lora_training_client(
-        self, base_model: str, rank: int, seed: int, train_mlp: bool, train_attn: bool, train_unembed: bool
+        self,
+        base_model: str,
+        rank: int,
+        seed: int,
+        train_mlp: bool = ...,
+        train_attn: bool = ...,
+        train_unembed: bool = ...,
     ) -> Awaitable[TrainingClient]:
         """A training client on a fresh LoRA of a base model."""
         ...
