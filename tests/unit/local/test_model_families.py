@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.parts import Part
 from socratic_distill.outputs.exports.merged import export_merged
 
 # One for each mechanism: window, soft caps, scaled logits, linear attention, ALiBi, sinks and experts; the fast path.
@@ -111,7 +112,8 @@ def test_a_lora_trains_resumes_to_the_bit_and_opens_elsewhere(directory, tmp_pat
     before = [scores(base, prompt) for prompt in PROMPTS]
     client = service.create_lora_training_client(path, rank=4, seed=1).result()
     found = service.models[path].adapters.targets
-    for part, names in (("attn", kind.attn), ("mlp", kind.mlp)):
+    by_part: dict[Part, str] = {"attn": kind.attn, "mlp": kind.mlp}
+    for part, names in by_part.items():
         assert {layer.rpartition(".")[2] for layer in found.layers(frozenset({part}))} == set(names.split())
     assert (found.share(LoraShape(4).parts) < 1) == kind.fused
     step(client)
