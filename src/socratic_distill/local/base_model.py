@@ -21,6 +21,7 @@ from socratic_distill.local.probe import (
     cache_argument,
     cache_shape,
     context_length,
+    idle_layers,
     state_argument,
     state_of,
 )
@@ -78,7 +79,7 @@ class BaseModel:
         if machine.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
             self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
-        self.adapters = Adapters(self.model, name)
+        self.adapters = Adapters(self.model, name, idle_layers(self.model))
 
     @property
     def is_general(self) -> bool:

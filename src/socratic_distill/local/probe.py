@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from socratic_distill.local.prefixes import BLOCK
 from socratic_distill.local.slots import CacheShape, Pass, Slots
+from socratic_distill.local.targets import is_linear
 from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
@@ -19,6 +20,8 @@ _STATES = ("cache", "past_key_values", "cache_params", "state")
 # Settings that change logits after the output layer, each with the value that changes nothing; None never does.
 _AFTER_OUTPUT = {"final_logit_softcapping": None, "logit_scale": 1, "logits_scaling": 1}
 _BY_DISTANCE = frozenset({"bloom", "mpt"})
+# In these, kernels for GPUs read the weights of `out_proj` without calling it, and peft refuses it.
+_READ_BY_KERNELS = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
 _NO_LIMIT = 10**8
 _UNSTATED = 2048
 
@@ -111,6 +114,27 @@ def _trial(model: Any) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
         outputs = model.get_decoder()(input_ids=tokens, use_cache=True, **{cache_argument(model): cache})
         logits = model(input_ids=tokens, use_cache=False).logits
         return cache, model.get_output_embeddings()(outputs.last_hidden_state), logits
+
+
+def idle_layers(model: Any) -> frozenset[str]:
+    """Paths of the linear layers that a forward pass does not call: their weights may be used, but not by a call.
+
+    A LoRA on such a layer would do nothing. Experts are left out, since a few tokens do not reach all of them.
+    """
+    layers = {path: module for path, module in model.named_modules() if is_linear(module) and "expert" not in path}
+    called: set[str] = set()
+    hooks = [layer.register_forward_hook(lambda *_, path=path: called.add(path)) for path, layer in layers.items()]
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False)
+    except Exception:  # `check_reading` meets the error again, and reports it
+        return frozenset()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if model.config.get_text_config().model_type in _READ_BY_KERNELS:
+        called = {path for path in called if not path.endswith(".out_proj")}
+    return frozenset(layers.keys() - called)
 
 
 def cache_argument(model: Any) -> str:

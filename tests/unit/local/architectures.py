@@ -33,6 +33,7 @@ class Architecture:
         has_own_sizes: whether the config has none of the Llama family's names.
         fused: whether it has experts that are no layers.
         output: the output layer.
+        is_partial: whether it has other weights of the linear kind that carry no LoRA.
         why: words of the reason that the general path reads it; empty for the fast path.
         family: name of its config's class, if it is not the name of the entry.
     """
@@ -43,6 +44,7 @@ class Architecture:
     has_own_sizes: bool = False
     fused: bool = False
     output: str = "lm_head"
+    is_partial: bool = False
     why: str = ""
     family: str = ""
 
@@ -134,6 +136,21 @@ GENERAL = {
     "Lfm2": Architecture(
         "q_proj k_proj v_proj out_proj in_proj", "w1 w2 w3", {"layer_types": ["conv", "full_attention"]},
         why="without full attention (LinearAttentionLayer)",
+    ),
+    "RecurrentGemma": Architecture(
+        "q_proj k_proj v_proj o_proj linear_x linear_y linear_out",
+        sizes={"head_dim": 8, "lru_width": 32, "num_hidden_layers": 3, "attention_window_size": 8}, is_partial=True,
+        why="a window of 8 tokens",
+    ),
+    "Mamba": Architecture(
+        "in_proj x_proj", "", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+        has_own_sizes=True, is_partial=True, why="without full attention (LinearAttentionLayer)",
+    ),
+    "Jamba": Architecture(
+        f"{_LLAMA[0]} in_proj x_proj out_proj",
+        sizes={"num_experts": 4, "mamba_d_state": 8, "attn_layer_period": 2, "attn_layer_offset": 1,
+               "expert_layer_period": 2, "expert_layer_offset": 1},
+        fused=True, why="without full attention (LinearAttentionLayer)",
     ),
     "Falcon": Architecture(
         "query_key_value dense", "dense_h_to_4h dense_4h_to_h",
