@@ -231,9 +231,10 @@ class Weights:
         Returns:
             The last layer's outputs, `[P, H]`, and the model's own cache, or None.
         """
-        outputs, cache = self._run(
-            torch.tensor([tokens]), {"use_cache": True} if keep and self.base.keeps_state else {}
-        )
+        options = {"use_cache": True} if keep and self.base.keeps_state else {}
+        outputs, cache = self._run(torch.tensor([tokens]), options)
+        if options and cache is None:
+            self.base.keeps_state = False
         return outputs[0], cache
 
     def go_on(self, tokens: Sequence[int], cache: Any) -> tuple[torch.Tensor, Any]:

@@ -34,6 +34,7 @@ class Architecture:
         fused: whether it has experts that are no layers.
         output: the output layer.
         is_partial: whether it has other weights of the linear kind that carry no LoRA.
+        keeps_state: whether its decoder returns a cache.
         why: words of the reason that the general path reads it; empty for the fast path.
         family: name of its config's class, if it is not the name of the entry.
     """
@@ -45,6 +46,7 @@ class Architecture:
     fused: bool = False
     output: str = "lm_head"
     is_partial: bool = False
+    keeps_state: bool = True
     why: str = ""
     family: str = ""
 
@@ -140,6 +142,7 @@ GENERAL = {
     "RecurrentGemma": Architecture(
         "q_proj k_proj v_proj o_proj linear_x linear_y linear_out",
         sizes={"head_dim": 8, "lru_width": 32, "num_hidden_layers": 3, "attention_window_size": 8}, is_partial=True,
+        keeps_state=False,
         why="a window of 8 tokens",
     ),
     "Mamba": Architecture(

@@ -97,7 +97,8 @@ def test_scores_and_replies_are_those_of_plain_transformers(directory, tmp_path,
     path, kind, service = directory(key), KINDS[key], opened(tmp_path)
     client, reference = service.create_sampling_client(base_model=path).result(), plain(path)
     found = service.models[path]
-    assert found.is_general == (key[1] == "general") and kind.why in found.why_general and found.keeps_state
+    assert found.is_general == (key[1] == "general") and kind.why in found.why_general
+    assert found.keeps_state == kind.keeps_state
     for prompt in [*PROMPTS, LONG]:
         np.testing.assert_allclose(scores(client, prompt), expected(reference, prompt), atol=CLOSE)
         for tokens, logprobs in replies(client, prompt, count=2):
