@@ -13,7 +13,10 @@ Importing this package does not import torch; using a client does.
 | `machine` | device and precision |
 | `parts`, `targets`, `adapters`, `layers`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
 | `proof` | tests that an adapter trains and changes no other weights |
-| `sampling`, `draws`, `prefill`, `prefixes`, `slots`, `attention`, `probe` | continuous batching |
+| `probe` | what a model needs: the fast path or the general one, and its context |
+| `works`, `draws` | what is asked of a batch, and the draws of tokens |
+| `sampling`, `prefill`, `prefixes`, `slots`, `attention` | the fast path: continuous batching |
+| `general`, `head` | the general path: one sequence at a time, with the model's own cache, masks and logits |
 | `scoring` | log-probabilities of prompts |
 | `training`, `losses`, `shared`, `custom` | passes, gradients, AdamW |
 | `store`, `saved_paths` | saved weights on disk |

@@ -65,16 +65,17 @@ def bare(model: nn.Module) -> nn.Module:
 class Adapters:
     """The adapters of one model, by name; names are never reused."""
 
-    def __init__(self, model: Any, model_name: str) -> None:
+    def __init__(self, model: Any, model_name: str, idle: frozenset[str] = frozenset()) -> None:
         """Finds the layers that adapters can go on.
 
         Args:
             model: frozen, without adapters.
             model_name: as the user wrote it.
+            idle: paths of layers that the model never calls.
         """
         self._model = model
         self._model_name = model_name
-        self.targets = find_targets(model)
+        self.targets = find_targets(model, idle)
         self._peft: PeftModel | None = None
         self._layers: list[AdapterLinear] = []
         self._numbers = itertools.count(1)

@@ -65,3 +65,9 @@ def quicken_attention(model: Any, machine: Machine) -> None:
     AttentionInterface.register(_NAME, attend)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     model.set_attn_implementation(_NAME)
+
+
+def restore_attention(model: Any) -> None:
+    """Undoes `quicken_attention`."""
+    if model.config._attn_implementation == _NAME:
+        model.set_attn_implementation("sdpa")

@@ -14,9 +14,10 @@ from socratic_distill.in_process import Lane, check_params, check_question, stat
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
-from socratic_distill.local.sampling import Work, carry_out
+from socratic_distill.local.sampling import carry_out
 from socratic_distill.local.scheduler import Job
 from socratic_distill.local.scoring import Question, Scores
+from socratic_distill.local.works import Work
 
 
 @dataclass(eq=False)

@@ -19,11 +19,12 @@ from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
-from socratic_distill.local.sampling import Work, carry_out
+from socratic_distill.local.sampling import carry_out
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.scoring import Question
 from socratic_distill.local.store import Store
 from socratic_distill.local.training import AdapterTrainer
+from socratic_distill.local.works import Work
 
 _PROMPT, _REPLY, _RANK = 12, 4, 2
 # Size of a filled adapter's addition to a layer's outputs, relative to its inputs. It changes log-probabilities by far
@@ -36,12 +37,22 @@ _verdicts: dict[str, str | None] = {}
 def check_reading(base: BaseModel) -> None:
     """Returns if the engine's log-probabilities agree with the model's own forward pass.
 
+    A model whose results differ on the fast path is read by the general one instead, if they agree there.
+
     Args:
         base: the model, without an adapter on.
 
     Raises:
-        UnsupportedModel: they do not agree, or the model cannot be run.
+        UnsupportedModel: they agree on no path, or the model cannot be run.
     """
+    while problem := _misread(base):
+        if not base.read_otherwise(problem):
+            raise _refusal(base, "run", problem)
+    base.announce()
+
+
+def _misread(base: BaseModel) -> str | None:
+    """What is wrong with the engine's reading of a short prompt and reply; None if nothing is."""
     tokens = _tokens(base)
     row, work = _work(tokens)
     try:
@@ -54,12 +65,11 @@ def check_reading(base: BaseModel) -> None:
             logits = base.model(input_ids=inputs, attention_mask=everything, use_cache=False).logits[0, :-1]
         logprobs = torch.log_softmax(logits.double(), -1).cpu().numpy()
     except Exception as error:
-        raise _refusal(base, "run", f"reading a short prompt failed with {_named(error)}") from error
+        return f"reading a short prompt failed with {_named(error)}"
     difference = float(np.abs(logprobs[np.arange(len(whole) - 1), whole[1:]] - sampled).mean())
     if not difference <= _bound(base):  # not `>`: a NaN must fail too
-        raise _refusal(
-            base, "run", f"its log-probabilities in the engine and in its own forward differ by {difference:.2g} nats"
-        )
+        return f"its log-probabilities in the engine and in its own forward differ by {difference:.2g} nats"
+    return None
 
 
 def prove(base: BaseModel, shape: LoraShape) -> None:
@@ -256,6 +266,7 @@ def _content(base: BaseModel, shape: LoraShape) -> str:
         str([(tuple(parameter.shape), str(parameter.dtype)) for parameter in own]),
         str(few.tolist()),
         str(base.machine),
+        base.path,
         str(sorted(shape.parts)),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -2,52 +2,19 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.draws import Row, draw
-from socratic_distill.local.prefill import Prompt, prefill
-from socratic_distill.local.scoring import Question, Scores, answer
+from socratic_distill.local.general import carry_out_alone
+from socratic_distill.local.prefill import prefill
+from socratic_distill.local.scoring import answer
 from socratic_distill.local.slots import Pass, Slots
+from socratic_distill.local.works import Work
 
 _MAX_ROWS = 128
 _SLOT_BYTES = 2**30  # limit for the keys and values of one batch
-
-
-@dataclass(eq=False)
-class Work:
-    """One prompt, with the replies to sample and the question to answer on it.
-
-    Attributes:
-        tokens: the prompt, `[P]`.
-        rows: replies to sample; the prompt is read once for all of them.
-        question: what is asked about the prompt's own tokens.
-        scores: the answer to the question; None before it is there.
-    """
-
-    tokens: tuple[int, ...]
-    rows: list[Row]
-    question: Question
-    scores: Scores | None = None
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        """Sort key of the content alone."""
-        return (len(self.tokens), self.tokens, self.question.first, [row.order for row in self.rows])
-
-    @property
-    def prompt(self) -> Prompt:
-        """The tokens to read, and the first position whose output is needed."""
-        return Prompt(self.tokens, self.question.first)
-
-    @property
-    def width(self) -> int:
-        """Positions needed for the prompt and its longest reply; the last token of a reply is never read."""
-        longest = max((row.max_tokens for row in self.rows), default=1)
-        return len(self.tokens) + max(longest - 1, 0)
 
 
 def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> None:
@@ -58,6 +25,9 @@ def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> No
     weights = base.using(adapter)
     with torch.inference_mode():
         ordered = sorted(works, key=lambda work: work.order)
+        if base.is_general:
+            carry_out_alone(weights, ordered)
+            return
         # A prompt that is only scored, or answered with one token, needs its slot only while it is read.
         brief = [work for work in ordered if all(row.max_tokens <= 1 for row in work.rows)]
         for part in _runs(brief, base):

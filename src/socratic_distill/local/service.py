@@ -127,7 +127,7 @@ class LocalServiceClient(Engine):
         return self.run(create)
 
     def check_training(self, base_model: str) -> ServiceFuture[str]:
-        """Tests that a LoRA works on a model, and says which share of its linear weights it reaches.
+        """Tests that a LoRA works on a model, and says what share of it the LoRA reaches, and which path reads it.
 
         Args:
             base_model: the model.
@@ -139,7 +139,7 @@ class LocalServiceClient(Engine):
         def check() -> str:
             base, shape = self._base(base_model), LoraShape(rank=1)
             prove(base, shape)
-            return base.adapters.coverage(shape)[1]
+            return f"{base.adapters.coverage(shape)[1]}; {base.path}"
 
         return self.run(check)
 

@@ -29,8 +29,13 @@ def read_sequences(weights: Weights, sequences: Sequence[Tokens]) -> list[torch.
     return [torch.cat([first, outputs[i, : len(tokens) - common]]) for i, tokens in enumerate(sequences)]
 
 
-def parts(sequences: Sequence[Tokens], machine: Machine) -> list[list[int]]:
+def parts(sequences: Sequence[Tokens], machine: Machine, alone: bool) -> list[list[int]]:
     """Divides sequences into passes: sequences of similar length with a common beginning share one.
+
+    Args:
+        sequences: tokens of each.
+        machine: device and precision.
+        alone: whether each sequence has its own pass, as on the general path.
 
     Returns:
         Indices into `sequences`, one list for each pass. The division depends on the content, not on the order.
@@ -38,7 +43,7 @@ def parts(sequences: Sequence[Tokens], machine: Machine) -> list[list[int]]:
     passes: list[list[int]] = []
     # Sorted by content, sequences with a common beginning are neighbours: a look at the last pass is enough.
     for index in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
-        if passes:
+        if passes and not alone:
             last = [sequences[i] for i in passes[-1]]
             joined = [*last, sequences[index]]
             apart = _cost(last, machine) + _cost([sequences[index]], machine)

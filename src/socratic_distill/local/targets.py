@@ -8,7 +8,7 @@ carry none either, but count in the share that is reported.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -75,12 +75,17 @@ class Targets:
         return sorted(names if meant == set(paths) else paths)
 
 
-def find_targets(model: Any) -> Targets:
-    """Finds the linear weights of a causal language model that has no adapters yet."""
+def find_targets(model: Any, idle: frozenset[str] = frozenset()) -> Targets:
+    """Finds the linear weights of a causal language model that has no adapters yet.
+
+    Args:
+        model: the model.
+        idle: paths of layers that carry no adapter, since the model never calls them.
+    """
     modules = dict(model.named_modules())
     head, decoder = model.get_output_embeddings(), model.get_decoder()
     output = next((path for path, module in modules.items() if module is head), None)
-    output = output if _is_linear(head) else None
+    output = output if is_linear(head) else None
     below = next((path for path, module in modules.items() if module is decoder), "")
     targets = [] if output is None else [Target(output, "unembed", head.weight.numel())]
     reader = _Reader(model, modules, _expert_counts(model.config))
@@ -88,6 +93,7 @@ def find_targets(model: Any) -> Targets:
         # Only below the decoder: a model may also hold an encoder of images, which text does not reach.
         if path != output and path.startswith(f"{below}." if below else ""):
             targets += reader.targets(path, module)
+    targets = [replace(target, is_layer=False) if target.path in idle else target for target in targets]
     return Targets(tuple(targets), tuple(modules), output)
 
 
@@ -103,7 +109,7 @@ class _Reader:
     def targets(self, path: str, module: nn.Module) -> Iterator[Target]:
         """The linear weights that a module holds itself, not those of its children."""
         line = self._line(path)
-        if _is_linear(module):
+        if is_linear(module):
             if not self._is_router(path, module, line):
                 # A layer outside of the blocks, such as one that projects the embeddings, carries no LoRA.
                 weight: Any = module.weight
@@ -142,7 +148,8 @@ class _Reader:
         return _width(module) in counts and (has_experts or _GATES.search(path.rpartition(".")[2]) is not None)
 
 
-def _is_linear(module: Any) -> bool:
+def is_linear(module: Any) -> bool:
+    """Whether a module is a linear layer, of either of the classes that carry a LoRA."""
     return isinstance(module, nn.Linear | Conv1D) and module.weight.ndim == 2
 
 

@@ -60,7 +60,7 @@ class AdapterTrainer:
         weights = self.base.using(self.adapter)
         self.base.adapters.train_only(self.adapter)
         with self.base.recomputing(), torch.set_grad_enabled(backward):
-            for indices in parts(sequences, self.base.machine):
+            for indices in parts(sequences, self.base.machine, alone=self.base.is_general):
                 # Without a gradient, callers read the log-probabilities to compute weights: they need all positions.
                 losses = [_Loss.of(data[i], loss_fn, options, everywhere=not backward) for i in indices]
                 total += _pass(weights, [sequences[i] for i in indices], losses, backward)

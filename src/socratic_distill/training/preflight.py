@@ -67,7 +67,7 @@ class TellsOfLora(Protocol):
     """A service, such as the local engine, that can say before the start what it will train of a model."""
 
     def check_training(self, base_model: str) -> Awaitable[str]:
-        """The share of a model's linear weights that a LoRA reaches, in words; raises if it cannot be trained."""
+        """The share of a model's linear weights that a LoRA reaches, and which path reads it; raises if none does."""
         ...
 
 
@@ -79,7 +79,8 @@ class Preflight:
         problems: each as the run itself would raise it; the message says what to do. Empty: the run can start.
         models: the full name of each model, by config field.
         start: what the run would start from; None if that is unknown.
-        lora: which share of the tutor's linear weights its LoRA reaches, in words; None if the service does not say.
+        lora: which share of the tutor's linear weights its LoRA reaches, and which path of the local engine reads the
+            tutor, in words; None if the service does not say.
     """
 
     problems: tuple[SocraticError, ...]

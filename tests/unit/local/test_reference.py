@@ -23,7 +23,9 @@ from socratic_distill.local import LocalServiceClient, attention, base_model, dr
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
+from socratic_distill.local.scoring import Question
 from socratic_distill.local.tiny import MODEL_DIR
+from socratic_distill.local.works import Work
 
 pytestmark = pytest.mark.thinned
 
@@ -126,10 +128,10 @@ def test_samples_and_scores_are_those_of_a_plain_forward(model_path, tmp_path, m
     plain = open_plain(model_path, client, dtype)
     base = service.models[model_path]
     works = [
-        sampling.Work(
+        Work(
             tuple(prompt),
             [make_row(8 + 5 * (i % 3), seed=i, index=k) for k in range(1 + i % 3)],
-            sampling.Question(size=len(prompt), logprobs=i % 2 == 0),
+            Question(size=len(prompt), logprobs=i % 2 == 0),
         )
         for i, prompt in enumerate(PROMPTS)
     ]
@@ -161,7 +163,7 @@ def test_prompts_of_all_lengths_go_together(model_path, tmp_path, seed, pass_tok
     asked = [40, 40] + [int(random.integers(1, len(prompt))) for prompt in prompts[2:]]
     rows = [[make_row(int(random.integers(1, 6)), seed=i)] if i % 3 == 2 else [] for i in range(24)]
     works = [
-        sampling.Work(tuple(prompt), row, sampling.Question(size=len(prompt), logprobs=True, last_n=last_n))
+        Work(tuple(prompt), row, Question(size=len(prompt), logprobs=True, last_n=last_n))
         for prompt, row, last_n in zip(prompts, rows, asked, strict=True)
     ]
     sampling.carry_out(base, sampler._adapter, works)
@@ -452,23 +454,6 @@ def test_a_reply_ends_with_its_stop_text_however_its_tokens_split_it(tmp_path):
     assert reply.stop_reason == "stop"
     assert stop in said and stop not in tokenizer.decode(reply.tokens[:-1], skip_special_tokens=False)
     assert free.tokens[: len(reply.tokens)] == reply.tokens
-
-
-def test_models_of_other_kinds_are_refused(tmp_path):
-    from transformers import Gemma2Config, MistralConfig
-
-    sizes: dict[str, Any] = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
-    for config, problem in (
-        (MistralConfig(**sizes, sliding_window=8), "layers without full attention"),
-        (Gemma2Config(**sizes), "layers without full attention|after the output layer"),
-    ):
-        path = tmp_path / config.model_type
-        AutoModelForCausalLM.from_config(config).save_pretrained(path)
-        for file in MODEL_DIR.glob("tokenizer*"):
-            shutil.copy(file, path)
-        with pytest.raises(Exception, match=problem):
-            LocalServiceClient(tmp_path / "store").create_sampling_client(base_model=str(path)).result()
 
 
 def test_forgotten_blocks_make_room(model_path, tmp_path):
