@@ -70,7 +70,8 @@ def paths_and_urls() -> dict[str, Any]:
     of_itself = (
         "log_path", "load_checkpoint_path", "seeds_file", "teacher_checkpoint_path", "tutor_prompt_file",
         "student_prompt_file", "teacher_prompt_file", "tutor_model_name", "student_model_name", "teacher_model_name",
-        "tracker_project", "tracker_name",
+        "tracker_project", "tracker_name", "tutor_chat_template_file", "student_chat_template_file",
+        "teacher_chat_template_file",
     )  # fmt: skip
     fields: dict[str, Any] = {name: lambda text: text for name in of_itself}
     return fields | {

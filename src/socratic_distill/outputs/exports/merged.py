@@ -113,7 +113,7 @@ def merge_source(
     """
     check_installed()
     home = Path(resolved(source))
-    if (home / "adapter_config.json").is_file() or not _is_on_service(source, home):
+    if (home / "adapter_config.json").is_file() or not _is_on_service(home):
         yield MergeSource(source, allow_files, allow_code)
         return
     config = config_of(source, base_url=fetching.base_url, allow_files=allow_files)
@@ -136,8 +136,9 @@ def merge_source(
         shutil.rmtree(adapter, ignore_errors=True)
 
 
-def _is_on_service(source: str | os.PathLike[str], home: Path) -> bool:
-    check_run(source, expected="the directory of a run, or of saved weights")
+def _is_on_service(home: Path) -> bool:
+    """Whether the newest weights of a run are on a service."""
+    check_run(home, expected="the directory of a run, or of saved weights")
     paths = [path for record in load_checkpoints(home) for path in record.paths]
     return bool(paths) and "://" in paths[-1]
 
