@@ -8,19 +8,16 @@ from typing import Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.teachers import tutor_template
-from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.casting import tutor_renderer
 from socratic_distill.dialogues.dialogue import Message, Turn
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.randomness import stable_seed
-from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seed import asked_seed
 from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.errors import CheckpointNotFound
-from socratic_distill.run.checkpoints import load_checkpoints
+from socratic_distill.run.checkpoints import newest_sampler
 from socratic_distill.run.directory import config_of
-from socratic_distill.service.connect import connect, get_tokenizer, open_sampling_client
+from socratic_distill.service.connect import connect, open_sampling_client
 from socratic_distill.service.failures import failure
 from socratic_distill.service.interface import ServiceClient
 from socratic_distill.text import show, shown
@@ -52,14 +49,12 @@ def chat(
         ServiceError: the service failed to open them, as when they have expired, or failed a reply.
     """
     config = with_known_names(config_of(log_path, **allowed))
-    samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
-    if not samplers:
-        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    sampler_path, _ = newest_sampler(log_path)
     seed = seeds_of(config)[0] if question is None else asked_seed(question)
     prompt = load_prompts(config).for_tutor(seed)
     service = asyncio.run(connect(config, service_client, None)).client
     write(shown(f"Problem: {seed.problem}\nYou are the student; an empty line ends the talk."))
-    speaker = asyncio.run(_open_tutor(service, config, samplers[-1]))
+    speaker = asyncio.run(_open_tutor(service, config, sampler_path))
     talk = [Message("system", prompt)]
     turn = 0
     while line := _ask(read):
@@ -73,14 +68,7 @@ def chat(
 
 async def _open_tutor(service: ServiceClient, config: SocraticConfig, sampler_path: str) -> Speaker:
     client = await open_sampling_client(service, f"the sampler weights {sampler_path}", model_path=sampler_path)
-    codec = Codec(await get_tokenizer(client))
-    renderer = Renderer(
-        codec,
-        config.tutor_model_name,
-        tutor_template(config),
-        config.system_role,
-    )
-    return Speaker("tutor", client, renderer, config.max_tokens, config.temperature)
+    return Speaker("tutor", client, await tutor_renderer(config, client), config.max_tokens, config.temperature)
 
 
 async def _speak(speaker: Speaker, prompt: tuple[int, ...], seed: int) -> list[Turn]:

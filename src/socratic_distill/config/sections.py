@@ -209,8 +209,8 @@ class Optimisation(Section):
     lora_rank: Tens = Field(32, description="Rank of the tutor's LoRA.")
     lora_targets: Several[Annotated[tuple[LoraTarget, ...], Field(min_length=1), AfterValidator(_in_order)]] = Field(
         ("attention", "mlp"),
-        description="Layers that carry the LoRA. 'unembed', the output layer, is left out by default: vLLM and SGLang "
-        "load no adapter with it.",
+        description="Layers that carry the LoRA. 'unembed', the output layer, is left out by default, since vLLM "
+        "loads an adapter with it for some architectures only.",
     )
     epochs: Steps = Field(1, description="Passes over the seeds, if max_steps is None.")
     max_steps: Steps | None = Field(

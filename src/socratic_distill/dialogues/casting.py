@@ -171,6 +171,17 @@ async def open_rewards(config: SocraticConfig, service: Service) -> Rewards | No
     return replace(rewards, judges=judges)
 
 
+async def tutor_renderer(config: SocraticConfig, client: SamplingClient) -> Renderer:
+    """Messages to tokens for a tutor that talks without the rest of its run.
+
+    Raises:
+        ConfigError: the tokenizer or the file of a chat template cannot be used.
+        RenderingError: the chat template cannot be used.
+    """
+    codec = Codec(await get_tokenizer(client))
+    return Renderer(codec, config.tutor_model_name, tutor_template(config), config.system_role)
+
+
 async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> Speaker | RemoteSpeaker:
     """Opens a judge's model.
 

@@ -33,7 +33,7 @@ _PLAIN = frozenset({
     "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "peft_type", "peft_version", "r",
     "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
 })  # fmt: skip
-# peft's own defaults, as far as they are not false, 0 or empty. Other values of `init_lora_weights` move a part of the
+# peft's own defaults that are neither false, 0 nor empty. Other values of `init_lora_weights` move a part of the
 # base model's weights into the adapter.
 _HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "bias": ("none",),

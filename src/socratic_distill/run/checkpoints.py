@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from socratic_distill.errors import CheckpointNotFound
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.journal_writer import JournalWriter, warn_of_damage
@@ -31,6 +32,22 @@ def load_checkpoints(log_path: str | os.PathLike[str]) -> list[CheckpointRecord]
     journal = Journal.read(path)
     warn_of_damage(path, journal)
     return journal.records()
+
+
+def newest_sampler(log_path: str | os.PathLike[str]) -> tuple[str, int | None]:
+    """The path of a run's newest sampler weights, and how many batches it had finished.
+
+    Args:
+        log_path: the run's directory; it may be in a store.
+
+    Raises:
+        CheckpointNotFound: the run has none yet.
+        SocraticError: others, as `load_checkpoints`.
+    """
+    saved = [(record.sampler_path, record.batch) for record in load_checkpoints(log_path) if record.sampler_path]
+    if not saved:
+        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    return saved[-1]
 
 
 class CheckpointManager(JournalWriter):

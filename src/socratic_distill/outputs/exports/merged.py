@@ -19,7 +19,7 @@ from socratic_distill.outputs.exports.adapter import ExportedAdapter, export_ada
 from socratic_distill.outputs.exports.card import write_card
 from socratic_distill.outputs.exports.fetched import DownloadProgress
 from socratic_distill.outputs.exports.unfinished import check_absent, unfinished, writing
-from socratic_distill.run.checkpoints import load_checkpoints
+from socratic_distill.run.checkpoints import load_checkpoints, newest_sampler
 from socratic_distill.run.directory import config_of, load_config
 from socratic_distill.run.finding import check_run
 from socratic_distill.service.interface import RestClient, ServiceClient
@@ -211,10 +211,7 @@ def _newest_weights(source: Path, grant: Grant) -> tuple[Path, int | None]:
     """The directory of a run's newest sampler weights, and how many batches it had finished."""
     from socratic_distill.local.store import Store
 
-    saved = [(record.sampler_path, record.batch) for record in load_checkpoints(source) if record.sampler_path]
-    if not saved:
-        raise CheckpointNotFound(f"{source} holds no sampler weights yet; train first")
-    path, batch = saved[-1]
+    path, batch = newest_sampler(source)
     try:
         return Store(source / "local", grant).find_own(path), batch
     except TinkerError as error:

@@ -16,10 +16,10 @@ from socratic_distill.config.grant import Allowed
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.dialogues.seed import Seed, asked_seed
 from socratic_distill.dialogues.seeds import seeds_of
-from socratic_distill.errors import CheckpointNotFound, ConfigError, EventLoopRunning, ServeExtraMissing
+from socratic_distill.errors import ConfigError, EventLoopRunning, ServeExtraMissing
 from socratic_distill.files.extras import how_to_install
 from socratic_distill.local.model_files import describe_weights
-from socratic_distill.run.checkpoints import load_checkpoints
+from socratic_distill.run.checkpoints import newest_sampler
 from socratic_distill.run.directory import config_of
 from socratic_distill.service.connect import connect
 from socratic_distill.service.interface import RestClient, ServiceClient
@@ -70,9 +70,7 @@ def serve(
     """
     _check_before_opening()
     config = with_known_names(config_of(log_path, **allowed))
-    samplers = [record.sampler_path for record in load_checkpoints(log_path) if record.sampler_path]
-    if not samplers:
-        raise CheckpointNotFound(f"{log_path} holds no sampler weights yet; train first")
+    sampler_path, _ = newest_sampler(log_path)
     name = Path(os.fspath(log_path)).absolute().name or "tutor"
     seed = _problem(config, question, first_seed)
 
@@ -85,8 +83,8 @@ def serve(
 
         with _listening(port) as listener:
             service = await connect(config, service_client, rest_client)
-            tutor = await open_served_tutor(config, service, samplers[-1], name, seed)
-            app = App(tutor, Scores(tutor, service), _fingerprint(samplers[-1])).asgi()
+            tutor = await open_served_tutor(config, service, sampler_path, name, seed)
+            app = App(tutor, Scores(tutor, service), _fingerprint(sampler_path)).asgi()
             settings = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
                 log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,

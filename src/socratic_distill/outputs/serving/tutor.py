@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.teachers import tutor_template
-from socratic_distill.dialogues.codec import Codec
+from socratic_distill.dialogues.casting import tutor_renderer
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.prompts import Prompts, load_prompts
 from socratic_distill.dialogues.rendering import Renderer
@@ -21,7 +20,7 @@ from socratic_distill.errors import RenderingError
 from socratic_distill.outputs.serving.replies import ApiError, Said
 from socratic_distill.outputs.serving.requests import ChatRequest
 from socratic_distill.outputs.serving.speech import Speech
-from socratic_distill.service.connect import Service, get_tokenizer, open_tutor, smallest_context
+from socratic_distill.service.connect import Service, open_tutor, smallest_context
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
@@ -252,7 +251,6 @@ async def open_served_tutor(
     """
     prompts = load_prompts(config)  # first, as it refuses files that the user did not allow
     client = await open_tutor(service, sampler_path)
-    codec = Codec(await get_tokenizer(client))
-    renderer = Renderer(codec, config.tutor_model_name, tutor_template(config), config.system_role)
+    renderer = await tutor_renderer(config, client)
     most = config.max_context_tokens or await smallest_context(service.rest, {config.tutor_model_name})
     return ServedTutor(name, client, renderer, prompts, config, seed, most)
