@@ -11,7 +11,8 @@ Importing this package does not import torch; using a client does.
 | `scheduler`, `batches` | the queue of calls, and which of them share a batch |
 | `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
 | `machine` | device and precision |
-| `parts`, `targets`, `adapters`, `layers`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
+| `layers`, `norms` | linear layers and norms of a frozen model, in fewer steps |
+| `parts`, `targets`, `adapters`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
 | `proof` | tests that an adapter trains and changes no other weights |
 | `probe` | what a model needs: the fast path or the general one, and its context |
 | `works`, `draws` | what is asked of a batch, and the draws of tokens |

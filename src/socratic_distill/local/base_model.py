@@ -14,6 +14,7 @@ from socratic_distill.local.head import own_logits
 from socratic_distill.local.layers import quicken
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
+from socratic_distill.local.norms import quicken_norms
 from socratic_distill.local.prefixes import PrefixMemory
 from socratic_distill.local.probe import (
     NotFast,
@@ -73,6 +74,7 @@ class BaseModel:
         self.prefixes = PrefixMemory()
         self.block_rows: dict[Any, int] = {}  # by kind of adapter; None without one
         quicken(self.model)
+        quicken_norms(self.model)
         if not self.is_general:
             quicken_attention(self.model, machine)
         self._layers: list[torch.nn.Module] = []
@@ -113,6 +115,37 @@ class BaseModel:
             return True
         was_kept, self.keeps_state = self.keeps_state, False
         return was_kept
+
+    def how_computed(self) -> dict[str, Any]:
+        """What the bits of a result depend on beside the config and the seeds. To be called by the worker thread."""
+        facts: dict[str, Any] = {
+            "path": "general" if self.is_general else "fast",
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "torch": torch.__version__,
+            "device": self.machine.device.type,
+        }
+        if self.machine.device.type == "cpu":
+            facts |= {"threads": torch.get_num_threads(), "processor": torch.backends.cpu.get_cpu_capability()}
+        return facts
+
+    def warn_if_changed(self, before: Mapping[str, Any]) -> None:
+        """Warns if a run that goes on computes in another way than before: the last bits may then differ.
+
+        Args:
+            before: `how_computed` when its state was saved.
+        """
+        now = self.how_computed()
+        changed = [
+            f"{name} was {before[name]!r} and is {value!r}"
+            for name, value in now.items()
+            if before.get(name, value) != value
+        ]
+        if changed:
+            _log.warning(
+                "the state was saved by an engine that computed otherwise: %s. The run goes on, but its numbers may "
+                "differ in the last bits from those of a run without this change",
+                ", ".join(changed),
+            )
 
     def announce(self) -> None:
         """Logs once that the slower path reads the model."""

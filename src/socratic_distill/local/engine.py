@@ -42,6 +42,7 @@ class Engine:
         self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
         self._machine = Machine.choose(device, dtype, gradient_checkpointing)
+        self._machine.keep_memory()
         self._paths = dict(paths or {})
         self._base_facts: dict[str, dict[str, Any]] = {}
         self._trust_remote_code = trust_remote_code

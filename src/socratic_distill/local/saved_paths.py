@@ -95,6 +95,7 @@ _VALID: dict[str, Callable[[object], bool]] = {
     "train_attn": lambda value: isinstance(value, bool),
     "train_unembed": lambda value: isinstance(value, bool),
     "steps": lambda value: step_of({"step": value}) is not None,
+    "computed": lambda value: value is None or isinstance(value, dict),
     "created_at": _is_time,
     "expires_at": lambda value: value is None or _is_time(value),
     "user_metadata": lambda value: (

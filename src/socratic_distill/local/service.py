@@ -177,4 +177,5 @@ class LocalServiceClient(Engine):
         trainer = AdapterTrainer(base, adapter)
         if with_optimizer:
             trainer.restore(saved.optimizer, saved.facts["steps"])
+            base.warn_if_changed(saved.facts.get("computed") or {})
         return LocalTrainingClient(self, trainer, shape, self.store.new_server_run())

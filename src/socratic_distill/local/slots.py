@@ -80,14 +80,18 @@ class Pass:
         device = slots.keys.device
         self._present = max(starts)
         self.width = self._present + count
+        assert self.width <= slots.keys.shape[3], "positions beyond a slot would be written into the next one"
         if count == 1 and 4 * self.width >= 3 * slots.keys.shape[3]:
             self.width = slots.keys.shape[3]  # a slice of the slots is not contiguous, and products would copy it
         # Neighbouring rows are a slice, which is a view; an index tensor would copy keys and values at each layer.
         neighbours = list(rows) == list(range(rows[0], rows[0] + len(rows)))
         self._slots = slots
         self._rows: Any = slice(rows[0], rows[0] + len(rows)) if neighbours else torch.tensor(rows, device=device)
-        self._row_index = torch.tensor(rows, device=device)[:, None]  # [B, 1]
         self.positions = torch.tensor(starts, device=device)[:, None] + torch.arange(count, device=device)  # [B, n]
+        # Where a layer's new positions go, counted in vectors: one list of numbers is faster than two index tensors.
+        _, _, heads, width, _ = slots.keys.shape
+        planes = torch.tensor(rows, device=device)[:, None] * heads + torch.arange(heads, device=device)  # [B, heads]
+        self._places = (planes[:, :, None] * width + self.positions[:, None]).view(-1)  # [B·heads·n]
 
     def mask(self) -> torch.Tensor:
         """The additive mask: 0 where a new position may attend, minus infinity elsewhere, `[B, 1, n, width]`."""
@@ -102,8 +106,8 @@ class Pass:
         """Stores a layer's new positions, `[B, heads, n, size]`; returns all positions, `[B, heads, width, size]`."""
         complete = []
         for cached, new in ((self._slots.keys[layer], keys), (self._slots.values[layer], values)):
-            # Two index tensors with a slice between them: their dimensions come first, [B, n, heads, size].
-            cached[self._row_index, :, self.positions] = new.transpose(1, 2)
+            size = cached.shape[-1]
+            cached.view(-1, size).index_copy_(0, self._places, new.reshape(-1, size))
             complete.append(cached[self._rows, :, : self.width])
         return complete[0], complete[1]
 

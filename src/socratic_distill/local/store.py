@@ -42,7 +42,7 @@ class Saved:
 
     Attributes:
         path: the directory.
-        facts: the contents of `state.json`: base_model, rank, train_mlp, train_attn, train_unembed, steps,
+        facts: the contents of `state.json`: base_model, rank, train_mlp, train_attn, train_unembed, steps, computed,
             created_at, expires_at, user_metadata.
         config: the adapter's rank, scaling and layers.
         adapter: the adapter's tensors under PEFT's names.

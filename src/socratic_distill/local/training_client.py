@@ -175,6 +175,7 @@ class LocalTrainingClient:
     ) -> str:
         base, adapter = self._trainer.base, self._trainer.adapter
         facts = {**self._service.base_facts(base.name), **asdict(self._shape), "steps": self._trainer.steps}
+        facts["computed"] = base.how_computed()
         return str(
             self._service.store.save(
                 self.model_id,

@@ -361,3 +361,19 @@ def test_adapters_of_another_rank_are_tried_on_their_own(monkeypatch):
     weights = trained_base(0, rank=4)
     other = weights.base.using(weights.base.adapters.add(LoraShape(8), seed=0))
     assert [other.block_rows, weights.base.using(weights.adapter).block_rows, other.block_rows] == [4, 8, 4]
+
+
+def test_a_state_says_how_it_was_computed_and_a_resume_that_computes_otherwise_warns(service, caplog):
+    path = trained(service).save_state("s").result().path
+    (model,) = service.models.values()
+    assert json.loads((service.store.find(path) / "state.json").read_text())["computed"] == {
+        "path": "fast", "dtype": "float32", "torch": torch.__version__, "device": "cpu",
+        "threads": 1, "processor": torch.backends.cpu.get_cpu_capability(),
+    }  # fmt: skip
+    service.create_training_client_from_state_with_optimizer(path).result()
+    assert "computed otherwise" not in caplog.text
+    service.run(lambda: torch.set_num_threads(2)).result()
+    service.create_training_client_from_state_with_optimizer(path).result()
+    assert "computed otherwise: threads was 1 and is 2" in caplog.text
+    model.warn_if_changed({"torch": "0.1\n", "unknown": 3})
+    assert "torch was '0.1\\n' and is" in caplog.text and "unknown" not in caplog.text
