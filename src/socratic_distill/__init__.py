@@ -46,6 +46,18 @@ if TYPE_CHECKING:
         Endpoint as Endpoint,
         Student as Student,
     )
+    from socratic_distill.config.token_weights import (
+        DisagreementWeight as DisagreementWeight,
+        EntropyGate as EntropyGate,
+        EntropyWeight as EntropyWeight,
+        FreshnessWeight as FreshnessWeight,
+        PositionWeight as PositionWeight,
+        PrefixWeight as PrefixWeight,
+        RewardGate as RewardGate,
+        SignGate as SignGate,
+        TrustRegion as TrustRegion,
+        WeightClip as WeightClip,
+    )
     from socratic_distill.config.values import (
         Schedule as Schedule,
     )
@@ -202,6 +214,10 @@ _NAMES = {
     "config.parts": "Judge Price Recordings SeedsFile Teacher",
     "config.rewards": "FunctionReward JudgeReward OutcomeReward SolveRateReward",
     "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
+    "config.token_weights": (
+        "DisagreementWeight EntropyGate EntropyWeight FreshnessWeight PositionWeight PrefixWeight RewardGate SignGate "
+        "TrustRegion WeightClip"
+    ),
     "config.students": "Endpoint Student",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",

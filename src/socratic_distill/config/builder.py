@@ -14,6 +14,7 @@ from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.students import Student
+from socratic_distill.config.token_weights import TokenWeight, TokenWeightName
 from socratic_distill.config.values import AnswerKind, LoraTarget, Reasoning, Schedule
 
 P = ParamSpec("P")
@@ -22,6 +23,7 @@ WithLimit = tuple[Path, int | None]
 OneSeedsFile = SeedsFile | Mapping[str, Any]
 SeedsFiles = Path | WithLimit | OneSeedsFile | Sequence[Path | WithLimit | OneSeedsFile]
 OneReward = OutcomeName | Literal["solve_rate"] | Reward | Mapping[str, Any]
+OneTokenWeight = TokenWeightName | TokenWeight | Mapping[str, Any]
 OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
 OneStudent = Student | Mapping[str, Any]
 OneTeacher = Teacher | Mapping[str, Any]
@@ -41,6 +43,7 @@ class SocraticOptions(TypedDict, total=False):
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float
     reward_normalization: Literal["none", "group"]
+    token_weights: OneTokenWeight | Sequence[OneTokenWeight]
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool

@@ -4,7 +4,6 @@ To add a divergence, write a class here that says what it needs, put its gradien
 and add a line to the table of `distillation/soft_targets.py`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
@@ -15,6 +14,8 @@ from socratic_distill.config.values import Factor, FunctionPath, Positive, Sched
 # Services offer no more than this, and a step's memory holds no more.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
 Feature = Literal["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k"]
+# Which of two distributions a divergence takes its expectation over: the teacher's is forward, the tutor's reverse.
+Direction = Literal["forward", "reverse"]
 
 
 class ObjectiveKind(Setting):
@@ -24,10 +25,12 @@ class ObjectiveKind(Setting):
         asks_teacher: whether a teacher scores the dialogue.
         trains_sampled_tokens: whether the loss is a policy loss on the tokens that the tutor sampled, which needs
             their log-probabilities. Other kinds use cross_entropy on target tokens.
+        direction: of its divergence; None if it is neither, or not known.
     """
 
     asks_teacher: ClassVar[bool] = True
     trains_sampled_tokens: ClassVar[bool] = False
+    direction: ClassVar[Direction | None] = None
 
     @property
     def tutor_top(self) -> int:
@@ -117,6 +120,7 @@ class SampledReverseKL(DivergenceKind):
         "more than short ones. If there are rewards too, the divergence then weighs less by about that number.",
     )
     trains_sampled_tokens: ClassVar[bool] = True
+    direction: ClassVar[Direction | None] = "reverse"
 
     @property
     def compares_group(self) -> bool:
@@ -135,6 +139,7 @@ class ForwardKL(DivergenceKind):
         "proportion, 'drop' ignores it, 'bucket' compares it with the tutor's mass outside them, which costs one more "
         "training cycle a step.",
     )
+    direction: ClassVar[Direction | None] = "forward"
 
     @property
     def teacher_top(self) -> int:
@@ -175,6 +180,7 @@ class ReverseKL(_OfBoth):
     """KL(tutor || teacher) over both models' k likeliest tokens and a bucket for the rest. One more training cycle."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
+    direction: ClassVar[Direction | None] = "reverse"
 
 
 class JensenShannon(_OfBoth):
@@ -197,6 +203,7 @@ class MonteCarloKL(DivergenceKind):
         description="Number of tokens drawn from the tutor at each position. The baseline of each is the mean of the "
         "others.",
     )
+    direction: ClassVar[Direction | None] = "reverse"
 
     @property
     def draws(self) -> int:
@@ -341,25 +348,3 @@ RecordedObjective = Kind[
         Field(discriminator="kind"),
     ]
 ]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an objective needs to know about each of the tutor's tokens.
-
-    Attributes:
-        teacher: whether a teacher scores the dialogue.
-        tutor_top: number of the tutor's likeliest tokens at each position, scored by the teacher.
-        teacher_top: number of the teacher's likeliest tokens at each position.
-        draws: number of tokens drawn from the tutor at each position, scored by the teacher.
-    """
-
-    teacher: bool = True
-    tutor_top: int = 0
-    teacher_top: int = 0
-    draws: int = 0
-
-    @classmethod
-    def of(cls, objective: ObjectiveKind) -> "Wanted":
-        """What an objective needs."""
-        return cls(objective.asks_teacher, objective.tutor_top, objective.teacher_top, objective.draws)

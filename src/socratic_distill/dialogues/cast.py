@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.dialogue import (
     Dialogue,
     Ends,

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from socratic_distill.config.objectives import Wanted
 from socratic_distill.config.teachers import Average
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Cast, Member
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse, Turn
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rewards import Rewarded
-from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, merge_turns
+from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, TokenWeights, merge_turns
+from socratic_distill.distillation.divergences import entropy
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
 from socratic_distill.errors import TrainingError
 from socratic_distill.service.failures import describe
@@ -78,9 +79,11 @@ class ScoredDialogue:
         teachers: names of the teachers that gave the scores.
         top_of_tutor: the tutor's likeliest tokens at each position of each turn, with the teacher's log-probabilities.
         top_of_teacher: the teacher's likeliest tokens, with its log-probabilities.
+        tutor_entropy: the tutor's entropy at each position, nats, `[T]` a turn; empty if it was not asked for.
         draws: tokens drawn from the tutor, with the tutor's log-probabilities.
         of_draws: the teacher's log-probabilities of `draws`, nats, `[T, K]` a turn.
         rewarded: what the rewards give the dialogue; None without rewards, or if the dialogue failed.
+        weights: of its tokens; None: each has weight 1.
         use: tokens that the requests to the teachers used.
         tutor_use: tokens that scoring under the tutor used.
         span: when scoring began and ended, seconds on the loop's clock.
@@ -93,9 +96,11 @@ class ScoredDialogue:
     teachers: tuple[str, ...] = ()
     top_of_tutor: tuple[Named, ...] = ()
     top_of_teacher: tuple[Named, ...] = ()
+    tutor_entropy: tuple[Floats, ...] = ()
     draws: tuple[Named, ...] = ()
     of_draws: tuple[Floats, ...] = ()
     rewarded: Rewarded | None = None
+    weights: TokenWeights | None = None
     use: PromptUse = NOTHING_SENT
     tutor_use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = (0.0, 0.0)
@@ -154,10 +159,8 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     now = asyncio.get_running_loop().time
     began = now()
     of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
-    # Played turns came with their likeliest tokens; for recorded ones the tutor was asked just now.
-    top = [named.ids for named in of_tutor.top] or [
-        np.asarray(turn.likeliest, np.int64) for turn in turns if turn.likeliest
-    ]
+    likeliest = _likeliest(turns, of_tutor)
+    top = [named.ids[:, : wanted.tutor_top] for named in likeliest] if wanted.tutor_top else []
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
     # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
@@ -173,6 +176,9 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
         teacher=joined([scores.own for scores in answers], members, cast.teachers.how),
         teachers=tuple(member.name for member in members),
         top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
+        tutor_entropy=tuple(entropy(named.logprobs[:, : wanted.entropy_top]) for named in likeliest)
+        if wanted.entropy_top
+        else (),
         # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
         top_of_teacher=tuple(answers[0].top),
         draws=tuple(of_tutor.draws),
@@ -183,13 +189,24 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     )
 
 
+def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
+    """The tutor's likeliest tokens: those that it was just asked for, or else those that came with its turns."""
+    return of_tutor.top or [
+        Named(np.asarray(turn.likeliest, np.int64), np.asarray(turn.likeliest_logprobs, np.float64))
+        for turn in turns
+        if turn.likeliest
+    ]
+
+
 async def _ask_tutor(
     dialogue: Dialogue, sequences: Sequence[TokenSequence], cast: Cast, scorer: Scorer, wanted: Wanted
 ) -> Scores:
     """Scores under the tutor's own model. By default nothing is requested, since sampling gave all that is needed."""
     is_recorded = dialogue.recording is not None
     is_tempered = cast.tutor.temperature != 1.0 and not is_recorded
-    top = wanted.tutor_top if is_recorded else 0  # played turns came with their likeliest tokens
+    # Played turns came with their likeliest tokens; an entropy is computed from those at temperature 1.
+    is_unknown = is_recorded or (is_tempered and wanted.entropy_top > 0)
+    top = max(wanted.tutor_top, 0 if is_recorded else wanted.entropy_top) if is_unknown else 0
     if not (is_tempered or top or wanted.draws):
         return Scores()
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")

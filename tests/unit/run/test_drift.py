@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "subject": "algebra", "students": [{"name": "one"}], "opening": "tutor",
     "endings": [{"kind": "phrase", "phrase": "Bye"}],
     "answer_function": "rules:right", "answer_judge": {"model_name": "other"},
+    "token_weights": [{"kind": "prefix", "tokens": 3}],
     "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
