@@ -49,7 +49,8 @@ def test_a_killed_run_resumes_to_the_same_rows(make_config, whole_run, tmp_path,
         train_on_fake(FakeServiceClient(tmp_path / "server", faults=[fault]), make_config(max_recoveries=0, **small))
     assert len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 1
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config(**small))
-    assert rows_of_run(tmp_path / "run") == rows_of_run(whole := whole_run(**small))
+    whole = whole_run(**small)
+    assert rows_of_run(tmp_path / "run") == rows_of_run(whole)
     plain = whole_run(**{**small, "token_weights": []})
     ours, theirs = (rows_of_run(one, without=("time/", "token_weights/", "trust_region/")) for one in (whole, plain))
     assert ours[0][-1] != theirs[0][-1], "the weights change nothing"
