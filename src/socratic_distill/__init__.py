@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SolvedEnding as SolvedEnding,
     )
     from socratic_distill.config.objectives import (
+        ConstantControl as ConstantControl,
         CustomObjective as CustomObjective,
         ForwardKL as ForwardKL,
         JensenShannon as JensenShannon,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         MonteCarloKL as MonteCarloKL,
         ReverseKL as ReverseKL,
         SampledReverseKL as SampledReverseKL,
+        ShuffledControl as ShuffledControl,
         Supervised as Supervised,
         Weighted as Weighted,
     )
@@ -209,7 +211,8 @@ _NAMES = {
     "config.builder": "build_socratic_config",
     "config.config": "SocraticConfig",
     "config.objectives": (
-        "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
+        "ConstantControl CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL "
+        "ShuffledControl Supervised Weighted"
     ),
     "config.parts": "Judge Price Recordings SeedsFile Teacher",
     "config.rewards": "FunctionReward JudgeReward OutcomeReward SolveRateReward",

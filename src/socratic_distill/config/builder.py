@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec, TypedDict, Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
-from socratic_distill.config.objectives import DivergenceName, Objective
+from socratic_distill.config.objectives import ControlName, DivergenceName, Objective
 from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
@@ -39,7 +39,7 @@ class SocraticOptions(TypedDict, total=False):
     loss_fn: LossName
     loss_fn_options: Mapping[str, float]
     max_probability_change: float | None
-    objective: DivergenceName | Objective | Mapping[str, Any]
+    objective: DivergenceName | ControlName | Objective | Mapping[str, Any]
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float
     reward_normalization: Literal["none", "group"]

@@ -71,10 +71,10 @@ class ObjectiveKind(Setting):
         """Its divergences and their factors at a step; those with factor 0 are left out."""
         return [(divergence, 1.0) for divergence in self.divergences]
 
-    def sampled(self, step: int) -> "tuple[SampledReverseKL, float] | None":
-        """Its `SampledReverseKL` part and that part's factor at a step; None if there is none or the factor is 0."""
+    def sampled(self, step: int) -> "tuple[OfSampled, float] | None":
+        """Its part on sampled tokens and that part's factor at a step; None if there is none or the factor is 0."""
         parts = self.weighted(step)
-        return next(((part, weight) for part, weight in parts if isinstance(part, SampledReverseKL)), None)
+        return next(((part, weight) for part, weight in parts if isinstance(part, OfSampled)), None)
 
     def features(self, played: bool) -> frozenset[Feature]:
         """The server features that it needs; `played` is False for recorded dialogues."""
@@ -97,14 +97,10 @@ class DivergenceKind(ObjectiveKind):
         return (cast("Divergence", self),)
 
 
-class SampledReverseKL(DivergenceKind):
-    """KL(tutor || teacher), estimated on the tokens that the tutor sampled. The default.
+class OfSampled(DivergenceKind):
+    """Gives the tokens that the tutor sampled an advantage."""
 
-    It takes one scoring request per dialogue, no optional server feature and no extra training cycle. Its factor,
-    discount and loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
-    """
-
-    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+    kind: Any
     advantage_clip: Positive | None = Field(
         default=None,
         description="Bound on a token's |log p_teacher - log p_tutor|, nats, before any discount. None: no bound.",
@@ -126,6 +122,40 @@ class SampledReverseKL(DivergenceKind):
     def compares_group(self) -> bool:
         """True with baseline='group'."""
         return self.baseline == "group"
+
+
+class SampledReverseKL(OfSampled):
+    """KL(tutor || teacher), estimated on the tokens that the tutor sampled. The default.
+
+    It takes one scoring request per dialogue, no optional server feature and no extra training cycle. Its factor,
+    discount and loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
+    """
+
+    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+
+
+class ShuffledControl(OfSampled):
+    """Control for benchmarks: as `SampledReverseKL`, with the teacher's scores shuffled among a dialogue's tokens."""
+
+    kind: Literal["control_shuffled_teacher"] = "control_shuffled_teacher"
+
+
+class ConstantControl(OfSampled):
+    """Control for benchmarks: every token gets the same negative advantage, whatever the teacher says."""
+
+    kind: Literal["control_constant_advantage"] = "control_constant_advantage"
+    advantage: Annotated[float, Field(ge=-1e4, lt=0.0, strict=True)] = Field(
+        default=-1.0, description="The advantage, times kl_penalty_coef."
+    )
+    share: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = Field(
+        default=1.0, description="Share of a dialogue's trained tokens that get it: those least likely to the tutor."
+    )
+
+    @model_validator(mode="after")
+    def _check_constant(self) -> Self:
+        if self.advantage_clip is not None or self.baseline != "none":
+            raise ValueError("advantage_clip and baseline make no sense for a constant; leave them out")
+        return self
 
 
 class ForwardKL(DivergenceKind):
@@ -273,6 +303,7 @@ Divergence = Kind[
 ]
 # The kinds that their name alone selects, with their defaults.
 DivergenceName = Literal["sampled_reverse_kl", "forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl"]
+ControlName = Literal["control_shuffled_teacher", "control_constant_advantage"]
 
 # The kinds that a message can recommend. A custom objective needs a function first.
 EVERY_KIND = (SampledReverseKL(), Supervised(), ForwardKL(), ReverseKL(), JensenShannon(), MonteCarloKL())
@@ -331,7 +362,15 @@ class Mixture(ObjectiveKind):
 
 Objective = Kind[
     Annotated[
-        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | CustomObjective | Mixture,
+        SampledReverseKL
+        | ForwardKL
+        | ReverseKL
+        | JensenShannon
+        | MonteCarloKL
+        | CustomObjective
+        | Mixture
+        | ShuffledControl
+        | ConstantControl,
         Field(discriminator="kind"),
     ]
 ]

@@ -18,7 +18,8 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.objectives import Direction, Objective, Supervised
 from socratic_distill.config.policy_losses import loss_options
 from socratic_distill.config.trust import check_code
-from socratic_distill.distillation.advantages import penalty, reverse_kl_advantages, signals, trained
+from socratic_distill.dialogues.randomness import stable_seed
+from socratic_distill.distillation.advantages import SIGNALS, SampledTokens, penalty, reverse_kl_advantages, trained
 from socratic_distill.distillation.datums import (
     Floats,
     Mask,
@@ -254,9 +255,9 @@ def _divergence_advantages(
     if sampled is None:
         return [None] * len(group)
     settings, weight = sampled
-    coef, clip = weight * config.kl_penalty_coef, settings.advantage_clip
+    coef, make = weight * config.kl_penalty_coef, SIGNALS[settings.kind]
     indices = [i for i, scored in enumerate(group) if scored.tutor]
-    flat = [signals(group[i].tutor, group[i].teacher, masks[i], coef, clip) for i in indices]  # [sum of T] each
+    flat = [make(settings, _sampled_tokens(group[i], masks[i], coef, config)) for i in indices]  # [sum of T] each
     joined = [np.concatenate(masks[i]) for i in indices]
     by_dialogue: list[list[Floats] | None] = [None] * len(group)
     for i, advantages in zip(
@@ -265,6 +266,14 @@ def _divergence_advantages(
         by_turn = np.split(advantages, np.cumsum([len(mask) for mask in masks[i]])[:-1])  # back to turns
         by_dialogue[i] = _weighted(by_turn, group[i].weights, settings.direction)
     return by_dialogue
+
+
+def _sampled_tokens(
+    scored: ScoredDialogue, masks: Sequence[Mask], coef: float, config: SocraticConfig
+) -> SampledTokens:
+    dialogue = scored.dialogue
+    seed = stable_seed(config.seed, dialogue.step, dialogue.seed.id, dialogue.number, "control")
+    return SampledTokens(scored.tutor, scored.teacher, masks, coef, seed)
 
 
 def _weighted(by_turn: list[Floats], weights: TokenWeights | None, direction: Direction | None) -> list[Floats]:

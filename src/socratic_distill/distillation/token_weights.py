@@ -16,7 +16,6 @@ batch is cut into minibatches nor on which dialogues happen to be in it. The tru
 after a forward pass (`objective.py`).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +36,7 @@ from socratic_distill.config.token_weights import (
 )
 from socratic_distill.config.values import value
 from socratic_distill.dialogues.rewards import Rewarded
-from socratic_distill.distillation.advantages import trained
+from socratic_distill.distillation.advantages import share_of, trained
 from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenWeights
 from socratic_distill.distillation.divergences import entropy
 from socratic_distill.distillation.scoring import ScoredDialogue
@@ -235,9 +234,7 @@ def _by_turn(weights: Floats, masks: Sequence[Mask]) -> tuple[Floats, ...]:
 def _largest(values: Floats, share: float) -> Floats:
     """1 for the share of the largest values, rounded up; of equal ones the first."""
     kept = np.zeros(len(values))
-    # A share of 0.3 of 10 tokens is 3: 0.3 * 10 is a little more.
-    count = math.ceil(share * len(values) - 1e-9)
-    kept[np.argsort(-values, kind="stable")[:count]] = 1.0
+    kept[np.argsort(-values, kind="stable")[: share_of(share, len(values))]] = 1.0
     return kept
 
 

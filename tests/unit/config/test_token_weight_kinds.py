@@ -6,6 +6,7 @@ import pytest
 
 from socratic_distill import (
     ConfigError,
+    DisagreementWeight,
     EntropyGate,
     EntropyWeight,
     PositionWeight,
@@ -98,8 +99,8 @@ def test_weights_are_read_from_a_file_and_from_the_command_line(make_config, tmp
         "log_path: runs/a\ntoken_weights: [disagreement, {kind: prefix, tokens: 32}]\n"
     )
     changes = ("token_weights.0.share=0.25", "token_weights.2={kind: clip, high: 2.0}")
-    first, prefix, clip = given_config(tmp_path / "c.yaml", changes).token_weights
-    assert (first.share, prefix.tokens, clip.high) == (0.25, 32, 2.0)
+    expected = (DisagreementWeight(share=0.25), PrefixWeight(tokens=32), WeightClip(high=2.0))
+    assert given_config(tmp_path / "c.yaml", changes).token_weights == expected
     only = given_config(tmp_path / "c.yaml", ("token_weights=[{kind: prefix, tokens: 8}]",)).token_weights
     assert only == (PrefixWeight(tokens=8),)
 

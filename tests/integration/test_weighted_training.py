@@ -126,3 +126,11 @@ def test_what_moved_is_left_out_of_every_loss(make_config, tmp_path):
         rows = read_rows(tmp_path / name / "metrics.jsonl")
         assert 0 < max(row["trust_region/masked"] for row in rows) < 1
         assert all(row["tokens/forward"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("control", ["control_shuffled_teacher", "control_constant_advantage"])
+def test_a_control_resumes_to_the_same_rows(make_config, whole_run, tmp_path, control):
+    small = {"max_steps": 3, "max_tokens": 8, "save_every": 1, "objective": control}
+    for steps in (1, 3):
+        train_on_fake(FakeServiceClient(tmp_path / "server"), make_config(**small | {"max_steps": steps}))
+    assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(**small))
