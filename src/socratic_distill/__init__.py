@@ -44,6 +44,11 @@ if TYPE_CHECKING:
         OutcomeReward as OutcomeReward,
         SolveRateReward as SolveRateReward,
     )
+    from socratic_distill.config.signed_teachers import (
+        anchored_residual as anchored_residual,
+        contrast as contrast,
+        extrapolated as extrapolated,
+    )
     from socratic_distill.config.students import (
         Endpoint as Endpoint,
         Student as Student,
@@ -221,6 +226,7 @@ _NAMES = {
         "DisagreementWeight EntropyGate EntropyWeight FreshnessWeight PositionWeight PrefixWeight RewardGate SignGate "
         "TrustRegion WeightClip"
     ),
+    "config.signed_teachers": "anchored_residual contrast extrapolated",
     "config.students": "Endpoint Student",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",

@@ -30,6 +30,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `given` | builds a config from a document and overrides |
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
+| `signed_teachers` | presets of teachers with weights that may be negative |
 | `schedules` | learning rate and turns by step |
 | `catalogue` | the models that this version knows: `models.json` |
 | `reasoning` | how a role's chat template is asked for reasoning |

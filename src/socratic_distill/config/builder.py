@@ -54,6 +54,7 @@ class SocraticOptions(TypedDict, total=False):
     teacher_lag_steps: int | None
     teachers: OneTeacher | Sequence[OneTeacher]
     teacher_average: Literal["log_mean", "mixture"] | None
+    teacher_residual_clip: float | None
     teacher_sees_answer: bool
     lora_rank: int
     lora_targets: LoraTarget | Sequence[LoraTarget]

@@ -225,6 +225,7 @@ def _check_teachers(config: Fields) -> None:
             )
     elif weighted := [teacher.name for teacher in config.teachers if teacher.weight != 1.0]:
         raise ValueError(f"teacher {weighted[0]!r} has a weight, but teacher_average is not set; set it")
+    _check_signs(config)
     tutor = full_model_name(config.tutor_model_name)
     lagged = [(teacher.name, teacher.model_name) for teacher in config.teachers if teacher.lag_steps]
     for name, own_model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
@@ -233,6 +234,34 @@ def _check_teachers(config: Fields) -> None:
                 f"teacher {name!r} scores with the tutor's own weights, but its model is {model!r} and the "
                 f"tutor's is {tutor!r}; name the same model"
             )
+
+
+def _check_signs(config: Fields) -> None:
+    clip, average = config.teacher_residual_clip, config.teacher_average
+    if clip is not None and average != "log_mean":
+        raise ValueError(
+            f"teacher_residual_clip={clip:g} has no effect with teacher_average={average!r}; set 'log_mean', or leave "
+            "it out"
+        )
+    negative = [teacher for teacher in config.teachers if teacher.weight < 0.0]
+    if not negative:
+        return
+    first = f"teacher {negative[0].name!r} has the weight {negative[0].weight:g}"
+    if average != "log_mean":
+        raise ValueError(f"{first}, but a mixture has no negative parts; set teacher_average='log_mean'")
+    if clip is None:
+        raise ValueError(
+            f"{first}, which needs teacher_residual_clip: without a bound a token that one teacher finds next to "
+            "impossible outweighs all others; set it, such as to 5.0"
+        )
+    if (total := sum(teacher.weight for teacher in config.teachers)) <= 0.0:
+        raise ValueError(
+            f"{first}, and all weights add up to {total:g}; expected more than 0, so that they can be shares"
+        )
+    if routed := [teacher.name for teacher in config.teachers if teacher.seeds_files or teacher.tags]:
+        raise ValueError(
+            f"{first}, so every teacher must take every seed, but {routed[0]!r} has seeds_files or tags; leave them out"
+        )
 
 
 def _check_students(config: Fields) -> None:

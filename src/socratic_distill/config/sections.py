@@ -145,6 +145,11 @@ class Teaching(Section):
         "log-probabilities, 'mixture' the log of the weighted mean of the probabilities. None: each seed has one "
         "teacher.",
     )
+    teacher_residual_clip: Positive | None = Field(
+        None,
+        description="Bound on how far each teacher's log-probability of a token is from the first teacher's, nats, "
+        "before 'log_mean' adds them up. None: no bound; a negative weight needs one.",
+    )
 
 
 class Sampling(Section):

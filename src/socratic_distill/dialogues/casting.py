@@ -131,7 +131,9 @@ async def open_frozen_models(
         on_service = {name for field, name in named_models(config).items() if not is_judge(field)}
         max_context = await smallest_context(service.rest, on_service)
     verdicts = await _open_verdicts(config, service)
-    teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
+    teachers = Teachers(
+        members, briefing.routes, config.teacher_average, config.teacher_residual_clip, config.max_staleness
+    )
     client = students.client or await open_sampling_client(
         service.client, f"the tutor's base model {tutor_name!r}", base_model=tutor_name
     )
