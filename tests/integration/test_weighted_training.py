@@ -7,7 +7,15 @@ import pytest
 from tests.support.on_the_fake import strict_run, train_on_fake
 from tests.support.rows import read_rows, rows_of_run
 
-from socratic_distill import ConfigDrift, TrainingError, UnsupportedFeature
+from socratic_distill import (
+    ConfigDrift,
+    Teacher,
+    TrainingError,
+    UnsupportedFeature,
+    anchored_residual,
+    contrast,
+    extrapolated,
+)
 from socratic_distill.testing import FakeServiceClient, Fault
 
 SAMPLED = {"kind": "sampled_reverse_kl"}
@@ -134,3 +142,21 @@ def test_a_control_resumes_to_the_same_rows(make_config, whole_run, tmp_path, co
     for steps in (1, 3):
         train_on_fake(FakeServiceClient(tmp_path / "server"), make_config(**small | {"max_steps": steps}))
     assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(**small))
+
+
+@pytest.mark.parametrize("name", ["residual", "contrast", "extrapolation"])
+def test_teachers_with_a_sign_resume_to_the_same_rows(make_config, whole_run, tmp_path_factory, tmp_path, name):
+    telling = tmp_path_factory.mktemp("prompts") / "telling.txt"
+    telling.write_text("Tell the answer to {question}.")
+    presets = {
+        "residual": anchored_residual(0.8, clip=2.0),
+        "contrast": contrast(telling, 0.5, clip=2.0),
+        "extrapolation": extrapolated(Teacher(name="reference", prompt_file=telling), 1.25, clip=2.0),
+    }
+    small = {"max_steps": 3, "max_tokens": 8, "save_every": 1, **presets[name]}
+    server = FakeServiceClient(tmp_path / "server")
+    for steps in (1, 3):
+        train_on_fake(server, make_config(**small | {"max_steps": steps}))
+    assert rows_of_run(tmp_path / "run") == rows_of_run(whole_run(**small))
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert all("teacher_kl/answer" in row for row in rows) and rows[-1]["teacher_kl"] != 0.0

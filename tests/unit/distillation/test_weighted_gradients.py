@@ -18,6 +18,7 @@ from tests.support.toy_world import LENGTH, World
 from socratic_distill.dialogues.reward_sums import Terms
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.objective import make_examples
+from socratic_distill.distillation.scoring import average
 from socratic_distill.distillation.token_weights import weigh
 
 SIZE = 4
@@ -218,6 +219,19 @@ def test_without_advantages_the_trust_region_leaves_out_what_moved_at_all(world,
     (by_definition,) = torch.autograd.grad(loss, world.logits)
     np.testing.assert_allclose(found(world, config, moved), by_definition.numpy(), atol=1e-6)
     assert 0.1 < np.mean(share) < 0.9
+
+
+@pytest.mark.parametrize("alpha", [-0.5, 0.8, 1.5])
+def test_teachers_with_a_sign_train_towards_their_residual(world, make_config, alpha):
+    """KL(q || p0 (p1 / p0)^alpha): the anchored residual; with another sign of alpha the contrast."""
+    first, other = world.teacher, World(SIZE, k=SIZE, seed=1).teacher
+    world.teacher = average([first, other], [1.0 - alpha, alpha], "log_mean", 50.0)
+    (gradient,) = world.expected(make_config())
+    q = torch.log_softmax(world.logits, -1)
+    residual = torch.tensor(first) + alpha * torch.tensor(other - first)
+    loss = (torch.tensor(world.visits()) * (q.exp() * (q - residual)).sum(-1)).sum()
+    (by_definition,) = torch.autograd.grad(loss, world.logits)
+    np.testing.assert_allclose(gradient, by_definition.numpy(), atol=1e-6)
 
 
 def test_a_dialogue_that_a_gate_leaves_out_makes_no_data(world, weighted_config):
