@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from tests.support.on_the_fake import strict_run, train_on_fake
-from tests.support.rows import read_rows, rows_of_run
+from tests.support.rows import read_rows, rows_of_run, write_rows
 
 from socratic_distill import (
     ConfigDrift,
@@ -84,6 +84,15 @@ def test_an_entropy_gate_writes_the_weights_of_both_directions(make_config, tmp_
     assert set(forward) == {0.0, 1.0} and {weight for turn in turns for weight in turn["weights"]} == {1.0}
     (row,) = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert (row["token_weights/mean"], row["forward_token_weights/mean"]) == (1.0, pytest.approx(forward.mean()))
+
+
+def test_recorded_dialogues_have_no_weights(make_config, tmp_path):
+    said = [{"role": "user", "content": "I got 7."}, {"role": "assistant", "content": "Why?"}]
+    recordings = {"files": [write_rows(tmp_path / "recorded.jsonl", {"messages": said})], "on_policy_fraction": 0.5}
+    strict_run(make_config(token_weights="position", recordings=recordings, groups_per_batch=2, max_steps=1))
+    rows = read_rows(tmp_path / "run" / "dialogues.jsonl")
+    has_weights = {row["recording"] is not None: "weights" in tutor_turns(row)[0] for row in rows}
+    assert has_weights == {True: False, False: True}
 
 
 def test_without_weights_nothing_is_written(make_config, tmp_path):

@@ -92,7 +92,7 @@ def position(setting: PositionWeight, facts: Facts) -> Floats:
     """w_t = 1 + gamma (1 - sum_{s < t} |a_s| / sum_s |a_s|), with a_s = log p(s) - log q(s).
 
     Xie et al., "On the Position Bias of On-Policy Distillation" (IW-OPD), 2026, arXiv:2606.22600, Algorithm 1. The sums
-    run over all of the tutor's tokens in the dialogue, since a later turn follows from the earlier ones.
+    run over all trained tokens of the dialogue, since a later turn follows from the earlier ones.
     """
     size = np.abs(facts.gap)
     before, total = np.cumsum(size) - size, size.sum()
@@ -183,7 +183,7 @@ def _weights(scored: ScoredDialogue, config: SocraticConfig, step: int, version:
     if scored.dialogue.recording is not None or not scored.teacher:
         return None
     masks = [trained(turn, config) for turn in turns]
-    facts = _facts(scored, masks, step, version)
+    facts = _facts(scored, masks, config, step, version)
     common, gates, clip = np.ones(len(facts.gap)), (None, None), None
     for setting in config.token_weights:
         if setting.kind in FACTORS:
@@ -201,12 +201,14 @@ def _weights(scored: ScoredDialogue, config: SocraticConfig, step: int, version:
     return TokenWeights(tuple(masks), own, forward, reverse)
 
 
-def _facts(scored: ScoredDialogue, masks: Sequence[Mask], step: int, version: int) -> Facts:
+def _facts(scored: ScoredDialogue, masks: Sequence[Mask], config: SocraticConfig, step: int, version: int) -> Facts:
     def flat(by_turn: Sequence[Floats]) -> Floats:
         return np.concatenate([values[mask] for values, mask in zip(by_turn, masks, strict=True)])
 
     turns = scored.dialogue.tutor_turns
-    teachers = [entropy(named.logprobs) for named in scored.top_of_teacher]
+    # An objective may have asked for more of them.
+    top = max(weight.teacher_entropy_top for weight in config.token_weights)
+    teachers = [entropy(named.logprobs[:, :top]) for named in scored.top_of_teacher] if top else []
     return Facts(
         gap=flat([p - q for p, q in zip(scored.teacher, scored.tutor, strict=True)]),
         place=np.concatenate([np.arange(mask.sum()) for mask in masks]),
