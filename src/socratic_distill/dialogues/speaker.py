@@ -1,6 +1,7 @@
 """One side of a dialogue: samples its turns from a model of the service."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,4 +120,6 @@ class Speaker:
                 f"the service sampled {len(sequence.tokens)} tokens with {count} rows of likeliest tokens; the "
                 "objective or a token weight needs topk_sample_logprobs"
             )
-        return [[(token, float(logprob)) for token, logprob in row] for row in rows if row]
+        return [
+            [(token, math.nan if logprob is None else float(logprob)) for token, logprob in row] for row in rows if row
+        ]

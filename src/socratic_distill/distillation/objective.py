@@ -207,15 +207,41 @@ def _of_group(group: Sequence[ScoredDialogue], config: SocraticConfig, step: int
             # With weights of 0 alone there is nothing to train, as in a dialogue that a gate leaves out.
             if advantages is not None and (scored.weights is None or spread(sequence, advantages).any()):
                 revision = _revision(scored, config, config.counts_context)
-                examples.append(_policy(sequence, whole, scored.tutor, advantages, config, revision))
+                example = _policy(sequence, whole, scored.tutor, advantages, config, revision)
+                # A loss that counts the context counts what would be cut.
+                is_cut = scored.weights is not None and not config.counts_context
+                examples.append(_cut(example, spread(sequence, advantages)) if is_cut else example)
             factors = [(part, weight * config.kl_penalty_coef) for part, weight in objective.weighted(step)]
             parts = [soften(part, sequence, scored, coef) for part, coef in factors]
             # A policy loss takes `[N]` targets and soft targets are `[N, K]`, so a mixed objective makes two data.
             if soft := tuple(part for part in parts if part is not None):
                 # `max_probability_change` is of the policy loss alone.
                 region = None if config.trust_region is None else _revision(scored, config, False)
-                examples.append(_softened(sequence, whole, scored.tutor, soft, region))
+                example = _softened(sequence, whole, scored.tutor, soft, region)
+                rows = [part.rows for part in soft if part.rows is not None]
+                examples.append(_cut(example, np.append(0.0, np.sum(rows, axis=0))) if rows else example)
     return examples
+
+
+def _cut(example: TrainingExample, at_token: Floats) -> TrainingExample:
+    """The example without the positions after the last one that trains, which nothing that trains looks at.
+
+    Args:
+        example: of N - 1 positions.
+        at_token: other than 0 at tokens that train, `[N]`.
+    """
+    stop = int(np.flatnonzero(at_token)[-1])  # the last of these tokens is the target of position stop - 1
+    if stop == len(example.mask):
+        return example
+    inputs = {name: value.to_numpy()[:stop] for name, value in example.datum.loss_fn_inputs.items()}
+    targets = inputs.pop("target_tokens")
+    return replace(
+        example,
+        datum=make_datum(example.datum.model_input.to_ints()[:stop], targets, **inputs),
+        mask=example.mask[:stop],
+        sampled=None if example.sampled is None else example.sampled[:stop],
+        soft=tuple(part.until(stop) for part in example.soft),
+    )
 
 
 def _objective(scored: ScoredDialogue, config: SocraticConfig) -> Objective | Supervised:

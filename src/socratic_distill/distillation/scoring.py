@@ -15,9 +15,10 @@ from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, TokenWeights, merge_turns
 from socratic_distill.distillation.divergences import entropy
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
-from socratic_distill.errors import TrainingError
+from socratic_distill.errors import TeacherError, TrainingError
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
+from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.service.waiting import gather_all
 
 
@@ -186,9 +187,7 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
         teacher=joined([scores.own for scores in answers], members, cast.teachers.how, cast.teachers.clip),
         teachers=tuple(member.name for member in members),
         top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
-        tutor_entropy=tuple(entropy(named.logprobs[:, : wanted.entropy_top]) for named in likeliest)
-        if wanted.entropy_top
-        else (),
+        tutor_entropy=_entropies(likeliest, wanted.entropy_top, dialogue) if wanted.entropy_top else (),
         # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
         top_of_teacher=tuple(answers[0].top),
         draws=tuple(of_tutor.draws),
@@ -206,6 +205,17 @@ def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
         for turn in turns
         if turn.likeliest
     ]
+
+
+def _entropies(likeliest: Sequence[Named], top: int, dialogue: Dialogue) -> tuple[Floats, ...]:
+    """The tutor's entropies, nats, `[T]` a turn, from the first `top` of its likeliest tokens."""
+    for turn, named in enumerate(likeliest):
+        if (bad := first_bad(named.logprobs)) is not None:
+            raise TeacherError(
+                f"tutor, {_name(dialogue)}: the likeliest tokens of tutor turn {turn} hold the log-probability "
+                f"{explain_bad(named.logprobs[bad])}"
+            )
+    return tuple(entropy(named.logprobs[:, :top]) for named in likeliest)
 
 
 async def _ask_tutor(

@@ -1,7 +1,7 @@
 """Turns divergences over named tokens into weights of cross_entropy on `[N, K]` targets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class Soft:
     needs_tutor: bool
     coef: float
     rows: Floats | None = None
+
+    def until(self, stop: int) -> "Soft":
+        """The same of the first `stop` positions."""
+        rows = None if self.rows is None else self.rows[:stop]
+        return replace(self, ids=self.ids[:stop], teacher=self.teacher[:stop], drawn=self.drawn[:stop], rows=rows)
 
 
 def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coef: float) -> Soft | None:

@@ -241,6 +241,18 @@ def test_a_dialogue_that_a_gate_leaves_out_makes_no_data(world, weighted_config)
         assert counts == [int(reward(reply) >= 0.5) for reply in REPLIES]
 
 
+@pytest.mark.parametrize(
+    ("objective", "loss_fn", "size"), [(SAMPLED, "ppo", 2), (FORWARD, "ppo", 2), (SAMPLED, "gspo", 3)]
+)
+def test_data_end_with_the_last_token_that_trains(world, weighted_config, objective, loss_fn, size):
+    """Unless the loss counts tokens without an advantage."""
+    options = {"loss_fn": loss_fn} if objective is SAMPLED else {"rewards": ["solved"]}
+    config = weighted_config(objective, [{"kind": "prefix", "tokens": 2}], **options)
+    (example,) = make_examples(weigh([[scored(world, (0, 2, 1))]], config, STEP, VERSION), config, STEP)
+    sizes = {len(value.to_numpy()) for value in example.datum.loss_fn_inputs.values()}
+    assert sizes == {len(example.datum.model_input.to_ints()), len(example.mask)} == {size}
+
+
 def test_weights_change_no_denominator_and_no_reward(world, weighted_config):
     """`normalize_length` divides by the trained tokens, of which a weight of 0 is one; a reward is added unweighted."""
     one, other = scored(world, (0, 2, 1)), scored(world, (0, 1, 1))
@@ -249,7 +261,8 @@ def test_weights_change_no_denominator_and_no_reward(world, weighted_config):
     def advantages(weights, **changes):
         config = weighted_config(plain, weights, **changes)
         examples = make_examples(weigh([[one, other]], config, STEP, VERSION), config, STEP)
-        return examples[0].datum.loss_fn_inputs["advantages"].to_numpy()[:3]
+        values = examples[0].datum.loss_fn_inputs["advantages"].to_numpy()
+        return np.append(values, np.zeros(LENGTH - len(values)))
 
     whole, first = advantages([]), advantages([{"kind": "prefix", "tokens": 1}])
     np.testing.assert_allclose(first, whole * [1, 0, 0], rtol=1e-6)
