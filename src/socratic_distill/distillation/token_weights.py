@@ -192,13 +192,12 @@ def _weights(scored: ScoredDialogue, config: SocraticConfig, step: int, version:
             gates = entropy_gate(setting, facts)
         elif isinstance(setting, WeightClip):
             clip = setting
-    bounded = [
-        None if factor is None else common * factor if clip is None else clipped(clip, common * factor)
-        for factor in (np.ones(len(common)), *gates)
-    ]
-    own, forward, reverse = (None if one is None else _by_turn(one, masks) for one in bounded)
-    assert own is not None, "the first factor is there"
-    return TokenWeights(tuple(masks), own, forward, reverse)
+
+    def finished(weights: Floats) -> tuple[Floats, ...]:
+        return _by_turn(weights if clip is None else clipped(clip, weights), masks)
+
+    forward, reverse = (None if gate is None else finished(common * gate) for gate in gates)
+    return TokenWeights(tuple(masks), finished(common), forward, reverse)
 
 
 def _facts(scored: ScoredDialogue, masks: Sequence[Mask], config: SocraticConfig, step: int, version: int) -> Facts:
