@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from socratic_distill import cli, errors
-from socratic_distill.config import dialogue_settings, objectives, parts, rewards, students, values
+from socratic_distill.config import dialogue_settings, objectives, parts, rewards, students, token_weights, values
 from socratic_distill.config.sections import SECTIONS
 from socratic_distill.evaluation import MEASURES
 from socratic_distill.run.drift import MAY_CHANGE
@@ -39,15 +39,21 @@ def _parts() -> str:
     """Every part of a config: its kinds, then a table of its fields."""
     classes = [
         value
-        for module in (values, dialogue_settings, students, objectives, parts, rewards)
+        for module in (values, dialogue_settings, students, objectives, token_weights, parts, rewards)
         for value in vars(module).values()
         if inspect.isclass(value) and value.__module__ == module.__name__
     ]
     return "\n".join(
         f"### {part.__name__}\n\n{inspect.getdoc(part)}\n\n{_fields(part)}"
         for part in classes
-        if issubclass(part, values.Setting) and part is not values.Setting and not part.__name__.startswith("_")
+        if issubclass(part, values.Setting) and not part.__name__.startswith("_") and not _is_base(part)
     )
+
+
+def _is_base(part: type[BaseModel]) -> bool:
+    """Whether a part only collects what several kinds share."""
+    kind = part.model_fields.get("kind")
+    return not part.model_fields or (kind is not None and kind.annotation is Any)
 
 
 def _fields(model: type[BaseModel], may_change: Sequence[str] = (), anchored: bool = False) -> str:

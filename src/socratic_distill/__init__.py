@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SolvedEnding as SolvedEnding,
     )
     from socratic_distill.config.objectives import (
+        ConstantControl as ConstantControl,
         CustomObjective as CustomObjective,
         ForwardKL as ForwardKL,
         JensenShannon as JensenShannon,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         MonteCarloKL as MonteCarloKL,
         ReverseKL as ReverseKL,
         SampledReverseKL as SampledReverseKL,
+        ShuffledControl as ShuffledControl,
         Supervised as Supervised,
         Weighted as Weighted,
     )
@@ -42,9 +44,26 @@ if TYPE_CHECKING:
         OutcomeReward as OutcomeReward,
         SolveRateReward as SolveRateReward,
     )
+    from socratic_distill.config.signed_teachers import (
+        anchored_residual as anchored_residual,
+        contrast as contrast,
+        extrapolated as extrapolated,
+    )
     from socratic_distill.config.students import (
         Endpoint as Endpoint,
         Student as Student,
+    )
+    from socratic_distill.config.token_weights import (
+        DisagreementWeight as DisagreementWeight,
+        EntropyGate as EntropyGate,
+        EntropyWeight as EntropyWeight,
+        FreshnessWeight as FreshnessWeight,
+        PositionWeight as PositionWeight,
+        PrefixWeight as PrefixWeight,
+        RewardGate as RewardGate,
+        SignGate as SignGate,
+        TrustRegion as TrustRegion,
+        WeightClip as WeightClip,
     )
     from socratic_distill.config.values import (
         Schedule as Schedule,
@@ -197,11 +216,17 @@ _NAMES = {
     "config.builder": "build_socratic_config",
     "config.config": "SocraticConfig",
     "config.objectives": (
-        "CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL Supervised Weighted"
+        "ConstantControl CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL "
+        "ShuffledControl Supervised Weighted"
     ),
     "config.parts": "Judge Price Recordings SeedsFile Teacher",
     "config.rewards": "FunctionReward JudgeReward OutcomeReward SolveRateReward",
     "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
+    "config.token_weights": (
+        "DisagreementWeight EntropyGate EntropyWeight FreshnessWeight PositionWeight PrefixWeight RewardGate SignGate "
+        "TrustRegion WeightClip"
+    ),
+    "config.signed_teachers": "anchored_residual contrast extrapolated",
     "config.students": "Endpoint Student",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",

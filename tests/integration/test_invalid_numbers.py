@@ -132,6 +132,36 @@ def test_dialogue_with_invalid_scores_of_named_tokens_fails(make_config, tmp_pat
     assert weights_are_finite(tmp_path / "server", tmp_path / "run")
 
 
+def spoilt_reply_top(value):
+    def rows(one):
+        return [[(token, value) for token, _ in row] for row in one.topk_logprobs]
+
+    return lambda answer: (
+        answer
+        if answer.sequences[0].topk_logprobs is None
+        else changed(answer, sequences=[_WithTop(one, rows(one)) for one in answer.sequences])
+    )
+
+
+class _WithTop:
+    """A sampled sequence with other likeliest tokens; the SDK computes its own from arrays."""
+
+    def __init__(self, sequence, rows):
+        self._sequence, self.topk_logprobs = sequence, rows
+
+    def __getattr__(self, name):
+        return getattr(self._sequence, name)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1.0])
+def test_dialogue_with_an_entropy_of_invalid_numbers_fails(make_config, tmp_path, value):
+    service = SpoilingService(FakeServiceClient(), "sample", spoilt_reply_top(value), nth=FIRST_REPLY)
+    train(make_config(max_steps=1, max_failed_fraction=0.5, token_weights="entropy"), service_client=service)
+    rows = read_rows(tmp_path / "run" / "dialogues.jsonl")
+    told = [row["error"] for row in rows if row["ending"] == "failed"]
+    assert told and all("the likeliest tokens of tutor turn" in one and "is no log-prob" in one for one in told)
+
+
 def outputs(change):
     """Has each output's log-probabilities be something else."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from socratic_distill import SocraticConfig
-from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.prompts import load_prompts
 from socratic_distill.dialogues.students import SimulatedStudent, Students

@@ -9,9 +9,12 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `builder` | `build_socratic_config` |
 | `config` | `SocraticConfig`, checked when it is built |
 | `sections` | the fields, by section |
+| `optimisation` | the section of the optimizer |
 | `dialogue_settings` | the section of dialogues: openings and endings |
 | `seed_sources` | the fields that name seeds and recordings |
 | `objectives` | the kinds of objective, and what each needs |
+| `token_weights` | the kinds of token weight, and what each needs |
+| `wanted` | what objective and token weights need to know about a token |
 | `policy_losses` | the losses on advantages, and the options of each |
 | `students` | several simulated students, and endpoints of the OpenAI API |
 | `parts` | teachers, seeds files, recordings, judge and prices |
@@ -27,6 +30,7 @@ A config that was read from a file carries a `Grant`, and every function that ac
 | `given` | builds a config from a document and overrides |
 | `messages` | pydantic's errors as plain messages |
 | `teachers` | each teacher, with its defaults filled in |
+| `signed_teachers` | presets of teachers with weights that may be negative |
 | `schedules` | learning rate and turns by step |
 | `catalogue` | the models that this version knows: `models.json` |
 | `reasoning` | how a role's chat template is asked for reasoning |

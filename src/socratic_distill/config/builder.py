@@ -8,12 +8,13 @@ from typing import Any, Literal, ParamSpec, TypedDict, Unpack
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
-from socratic_distill.config.objectives import DivergenceName, Objective
+from socratic_distill.config.objectives import ControlName, DivergenceName, Objective
 from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
 from socratic_distill.config.students import Student
+from socratic_distill.config.token_weights import TokenWeight, TokenWeightName
 from socratic_distill.config.values import AnswerKind, LoraTarget, Reasoning, Schedule
 
 P = ParamSpec("P")
@@ -22,6 +23,7 @@ WithLimit = tuple[Path, int | None]
 OneSeedsFile = SeedsFile | Mapping[str, Any]
 SeedsFiles = Path | WithLimit | OneSeedsFile | Sequence[Path | WithLimit | OneSeedsFile]
 OneReward = OutcomeName | Literal["solve_rate"] | Reward | Mapping[str, Any]
+OneTokenWeight = TokenWeightName | TokenWeight | Mapping[str, Any]
 OneEnding = Literal["solved"] | EndingRule | Mapping[str, Any]
 OneStudent = Student | Mapping[str, Any]
 OneTeacher = Teacher | Mapping[str, Any]
@@ -37,10 +39,11 @@ class SocraticOptions(TypedDict, total=False):
     loss_fn: LossName
     loss_fn_options: Mapping[str, float]
     max_probability_change: float | None
-    objective: DivergenceName | Objective | Mapping[str, Any]
+    objective: DivergenceName | ControlName | Objective | Mapping[str, Any]
     rewards: OneReward | Sequence[OneReward]
     reward_coef: float
     reward_normalization: Literal["none", "group"]
+    token_weights: OneTokenWeight | Sequence[OneTokenWeight]
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool
@@ -51,6 +54,7 @@ class SocraticOptions(TypedDict, total=False):
     teacher_lag_steps: int | None
     teachers: OneTeacher | Sequence[OneTeacher]
     teacher_average: Literal["log_mean", "mixture"] | None
+    teacher_residual_clip: float | None
     teacher_sees_answer: bool
     lora_rank: int
     lora_targets: LoraTarget | Sequence[LoraTarget]

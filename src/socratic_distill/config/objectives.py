@@ -4,7 +4,6 @@ To add a divergence, write a class here that says what it needs, put its gradien
 and add a line to the table of `distillation/soft_targets.py`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
@@ -15,6 +14,8 @@ from socratic_distill.config.values import Factor, FunctionPath, Positive, Sched
 # Services offer no more than this, and a step's memory holds no more.
 Candidates = Annotated[int, Field(ge=1, le=1024, strict=True)]
 Feature = Literal["topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k"]
+# Which of two distributions a divergence takes its expectation over: the teacher's is forward, the tutor's reverse.
+Direction = Literal["forward", "reverse"]
 
 
 class ObjectiveKind(Setting):
@@ -24,10 +25,12 @@ class ObjectiveKind(Setting):
         asks_teacher: whether a teacher scores the dialogue.
         trains_sampled_tokens: whether the loss is a policy loss on the tokens that the tutor sampled, which needs
             their log-probabilities. Other kinds use cross_entropy on target tokens.
+        direction: of its divergence; None if it is neither, or not known.
     """
 
     asks_teacher: ClassVar[bool] = True
     trains_sampled_tokens: ClassVar[bool] = False
+    direction: ClassVar[Direction | None] = None
 
     @property
     def tutor_top(self) -> int:
@@ -68,10 +71,10 @@ class ObjectiveKind(Setting):
         """Its divergences and their factors at a step; those with factor 0 are left out."""
         return [(divergence, 1.0) for divergence in self.divergences]
 
-    def sampled(self, step: int) -> "tuple[SampledReverseKL, float] | None":
-        """Its `SampledReverseKL` part and that part's factor at a step; None if there is none or the factor is 0."""
+    def sampled(self, step: int) -> "tuple[OfSampled, float] | None":
+        """Its part on sampled tokens and that part's factor at a step; None if there is none or the factor is 0."""
         parts = self.weighted(step)
-        return next(((part, weight) for part, weight in parts if isinstance(part, SampledReverseKL)), None)
+        return next(((part, weight) for part, weight in parts if isinstance(part, OfSampled)), None)
 
     def features(self, played: bool) -> frozenset[Feature]:
         """The server features that it needs; `played` is False for recorded dialogues."""
@@ -94,14 +97,10 @@ class DivergenceKind(ObjectiveKind):
         return (cast("Divergence", self),)
 
 
-class SampledReverseKL(DivergenceKind):
-    """KL(tutor || teacher), estimated on the tokens that the tutor sampled. The default.
+class OfSampled(DivergenceKind):
+    """Gives the tokens that the tutor sampled an advantage."""
 
-    It takes one scoring request per dialogue, no optional server feature and no extra training cycle. Its factor,
-    discount and loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
-    """
-
-    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+    kind: Any
     advantage_clip: Positive | None = Field(
         default=None,
         description="Bound on a token's |log p_teacher - log p_tutor|, nats, before any discount. None: no bound.",
@@ -117,11 +116,46 @@ class SampledReverseKL(DivergenceKind):
         "more than short ones. If there are rewards too, the divergence then weighs less by about that number.",
     )
     trains_sampled_tokens: ClassVar[bool] = True
+    direction: ClassVar[Direction | None] = "reverse"
 
     @property
     def compares_group(self) -> bool:
         """True with baseline='group'."""
         return self.baseline == "group"
+
+
+class SampledReverseKL(OfSampled):
+    """KL(tutor || teacher), estimated on the tokens that the tutor sampled. The default.
+
+    It takes one scoring request per dialogue, no optional server feature and no extra training cycle. Its factor,
+    discount and loss are the config's `kl_penalty_coef`, `kl_discount_factor` and `loss_fn`.
+    """
+
+    kind: Literal["sampled_reverse_kl"] = "sampled_reverse_kl"
+
+
+class ShuffledControl(OfSampled):
+    """Control for benchmarks: as `SampledReverseKL`, with the teacher's scores shuffled among a dialogue's tokens."""
+
+    kind: Literal["control_shuffled_teacher"] = "control_shuffled_teacher"
+
+
+class ConstantControl(OfSampled):
+    """Control for benchmarks: every token gets the same negative advantage, whatever the teacher says."""
+
+    kind: Literal["control_constant_advantage"] = "control_constant_advantage"
+    advantage: Annotated[float, Field(ge=-1e4, lt=0.0, strict=True)] = Field(
+        default=-1.0, description="The advantage, times kl_penalty_coef."
+    )
+    share: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = Field(
+        default=1.0, description="Share of a dialogue's trained tokens that get it: those least likely to the tutor."
+    )
+
+    @model_validator(mode="after")
+    def _check_constant(self) -> Self:
+        if self.advantage_clip is not None or self.baseline != "none":
+            raise ValueError("advantage_clip and baseline make no sense for a constant; leave them out")
+        return self
 
 
 class ForwardKL(DivergenceKind):
@@ -135,6 +169,7 @@ class ForwardKL(DivergenceKind):
         "proportion, 'drop' ignores it, 'bucket' compares it with the tutor's mass outside them, which costs one more "
         "training cycle a step.",
     )
+    direction: ClassVar[Direction | None] = "forward"
 
     @property
     def teacher_top(self) -> int:
@@ -175,6 +210,7 @@ class ReverseKL(_OfBoth):
     """KL(tutor || teacher) over both models' k likeliest tokens and a bucket for the rest. One more training cycle."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
+    direction: ClassVar[Direction | None] = "reverse"
 
 
 class JensenShannon(_OfBoth):
@@ -197,6 +233,7 @@ class MonteCarloKL(DivergenceKind):
         description="Number of tokens drawn from the tutor at each position. The baseline of each is the mean of the "
         "others.",
     )
+    direction: ClassVar[Direction | None] = "reverse"
 
     @property
     def draws(self) -> int:
@@ -266,6 +303,7 @@ Divergence = Kind[
 ]
 # The kinds that their name alone selects, with their defaults.
 DivergenceName = Literal["sampled_reverse_kl", "forward_kl", "reverse_kl", "jensen_shannon", "monte_carlo_kl"]
+ControlName = Literal["control_shuffled_teacher", "control_constant_advantage"]
 
 # The kinds that a message can recommend. A custom objective needs a function first.
 EVERY_KIND = (SampledReverseKL(), Supervised(), ForwardKL(), ReverseKL(), JensenShannon(), MonteCarloKL())
@@ -324,7 +362,15 @@ class Mixture(ObjectiveKind):
 
 Objective = Kind[
     Annotated[
-        SampledReverseKL | ForwardKL | ReverseKL | JensenShannon | MonteCarloKL | CustomObjective | Mixture,
+        SampledReverseKL
+        | ForwardKL
+        | ReverseKL
+        | JensenShannon
+        | MonteCarloKL
+        | CustomObjective
+        | Mixture
+        | ShuffledControl
+        | ConstantControl,
         Field(discriminator="kind"),
     ]
 ]
@@ -341,25 +387,3 @@ RecordedObjective = Kind[
         Field(discriminator="kind"),
     ]
 ]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an objective needs to know about each of the tutor's tokens.
-
-    Attributes:
-        teacher: whether a teacher scores the dialogue.
-        tutor_top: number of the tutor's likeliest tokens at each position, scored by the teacher.
-        teacher_top: number of the teacher's likeliest tokens at each position.
-        draws: number of tokens drawn from the tutor at each position, scored by the teacher.
-    """
-
-    teacher: bool = True
-    tutor_top: int = 0
-    teacher_top: int = 0
-    draws: int = 0
-
-    @classmethod
-    def of(cls, objective: ObjectiveKind) -> "Wanted":
-        """What an objective needs."""
-        return cls(objective.asks_teacher, objective.tutor_top, objective.teacher_top, objective.draws)

@@ -22,11 +22,11 @@ from socratic_distill.config.values import (
     Name,
     NotNegative,
     PathText,
-    Positive,
     Reasoning,
     Setting,
     Share,
     Steps,
+    TeacherWeight,
     TemplateOptions,
     Tokens,
 )
@@ -72,7 +72,11 @@ class Teacher(Setting):
     tags: Several[tuple[Name, ...]] = Field(
         default=(), description="Tags of seeds that it teaches. Without tags and seeds_files: as described there."
     )
-    weight: Positive = Field(default=1.0, description="Its weight if several teachers' scores are averaged.")
+    weight: TeacherWeight = Field(
+        default=1.0,
+        description="Its weight if several teachers' scores are averaged. A negative one, only with 'log_mean', moves "
+        "the tutor away from what this teacher says more than the others.",
+    )
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:

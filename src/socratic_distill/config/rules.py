@@ -27,6 +27,7 @@ def check_fields(config: Fields) -> None:
     _check_sources(config)
     _check_objective(config)
     _check_rewards(config)
+    _check_token_weights(config)
     _check_teachers(config)
     _check_schedules(config)
     _check_evaluation(config)
@@ -141,6 +142,57 @@ def _check_rewards(config: Fields) -> None:
         )
 
 
+def _check_token_weights(config: Fields) -> None:
+    weights = config.token_weights
+    kinds = [weight.kind for weight in weights]
+    if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        raise ValueError(f"token_weights holds {twice[0]!r} more than once; keep one")
+    if weights and not config.plays_dialogues:
+        raise ValueError(
+            "token_weights weigh played dialogues, but recordings.on_policy_fraction=0.0 plays none; leave them out, "
+            "or set a higher on_policy_fraction"
+        )
+    if kinds == ["clip"]:
+        raise ValueError("token_weights holds 'clip' alone, which bounds the other weights; add one, or leave it out")
+    if "freshness" in kinds and config.max_staleness == 0 and config.num_substeps == 1:
+        raise ValueError(
+            "token weight 'freshness' has no effect with max_staleness=0 and num_substeps=1, where every token is "
+            "fresh; raise one of them, or leave it out"
+        )
+    if "trust_region" in kinds and config.max_probability_change is not None:
+        raise ValueError(
+            f"token weight 'trust_region' and max_probability_change={config.max_probability_change:g} both leave out "
+            "tokens that moved; keep one"
+        )
+    directions = {part.direction for part in config.objective.divergences}
+    if any(weight.needs_direction for weight in weights) and not {"forward", "reverse"} <= directions:
+        raise ValueError(
+            f"token weight 'entropy_gate' weighs forward and reverse divergences differently, but objective="
+            f"{config.objective.kind!r} does not have both; set a mixture, such as of 'sampled_reverse_kl' and "
+            "'forward_kl'"
+        )
+    _check_gates(config)
+
+
+def _check_gates(config: Fields) -> None:
+    names = [
+        name
+        for name, reward in zip(reward_names(config.rewards), config.rewards, strict=True)
+        if penalty_of(reward)[0] is None
+    ]
+    for weight in config.token_weights:
+        if weight.needs_rewards and not config.rewards:
+            raise ValueError(
+                f"token weight {weight.kind!r} weighs by a dialogue's reward, but there is none; add rewards, with "
+                "reward_coef=0.0 if they are to do nothing else"
+            )
+        if (reward := getattr(weight, "reward", None)) is not None and reward not in names:
+            raise ValueError(
+                f"token weight {weight.kind!r} names the reward {reward!r}; expected one of "
+                f"{', '.join(map(repr, names)) or 'none: each has a veto'}"
+            )
+
+
 def _active(config: Fields) -> tuple[Divergence, ...]:
     """The divergences that this config trains with, on played and on recorded dialogues."""
     played = config.objective.divergences if config.plays_dialogues else ()
@@ -173,6 +225,7 @@ def _check_teachers(config: Fields) -> None:
             )
     elif weighted := [teacher.name for teacher in config.teachers if teacher.weight != 1.0]:
         raise ValueError(f"teacher {weighted[0]!r} has a weight, but teacher_average is not set; set it")
+    _check_signs(config)
     tutor = full_model_name(config.tutor_model_name)
     lagged = [(teacher.name, teacher.model_name) for teacher in config.teachers if teacher.lag_steps]
     for name, own_model in lagged or ([("teacher", None)] if config.teacher_lag_steps else []):
@@ -181,6 +234,34 @@ def _check_teachers(config: Fields) -> None:
                 f"teacher {name!r} scores with the tutor's own weights, but its model is {model!r} and the "
                 f"tutor's is {tutor!r}; name the same model"
             )
+
+
+def _check_signs(config: Fields) -> None:
+    clip, average = config.teacher_residual_clip, config.teacher_average
+    if clip is not None and average != "log_mean":
+        raise ValueError(
+            f"teacher_residual_clip={clip:g} has no effect with teacher_average={average!r}; set 'log_mean', or leave "
+            "it out"
+        )
+    negative = [teacher for teacher in config.teachers if teacher.weight < 0.0]
+    if not negative:
+        return
+    first = f"teacher {negative[0].name!r} has the weight {negative[0].weight:g}"
+    if average != "log_mean":
+        raise ValueError(f"{first}, but a mixture has no negative parts; set teacher_average='log_mean'")
+    if clip is None:
+        raise ValueError(
+            f"{first}, which needs teacher_residual_clip: without a bound a token that one teacher finds next to "
+            "impossible outweighs all others; set it, such as to 5.0"
+        )
+    if (total := sum(teacher.weight for teacher in config.teachers)) <= 0.0:
+        raise ValueError(
+            f"{first}, and all weights add up to {total:g}; expected more than 0, so that they can be shares"
+        )
+    if routed := [teacher.name for teacher in config.teachers if teacher.seeds_files or teacher.tags]:
+        raise ValueError(
+            f"{first}, so every teacher must take every seed, but {routed[0]!r} has seeds_files or tags; leave them out"
+        )
 
 
 def _check_students(config: Fields) -> None:

@@ -7,23 +7,22 @@ page, which shows each description.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from socratic_distill.config.dialogue_settings import Dialogues
 from socratic_distill.config.objectives import Objective, SampledReverseKL
+from socratic_distill.config.optimisation import Optimisation
 from socratic_distill.config.parts import Judge, Price, Teacher
 from socratic_distill.config.policy_losses import PolicyLoss
 from socratic_distill.config.rewards import Reward
 from socratic_distill.config.seed_sources import Seeds
 from socratic_distill.config.shorthand import ModelAlone, Several
+from socratic_distill.config.token_weights import Weighting
 from socratic_distill.config.values import (
-    LORA_FLAGS,
     Factor,
     Groups,
-    LoraTarget,
     ModelName,
     Name,
-    NotNegative,
     PathText,
     Positive,
     Reasoning,
@@ -38,7 +37,6 @@ from socratic_distill.config.values import (
 HOUR, DAY = 3600, 24 * 3600
 # The range that the service allows.
 Lifetime = Annotated[int, Field(ge=HOUR, le=10 * 365 * DAY, strict=True)] | None
-Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
 
 
@@ -147,6 +145,11 @@ class Teaching(Section):
         "log-probabilities, 'mixture' the log of the weighted mean of the probabilities. None: each seed has one "
         "teacher.",
     )
+    teacher_residual_clip: Positive | None = Field(
+        None,
+        description="Bound on how far each teacher's log-probability of a token is from the first teacher's, nats, "
+        "before 'log_mean' adds them up. None: no bound; a negative weight needs one.",
+    )
 
 
 class Sampling(Section):
@@ -193,52 +196,6 @@ class Sampling(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
         0, description="Random seed of sampling, of the order of seeds and of the LoRA initialisation."
     )
-
-
-def _in_order(targets: tuple[LoraTarget, ...]) -> tuple[LoraTarget, ...]:
-    """Each target once, in one order, so that configs of the same meaning are equal."""
-    return tuple(target for target in LORA_FLAGS if target in targets)
-
-
-class Optimisation(Section):
-    """The optimizer, and how long the run is."""
-
-    learning_rate: Annotated[float, Field(gt=0.0, le=1e3, strict=True)] = Field(
-        description="Adam learning rate; its maximum if a schedule or a warm-up changes it."
-    )
-    lora_rank: Tens = Field(32, description="Rank of the tutor's LoRA.")
-    lora_targets: Several[Annotated[tuple[LoraTarget, ...], Field(min_length=1), AfterValidator(_in_order)]] = Field(
-        ("attention", "mlp"),
-        description="Layers that carry the LoRA. 'unembed', the output layer, is left out by default, since vLLM "
-        "loads an adapter with it for some architectures only.",
-    )
-    epochs: Steps = Field(1, description="Passes over the seeds, if max_steps is None.")
-    max_steps: Steps | None = Field(
-        None, description="Number of batches in the run. None: as many as `epochs` passes over the seeds take."
-    )
-    num_substeps: Groups = Field(
-        1,
-        description="Optimizer steps on a batch, each on an equal part of its groups. The sampler weights are saved "
-        "after the last.",
-    )
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant",
-        description="Shape of the learning rate after the warm-up: constant, or falling from learning_rate towards 0 "
-        "at the end of the run.",
-    )
-    lr_warmup_steps: Annotated[int, Field(ge=0, le=10_000_000, strict=True)] = Field(
-        0, description="Number of first steps in which the learning rate rises linearly to learning_rate."
-    )
-    adam_beta1: Beta = Field(0.9, description="Adam's decay rate of the first moment.")
-    adam_beta2: Beta = Field(0.95, description="Adam's decay rate of the second moment.")
-    adam_eps: Annotated[float, Field(ge=1e-30, le=1.0, strict=True)] = Field(1e-12, description="Adam's epsilon.")
-    weight_decay: Factor = Field(0.0, description="AdamW's decoupled weight decay.")
-    grad_clip_norm: NotNegative = Field(0.0, description="Limit on the norm of a step's gradient; 0: no clipping.")
-
-    @property
-    def lora_flags(self) -> dict[str, bool]:
-        """`lora_targets` as the arguments of the SDK's `create_lora_training_client`."""
-        return {flag: target in self.lora_targets for target, flag in LORA_FLAGS.items()}
 
 
 class Checkpoints(Section):
@@ -366,6 +323,7 @@ SECTIONS = (
     Seeds,
     Dialogues,
     Teaching,
+    Weighting,
     PolicyLoss,
     Sampling,
     Optimisation,
@@ -378,7 +336,18 @@ SECTIONS = (
 
 # Reversed, since pydantic orders the fields of the last base class first.
 class Fields(
-    Outputs, Evaluating, Limits, Checkpoints, Optimisation, Sampling, PolicyLoss, Teaching, Dialogues, Seeds, Models
+    Outputs,
+    Evaluating,
+    Limits,
+    Checkpoints,
+    Optimisation,
+    Sampling,
+    PolicyLoss,
+    Weighting,
+    Teaching,
+    Dialogues,
+    Seeds,
+    Models,
 ):
     """All fields, without the rules between them."""
 

@@ -61,6 +61,15 @@ Tokens = Annotated[int, Field(ge=1, le=2**24, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12, strict=True)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e12, strict=True)]
 Factor = Annotated[float, Field(ge=0.0, le=1e4, strict=True)]
+
+
+def _not_zero(value: float) -> float:
+    if value == 0.0:
+        raise ValueError("expected another number than 0")
+    return value
+
+
+TeacherWeight = Annotated[float, Field(ge=-1e6, le=1e12, strict=True), AfterValidator(_not_zero)]
 RewardWeight = Annotated[float, Field(ge=-1e6, le=1e6, strict=True)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
 

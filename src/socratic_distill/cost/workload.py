@@ -167,7 +167,9 @@ class Workload:
             most, has_rewards = self.most_turns(range(first, stop)), bool(config.rewards)
             dialogue = self._dialogue(self.plan.seeds, talk.within(config), most, config.num_envs)
             by_tutor = config.temperature != 1.0 or bool(config.objective.draws)
-            trained = dialogue.trained(*_passes(config.objective, has_rewards, config.policy_needs_forward))
+            has_region = config.trust_region is not None
+            needs_forward = has_region or config.policy_needs_forward
+            trained = dialogue.trained(*_passes(config.objective, has_rewards, needs_forward, has_region))
             judged = self._judged(self.plan.seeds, dialogue)
             for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged, self._rewards(dialogue):
                 _add(tokens, of_dialogue, played)
@@ -281,13 +283,16 @@ class Workload:
         )
 
 
-def _passes(objective: ObjectiveKind, has_rewards: bool, policy_needs_forward: bool) -> tuple[int, int]:
+def _passes(
+    objective: ObjectiveKind, has_rewards: bool, policy_needs_forward: bool, soft_needs_forward: bool = False
+) -> tuple[int, int]:
     """Number of training examples (datums) from one sequence, and how many of them are read forward first."""
     parts = objective.divergences
     is_policy = has_rewards or any(part.trains_sampled_tokens for part in parts)
     is_soft = any(not part.trains_sampled_tokens for part in parts)
     is_text = not objective.asks_teacher
-    forwards = (is_policy and policy_needs_forward) + any(part.needs_forward for part in parts)
+    soft_forward = (is_soft and soft_needs_forward) or any(part.needs_forward for part in parts)
+    forwards = (is_policy and policy_needs_forward) + soft_forward
     return int(is_policy or is_text) + is_soft, forwards
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.dialogue import (
     Dialogue,
     Ends,
@@ -52,6 +52,7 @@ class Teachers:
         members: the teachers by name, in the config's order.
         routes: by seed id, the names of its teachers.
         how: how the scores of a seed's teachers are combined; None: each seed has one teacher.
+        clip: bound on how far each of several is from the first, nats; None: no bound.
         max_staleness: that of the run; it decides which of the tutor's weights a lagged teacher uses.
         tutors: sampling clients on earlier tutor weights, by the batch that those weights were saved before.
     """
@@ -59,6 +60,7 @@ class Teachers:
     members: Mapping[str, Member]
     routes: Mapping[str, tuple[str, ...]]
     how: Literal["log_mean", "mixture"] | None = None
+    clip: float | None = None
     max_staleness: int = 0
     tutors: dict[int, SamplingClient] = field(default_factory=dict)
 

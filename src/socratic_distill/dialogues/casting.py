@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.named_models import is_judge, named_models
-from socratic_distill.config.objectives import Supervised, Wanted
+from socratic_distill.config.objectives import Supervised
 from socratic_distill.config.parts import Judge
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
@@ -13,6 +13,7 @@ from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan, tutor_template
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
 from socratic_distill.dialogues.codec import Codec
@@ -69,7 +70,7 @@ class FrozenModels:
             wanted: what to find out about the tokens that it samples. None: what the objective needs.
         """
         config = self.config
-        played = Wanted.of(config.objective) if wanted is None else wanted
+        played = Wanted.of(config.objective, config.token_weights) if wanted is None else wanted
         recorded = Wanted.of(config.recordings.objective if config.recordings else Supervised())
         return Cast(
             tutor=Speaker(
@@ -79,7 +80,7 @@ class FrozenModels:
                 config.max_tokens,
                 config.temperature,
                 version,
-                top=played.tutor_top,
+                top=played.reply_top(config.temperature),
             ),
             students=self._students,
             teachers=self.teachers,
@@ -130,7 +131,9 @@ async def open_frozen_models(
         on_service = {name for field, name in named_models(config).items() if not is_judge(field)}
         max_context = await smallest_context(service.rest, on_service)
     verdicts = await _open_verdicts(config, service)
-    teachers = Teachers(members, briefing.routes, config.teacher_average, config.max_staleness)
+    teachers = Teachers(
+        members, briefing.routes, config.teacher_average, config.teacher_residual_clip, config.max_staleness
+    )
     client = students.client or await open_sampling_client(
         service.client, f"the tutor's base model {tutor_name!r}", base_model=tutor_name
     )

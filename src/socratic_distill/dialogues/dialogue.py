@@ -72,6 +72,7 @@ class Turn:
         stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit.
         thought: how many of the first `tokens` are the `<think>` part.
         likeliest: ids of the speaker's likeliest tokens at each of `tokens`, `[T, k]`; empty if not requested.
+        likeliest_logprobs: their log-probabilities, nats, likewise.
         verdict: whether it gives the answer, by a judge or a function of the user; None if neither was asked, or gave
             no verdict.
         judged: cost of the judge's request for that.
@@ -89,6 +90,7 @@ class Turn:
     stop_reason: StopReason
     thought: int = 0
     likeliest: tuple[tuple[int, ...], ...] = ()
+    likeliest_logprobs: tuple[tuple[float, ...], ...] = ()
     verdict: bool | None = None
     judged: PromptUse = NOTHING_SENT
     use: PromptUse = NOTHING_SENT

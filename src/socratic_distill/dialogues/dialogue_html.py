@@ -12,6 +12,7 @@ from socratic_distill.text.html import SOFT, escaped, folded, soft, titled
 
 _LESS, _MORE = "226,116,20", "42,142,210"  # the teacher finds a token less likely than the tutor, or likelier
 _STRENGTH = 0.5
+_WEIGHTS = {"weight": "weights", "weight in forward divergences": "forward_weights"}
 _STRONG = 1.0  # nats
 _FULL = 3.0  # nats at which a colour is at its strongest
 _LEGEND = (
@@ -85,14 +86,20 @@ def _turn(turn: Row) -> str:
 
 def _tokens(turn: Row) -> str:
     tutor, teacher = turn["tutor_logprobs"], turn["teacher_logprobs"]
+    weights = {name: turn[key] for name, key in _WEIGHTS.items() if _fits(turn.get(key), len(tutor))}
     ends = turn.get("stop_reason") != "length"
     spans = []
     for place, (piece, gap) in enumerate(zip(turn["pieces"], gaps(turn), strict=True)):
         is_end = ends and place == len(turn["pieces"]) - 1
         tip = f"tutor {_nats(tutor[place])}, teacher {_nats(teacher[place])}, difference {_nats(gap)} nats"
+        tip += "".join(f", {name} {_nats(values[place])}" for name, values in weights.items())
         style = _style(gap) + (f";{SOFT};font-size:85%" if is_end else "")
         spans.append(f'<span style="{style}" title="{escaped(tip)}">{escaped(piece)}</span>')
     return "".join(spans)
+
+
+def _fits(values: object, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count
 
 
 def _style(gap: float | None) -> str:

@@ -1,6 +1,7 @@
 """One side of a dialogue: samples its turns from a model of the service."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class Speaker:
         # The student's log-probabilities are not used, so they are not checked.
         if self.role == "tutor" and (bad := first_bad(np.asarray(logprobs, np.float64))) is not None:
             raise RolloutError(f"{TUTOR_INVALID} {bad[0]} is {explain_bad(logprobs[bad[0]])}")
-        likeliest = self._likeliest(sequence) if self.top else ()
+        likeliest = self._likeliest(sequence) if self.top else []
         if sequence.stop_reason == "stop":
             own = self.renderer.own_length(tokens)
             tokens, logprobs, likeliest = tokens[:own], logprobs[:own], likeliest[:own]
@@ -104,17 +105,21 @@ class Speaker:
             version=self.version,
             stop_reason=sequence.stop_reason,
             thought=self.renderer.thought(tokens),
-            likeliest=likeliest,
+            likeliest=tuple(tuple(token for token, _ in row) for row in likeliest),
+            likeliest_logprobs=tuple(tuple(logprob for _, logprob in row) for row in likeliest),
             use=use,
             span=span,
         )
 
-    def _likeliest(self, sequence: "tinker.SampledSequence") -> tuple[tuple[int, ...], ...]:
+    def _likeliest(self, sequence: "tinker.SampledSequence") -> list[list[tuple[int, float]]]:
+        """The likeliest tokens at each position, with their log-probabilities, `[T, k]`."""
         rows = sequence.topk_logprobs
         if rows is None or len(rows) != len(sequence.tokens) or not all(rows):
             count = "none" if rows is None else str(len(rows))
             raise RolloutError(
                 f"the service sampled {len(sequence.tokens)} tokens with {count} rows of likeliest tokens; the "
-                "objective needs topk_sample_logprobs"
+                "objective or a token weight needs topk_sample_logprobs"
             )
-        return tuple(tuple(token for token, _ in row) for row in rows if row)
+        return [
+            [(token, math.nan if logprob is None else float(logprob)) for token, logprob in row] for row in rows if row
+        ]

@@ -11,6 +11,7 @@ datum for each sequence of tokens. Arrays are float64 and in nats until they bec
 | `custom_losses` | losses that the user writes, and their slopes |
 | `soft_targets` | targets and weights for objectives on several tokens a position |
 | `advantages` | the advantage of every sampled token |
+| `token_weights` | how much each token counts |
 | `reward_advantages` | the advantage that rewards give a dialogue |
 | `datums` | the positions of replies in a sequence; the shift by one |
 | `objective` | turns scored dialogues into training examples |

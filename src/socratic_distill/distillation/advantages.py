@@ -10,13 +10,16 @@ step down along KL(tutor || teacher), on the tutor's own dialogues. Tokens that 
 nor advantage. With rewards, every trained token also gets the advantage of its dialogue (`reward_advantages.py`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import SampledReverseKL
+from socratic_distill.config.objectives import ConstantControl, OfSampled
 from socratic_distill.dialogues.dialogue import Turn
 from socratic_distill.distillation.datums import Floats, Mask
 
@@ -38,6 +41,68 @@ def signals(
     return coef * (difference if clip is None else np.clip(difference, -clip, clip))
 
 
+@dataclass(frozen=True, eq=False)
+class SampledTokens:
+    """What the signals of a dialogue's tokens are made of.
+
+    Attributes:
+        tutor: the tutor's log-probabilities, nats, one array `[T]` a turn.
+        teacher: the teacher's log-probabilities, of the same shapes.
+        masks: True for the tokens that are trained on, of the same shapes.
+        coef: factor of the signal.
+        seed: of random numbers for this dialogue.
+    """
+
+    tutor: Sequence[Floats]
+    teacher: Sequence[Floats]
+    masks: Sequence[Mask]
+    coef: float
+    seed: int
+
+
+def _of_teacher(settings: OfSampled, given: SampledTokens) -> Floats:
+    return signals(given.tutor, given.teacher, given.masks, given.coef, settings.advantage_clip)
+
+
+def _shuffled(settings: OfSampled, given: SampledTokens) -> Floats:
+    """The same with the teacher's log-probabilities of the trained tokens in a random order; a control."""
+    mask, scores = np.concatenate(given.masks), np.concatenate(given.teacher)
+    scores[mask] = np.random.default_rng(given.seed).permutation(scores[mask])
+    teacher = np.split(scores, np.cumsum([len(turn) for turn in given.masks])[:-1])
+    return _of_teacher(settings, replace(given, teacher=teacher))
+
+
+def _constant(settings: ConstantControl, given: SampledTokens) -> Floats:
+    """A constant for the share of the trained tokens that the tutor found least likely; a control.
+
+    Ding and Zhang, "Does On-Policy Distillation Really Distill?", 2026, arXiv:2608.31046, find that a single negative
+    advantage can do as well as a teacher's.
+    """
+    where = np.flatnonzero(np.concatenate(given.masks))
+    order = np.argsort(np.concatenate(given.tutor)[where], kind="stable")
+    signal = np.zeros(sum(map(len, given.masks)))
+    signal[where[order[: share_of(settings.share, len(where))]]] = given.coef * settings.advantage
+    return signal
+
+
+def share_of(share: float, count: int) -> int:
+    """A share of a count, rounded up.
+
+    >>> share_of(0.3, 10), share_of(0.5, 3)
+    (3, 2)
+    """
+    # 0.3 * 10 is a little more than 3.
+    return math.ceil(share * count - 1e-9)
+
+
+# The signals of all tutor tokens of a dialogue, `[sum of T]`, by the kind of the objective.
+SIGNALS: Mapping[str, Callable[[Any, SampledTokens], Floats]] = {
+    "sampled_reverse_kl": _of_teacher,
+    "control_shuffled_teacher": _shuffled,
+    "control_constant_advantage": _constant,
+}
+
+
 def discounted(signal: Floats, discount: float) -> Floats:
     """Each token's signal plus the later ones, times `discount` for each token of distance, `[sum of T]`."""
     if discount == 0.0:
@@ -50,7 +115,7 @@ def discounted(signal: Floats, discount: float) -> Floats:
 
 
 def reverse_kl_advantages(
-    settings: SampledReverseKL, signal: Sequence[Floats], trained: Sequence[Mask], discount: float
+    settings: OfSampled, signal: Sequence[Floats], trained: Sequence[Mask], discount: float
 ) -> list[Floats]:
     """The token advantages of a group's dialogues, from the signals of their tokens.
 

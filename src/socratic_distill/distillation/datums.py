@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from socratic_distill.config.objectives import Direction
+
 if TYPE_CHECKING:
     import tinker
 
@@ -31,6 +33,28 @@ class TokenSequence:
 
     tokens: tuple[int, ...]
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenWeights:
+    """The weights of a dialogue's tokens, one array `[T]` a tutor turn; 0 for tokens that are not trained on.
+
+    Attributes:
+        trained: True for the tokens that are trained on.
+        common: of every divergence that has no weights of its own.
+        forward: of forward divergences, where they have weights of their own.
+        reverse: of reverse divergences, likewise.
+    """
+
+    trained: tuple[Mask, ...]
+    common: tuple[Floats, ...]
+    forward: tuple[Floats, ...] | None = None
+    reverse: tuple[Floats, ...] | None = None
+
+    def of(self, direction: Direction | None) -> tuple[Floats, ...]:
+        """The weights of a divergence of a direction."""
+        own = {"forward": self.forward, "reverse": self.reverse, None: None}[direction]
+        return self.common if own is None else own
 
 
 def merge_turns(turns: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[TokenSequence]:

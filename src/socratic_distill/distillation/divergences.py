@@ -81,6 +81,21 @@ def monte_carlo_slope(tutor: Floats, teacher: Floats, drawn: Floats) -> Floats:
     return np.exp(tutor - drawn) * (cost - others) / count
 
 
+def entropy(logprobs: Floats) -> Floats:
+    """Entropy of a distribution, nats, `[T]`, from its likeliest tokens; the rest counts as one more token.
+
+    Less than the true entropy by what is not known of the rest: by r log n at most, if r is the rest's probability and
+    n the number of its tokens.
+
+    Args:
+        logprobs: log-probabilities of the likeliest tokens, nats, `[T, K]`.
+    """
+    p = np.exp(logprobs)
+    rest = 1.0 - p.sum(axis=-1)  # [T]
+    of_rest = np.where(rest > _SMALLEST_REST, -rest * np.log(np.maximum(rest, _SMALLEST_REST)), 0.0)
+    return -_times(p, logprobs).sum(axis=-1) + of_rest
+
+
 def _probabilities(tutor: Floats, teacher: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Q and p `[M, K]`, and the rests q_r and p_r `[M, 1]`, at least `_SMALLEST_REST`."""
     q, p = np.exp(tutor), np.exp(teacher)

@@ -27,7 +27,7 @@ def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse
 
 
 def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]) -> dict[str, Any]:
-    """A dialogue's row of `dialogues.jsonl`, with per-token log-probabilities of tutor and teacher.
+    """A dialogue's row of `dialogues.jsonl`, with per-token log-probabilities of tutor and teacher, and weights.
 
     Args:
         scored: the dialogue.
@@ -77,4 +77,8 @@ def _turn_row(
             row["tutor_logprobs"] = scored.tutor[place].tolist()
         if scored.teacher:
             row["teacher_logprobs"] = scored.teacher[place].tolist()
+        if scored.weights is not None:
+            row["weights"] = scored.weights.of("reverse")[place].tolist()
+            if scored.weights.forward is not None:
+                row["forward_weights"] = scored.weights.forward[place].tolist()
     return row

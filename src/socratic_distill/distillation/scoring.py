@@ -6,49 +6,57 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from socratic_distill.config.objectives import Wanted
 from socratic_distill.config.teachers import Average
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Cast, Member
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse
+from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse, Turn
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rewards import Rewarded
-from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, merge_turns
+from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, TokenWeights, merge_turns
+from socratic_distill.distillation.divergences import entropy
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
-from socratic_distill.errors import TrainingError
+from socratic_distill.errors import TeacherError, TrainingError
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
+from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.service.waiting import gather_all
 
 
-def joined(scores: Sequence[Sequence[Floats]], members: Sequence[Member], how: Average | None) -> tuple[Floats, ...]:
+def joined(
+    scores: Sequence[Sequence[Floats]], members: Sequence[Member], how: Average | None, clip: float | None = None
+) -> tuple[Floats, ...]:
     """Joins the scores of several teachers into one, turn by turn.
 
     Args:
         scores: for each member, one array a turn.
         members: the teachers, in the same order.
         how: how several scores are averaged; not used with one teacher.
+        clip: as in `average`.
     """
     if len(members) == 1:
         return tuple(scores[0])
     assert how is not None, "several teachers of one seed without a way to average"
     weights = [member.weight for member in members]
-    return tuple(average(turns, weights, how) for turns in zip(*scores, strict=True))
+    return tuple(average(turns, weights, how, clip) for turns in zip(*scores, strict=True))
 
 
-def average(scores: Sequence[Floats], weights: Sequence[float], how: Average) -> Floats:
+def average(scores: Sequence[Floats], weights: Sequence[float], how: Average, clip: float | None = None) -> Floats:
     """One score for each token from the scores of several teachers.
 
     With weights `w_i`, normalised to add up to 1, and teachers `p_i`:
 
     - `log_mean`: `sum_i w_i log p_i`. The tutor's divergence from it is the weighted mean of its divergences from the
-      teachers. It is not a distribution: over the vocabulary its probabilities add up to at most 1.
+      teachers. It is not a distribution: over the vocabulary its probabilities add up to at most 1, with negative
+      weights to at least 1. With a bound c it is `log p_1 + sum_i w_i clip(log p_i - log p_1, -c, c)`, which is the
+      same where no difference is beyond the bound. So the result is at most c sum_{i > 1} |w_i| from the first teacher.
     - `mixture`: `log sum_i w_i p_i`, computed in log space, so that nothing underflows. This compares the tutor with a
       teacher who follows teacher `i` with probability `w_i` at each token.
 
     Args:
         scores: log-probabilities of the same tokens under each teacher, nats, arrays of one shape, such as `[T]`.
-        weights: one weight for each teacher, above 0.
+        weights: one weight for each teacher; their sum is above 0, and in a `mixture` each of them.
         how: which of the two averages.
+        clip: the bound of `log_mean`, nats; None: no bound.
 
     Returns:
         The averaged log-probabilities, nats, of that shape. A single teacher's are returned unchanged.
@@ -57,9 +65,13 @@ def average(scores: Sequence[Floats], weights: Sequence[float], how: Average) ->
     if len(scores) == 1:
         return scores[0]
     # Divided by the largest first, since a sum of very large weights would overflow.
-    shares = np.asarray(weights, dtype=np.float64) / max(weights)
+    shares = np.asarray(weights, dtype=np.float64) / max(map(abs, weights))
     shares = (shares / shares.sum()).reshape(-1, *[1] * scores[0].ndim)  # [teachers, 1, …]
     stacked = np.stack(scores)  # [teachers, T] or [teachers, T, K]
+    if how == "log_mean" and clip is not None:
+        # Where both are -inf they do not differ.
+        away = np.subtract(stacked, stacked[0], out=np.zeros_like(stacked), where=stacked != stacked[0])
+        return stacked[0] + (shares * np.clip(away, -clip, clip)).sum(axis=0)
     if how == "log_mean":
         return (shares * stacked).sum(axis=0)
     return np.logaddexp.reduce(stacked + np.log(shares), axis=0)
@@ -78,9 +90,11 @@ class ScoredDialogue:
         teachers: names of the teachers that gave the scores.
         top_of_tutor: the tutor's likeliest tokens at each position of each turn, with the teacher's log-probabilities.
         top_of_teacher: the teacher's likeliest tokens, with its log-probabilities.
+        tutor_entropy: the tutor's entropy at each position, nats, `[T]` a turn; empty if it was not asked for.
         draws: tokens drawn from the tutor, with the tutor's log-probabilities.
         of_draws: the teacher's log-probabilities of `draws`, nats, `[T, K]` a turn.
         rewarded: what the rewards give the dialogue; None without rewards, or if the dialogue failed.
+        weights: of its tokens; None: each has weight 1.
         use: tokens that the requests to the teachers used.
         tutor_use: tokens that scoring under the tutor used.
         span: when scoring began and ended, seconds on the loop's clock.
@@ -93,9 +107,11 @@ class ScoredDialogue:
     teachers: tuple[str, ...] = ()
     top_of_tutor: tuple[Named, ...] = ()
     top_of_teacher: tuple[Named, ...] = ()
+    tutor_entropy: tuple[Floats, ...] = ()
     draws: tuple[Named, ...] = ()
     of_draws: tuple[Floats, ...] = ()
     rewarded: Rewarded | None = None
+    weights: TokenWeights | None = None
     use: PromptUse = NOTHING_SENT
     tutor_use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = (0.0, 0.0)
@@ -154,25 +170,24 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     now = asyncio.get_running_loop().time
     began = now()
     of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
-    # Played turns came with their likeliest tokens; for recorded ones the tutor was asked just now.
-    top = [named.ids for named in of_tutor.top] or [
-        np.asarray(turn.likeliest, np.int64) for turn in turns if turn.likeliest
-    ]
+    likeliest = _likeliest(turns, of_tutor)
+    top = [named.ids[:, : wanted.tutor_top] for named in likeliest] if wanted.tutor_top else []
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
     # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
     members = cast.teachers.of(dialogue.seed)
     answers = await gather_all(_ask_teacher(member, dialogue, cast, scorer, ask) for member in members)
     width = top[0].shape[1] if top else 0
-    targets = joined([scores.targets for scores in answers], members, cast.teachers.how)
+    targets = joined([scores.targets for scores in answers], members, cast.teachers.how, cast.teachers.clip)
     sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
     return ScoredDialogue(
         dialogue,
         sequences,
         tutor=tuple(of_tutor.own) or sampled,
-        teacher=joined([scores.own for scores in answers], members, cast.teachers.how),
+        teacher=joined([scores.own for scores in answers], members, cast.teachers.how, cast.teachers.clip),
         teachers=tuple(member.name for member in members),
         top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
+        tutor_entropy=_entropies(likeliest, wanted.entropy_top, dialogue) if wanted.entropy_top else (),
         # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
         top_of_teacher=tuple(answers[0].top),
         draws=tuple(of_tutor.draws),
@@ -183,13 +198,35 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     )
 
 
+def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
+    """The tutor's likeliest tokens: those that it was just asked for, or else those that came with its turns."""
+    return of_tutor.top or [
+        Named(np.asarray(turn.likeliest, np.int64), np.asarray(turn.likeliest_logprobs, np.float64))
+        for turn in turns
+        if turn.likeliest
+    ]
+
+
+def _entropies(likeliest: Sequence[Named], top: int, dialogue: Dialogue) -> tuple[Floats, ...]:
+    """The tutor's entropies, nats, `[T]` a turn, from the first `top` of its likeliest tokens."""
+    for turn, named in enumerate(likeliest):
+        if (bad := first_bad(named.logprobs)) is not None:
+            raise TeacherError(
+                f"tutor, {_name(dialogue)}: the likeliest tokens of tutor turn {turn} hold the log-probability "
+                f"{explain_bad(named.logprobs[bad])}"
+            )
+    return tuple(entropy(named.logprobs[:, :top]) for named in likeliest)
+
+
 async def _ask_tutor(
     dialogue: Dialogue, sequences: Sequence[TokenSequence], cast: Cast, scorer: Scorer, wanted: Wanted
 ) -> Scores:
     """Scores under the tutor's own model. By default nothing is requested, since sampling gave all that is needed."""
     is_recorded = dialogue.recording is not None
     is_tempered = cast.tutor.temperature != 1.0 and not is_recorded
-    top = wanted.tutor_top if is_recorded else 0  # played turns came with their likeliest tokens
+    # Played turns came with their likeliest tokens; an entropy is computed from those at temperature 1.
+    is_unknown = is_recorded or (is_tempered and wanted.entropy_top > 0)
+    top = max(wanted.tutor_top, 0 if is_recorded else wanted.entropy_top) if is_unknown else 0
     if not (is_tempered or top or wanted.draws):
         return Scores()
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")

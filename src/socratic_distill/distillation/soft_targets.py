@@ -1,7 +1,7 @@
 """Turns divergences over named tokens into weights of cross_entropy on `[N, K]` targets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from socratic_distill.config.objectives import Divergence, ForwardKL, JensenShannon, MonteCarloKL, ReverseKL
 from socratic_distill.distillation import divergences
 from socratic_distill.distillation.custom_losses import custom_slope
-from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenSequence, shift_targets
+from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenSequence, shift_targets, spread
 from socratic_distill.distillation.scorer import Named
 from socratic_distill.distillation.scoring import ScoredDialogue
 
@@ -29,6 +29,7 @@ class Soft:
         slope: the gradient dL/dlog q of the divergence.
         needs_tutor: whether `slope` uses the tutor's current log-probabilities.
         coef: factor of the slope.
+        rows: weights of the positions, `[N - 1]`; None: each has weight 1.
     """
 
     ids: Ids
@@ -37,18 +38,27 @@ class Soft:
     slope: Slope
     needs_tutor: bool
     coef: float
+    rows: Floats | None = None
+
+    def until(self, stop: int) -> "Soft":
+        """The same of the first `stop` positions."""
+        rows = None if self.rows is None else self.rows[:stop]
+        return replace(self, ids=self.ids[:stop], teacher=self.teacher[:stop], drawn=self.drawn[:stop], rows=rows)
 
 
 def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogue, coef: float) -> Soft | None:
-    """A divergence over a sequence's named tokens; None for the divergence over sampled tokens, which has none."""
+    """A divergence over a sequence's named tokens; None if it has none, or if each of its positions has weight 0."""
     if objective.trains_sampled_tokens:
+        return None
+    rows = _rows(objective, sequence, scored)
+    if rows is not None and not rows.any():
         return None
     slope = SLOPES[objective.kind](objective)
     if objective.draws:
         named = [Named(draws.ids, teacher) for draws, teacher in zip(scored.draws, scored.of_draws, strict=True)]
         ids, teacher = _lay_out(sequence, named)
         _, drawn = _lay_out(sequence, scored.draws)
-        return Soft(ids, teacher, drawn, slope, objective.needs_forward, coef)
+        return Soft(ids, teacher, drawn, slope, objective.needs_forward, coef, rows)
     top = objective.teacher_top
     if objective.tutor_top:
         # The top k of both: a token that only one of them finds likely can make most of the divergence.
@@ -56,7 +66,15 @@ def soften(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogu
     else:
         named = [Named(turn.ids[:, :top], turn.logprobs[:, :top]) for turn in scored.top_of_teacher]
     ids, teacher = _lay_out(sequence, named)
-    return Soft(ids, teacher, teacher, slope, objective.needs_forward, coef)
+    return Soft(ids, teacher, teacher, slope, objective.needs_forward, coef, rows)
+
+
+def _rows(objective: Divergence, sequence: TokenSequence, scored: ScoredDialogue) -> Floats | None:
+    """The weights of a sequence's positions; None if the dialogue has none."""
+    if scored.weights is None:
+        return None
+    at_token = spread(sequence, scored.weights.of(objective.direction))
+    return shift_targets(sequence.tokens, at_token[None])[2][0]
 
 
 def _forward_kl(objective: ForwardKL) -> Slope:
@@ -107,6 +125,8 @@ def weights(soft: Sequence[Soft], mask: Mask, now: Floats) -> Floats:
         slope = divergence.slope(tutor, divergence.teacher[mask], divergence.drawn[mask])  # [M, k]
         whole = np.zeros(divergence.ids.shape)
         whole[mask] = np.where(named, -divergence.coef * slope, 0.0)
+        if divergence.rows is not None:
+            whole *= divergence.rows[:, None]
         columns.append(whole)
         first = stop
     return np.concatenate(columns, axis=1)

@@ -7,8 +7,8 @@ from itertools import count, zip_longest
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.objectives import Wanted
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models, open_judge

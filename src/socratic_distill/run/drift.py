@@ -62,7 +62,8 @@ _LATER = (
     "tutor_template_options", "student_template_options", "teacher_template_options", "loss_fn_options",
     "max_probability_change", "subject", "students", "opening", "endings",
     "answer_function", "answer_judge", "reward_normalization",
-    "tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file",
+    "tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file", "token_weights",
+    "teacher_residual_clip",
 )  # fmt: skip
 _TEMPLATES = ("tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file")
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from socratic_distill.distillation.datums import TokenWeights
 from socratic_distill.distillation.objective import TrainingExample
 from socratic_distill.errors import InvalidAnswer
 from socratic_distill.service.failures import failure
@@ -51,6 +52,7 @@ class Update:
         reached: optimizer steps before it, and its own.
         sampler: the save of the new weights after the last step; None if there was no step, or no dialogue needs them.
         forward_tokens: tokens of the examples that were read forward before they were trained on.
+        weights: of the tokens of its dialogues, in order; None for a dialogue without weights.
     """
 
     batch: int
@@ -58,6 +60,7 @@ class Update:
     reached: int
     sampler: PendingSave | None = None
     forward_tokens: int = 0
+    weights: "list[TokenWeights | None]" = field(default_factory=list)
     _forward: list[Pass] = field(default_factory=list)
     _passes: list[Pass] = field(default_factory=list)
     _held: list[list[TrainingExample]] = field(default_factory=list)  # until all of their step is known

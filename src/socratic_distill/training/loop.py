@@ -13,13 +13,15 @@ runs in parallel without changing that; `metrics` computes the metrics of a step
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from socratic_distill.cost.budget import Budget
 from socratic_distill.dialogues.rollout import check_failures
-from socratic_distill.distillation.objective import make_examples
+from socratic_distill.distillation.objective import TrainingExample, make_examples
 from socratic_distill.distillation.rows import dialogue_row
 from socratic_distill.distillation.scoring import ScoredDialogue
+from socratic_distill.distillation.token_weights import weigh
 from socratic_distill.errors import CostLimitReached, RolloutError, ServiceError, SocraticError
 from socratic_distill.outputs.progress import Progress
 from socratic_distill.run.directory import RunDirectory
@@ -149,7 +151,7 @@ class Loop:
                 # save in a training cycle of its own, without its optimizer step.
                 if self._session.saver.due(self._state.batch + 1) is not None:
                     await self._state.rows_written.wait()
-                learner.add(update, make_examples(groups, config, step))
+                learner.add(update, self._examples(update, groups))
         check_failures([entry.dialogue for group in scored for entry in group], config.max_failed_fraction)
         if not is_split:
             await learner.settle(update)
@@ -177,9 +179,16 @@ class Loop:
         for first in range(0, len(groups), size):
             if first:
                 learner.step(update, to_play_with=False)
-            learner.add(update, make_examples(groups[first : first + size], config, update.batch))
+            learner.add(update, self._examples(update, groups[first : first + size]))
             await learner.settle(update)
         self._take_step(update)
+
+    def _examples(self, update: Update, groups: list[list[ScoredDialogue]]) -> list[TrainingExample]:
+        """The training examples of an update's next groups, whose weights the update keeps for their rows."""
+        config, version = self._plan.config, self._session.learner.version
+        weighed = weigh(groups, config, update.batch, version)
+        update.weights += [entry.weights for group in weighed for entry in group]
+        return make_examples(weighed, config, update.batch)
 
     def _take_step(self, update: Update) -> None:
         """Submits a batch's last optimizer step, and after it the save of the new weights.
@@ -209,7 +218,8 @@ class Loop:
                 await task
         session, state, step = self._session, self._state, update.batch
         is_last = step + 1 == self._plan.total
-        scored = await self._stream.ended(step)
+        ended = await self._stream.ended(step)
+        scored = [replace(entry, weights=own) for entry, own in zip(ended, update.weights, strict=True)]
         # The next batch opens only now. On the local engine, requests that share a batch affect each other's last bits:
         # a resumed run, which does not have this step's last answers to wait for, would sample differently.
         self._stream.open(step + 1)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from socratic_distill.config.objectives import Direction
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.dialogue import Ending, says_answer
@@ -32,7 +33,9 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
     dialogues that this teacher scored. Of several students each has `dialogues/student/<name>`, and `solved`, `told`
     (shares of its dialogues) and `reward` likewise. `reward/<name>` is the mean of one reward over the dialogues that
     have it, `reward/<name>/unparsed` counts those without a verdict of this judge, and `reward_vetoed` is the share of
-    dialogues that a veto rejects.
+    dialogues that a veto rejects. With token weights, `token_weights/mean` is their mean over the trained tokens, and
+    `token_weights/zero` the share of tokens with weight 0; where forward divergences have weights of their own,
+    `forward_token_weights/mean` and `/zero` are theirs.
     """
     # A recorded tutor is not ours: its turns would measure whoever wrote them.
     played = [entry for entry in scored if entry.dialogue.recording is None]
@@ -57,6 +60,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "solved": _mean([dialogue.solved for dialogue in dialogues if dialogue.seed.is_checkable]),
         "reward": _mean([entry.reward for entry in played if entry.reward is not None]),
         **_rewards([entry.rewarded for entry in played if entry.rewarded is not None]),
+        **_token_weights(played),
         **_by_student(played),
         **{f"end/{ending}": endings[ending] for ending in get_args(Ending)},
     }
@@ -71,6 +75,20 @@ def _rewards(rewarded: Sequence[Rewarded]) -> dict[str, float | int | None]:
         metrics[f"reward/{name}/unparsed"] = sum(entry.unparsed[name] for entry in rewarded)
     vetoed = [entry.is_rejected for entry in rewarded if entry.is_rejected is not None]
     return metrics | ({"reward_vetoed": _mean(vetoed)} if vetoed else {})
+
+
+def _token_weights(played: Sequence[ScoredDialogue]) -> dict[str, float | int | None]:
+    """Mean of the token weights and share of those that are 0; nothing without weights."""
+    metrics: dict[str, float | int | None] = {}
+    weights = [entry.weights for entry in played if entry.weights is not None]
+    names: dict[str, Direction] = {"token_weights": "reverse"} if weights else {}
+    if any(one.forward is not None for one in weights):
+        names["forward_token_weights"] = "forward"
+    for name, direction in names.items():
+        turns = [pair for one in weights for pair in zip(one.of(direction), one.trained, strict=True)]
+        flat = np.concatenate([values[mask] for values, mask in turns])
+        metrics |= {f"{name}/mean": _mean(flat), f"{name}/zero": _mean(flat == 0.0)}
+    return metrics
 
 
 def _by_student(played: Sequence[ScoredDialogue]) -> dict[str, float | int | None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from socratic_distill.config.objectives import EVERY_KIND, Feature, ObjectiveKind
+from socratic_distill.config.wanted import features_of_weights
 from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.service.connect import is_complete
 from socratic_distill.service.failures import failure
@@ -32,7 +33,7 @@ _PROMPT = (1, 2, 3)
 
 
 def needed_features(config: "SocraticConfig") -> frozenset[Feature]:
-    """The features that a config's objectives, of played and of recorded dialogues, ask of its server."""
+    """The features that a config's objectives and token weights ask of its server."""
     return frozenset(feature for needs in _needs(config).values() for feature in needs)
 
 
@@ -72,10 +73,11 @@ async def check_features(
 
 
 def _needs(config: "SocraticConfig") -> dict[str, frozenset[Feature]]:
-    """The features that each kind of objective of the config needs."""
+    """The features that each kind of objective of the config needs, and each kind of its token weights."""
     needs: dict[str, frozenset[Feature]] = {}
     if config.plays_dialogues:
         needs |= {part.kind: part.features(played=True) for part in config.objective.divergences}
+        needs |= features_of_weights(config.token_weights, config.temperature)
     if config.recordings is not None:
         for part in config.recordings.objective.divergences:
             needs.setdefault(part.kind, part.features(played=False))
@@ -151,10 +153,13 @@ def works(kind: ObjectiveKind, config: "SocraticConfig", facts: Mapping[str, boo
 
 
 def _message(config: "SocraticConfig", lacking: Sequence[Feature], known: Mapping[str, bool | str], path: Path) -> str:
-    kinds = ", ".join(repr(kind) for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking))
+    kinds_lacking = {kind: needs for kind, needs in _needs(config).items() if not needs.isdisjoint(lacking)}.keys()
+    kinds = ", ".join(map(repr, kinds_lacking))
+    of_weights = {weight.kind for weight in config.token_weights}
+    what = "token weight" if kinds_lacking <= of_weights else "objective"
     able = ", ".join(repr(objective.kind) for objective in EVERY_KIND if works(objective, config, known))
     return (
-        f"the objective {kinds} needs {', '.join(lacking)}, which the server at base_url={config.base_url!r} "
+        f"the {what} {kinds} needs {', '.join(lacking)}, which the server at base_url={config.base_url!r} "
         f"lacks. What is known to work there: {able or 'nothing'} ('supervised' on recordings alone). Change the "
-        f"objective or the server; {path} remembers the answer, delete it to have the server asked again"
+        f"{what} or the server; {path} remembers the answer, delete it to have the server asked again"
     )

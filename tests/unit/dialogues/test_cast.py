@@ -12,9 +12,9 @@ from socratic_distill.config.objectives import (
     ReverseKL,
     SampledReverseKL,
     Supervised,
-    Wanted,
     Weighted,
 )
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.rendering import Renderer
 

@@ -11,7 +11,7 @@ ANYTHING = st.recursive(
     max_leaves=5,
 )
 KEYS = ["seed", "step", "number", "question", "expected_answer", "initial_error", "ending", "error", "turns", "reward"]
-TURN_KEYS = ["role", "text", "pieces", "tutor_logprobs", "teacher_logprobs", "stop_reason"]
+TURN_KEYS = ["role", "text", "pieces", "tutor_logprobs", "teacher_logprobs", "weights", "stop_reason"]
 
 
 def turn_of(gap, piece="ok"):
@@ -30,6 +30,15 @@ def test_tokens_are_orange_where_the_teacher_likes_them_less_else_blue():
     assert '<span style="border-radius:3px" title=' in same
     assert "underline" in html_of(turns=[turn_of(-1.0)]).replace("underlined", "")
     assert "underline" not in less.replace("underlined", "")
+
+
+def test_a_tokens_weights_are_told_where_it_has_some():
+    weights = {"weights": [0.5], "forward_weights": [0.0]}
+    html = html_of(turns=[turn_of(0.5) | weights])
+    assert 'difference 0.50 nats, weight 0.50, weight in forward divergences 0.00"' in html
+    assert "weight" not in html_of(turns=[turn_of(0.5)]) and "weight 0" not in html_of(
+        turns=[turn_of(0.5) | {"weights": []}]
+    )
 
 
 def test_turns_without_scores_are_plain_text():

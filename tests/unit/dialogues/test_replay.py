@@ -5,7 +5,7 @@ from tests.support.casts import cast_of
 from tests.support.chat_templates import THINKING, ids, make_renderer
 
 from socratic_distill import Seed
-from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
 from socratic_distill.dialogues.dialogue import tutor_view
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording

@@ -14,7 +14,7 @@ from tinker.lib.public_interfaces import sampling_client
 from tinker.types import SampledSequence, SampleResponse
 
 from socratic_distill import Seed, TeacherError
-from socratic_distill.config.objectives import Wanted
+from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.dialogue import Dialogue, PromptUse, Turn
 from socratic_distill.dialogues.speaker import Speaker

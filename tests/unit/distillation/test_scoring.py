@@ -50,6 +50,25 @@ def test_averages_lie_between_the_scores(given_scores, factor):
     np.testing.assert_allclose(average(scores, scaled, "log_mean"), log_mean, rtol=1e-9, atol=1e-9)
 
 
+@given(several(), st.lists(st.floats(-3.0, 3.0), min_size=4, max_size=4), st.floats(0.1, 10.0))
+def test_a_bounded_average_is_near_the_first_teacher(given_scores, signed, clip):
+    scores, weights = given_scores
+    signed = [sign * weight for sign, weight in zip(signed, weights, strict=False)]
+    shares = np.asarray(signed) / sum(signed) if sum(signed) > 0.1 * max(map(abs, signed)) else None
+    if shares is None:
+        return
+    found = average(scores, signed, "log_mean", clip)
+    assert np.all(np.abs(found - scores[0]) <= clip * np.abs(shares[1:]).sum() + 1e-6)
+    widest = max(float(np.abs(one - scores[0]).max(initial=0.0)) for one in scores)
+    unbounded = sum(share * one for share, one in zip(shares, scores, strict=True))
+    np.testing.assert_allclose(average(scores, signed, "log_mean", widest + 1.0), unbounded, rtol=1e-6, atol=1e-5)
+
+
+def test_a_bounded_average_of_impossible_tokens_is_no_nan():
+    scores = [np.array([-np.inf, -np.inf, -1.0]), np.array([-np.inf, -1.0, -np.inf])]
+    assert average(scores, [2.0, -1.0], "log_mean", 5.0).tolist() == [-np.inf, -np.inf, 4.0]
+
+
 @given(ARRAYS, WEIGHTS, HOW)
 def test_average_of_one_teacher_is_its_scores_bit_for_bit(scores, weight, how):
     found = average([scores], [weight], how)

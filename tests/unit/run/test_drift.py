@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "subject": "algebra", "students": [{"name": "one"}], "opening": "tutor",
     "endings": [{"kind": "phrase", "phrase": "Bye"}],
     "answer_function": "rules:right", "answer_judge": {"model_name": "other"},
+    "token_weights": [{"kind": "prefix", "tokens": 3}],
     "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
@@ -80,6 +81,8 @@ def other_value(tmp_path: Path):
             return {name: {"files": [other]}}
         if name == "teacher_average":
             return {name: "mixture", "teachers": [{"name": "one"}, {"name": "two"}]}
+        if name == "teacher_residual_clip":
+            return {name: 2.0, "teacher_average": "log_mean", "teachers": [{"name": "one"}, {"name": "two"}]}
         if name == "loss_fn_options":
             return {name: OTHER[name], "loss_fn": "ppo"}
         if name == "reward_normalization":
@@ -103,6 +106,7 @@ def test_field_that_decides_the_meaning_changes_it_and_is_named(make_config, oth
     also = {"teacher_sees_answer": {"teacher_prompt_file"}, "max_tokens": {"student_max_tokens"}}
     also |= {"subject": set(PROMPT_FILES), "endings": {"tutor_prompt_file"}}  # which stand in prompts
     also |= {"teacher_average": {"teachers"}}  # which needs two of them
+    also |= {"teacher_residual_clip": {"teachers", "teacher_average"}}  # which it bounds
     also |= {"loss_fn_options": {"loss_fn"}}  # which has to take them
     also |= {"reward_normalization": {"rewards"}}  # which it normalises
     stored |= also.get(name, set())

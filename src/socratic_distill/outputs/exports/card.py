@@ -36,6 +36,8 @@ _OBJECTIVES = {
     "forward_kl": "on-policy distillation: forward KL, the teacher's likeliest tokens at each position are imitated",
     "jensen_shannon": "on-policy distillation: Jensen-Shannon divergence between tutor and teacher",
     "monte_carlo_kl": "on-policy distillation: KL to the teacher over tokens that were drawn at each position",
+    "control_shuffled_teacher": "a control: the teacher's scores were shuffled",
+    "control_constant_advantage": "a control: every token got the same negative advantage",
     "custom": "an objective of the user's own",
     "supervised": "supervised learning on recorded dialogues",
     "mixture": "a mixture of objectives",

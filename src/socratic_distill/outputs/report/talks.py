@@ -11,8 +11,8 @@
 | `q`, `a`, `e` | question, answer, mistake | `p` | text of each token, `[T]` |
 | `end`, `err` | ending, error | `k` | token ids, `[T]`, where there are no texts |
 | `rec`, `w` | recording, reward | `u`, `c` | log-probabilities of tutor and teacher, `[T]` or empty |
-| `ok`, `told` | 1 for solved, for told | `no` | 1 where a long dialogue's figures were left out |
-| `t`, `cut` | turns; how many were left out | | |
+| `ok`, `told` | 1 for solved, for told | `h`, `f` | token weights, those of forward divergences, thousandths |
+| `t`, `cut` | turns; how many were left out | `no` | 1 where a long dialogue's figures were left out |
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ from socratic_distill.files.rows import number, whole
 from socratic_distill.outputs.report.embedding import to_json
 from socratic_distill.outputs.report.facts import Facts
 
-_FIGURES = ("p", "k", "u", "c")
+_FIGURES = ("p", "k", "u", "c", "h", "f")
+_FIGURES_OF = {"u": "tutor_logprobs", "c": "teacher_logprobs", "h": "weights", "f": "forward_weights"}
 
 
 def talk_of(row: Mapping[str, Any], facts: Facts, run: int, batch: int | None) -> dict[str, Any]:
@@ -83,10 +84,10 @@ def _tutor_turn(turn: Mapping[str, Any], versioned: bool) -> dict[str, Any]:
     # Rows of runs that wrote no pieces: the page numbers the tokens.
     named = {"p": list(map(str, pieces))} if len(pieces) == len(tokens) else {"k": list(map(whole, tokens))}
     version = {"v": whole(turn.get("version"))} if versioned else {}
-    logprobs = {short: turn.get(long) for short, long in (("u", "tutor_logprobs"), ("c", "teacher_logprobs"))}
+    found = {short: turn.get(long) for short, long in _FIGURES_OF.items()}
     figures = {
         short: [_thousandths(value) for value in values]
-        for short, values in logprobs.items()
+        for short, values in found.items()
         if values and len(values) == len(tokens)
     }
     return {**_turn(turn), "w": 1, **version, **named, **({"u": [], "c": []} | figures)}

@@ -56,6 +56,15 @@ def test_scores_that_are_missing_or_infinite_are_null():
     assert short(row)["t"][1]["c"] == []
 
 
+def test_weights_are_kept_where_there_are_some():
+    row = row_of()
+    assert {"h", "f"}.isdisjoint(short(row)["t"][1])
+    count = len(row["turns"][1]["tokens"])
+    row["turns"][1] |= {"weights": [0.0, *[1.25] * (count - 1)], "forward_weights": [1.0]}
+    turn = short(row)["t"][1]
+    assert turn["h"] == [0, *[1250] * (count - 1)] and "f" not in turn, "one weight for many tokens is none"
+
+
 def test_a_long_dialogue_loses_its_last_figures_then_its_last_turns():
     talk = short(row_of(tuple("Is it 1? " * 9 for _ in range(9))))
     whole = talk_size(fitted(talk, 10**6))

@@ -16,6 +16,14 @@ function colour(node, gap) {
 // White space and empty pieces, made visible in figures.
 const visible = (piece) => (piece === "" ? "(part of a character)" : `“${piece.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥")}”`);
 
+// What a token counts in training; nothing in a run without token weights.
+function weightsOf(turn, i) {
+  const named = [["weight", turn.h], ["weight in forward divergences", turn.f]];
+  return named.filter(([, list]) => list && list[i] !== null).map(([name, list]) => `${name} ${figure(list[i] / 1000, false)}`);
+}
+
+const isLeftOut = (turn, i) => Boolean(turn.h) && turn.h[i] === 0 && (!turn.f || turn.f[i] === 0);
+
 function figuresOf(turn, i) {
   const percent = (value) => (value === null ? "" : ` (${figure(Math.exp(value), true)})`);
   const value = (list) => (list[i] === null || list[i] === undefined ? null : list[i] / 1000);
@@ -27,6 +35,7 @@ function figuresOf(turn, i) {
     `tutor ${nats(tutor)} nats${percent(tutor)}`,
     `teacher ${nats(teacher)} nats${percent(teacher)}`,
     gap === null ? "no difference known" : `teacher − tutor ${signed(gap)} nats`,
+    ...weightsOf(turn, i),
   ];
 }
 
@@ -36,6 +45,7 @@ function tokensOf(turn, label) {
     const ends = turn.p && !turn.stop && i === names.length - 1;
     const node = el("span", { class: ends ? "tok end" : "tok", tabindex: i ? -1 : 0 }, name === "" ? "▯" : name);
     colour(node, gapOf(turn, i));
+    if (isLeftOut(turn, i)) node.classList.add("out");
     return node;
   });
   const body = el("div", { class: turn.p ? "said" : "said blocks", dir: "auto", role: "group", "aria-label": label }, nodes);
