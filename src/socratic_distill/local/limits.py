@@ -1,6 +1,8 @@
-"""How much memory this process may still take: of the machine, of its control groups, of a GPU."""
+"""How much memory this process may still take, of the machine, of its control groups, of a GPU; and has taken."""
 
 import os
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -44,11 +46,29 @@ def free_gpu_memory(device: torch.device) -> Limit:
     return Limit(free + spare, f"free on {device}")
 
 
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory that this process has held so far, in MiB, as rows of metrics.jsonl hold it.
+
+    Args:
+        device: where the model is; on a GPU, the most that torch's tensors held there is told too.
+    """
+    peaks = {}
+    try:
+        import resource
+    except ImportError:  # only Unix has it
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        peaks["memory/peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    if device.type == "cuda":
+        peaks["memory/gpu_peak_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return peaks
+
+
 def _machine() -> Iterator[Limit]:
     for line in _lines(_PROC / "meminfo"):
-        name, _, value = line.partition(":")
-        if name == "MemAvailable" and value.split()[1:] == ["kB"]:
-            yield Limit(int(value.split()[0]) * 1024, "available on this machine (/proc/meminfo)")
+        if (match := re.fullmatch(r"MemAvailable:\s*(\d+) kB", line)) is not None:
+            yield Limit(int(match[1]) * 1024, "available on this machine (/proc/meminfo)")
             return
     try:  # without Linux's file, the whole memory: what others use of it is not known
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -12,7 +12,7 @@ from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.demand import Demand
 from socratic_distill.local.engine import Engine
-from socratic_distill.local.limits import free_gpu_memory, free_memory
+from socratic_distill.local.limits import free_gpu_memory, free_memory, peak_memory
 from socratic_distill.local.memory import check, check_loading
 from socratic_distill.local.proof import prove
 from socratic_distill.local.sampling_client import LocalSamplingClient
@@ -177,6 +177,10 @@ class LocalServiceClient(Engine):
                 return f"memory: not estimated ({type(error).__name__}: {reason})"
 
         return self.run(ask)
+
+    def peak_memory(self) -> dict[str, float]:
+        """The most memory that this process has held so far, as rows of metrics.jsonl hold it."""
+        return peak_memory(self.machine.device)
 
     def _saved(self, path: str, kind: Kind, base_model: str | None) -> Saved:
         """Saved weights; for an adapter of another program, with the facts that its base model decides.

@@ -1,4 +1,4 @@
-"""Asks the local engine, before it loads a model, whether a run fits this machine's memory."""
+"""What a run takes of this machine's memory: whether it fits, before a model is loaded, and what it took."""
 
 import math
 from collections.abc import Awaitable, Iterable
@@ -19,11 +19,29 @@ _LATE = 10**9  # a step at which every schedule has ended
 
 @runtime_checkable
 class EstimatesMemory(Protocol):
-    """A service, such as the local engine, that computes in this machine's memory."""
+    """A service, such as the local engine, that can say before the start what a run takes of this machine's memory."""
 
     def estimate_memory(self, demand: Demand) -> Awaitable[str]:
         """What a run takes, in words; raises if that is more than there is."""
         ...
+
+
+@runtime_checkable
+class MeasuresMemory(Protocol):
+    """A service, such as the local engine, that computes in this process."""
+
+    def peak_memory(self) -> dict[str, float]:
+        """The most memory that the process has held so far, by the names that rows of metrics.jsonl have for it."""
+        ...
+
+
+def memory_metrics(client: object) -> dict[str, float]:
+    """The most memory that the engine's process has held so far; nothing for services that compute elsewhere.
+
+    Args:
+        client: the service client.
+    """
+    return client.peak_memory() if isinstance(client, MeasuresMemory) else {}
 
 
 async def check_memory(plan: Plan, service: Service) -> str | None:
