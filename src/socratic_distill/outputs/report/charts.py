@@ -88,7 +88,7 @@ _MEMORY = {
 
 
 def charts_for(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The charts of some runs: all of the above, rewards and memory if there are any, and what evaluations alone measure.
+    """The charts of some runs: all of the above, rewards and memory if there are any, what evaluations alone measure.
 
     Args:
         runs: data of each, with `curves` and `evaluations`.
