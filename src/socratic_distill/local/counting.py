@@ -33,7 +33,11 @@ class Counter(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             # A model that looks at values asks whether a mask masks nothing, or positions are the usual ones: yes.
             return True if args[0].dtype == torch.bool else 1
-        outputs = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._grouped_mm.default:
+            # Products of experts, [N, in] by [experts, in, out]; on `meta` torch has them in bf16 only.
+            outputs = args[0].new_empty((*args[0].shape[:-1], args[1].shape[-1]))
+        else:
+            outputs = func(*args, **(kwargs or {}))
         for tensor in tree_iter(outputs):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
                 self._count(tensor.untyped_storage())

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local.adapters import Adapters, LoraShape
-from socratic_distill.local.attention import quicken_attention
+from socratic_distill.local.attention import quicken_attention, restore_attention
 from socratic_distill.local.base_model import BaseModel, Weights
 from socratic_distill.local.counting import Counter, Fused
 from socratic_distill.local.layers import quicken
@@ -199,12 +199,18 @@ class Shapes:
                 layer.training = False
 
     def _cache_shape(self) -> CacheShape:
+        """The shape of keys and values; a model that keeps something else, or nothing, is on the general path."""
         cache = DynamicCache(config=self._model.config)
         with self._counted(), torch.no_grad():
             self._model.get_decoder()(
                 input_ids=_zeros(1, _DRAFT), use_cache=True, **{cache_argument(self._model): cache}
             )
         layers: list[Any] = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+        if not layers or len(layers) < len(cache.layers):
+            self.is_general = True
+            restore_attention(self._model)
+        if not layers:
+            return CacheShape(0, 0, 0, 0, self.dtype, _META)
         (_, heads, _, key), (_, _, _, value) = layers[0].keys.shape, layers[0].values.shape
         return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, _META)
 

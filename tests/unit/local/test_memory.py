@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from architectures import ARCHITECTURES, GENERAL, save_tiny
 from tests.support import engine_memory
 from tests.support.patience import PATIENCE
 from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
@@ -216,6 +217,18 @@ def test_conv1d_models_are_counted_too(tmp_path):
     model = shapes(config, Machine.choose("cpu"), tmp_path)
     assert model.context == 256 and model.adapter_bytes > 0
     assert model.training_bytes(DATA) > model.reading_bytes(4, 200) > 0
+
+
+# Experts, linear attention, a state space, attention sinks, soft caps; the others are slow together.
+FAMILIES = {**ARCHITECTURES, **GENERAL}
+QUICK = ("Mixtral", "Qwen3_5Text", "Mamba", "GptOss", "Gemma2")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES])
+def test_every_family_has_an_estimate(service, limited, tmp_path, name):
+    limited(4000)
+    path = save_tiny(tmp_path / "model", name, FAMILIES[name])
+    assert "together" in service.estimate_memory(replace(DEMAND, models=(path,))).result()
 
 
 def test_quantised_weights_are_not_guessed(tmp_path):
