@@ -36,11 +36,11 @@ from socratic_distill.local.tiny import MODEL_DIR
 HERE = Path(__file__).parent
 RANK, LEARNING_RATE = 32, 1e-4
 # Of Qwen3-0.6B's config.
-QWEN = dict(
+QWEN: dict[str, Any] = dict(
     vocab_size=151936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
     num_key_value_heads=8, head_dim=128, max_position_embeddings=40960, rope_theta=1e6, tie_word_embeddings=True,
 )  # fmt: skip
-TINY = QWEN | dict(
+TINY: dict[str, Any] = QWEN | dict(
     vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
     num_key_value_heads=1, head_dim=32, max_position_embeddings=512,
 )  # fmt: skip
@@ -97,7 +97,8 @@ def make_model(directory: Path, shape: dict[str, Any]) -> str:
     for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(MODEL_DIR / name, directory)
     torch.manual_seed(0)
-    Qwen3ForCausalLM(Qwen3Config(**shape)).to(torch.bfloat16).save_pretrained(directory)
+    model: Any = Qwen3ForCausalLM(Qwen3Config(**shape))
+    model.to(torch.bfloat16).save_pretrained(directory)
     return str(directory)
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         work(service, options.model)
         taken = peak() - before
         estimated = estimate(demand, service.machine, service.shapes, frozenset())
-    figures = {"taken": taken, "estimated": estimated.total, "parts": estimated.held | estimated.phases}
+    figures = {"taken": taken, "estimated": estimated.total, "parts": {**estimated.held, **estimated.phases}}
     print(json.dumps(figures))
 
 

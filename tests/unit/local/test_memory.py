@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,10 +166,17 @@ def shapes(config, machine, directory: Path):
     return Shapes(ModelSource(str(directory), {"trust_remote_code": False}, None), machine, LoraShape(8))
 
 
-LLAMA = dict(
+LLAMA: dict[str, Any] = dict(
     vocab_size=300, hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=512, tie_word_embeddings=True,
 )  # fmt: skip
+
+
+def llama(layers: int, **changes: Any) -> LlamaConfig:
+    fields: dict[str, Any] = LLAMA | {"num_hidden_layers": layers} | changes
+    return LlamaConfig(**fields)
+
+
 DATA = [[1] * 100 + [2 + i] * 100 for i in range(4)]
 
 
@@ -184,7 +192,7 @@ def test_shapes_have_the_bytes_of_the_loaded_model(service):
 
 def test_stack_of_equal_layers_is_measured_by_two(tmp_path):
     """The layers that are left out count as much as those that are run."""
-    deep = shapes(LlamaConfig(**LLAMA, num_hidden_layers=7), Machine.choose("cpu"), tmp_path / "deep")
+    deep = shapes(llama(7), Machine.choose("cpu"), tmp_path / "deep")
     by_two = deep.training_bytes(DATA)
     deep._depth = 0  # every layer is run
     deep._counts.clear()
@@ -192,7 +200,7 @@ def test_stack_of_equal_layers_is_measured_by_two(tmp_path):
 
 
 def test_checkpointing_lowers_what_training_holds(tmp_path):
-    config = LlamaConfig(**LLAMA, num_hidden_layers=12)
+    config = llama(12)
     machine = Machine.choose("cpu")
     plain = shapes(config, machine, tmp_path / "plain").training_bytes(DATA)
     recomputed = shapes(config, replace(machine, gradient_checkpointing=True), tmp_path / "less").training_bytes(DATA)
@@ -201,13 +209,13 @@ def test_checkpointing_lowers_what_training_holds(tmp_path):
 
 def test_long_sequences_are_read_by_the_fused_kernel(tmp_path):
     """Scores of attention would grow with the square of the length."""
-    model = shapes(LlamaConfig(**LLAMA, num_hidden_layers=2), Machine.choose("cpu"), tmp_path)
+    model = shapes(llama(2), Machine.choose("cpu"), tmp_path)
     short, long = (model.training_bytes([[1] * length]) for length in (400, 500))
     assert long < 1.3 * short
 
 
 def test_model_on_the_general_path_has_one_sequence_a_pass(tmp_path):
-    model = shapes(LlamaConfig(**LLAMA, num_hidden_layers=2, logit_scale=0.5), Machine.choose("cpu"), tmp_path)
+    model = shapes(llama(2, logit_scale=0.5), Machine.choose("cpu"), tmp_path)
     assert model.is_general
     assert model.training_bytes(DATA) == model.training_bytes(DATA[:1])
 
@@ -232,6 +240,6 @@ def test_every_family_has_an_estimate(service, limited, tmp_path, name):
 
 
 def test_quantised_weights_are_not_guessed(tmp_path):
-    config = LlamaConfig(**LLAMA, num_hidden_layers=2, quantization_config={"quant_method": "mxfp4"})
+    config = llama(2, quantization_config={"quant_method": "mxfp4"})
     with pytest.raises(Exception, match="quantised"):
         shapes(config, Machine.choose("cpu"), tmp_path)
