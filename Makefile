@@ -26,7 +26,7 @@ ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or br
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -46,6 +46,7 @@ help:
 	@echo "make figures      the pictures and curves of the documentation, from real runs; five minutes, needs Chromium"
 	@echo "make bench        speed against tinker-cookbook, into docs/performance.md; 20 minutes"
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
+	@echo "make bench-gpu    the local engine on a GPU, random weights like Qwen3-0.6B's; without one it only says so"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
 	@echo "make bench-pedagogical  PedagogicalRL's reward on the tiny model, into docs/guides/rewards.md; 30 minutes"
 	@echo "make bench-settings   learning rates by LoRA rank on the quickstart's run, into docs/settings.md; 5 minutes"
@@ -179,6 +180,9 @@ $(BENCH_LOCAL)/.ready: constraints.txt
 bench-local: $(VENV)/.smollm2 $(BENCH_LOCAL)/.ready
 	$(BIN)/python tests/benchmarks/local.py --peer-python $(BENCH_LOCAL)/bin/python --docs
 	$(BIN)/python tests/benchmarks/local_exactness.py --docs
+
+bench-gpu: $(READY)
+	$(BIN)/python tests/benchmarks/gpu.py
 
 bench-objectives: $(READY)
 	$(BIN)/python tests/benchmarks/objectives.py --docs

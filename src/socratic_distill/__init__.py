@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         MathExtraMissing as MathExtraMissing,
         ModelMismatch as ModelMismatch,
         ModelNotOffered as ModelNotOffered,
+        NotEnoughMemory as NotEnoughMemory,
         NoUsableCheckpoint as NoUsableCheckpoint,
         OpenAIExtraMissing as OpenAIExtraMissing,
         PlotExtraMissing as PlotExtraMissing,
@@ -235,10 +236,11 @@ _NAMES = {
         "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError ConverterError "
         "CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory HubError "
         "HubExtraMissing InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost "
-        "MathExtraMissing ModelMismatch ModelNotOffered NoUsableCheckpoint OpenAIExtraMissing PlotExtraMissing "
-        "PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked SaveError SeedError "
-        "ServeExtraMissing ServiceError ServiceUnreachable SocraticError StartError StorageError TeacherError "
-        "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
+        "MathExtraMissing ModelMismatch ModelNotOffered NoUsableCheckpoint NotEnoughMemory OpenAIExtraMissing "
+        "PlotExtraMissing PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked "
+        "SaveError SeedError ServeExtraMissing ServiceError ServiceUnreachable SocraticError StartError StorageError "
+        "TeacherError TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer "
+        "UntrustedConfig"
     ),
     "evaluation": (
         "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "

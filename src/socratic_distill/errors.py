@@ -43,6 +43,7 @@ SocraticError
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
 │   ├── LocalExtraMissing (ImportError)   base_url="local" or a custom loss without the `local` extra
+│   ├── NotEnoughMemory            a run on the local engine would not fit this machine's memory
 │   └── UnsupportedModel           the local engine does not train this architecture
 ├── ConverterError                 llama.cpp's converter to GGUF is not installed, or fails
 ├── UnsupportedAdapter             an adapter that is more than a plain LoRA, or that a program does not load
@@ -341,6 +342,10 @@ class DamagedWeights(LocalEngineError):
 
 class LocalExtraMissing(LocalEngineError, ImportError):
     """`base_url="local"` needs the packages of the `local` extra; a custom loss needs its torch."""
+
+
+class NotEnoughMemory(LocalEngineError):
+    """A run on the local engine would not fit this machine's memory; found out before the model is loaded."""
 
 
 class UnsupportedModel(LocalEngineError):

@@ -4,7 +4,8 @@
 
 A step is done for every line that comes on stdin; its figures are printed as one line of JSON. What JOB.json holds is
 in `local_workload.py`, with the settings: `dtype` of the models, `autocast` (rounds products to bf16, of models kept
-in fp32 or not), `batch` prompts sampled and trained on together.
+in fp32 or not), `batch` prompts sampled and trained on together, and `vllm` (samples with vLLM on a GPU, for `gpu.py`;
+without it all is on the CPU).
 """
 
 import json
@@ -71,7 +72,7 @@ def main() -> None:
             generation_kwargs={"min_new_tokens": job["new_tokens"]},  # replies of one length, on either side
             learning_rate=job["rate"],
             bf16=job["autocast"],
-            use_cpu=True,
+            **({"use_vllm": True, "vllm_mode": "colocate"} if job.get("vllm") else {"use_cpu": True}),
             shuffle_dataset=False,
             report_to="none",
             save_strategy="no",

@@ -38,6 +38,8 @@ def test_distillation_lowers_teacher_kl_on_the_tiny_model(tmp_path):
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert rows[-1]["teacher_kl"] < 0.6 * rows[0]["teacher_kl"]
     assert all(row["drift/max"] < 1e-4 for row in rows), "sampler and trainer disagree on the same weights"
+    peaks = [row["memory/peak_mib"] for row in read_rows(tmp_path / "run" / "metrics.jsonl", without=())]
+    assert peaks[0] > 50 and peaks == sorted(peaks), "a peak so far never falls"
 
 
 def test_a_step_after_a_resume_equals_the_uninterrupted_run_bit_for_bit(tmp_path):

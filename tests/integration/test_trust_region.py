@@ -15,7 +15,7 @@ from socratic_distill.testing.clients import FakeTrainingClient
 pytestmark = pytest.mark.thinned
 
 KEY = "trust_region/masked"
-OWN_KEYS = ("time/", "trust_region/", "tokens/forward", "cost/")
+OWN_KEYS = ("time/", "memory/", "trust_region/", "tokens/forward", "cost/")
 # Weights move within a batch, so the second part of it trains tokens that older weights sampled.
 MOVING = {"num_substeps": 3, "learning_rate": 0.3}
 

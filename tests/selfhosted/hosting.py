@@ -82,6 +82,13 @@ class Host:
     def log(self) -> Path:
         return self._directory / "server.log"
 
+    def adapter(self, state: str) -> Path:
+        """The PEFT directory of a saved state, of a server that keeps one on this machine."""
+        run, _, name = state.removeprefix("tinker://").partition("/")
+        directories = [path.parent for path in self._directory.rglob("adapter_config.json")]
+        (found,) = [d for d in directories if run in str(d) and name.rpartition("/")[2] in d.parts]
+        return found
+
     def start(self) -> None:
         """Returns once it answers; its model may take some seconds more."""
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.support.rows import NOT_REPEATED
 from tests.support.run_directories import newest_state
 
 from socratic_distill.testing.store import DirectoryStore
@@ -20,12 +21,12 @@ def fake_fields(seeds_file: Path, steps: int) -> dict[str, Any]:
 
 
 def texts_of_rows(run: Path, name: str) -> list[str]:
-    """The rows' own text, but for what time and recoveries put there."""
+    """The rows' own text, but for what time, memory and recoveries put there."""
     kept = []
     for line in (run / name).read_text().splitlines():
         assert "://" not in line and str(run) not in line, "a row names a path on the service"
         row = json.loads(line)
-        kept.append(json.dumps({key: row[key] for key in row if not key.startswith(("time/", "recovery/"))}))
+        kept.append(json.dumps({key: row[key] for key in row if not key.startswith((*NOT_REPEATED, "recovery/"))}))
     return kept
 
 

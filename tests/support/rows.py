@@ -8,21 +8,25 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def read_rows(path: Path, without: str | tuple[str, ...] = "time/") -> list[Row]:
-    """Rows of a JSONL file, but for keys that begin with `without`: timings, unless told otherwise."""
+# What differs between two runs of one config: timings, and on the local engine the memory of the process.
+NOT_REPEATED = ("time/", "memory/")
+
+
+def read_rows(path: Path, without: str | tuple[str, ...] = NOT_REPEATED) -> list[Row]:
+    """Rows of a JSONL file, but for keys that begin with `without`: timings and memory, unless told otherwise."""
     with path.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     return [{key: value for key, value in row.items() if not key.startswith(without)} for row in rows]
 
 
-def rows_of_run(log_path: Path | str, without: str | tuple[str, ...] = "time/") -> list[list[Row]]:
-    """Metrics and dialogues of a run, timings left out."""
+def rows_of_run(log_path: Path | str, without: str | tuple[str, ...] = NOT_REPEATED) -> list[list[Row]]:
+    """Metrics and dialogues of a run, timings and memory left out."""
     return [read_rows(Path(log_path) / f"{name}.jsonl", without) for name in ("metrics", "dialogues")]
 
 
 def rows_but_recoveries(log_path: Path | str) -> list[list[Row]]:
     """Metrics and dialogues of a run, timings and recoveries left out."""
-    return rows_of_run(log_path, without=("time/", "recovery/"))
+    return rows_of_run(log_path, without=(*NOT_REPEATED, "recovery/"))
 
 
 def write_rows(path: Path, *rows: Mapping[str, Any] | str) -> Path:

@@ -46,5 +46,7 @@ def _show(log_path: str, seen: "Preflight") -> None:
         show(f"start: {type(seen.start).__name__}")
     if seen.lora is not None:
         show(seen.lora)
+    for line in (seen.memory or "").splitlines():
+        show(line)
     if not seen.problems:
         show(f"{log_path}: OK, ready to start")

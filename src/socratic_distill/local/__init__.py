@@ -11,6 +11,8 @@ Importing this package does not import torch; using a client does.
 | `scheduler`, `batches` | the queue of calls, and which of them share a batch |
 | `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
 | `machine` | device and precision |
+| `memory`, `demand`, `limits` | estimates the memory of a run, and what there is |
+| `shapes`, `counting` | a model without its weights, and the bytes of its passes |
 | `layers`, `norms` | linear layers and norms of a frozen model, in fewer steps |
 | `parts`, `targets`, `adapters`, `saved_adapters`, `foreign_adapters` | LoRA adapters on a base model |
 | `proof` | tests that an adapter trains and changes no other weights |

@@ -9,12 +9,16 @@ from typing import Any
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.paths import TINY, GivenPath, resolved
 from socratic_distill.in_process import ServiceFuture
+from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, run_batch
+from socratic_distill.local.demand import Demand
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.model_files import base_of, describe_model, model_folder
+from socratic_distill.local.models import model_source
 from socratic_distill.local.proof import check_reading
 from socratic_distill.local.scheduler import Job, Scheduler
+from socratic_distill.local.shapes import Shapes, shapes_of
 from socratic_distill.local.store import Saved, Store
 
 
@@ -26,6 +30,7 @@ class Engine:
     Attributes:
         store: the store of saved weights.
         models: the loaded base models, by name.
+        machine: the device and the precision.
     """
 
     def __init__(
@@ -41,8 +46,8 @@ class Engine:
         """See `LocalServiceClient`."""
         self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
-        self._machine = Machine.choose(device, dtype, gradient_checkpointing)
-        self._machine.keep_memory()
+        self.machine = Machine.choose(device, dtype, gradient_checkpointing)
+        self.machine.keep_memory()
         self._paths = dict(paths or {})
         self._base_facts: dict[str, dict[str, Any]] = {}
         self._trust_remote_code = trust_remote_code
@@ -112,13 +117,31 @@ class Engine:
             path = self._path(name)
             if self._grant is not None:
                 self._grant.check_model(GivenPath(name, path))
-            base = BaseModel(path, self._trust_remote_code, self._machine)
+            base = BaseModel(path, self._trust_remote_code, self.machine)
             base.name = name  # the name given, not the resolved path
             others = [other.size for other in self.models.values()]
-            self._machine.fit_threads(max([base.size, *others]))
+            self.machine.fit_threads(max([base.size, *others]))
             check_reading(base)
             self.models[name] = base
         return self.models[name]
+
+    def shapes(self, name: str, machine: Machine, demand: Demand) -> Shapes:
+        """A model's shapes, without its weights, and with the adapter that a run asks for.
+
+        Args:
+            name: as given to the service.
+            machine: what the model would be computed on.
+            demand: the sizes of the run.
+
+        Raises:
+            UntrustedConfig: the config may not load the model.
+            LocalEngineError: there is no such GGUF file, or its weights take an unknown number of bytes.
+        """
+        path = self._path(name)
+        if self._grant is not None:
+            self._grant.check_model(GivenPath(name, path))
+        shape = LoraShape(demand.rank, demand.train_mlp, demand.train_attn, demand.train_unembed)
+        return shapes_of(model_source(path, self._trust_remote_code, machine), machine, shape)
 
     def _may_load(self, path: str) -> bool:
         return self._grant is None or self._grant.may_load(path)

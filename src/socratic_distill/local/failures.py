@@ -15,7 +15,7 @@ def explain(error: Exception, what: str) -> Exception:
     # On a CPU torch raises a plain RuntimeError for missing memory; only its text says so.
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
         return LocalEngineError(
-            f"out of memory on {what}; lower groups_per_batch, num_envs or max_tokens. If training needs the memory, "
-            "use LocalServiceClient(…, gradient_checkpointing=True)"
+            f"out of memory on {what}; lower max_context_tokens, max_tokens or max_turns (`check` prints what a run "
+            "takes). If training needs the memory, use LocalServiceClient(…, gradient_checkpointing=True)"
         )
     return LocalEngineError(f"torch failed on {what}: {error}") if isinstance(error, RuntimeError) else error

@@ -109,8 +109,9 @@ class Siblings:
         """
         key = (x, adapter, torch.is_grad_enabled())
         if place not in self._pending or any(a is not b for a, b in zip(key, self._key, strict=True)):
-            self._key = key
+            # The product first: torch may stop it when it recomputes, and then nothing may be held.
             self._pending = dict(enumerate(self._product(x, adapter)))
+            self._key = key
         output = self._pending.pop(place)
         if not self._pending:
             self._key = ()  # the input's memory is needed again

@@ -1,7 +1,7 @@
 """Finds and loads a base model: the packaged tiny one, a directory, a GGUF file, or a hub name."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,16 +32,13 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    source, options = _source(name)
-    file = Path(source) / options["gguf_file"] if "gguf_file" in options else None
-    dtype = machine.precision(_OF_GGUF)
-    is_gguf = file is not None
-    if file is not None and (cached := gguf_files.cached_directory(file, dtype)):
-        source, options, file = str(cached), {}, None
-    options["trust_remote_code"] = trust_remote_code
+    found = model_source(name, trust_remote_code, machine)
+    source, options, stored = found
+    file = found.gguf_file
+    dtype = machine.precision(stored)
     logging.disable_progress_bar()  # transformers' bar would break the run's own display
     try:
-        if not is_gguf:
+        if stored is None:
             dtype = machine.precision(_dtype(source, options))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if file is not None:
@@ -60,6 +57,45 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     if file is not None:
         gguf_files.keep(file, dtype, model, tokenizer)
     return model.requires_grad_(False).eval().to(machine.device), tokenizer
+
+
+class ModelSource(NamedTuple):
+    """Where transformers finds a model.
+
+    Attributes:
+        source: a directory, or a name on the model hub.
+        options: of its `from_pretrained`.
+        stored: the precision of a GGUF file's weights; None for other models, whose config states theirs.
+    """
+
+    source: str
+    options: dict[str, Any]
+    stored: torch.dtype | None
+
+    @property
+    def gguf_file(self) -> Path | None:
+        """The GGUF file that is to be dequantised; None if there is none, or its dequantised weights are cached."""
+        return Path(self.source) / self.options["gguf_file"] if "gguf_file" in self.options else None
+
+
+def model_source(name: str, trust_remote_code: bool, machine: Machine) -> ModelSource:
+    """Where a model is opened from; a GGUF file that was dequantised before, from its cache.
+
+    Args:
+        name: "tiny", a directory, a `.gguf` file, or a name on the model hub.
+        trust_remote_code: whether Python code among the model's files may run.
+        machine: device and precision.
+
+    Raises:
+        LocalEngineError: there is no such GGUF file.
+    """
+    source, options = _source(name)
+    stored = _OF_GGUF if "gguf_file" in options else None
+    found = ModelSource(source, options, stored)
+    if found.gguf_file is not None:
+        cached = gguf_files.cached_directory(found.gguf_file, machine.precision(_OF_GGUF))
+        found = found if cached is None else ModelSource(str(cached), {}, stored)
+    return found._replace(options={**found.options, "trust_remote_code": trust_remote_code})
 
 
 def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:

@@ -1,5 +1,6 @@
 """Root-mean-square norms of a frozen model, in fewer and smaller steps than transformers' own."""
 
+import copy
 from typing import Any
 
 import torch
@@ -69,6 +70,10 @@ def _is_plain(module: nn.Module) -> bool:
     weight = parameters.get("weight")
     if len(parameters) != 1 or weight is None or weight.ndim != 1 or _constant(module) is None or _children(module):
         return False
+    if weight.device.type == "meta":  # a model without its weights: any will do
+        module = copy.deepcopy(module).to_empty(device="cpu")
+        (weight,) = module.parameters()
+        nn.init.normal_(weight)
     x = torch.randn(2, 3, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
     ours = _normed(x.view(6, -1), weight, _constant(module), None).view(x.shape)
     try:

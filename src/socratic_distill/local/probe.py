@@ -14,7 +14,7 @@ from socratic_distill.text import get_logger
 
 _log = get_logger(__name__)
 # Names that configs have for the longest context, for a window of attention, and decoders for what they keep.
-_CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
+CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
 _STATES = ("cache", "past_key_values", "cache_params", "state")
 # Settings that change logits after the output layer, each with the value that changes nothing; None never does.
@@ -25,8 +25,8 @@ _READ_BY_KERNELS = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "n
 _NO_LIMIT = 10**8
 _UNSTATED = 2048
 
-_MOST_ROWS = 16  # more are not faster
-# Rows to compare: first, last and some middle rows of every power of two up to _MOST_ROWS.
+MOST_ROWS = 16  # more are not faster
+# Rows to compare: first, last and some middle rows of every power of two up to MOST_ROWS.
 _TRIED = (0, 1, 2, 3, 5, 7, 10, 15)
 
 
@@ -45,7 +45,7 @@ def cache_shape(model: Any, context: int) -> CacheShape:
         NotFast: the model cannot run with such a cache, its layers do not all have full attention of the same shape,
             or it changes its logits after the output layer.
     """
-    if problem := _unlike(model.config.get_text_config(), context):
+    if problem := unlike(model.config.get_text_config(), context):
         raise NotFast(problem)
     try:
         cache, own, logits = _trial(model)
@@ -66,7 +66,7 @@ def cache_shape(model: Any, context: int) -> CacheShape:
     return CacheShape(len(layers), heads, key, value, layers[0].keys.dtype, model.device)
 
 
-def _unlike(config: Any, context: int) -> str | None:
+def unlike(config: Any, context: int) -> str | None:
     """What a config says against the fast path, even where a trial on a short prompt would not show it."""
     if getattr(config, "alibi", False) or config.model_type in _BY_DISTANCE:
         return "its attention has a bias by distance (ALiBi)"
@@ -96,7 +96,7 @@ def context_length(model: Any, tokenizer: Any, name: str) -> int:
         name: as the user wrote it.
     """
     config = model.config.get_text_config()
-    stated = [getattr(config, key, None) for key in _CONTEXTS] + [getattr(tokenizer, "model_max_length", None)]
+    stated = [getattr(config, key, None) for key in CONTEXTS] + [getattr(tokenizer, "model_max_length", None)]
     # Tokenizers of models without a limit have a huge number here.
     for value in stated:
         if isinstance(value, int) and 0 < value < _NO_LIMIT:
@@ -172,7 +172,7 @@ def alike_rows(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheS
     Returns:
         A power of two; all smaller powers passed the test too.
     """
-    tokens = torch.randint(words, (_MOST_ROWS, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(words, (MOST_ROWS, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
 
     # Two blocks each: the second attends to the first, so it also tests attention over earlier positions.
     def slots_of(part: torch.Tensor) -> Slots:
@@ -184,7 +184,7 @@ def alike_rows(read: Callable[[torch.Tensor, Pass], torch.Tensor], shape: CacheS
     with torch.inference_mode():
         alone = {row: slots_of(tokens[row : row + 1]) for row in _TRIED}
         count = 1
-        while count < _MOST_ROWS:
+        while count < MOST_ROWS:
             together = slots_of(tokens[: 2 * count])
             for row in (row for row in _TRIED if row < 2 * count):
                 for name in ("keys", "values"):

@@ -7,10 +7,13 @@ from typing import Any
 
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.model_names import is_same_model
-from socratic_distill.errors import ModelMismatch, UnsupportedAdapter
+from socratic_distill.errors import ModelMismatch, NotEnoughMemory, UnsupportedAdapter, UntrustedConfig
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.demand import Demand
 from socratic_distill.local.engine import Engine
+from socratic_distill.local.limits import free_gpu_memory, free_memory, peak_memory
+from socratic_distill.local.memory import check, check_loading
 from socratic_distill.local.proof import prove
 from socratic_distill.local.sampling_client import LocalSamplingClient
 from socratic_distill.local.saved_paths import is_foreign
@@ -37,6 +40,7 @@ class LocalServiceClient(Engine):
         gradient_checkpointing: bool = False,
         grant: Grant | None = None,
         paths: Mapping[str, str] | None = None,
+        check_memory: bool = True,
     ) -> None:
         """Chooses the machine; models are loaded when they are first asked for.
 
@@ -51,11 +55,13 @@ class LocalServiceClient(Engine):
                 slower.
             grant: which models and weights a config that was read from a file may load. None: any.
             paths: paths of models whose name is a path in another working directory, by name. None: names are paths.
+            check_memory: whether a run that would not fit this machine's memory, by an estimate, is refused.
 
         Raises:
             LocalEngineError: the device or the dtype is unknown, or the device is not available.
         """
         super().__init__(store, trust_remote_code, device, dtype, gradient_checkpointing, grant, paths)
+        self._refuses = check_memory
 
     def create_lora_training_client(
         self,
@@ -142,6 +148,39 @@ class LocalServiceClient(Engine):
             return f"{base.adapters.coverage(shape)[1]}; {base.path}"
 
         return self.run(check)
+
+    def estimate_memory(self, demand: Demand) -> ServiceFuture[str]:
+        """Estimates what a run takes of this machine's memory, without loading a model; says so in words.
+
+        Args:
+            demand: the sizes of the run.
+
+        Raises, through the future:
+            NotEnoughMemory: more than there is.
+        """
+
+        def ask() -> str:
+            limit, device = free_memory(), self.machine.device
+            try:
+                if device.type == "cuda":
+                    check_loading(demand, self.machine, self.shapes, limit)
+                    limit = free_gpu_memory(device)
+                return check(demand, self.machine, self.shapes, frozenset(self.models), limit)
+            except NotEnoughMemory as error:
+                if self._refuses:
+                    raise
+                return f"memory: {error}"
+            except UntrustedConfig:
+                raise
+            except Exception as error:  # an estimate that cannot be made must not keep a run from starting
+                reason = (str(error).splitlines() or ["no message"])[0]
+                return f"memory: not estimated ({type(error).__name__}: {reason})"
+
+        return self.run(ask)
+
+    def peak_memory(self) -> dict[str, float]:
+        """The most memory that this process has held so far, as rows of metrics.jsonl hold it."""
+        return peak_memory(self.machine.device)
 
     def _saved(self, path: str, kind: Kind, base_model: str | None) -> Saved:
         """Saved weights; for an adapter of another program, with the facts that its base model decides.

@@ -24,6 +24,7 @@ uses; when the service loses them, `trainer` opens another session.
 | `step_times` | the seconds of a step |
 | `start_checks` | functions and endpoints that a config names, checked before anything is paid |
 | `preflight` | finds every problem that would stop a start |
+| `memory` | whether a run fits this machine's memory |
 | `handshake` | what a run must know of a server, asked once |
 | `server_facts` | keeps the answers in `features.json` |
 | `server_features` | which scoring features a server has |

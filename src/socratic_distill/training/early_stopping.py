@@ -11,7 +11,7 @@ from socratic_distill.files.rows import number
 from socratic_distill.training.callbacks import Callback, RunHistory, Stop
 
 # They differ between two runs of the same config, so a resumed run would stop elsewhere.
-_NOT_REPEATED = ("time/", "recovery/")
+_NOT_REPEATED = ("time/", "memory/", "recovery/")
 
 
 class EarlyStopping(Callback):

@@ -30,6 +30,7 @@ from socratic_distill.service.connect import open_tutor
 from socratic_distill.service.waiting import StoppedAtOnce, fail_with, shielded, silence
 from socratic_distill.training.hooks import Hooks, StopRequested
 from socratic_distill.training.learner import Update
+from socratic_distill.training.memory import memory_metrics
 from socratic_distill.training.metrics import dialogue_metrics, staleness_metrics, update_metrics
 from socratic_distill.training.recovery import Recoveries
 from socratic_distill.training.result import TrainResult
@@ -230,6 +231,7 @@ class Loop:
         row |= dialogue_metrics(scored, session.frozen.decode)
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
+        row |= memory_metrics(session.service.client)
         row |= self._budget.stepped(row)
         pieces = session.frozen.pieces
         self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])

@@ -1,6 +1,6 @@
 """The metrics of a step, from its dialogues and its update. Pure.
 
-Keys are fixed strings. Only `time/*` may differ between two runs of the same config.
+Keys are fixed strings. Only `time/*` and `memory/*` may differ between two runs of the same config.
 """
 
 from collections import Counter

@@ -1,14 +1,14 @@
 """Finds every problem that would stop a run's start, before anything is paid for.
 
 The order of the checks: this machine (trackers, prices, directory, disk), the plan (rewards, seeds, prompts), the
-service's models and the teachers' checkpoints, what the run starts from, and whether models, prompts and objective fit
-each other. Each check is one that the start itself makes, so that a problem always has the same message. Here the
-checks go on after the first problem.
+service's models and the teachers' checkpoints, what the run starts from, whether it fits this machine's memory, and
+whether models, prompts and objective fit each other. Each check is one that the start itself makes, so that a problem
+always has the same message. Here the checks go on after the first problem.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Protocol, runtime_checkable
@@ -26,6 +26,7 @@ from socratic_distill.dialogues.vocabulary import warn_of_unknown_words
 from socratic_distill.errors import (
     ForeignDirectory,
     ModelNotOffered,
+    NotEnoughMemory,
     PreflightError,
     RunLocked,
     ServiceError,
@@ -54,6 +55,7 @@ from socratic_distill.service.watched import Watch
 from socratic_distill.text import get_logger
 from socratic_distill.text.html import escaped, table, titled, without_secrets
 from socratic_distill.training.handshake import shake_hands
+from socratic_distill.training.memory import check_memory
 from socratic_distill.training.opening import check_start
 from socratic_distill.training.start_checks import CHECKS
 
@@ -81,12 +83,15 @@ class Preflight:
         start: what the run would start from; None if that is unknown.
         lora: which share of the tutor's linear weights its LoRA reaches, and which path of the local engine reads the
             tutor, in words; None if the service does not say.
+        memory: what the run takes of this machine's memory, in words; None if the service computes elsewhere, or the
+            plan could not be read.
     """
 
     problems: tuple[SocraticError, ...]
     models: Mapping[str, str]
     start: Start | None
     lora: str | None = None
+    memory: str | None = None
 
     def _repr_html_(self) -> str:
         """The problems, or that there are none, with the models and the start, for notebooks."""
@@ -97,6 +102,7 @@ class Preflight:
         rows = [[escaped(name), escaped(model)] for name, model in self.models.items()]
         rows += [["start", without_secrets(self.start)]] if self.start is not None else []
         rows += [["LoRA", escaped(self.lora)]] if self.lora is not None else []
+        rows += [["memory", escaped(self.memory.splitlines()[0])]] if self.memory is not None else []
         return titled(title, f"<ol>{found}</ol>" if found else "", table(rows))
 
     def raise_problems(self) -> None:
@@ -200,6 +206,7 @@ class _Look:
         self._are_teachers_there = False
         self._is_silent = False  # the service answers no more requests
         self._lora: str | None = None
+        self._memory: str | None = None
 
     async def everywhere(self, connected: Callable[[], Awaitable[Service]] | None) -> Preflight:
         """Checks this machine, and then the service; None: this machine alone."""
@@ -216,8 +223,9 @@ class _Look:
             config = await self._models(config, service)
         start = await self._start(config, plan, service)
         if service is not None:
+            await self._fits_memory(config, plan, service)
             await self._models_together(config, plan, service)
-        return Preflight(tuple(self._problems), named_models(config), start, self._lora)
+        return Preflight(tuple(self._problems), named_models(config), start, self._lora, self._memory)
 
     def _machine(self) -> None:
         with self._gathered():
@@ -262,6 +270,12 @@ class _Look:
             return await check_start(config, self._run, rest, () if plan is None else plan.drift)
         return None
 
+    async def _fits_memory(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
+        if plan is not None:
+            with self._gathered():
+                settled = replace(plan, config=config, briefing=plan.briefing.renamed(config))
+                self._memory = await check_memory(settled, service)
+
     async def _models_together(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
         """Opens the models, and checks that they, the prompts and the objective fit each other."""
         names = dict.fromkeys(named_models(config).values())
@@ -269,6 +283,8 @@ class _Look:
         refused = {problem.name for problem in refusals}
         clients: dict[str, SamplingClient] = {}
         if any(problem.proposal is not None for problem in refusals):  # other models will be taken: none is opened
+            return
+        if self._has(NotEnoughMemory):  # opening a model would load it
             return
         for name in names:
             if name not in refused and not self._is_silent:

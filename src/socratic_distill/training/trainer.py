@@ -33,6 +33,7 @@ from socratic_distill.training.callbacks import Callback
 from socratic_distill.training.evaluations import Evaluations
 from socratic_distill.training.hooks import Hooks
 from socratic_distill.training.loop import Loop
+from socratic_distill.training.memory import check_memory
 from socratic_distill.training.preflight import AllProblems
 from socratic_distill.training.recovery import Recoveries
 from socratic_distill.training.result import TrainResult
@@ -185,7 +186,9 @@ async def _prepare(
     for check in CHECKS:
         check(config)
     service = await connect()
-    return await recoveries.over(lambda: fit_to_service(plan, run, service)), service, None
+    plan = await recoveries.over(lambda: fit_to_service(plan, run, service))
+    await check_memory(plan, service)  # before any model is loaded
+    return plan, service, None
 
 
 async def _ended(plan: Plan, run: RunDirectory, hooks: Hooks) -> TrainResult | None:

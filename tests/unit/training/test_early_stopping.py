@@ -112,6 +112,7 @@ def test_it_forgets_everything_at_the_next_beginning():
         ({"on": "batch"}, "on='batch'"),
         ({"measure": "teacher-kl"}, "measure='teacher-kl'"),
         ({"measure": "time/step", "on": "step"}, "not the same when a run resumes"),
+        ({"measure": "memory/peak_mib", "on": "step"}, "not the same when a run resumes"),
     ],
 )
 def test_invalid_arguments_are_refused(arguments, message):

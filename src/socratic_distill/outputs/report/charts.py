@@ -80,10 +80,15 @@ CHARTS: tuple[dict[str, Any], ...] = (
     },
 )  # fmt: skip
 _REWARD = {"title": "Reward", "choice": "Figure", "shows": [{"key": "reward", "label": "mean", "axis": "mean reward"}]}
+_MEMORY = {
+    "title": "Memory", "choice": "Figure",
+    "shows": [{"key": "memory/peak_mib", "label": "so far", "axis": "most memory of the process so far, MiB"}],
+    "note": "Of the process that trained, on the local engine; a resumed run begins again.",
+}  # fmt: skip
 
 
 def charts_for(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The charts of some runs: all of the above, rewards where there are any, and what evaluations alone measure.
+    """The charts of some runs: all of the above, rewards and memory if there are any, what evaluations alone measure.
 
     Args:
         runs: data of each, with `curves` and `evaluations`.
@@ -91,6 +96,8 @@ def charts_for(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     charts = list(CHARTS)
     if any("reward" in run["curves"]["series"] for run in runs):
         charts.append(_REWARD)
+    if any("memory/peak_mib" in run["curves"]["series"] for run in runs):
+        charts.append(_MEMORY)
     drawn = {show["key"] for chart in charts for show in chart["shows"]}
     names = dict.fromkeys(name for run in runs for name in run["evaluations"]["series"] if name not in drawn)
     if names:

@@ -20,11 +20,11 @@ _TOLD_BY_METRICS = {
 }  # fmt: skip
 _FROM_METRICS = (
     "teacher_kl/answer", "teacher_kl/other", "reply_tokens/max", "reply_cut", "reward", "staleness/mean",
-    "staleness/max", "time/step", "cost/usd", "tokens/trained", "drift/mean",
+    "staleness/max", "time/step", "memory/peak_mib", "cost/usd", "tokens/trained", "drift/mean",
 )  # fmt: skip
 # Every dialogue counts here, which not every figure has.
 _SOLVED = FIGURES.index("solved")
-_LARGEST = ("reply_tokens/max", "staleness/max")
+_LARGEST = ("reply_tokens/max", "staleness/max", "memory/peak_mib")
 
 
 @dataclass
