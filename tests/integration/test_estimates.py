@@ -276,3 +276,17 @@ def test_estimate_of_the_longest_run_looks_at_few_of_its_steps(make_config, tmp_
     found = estimate_cost(make_config(log_path=tmp_path / "new", **longest, **rising))
     assert (found.steps, found.evaluations) == (10_000_000, 10_000_001)
     assert len(looked) <= 300_000 and max(looked) > 9_900_000
+
+
+def test_scores_that_are_not_asked_for_are_not_estimated(config_named, tmp_path):
+    def scoring(**changes: Any) -> float:
+        return estimate_cost(config_named("new", **changes)).part_usd("scoring") or 0.0
+
+    short = {"token_weights": [{"kind": "prefix", "tokens": 20}]}
+    assert 0.0 < scoring(**short) < scoring() == scoring(**short, score_untrained=True)
+    train_counted(config_named("played", max_steps=1))
+    sampled = {"files": [tmp_path / "played" / "dialogues.jsonl"], "objective": {"kind": "sampled_reverse_kl"}}
+    stale = {"max_staleness": 3}
+    assert scoring(recordings=sampled, **stale) == 0.0
+    asked = scoring(recordings={**sampled, "reuse_scores": False}, **stale)
+    assert asked > 0.0 and scoring(recordings=sampled, teacher_sees_answer=True, **stale) > 0.0

@@ -47,6 +47,7 @@ class SocraticOptions(TypedDict, total=False):
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool
+    score_untrained: bool
     skip_first_tokens: int
     answer_kind: AnswerKind | None
     recordings: Path | Sequence[Path] | Recordings | Mapping[str, Any] | None
@@ -117,6 +118,7 @@ class SocraticOptions(TypedDict, total=False):
     judge: str | Judge | Mapping[str, Any] | None
     display: Literal["auto", "plain", "off"]
     write_report: bool
+    write_teacher_top: bool
     trackers: TrackerName | Sequence[TrackerName]
     tracker_project: str
     tracker_name: str | None

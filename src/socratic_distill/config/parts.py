@@ -170,6 +170,12 @@ class Recordings(Setting):
         "groups are recorded dialogues.",
     )
 
+    reuse_scores: bool = Field(
+        default=True,
+        description="Take the scores that a run's dialogues hold, if they are of the same teachers, prompts and "
+        "tokens; the teachers are then not asked.",
+    )
+
     @model_validator(mode="after")
     def _check_reading(self) -> Self:
         if self.columns and self.map is not None:

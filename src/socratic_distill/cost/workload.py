@@ -16,6 +16,7 @@ from socratic_distill.config.parts import Judge
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.trust import check_files
 from socratic_distill.cost.costs import Phase
+from socratic_distill.cost.scores import asked_share, unscored_tokens
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
 from socratic_distill.dialogues.reward_judges import load_brief
@@ -116,11 +117,15 @@ class _Dialogue:
         _add_request(tokens, "dialogues", "student", sent, first + n * self.tutor, (n + 1) * own_student)
         return tokens
 
-    def scored(self, by_tutor: bool) -> Tokens:
-        """The tokens of scoring it; with `by_tutor`, the tutor scores it too."""
-        tokens, count = dict[Key, float](), self.teachers
-        sent = self.for_teacher + self.talk
-        fresh = self.for_teacher / self.sharing + self.talk
+    def scored(self, by_tutor: bool, unscored: float = 0.0) -> Tokens:
+        """The tokens of scoring it.
+
+        Args:
+            by_tutor: whether the tutor scores it too.
+            unscored: number of its last tokens that no teacher is asked about.
+        """
+        tokens, count, read = dict[Key, float](), self.teachers, self.talk - unscored
+        sent, fresh = self.for_teacher + read, self.for_teacher / self.sharing + read
         _add_request(tokens, "scoring", "teacher", count * sent, count * fresh, count)
         if by_tutor:
             _add_request(tokens, "scoring", "tutor", self.for_tutor + self.talk, self.talk, 1)
@@ -171,7 +176,8 @@ class Workload:
             needs_forward = has_region or config.policy_needs_forward
             trained = dialogue.trained(*_passes(config.objective, has_rewards, needs_forward, has_region))
             judged = self._judged(self.plan.seeds, dialogue)
-            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged, self._rewards(dialogue):
+            scored = dialogue.scored(by_tutor, unscored_tokens(self.plan, _sample(range(first, stop)), dialogue.tutor))
+            for of_dialogue in dialogue.played(), scored, trained, judged, self._rewards(dialogue):
                 _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)
@@ -230,7 +236,7 @@ class Workload:
 
     def most_turns(self, steps: Sequence[int]) -> float:
         """The maximum number of tutor turns, averaged over batches; of very many batches, over evenly spaced ones."""
-        sample = steps[:: max(1, len(steps) // _MOST_STEPS)]
+        sample = _sample(steps)
         return sum(turns(self.plan.config, step) for step in sample) / len(sample)
 
     @property
@@ -259,7 +265,8 @@ class Workload:
         seeds = [recording.seed for recording in recordings]
         dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)
         if is_scored:
-            _add(tokens, dialogue.scored(bool(objective.draws or objective.tutor_top)), count)
+            by_tutor = bool(objective.draws or objective.tutor_top)
+            _add(tokens, dialogue.scored(by_tutor), count * asked_share(self.plan))
         _add(tokens, dialogue.trained(*_passes(objective, False, config.policy_needs_forward)), count)
 
     def _dialogue(
@@ -281,6 +288,11 @@ class Workload:
             teachers=len(teacher_prompts) / len(seeds) if seeds else 0.0,
             sharing=sharing,
         )
+
+
+def _sample(steps: Sequence[int]) -> Sequence[int]:
+    """The steps, or of very many evenly spaced ones."""
+    return steps[:: max(1, len(steps) // _MOST_STEPS)]
 
 
 def _passes(

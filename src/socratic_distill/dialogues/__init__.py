@@ -27,6 +27,7 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `students`, `personas` | the simulated students, and which of them has which dialogue |
 | `student_casting` | opens the students |
 | `remote_speaker` | the turns of a model on another endpoint |
+| `teacher_keys` | what makes two teachers the same |
 | `speaker` | samples the turns of one side |
 | `cast` | tutor, student and teachers, with clients and prompts |
 | `casting` | opens student and teachers |

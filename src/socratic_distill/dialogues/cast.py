@@ -20,6 +20,7 @@ from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.students import Students
+from socratic_distill.dialogues.teacher_keys import joint_key
 from socratic_distill.dialogues.verdicts import Verdicts
 from socratic_distill.errors import TeacherError
 from socratic_distill.service.interface import SamplingClient
@@ -35,6 +36,7 @@ class Member:
         client: its sampling client; None for a lagged teacher, which scores with the tutor's own weights.
         lag_steps: number of batches after which a lagged teacher takes new weights; None for other teachers.
         weight: its weight in an average.
+        key: a digest of its weights and prompt; None if the weights change, or are not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Member:
     client: SamplingClient | None
     lag_steps: int | None = None
     weight: float = 1.0
+    key: str | None = None
 
 
 @dataclass
@@ -67,6 +70,12 @@ class Teachers:
     def of(self, seed: Seed) -> list[Member]:
         """The teachers of a seed."""
         return [self.members[name] for name in self.routes[seed.id]]
+
+    def key(self, seed: Seed) -> str | None:
+        """A digest of a seed's teachers and of how their scores are joined; None if their weights change."""
+        members = self.of(seed)
+        weights = [member.weight for member in members]
+        return joint_key([member.key for member in members], weights, self.how, self.clip)
 
     def client(self, member: Member, step: int) -> SamplingClient:
         """The sampling client with which a teacher scores a batch.
@@ -137,6 +146,7 @@ class Cast:
         first: who speaks first.
         ends: what ends a dialogue before its maximum number of turns.
         verdicts: says of turns whether they give the answer, where no rule does; None: no seed needs it.
+        reuses_scores: whether recordings of runs are trained with the scores that they came with, where those fit.
     """
 
     tutor: Speaker
@@ -153,6 +163,7 @@ class Cast:
     first: Role = "student"
     ends: Ends = by_answer
     verdicts: Verdicts | None = None
+    reuses_scores: bool = False
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
         """What the objective needs to know about a dialogue's tokens."""

@@ -57,6 +57,23 @@ NOTHING_SENT = PromptUse()
 
 
 @dataclass(frozen=True, slots=True)
+class StoredScores:
+    """The scores of a recorded tutor turn, as the row of its run holds them.
+
+    Attributes:
+        digest: of the teachers, their prompts and the turn's tokens.
+        logprobs: the teacher's log-probability of each token, nats, `[T]`.
+        top: the teacher's likeliest tokens, `[T, K]`; empty if they were not stored.
+        top_logprobs: their log-probabilities, nats, likewise.
+    """
+
+    digest: str
+    logprobs: tuple[float, ...]
+    top: tuple[tuple[int, ...], ...] = ()
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One turn, as it was sampled.
 
@@ -76,6 +93,7 @@ class Turn:
         verdict: whether it gives the answer, by a judge or a function of the user; None if neither was asked, or gave
             no verdict.
         judged: cost of the judge's request for that.
+        stored: the scores that a recorded turn came with; None for others.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -93,6 +111,7 @@ class Turn:
     likeliest_logprobs: tuple[tuple[float, ...], ...] = ()
     verdict: bool | None = None
     judged: PromptUse = NOTHING_SENT
+    stored: StoredScores | None = None
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 

@@ -239,4 +239,5 @@ def _tutor_turn(recorded: RecordedTurn, prompt: tuple[int, ...], renderer: Rende
         version=recorded.version or 0,
         stop_reason=recorded.stop_reason or "stop",
         thought=renderer.thought(tokens),
+        stored=recorded.scores,
     )

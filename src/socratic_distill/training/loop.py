@@ -231,8 +231,8 @@ class Loop:
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
         row |= self._budget.stepped(row)
-        pieces = session.frozen.pieces
-        self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])
+        pieces, with_top = session.frozen.pieces, self._plan.config.write_teacher_top
+        self._run.log_step(row, [dialogue_row(entry, pieces, with_top) | span_row(times, entry) for entry in scored])
         self._recoveries.passed(step)  # a step that ends renews the tries
         state.batch = step + 1
         if not is_last:

@@ -48,6 +48,7 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         **_teacher_kl(played, decode),
         "dialogues": len(every),
         "dialogues/recorded": len(every) - len(dialogues),
+        **({"dialogues/scores_reused": reused} if (reused := sum(entry.is_reused for entry in scored)) else {}),
         "turns/tutor": sum(len(d.tutor_turns) for d in every),
         "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
         "tokens/student": sum(len(turn.tokens) or turn.use.sampled for d in dialogues for turn in d.student_turns),
@@ -176,9 +177,9 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
     by_teacher: dict[str, list[np.ndarray]] = {}
     for entry in scored:
         seed, turns = entry.dialogue.seed, entry.dialogue.tutor_turns
-        for tutor, teacher, turn in zip(entry.tutor, entry.teacher, turns, strict=True) if entry.teacher else ():
-            gaps.append(tutor - teacher)  # [T]
-            spells.append(answer_mask(turn.tokens, seed, decode))  # [T]
+        for tutor, teacher, turn in zip(entry.tutor, entry.of_teacher, turns, strict=True) if entry.teacher else ():
+            gaps.append(tutor[: len(teacher)] - teacher)  # [n], the tokens that the teacher scored
+            spells.append(answer_mask(turn.tokens, seed, decode)[: len(teacher)])
             by_teacher.setdefault("+".join(entry.teachers), []).append(gaps[-1])
     gap = np.concatenate(gaps) if gaps else np.zeros(0)
     spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)

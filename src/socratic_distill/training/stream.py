@@ -20,7 +20,7 @@ from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
 from socratic_distill.dialogues.recordings import Recording
-from socratic_distill.dialogues.rewards import Rewards
+from socratic_distill.dialogues.rewards import Rewarded, Rewards
 from socratic_distill.dialogues.rollout import (
     answer_last,
     answer_or_fail,
@@ -29,6 +29,7 @@ from socratic_distill.dialogues.rollout import (
     play_tutor,
     replay_or_fail,
 )
+from socratic_distill.distillation.needed import Needed, needed_scores, waits_for_rewards
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score_or_fail
 from socratic_distill.errors import TrainingError
@@ -229,18 +230,21 @@ class Stream:
     ) -> ScoredDialogue:
         async with self._place():
             cast = self._newest_cast()
-            result = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
+            dialogue = replay_or_fail(recording, step, cast)
+            result = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue))
             scored.set_result(result)
             return result
 
     async def _scored(self, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> ScoredDialogue:
         """The dialogue with its scores and its reward; it counts as failed if either fails."""
         if self._rewards is None or dialogue.ending == "failed":
-            return await score_or_fail(dialogue, cast, self._scorer)
+            return await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue))
         rewarding = asyncio.ensure_future(self._rewards.of(dialogue, cast, before))
         rewarding.add_done_callback(silence)
         try:
-            scored = await score_or_fail(dialogue, cast, self._scorer)
+            # A gate that the rewards close saves the request; otherwise both are asked at once.
+            known = await rewarding if waits_for_rewards(self._config) else None
+            scored = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue, known))
             if scored.dialogue.ending == "failed":
                 return scored
             return replace(scored, rewarded=await rewarding)
@@ -250,6 +254,10 @@ class Stream:
             return ScoredDialogue(dialogue.end("failed", error=describe(error)))
         finally:
             rewarding.cancel()
+
+    def _needed(self, dialogue: Dialogue, rewarded: Rewarded | None = None) -> Needed:
+        """What of a dialogue must be scored, given its rewards as far as they are known."""
+        return needed_scores(dialogue, self._config, rewarded)
 
     def _newest_cast(self) -> Cast:
         assert self._cast is not None, "the stream has no cast before its first renewal"
