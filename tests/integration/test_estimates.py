@@ -290,3 +290,19 @@ def test_scores_that_are_not_asked_for_are_not_estimated(config_named, tmp_path)
     assert scoring(recordings=sampled, **stale) == 0.0
     asked = scoring(recordings={**sampled, "reuse_scores": False}, **stale)
     assert asked > 0.0 and scoring(recordings=sampled, teacher_sees_answer=True, **stale) > 0.0
+
+
+def test_a_teacher_that_is_asked_once_a_turn_is_estimated_so(config_named, tmp_path):
+    (tmp_path / "late.txt").write_text("Teach. {question} They answer: {next_student_turn}")
+    plain, late = estimate_cost(config_named("plain")), config_named("late", teacher_prompt_file=tmp_path / "late.txt")
+    found = estimate_cost(late)
+    requests = [
+        sum(line.tokens for line in one.lines if (line.part, line.phase) == ("scoring", "sample"))
+        for one in (plain, found)
+    ]
+    assert requests[1] == pytest.approx(3 * requests[0]), "three turns a dialogue"
+    service = train_counted(late)
+    longer = late.model_copy(update={"log_path": late.log_path + "-longer", "seed": 5, "max_steps": 5})
+    informed = estimate_cost(longer, past=late.log_path, allow_files=True)
+    assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
+    assert found.usd is not None and 0.8 * service.usd(late) < found.usd < 2 * service.usd(late)

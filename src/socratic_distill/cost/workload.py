@@ -19,6 +19,7 @@ from socratic_distill.cost.costs import Phase
 from socratic_distill.cost.scores import asked_share, unscored_tokens
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
+from socratic_distill.dialogues.quotes import OF_TURN, PEER
 from socratic_distill.dialogues.reward_judges import load_brief
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.verdicts import load_answer_prompt
@@ -86,6 +87,8 @@ class _Dialogue:
         for_student: length of the student's prompt before the first turn.
         for_teacher: length of a teacher's prompt before the first turn.
         teachers: number of teachers that score it.
+        each_turn: how many of those are asked about each turn on its own.
+        peers: how many of those read another dialogue first.
         sharing: number of dialogues that share these prompts, itself included.
     """
 
@@ -96,6 +99,8 @@ class _Dialogue:
     for_student: float
     for_teacher: float
     teachers: float
+    each_turn: float
+    peers: float
     sharing: float
 
     @property
@@ -124,9 +129,17 @@ class _Dialogue:
             by_tutor: whether the tutor scores it too.
             unscored: number of its last tokens that no teacher is asked about.
         """
-        tokens, count, read = dict[Key, float](), self.teachers, self.talk - unscored
+        tokens, at_once, read = dict[Key, float](), self.teachers - self.each_turn, self.talk - unscored
         sent, fresh = self.for_teacher + read, self.for_teacher / self.sharing + read
-        _add_request(tokens, "scoring", "teacher", count * sent, count * fresh, count)
+        _add_request(tokens, "scoring", "teacher", at_once * sent, at_once * fresh, at_once)
+        if self.each_turn:
+            # The prompt quotes the student's next turn, so nothing behind it is the same for two turns.
+            n, each = self.turns, self.each_turn
+            sent = n * (self.for_teacher + self.student) + n * (n + 1) / 2 * (self.tutor + self.student) - unscored
+            _add_request(tokens, "scoring", "teacher", each * sent, each * sent, each * n)
+        if self.peers:
+            requests = self.turns if self.each_turn else 1.0
+            _add_request(tokens, "scoring", "teacher", requests * self.peers * self.talk, self.peers * self.talk, 0.0)
         if by_tutor:
             _add_request(tokens, "scoring", "tutor", self.for_tutor + self.talk, self.talk, 1)
         return tokens
@@ -277,6 +290,7 @@ class Workload:
         prompts = briefing.prompts
         taught_by = [(seed, name) for seed in seeds for name in briefing.routes[seed.id]] if is_scored else []
         teacher_prompts = [len(prompts.for_teacher(seed, profile, name)) for seed, name in taught_by]
+        quoted = [prompts.quoted_by(name) for _, name in taught_by]
         opening = len(prompts.student_opening) / CHARACTERS_PER_TOKEN + MESSAGE_TOKENS
         return _Dialogue(
             turns=talk.turns * most,
@@ -286,6 +300,9 @@ class Workload:
             for_student=_prompt_tokens([len(prompts.for_student(seed, profile)) for seed in seeds]) + opening,
             for_teacher=_prompt_tokens(teacher_prompts),
             teachers=len(teacher_prompts) / len(seeds) if seeds else 0.0,
+            each_turn=sum(OF_TURN in names for names in quoted) / len(seeds) if seeds else 0.0,
+            # A recording has no group.
+            peers=sum(PEER in names for names in quoted) / len(seeds) if seeds and sharing > 1 else 0.0,
             sharing=sharing,
         )
 

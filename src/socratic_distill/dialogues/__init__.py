@@ -14,6 +14,8 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `batches` | which seeds and recordings a batch has |
 | `randomness` | random seeds for sampling, the same on every machine |
 | `prompts` | the system prompts |
+| `quotes` | what a teacher's prompt may quote of what came after a turn |
+| `hindsight` | what came after a turn, in words |
 | `dialogue` | `Dialogue` and `Turn`, and each side's view of them |
 | `stored` | a dialogue as a run's files hold it |
 | `dialogue_html` | a dialogue as a notebook shows it |

@@ -15,6 +15,7 @@ from socratic_distill.dialogues.dialogue import (
     tutor_view,
 )
 from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
@@ -179,9 +180,15 @@ class Cast:
             return self.tutor.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, self.tutor_as))
         return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
 
-    def teacher_prompt(self, dialogue: Dialogue, teacher: Member) -> tuple[int, ...]:
+    def teacher_prompt(self, dialogue: Dialogue, teacher: Member, quotes: Quotes = NOTHING_QUOTED) -> tuple[int, ...]:
         """A teacher's context for the tutor's next turn, `[P]`."""
-        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name))
+        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name, quotes))
+
+    def quoted(self, seed: Seed) -> frozenset[str]:
+        """What the prompts of a seed's teachers quote of what came after a turn, or of other dialogues."""
+        if not self.of_played.teacher:
+            return frozenset()
+        return frozenset[str]().union(*(self.prompts.quoted_by(member.name) for member in self.teachers.of(seed)))
 
     def longest_teacher_prompt(self, dialogue: Dialogue) -> int:
         """Tokens of the longest teacher's context for the tutor's next turn; 0 if no teacher scores it."""

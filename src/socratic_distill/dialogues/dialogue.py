@@ -10,6 +10,7 @@ from typing import Literal
 from socratic_distill.dialogues.answers.kinds import rule_of, solves
 from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 
 Role = Literal["student", "tutor"]
@@ -261,10 +262,12 @@ def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
     return [Message("system", prompts.for_tutor(dialogue.seed)), *_heard_by_tutor(dialogue, prompts)]
 
 
-def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
-    """What a teacher sees: its own prompt, and the dialogue from the tutor's side."""
+def teacher_view(
+    dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str, quotes: Quotes = NOTHING_QUOTED
+) -> list[Message]:
+    """What a teacher sees: its own prompt, which may quote what came later, and the dialogue from the tutor's side."""
     return [
-        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
+        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher, quotes)),
         *_heard_by_tutor(dialogue, prompts),
     ]
 

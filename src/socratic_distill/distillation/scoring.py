@@ -9,6 +9,7 @@ import numpy as np
 from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse, Turn
+from socratic_distill.dialogues.hindsight import peer_of
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, TokenWeights, merge_turns
@@ -92,27 +93,35 @@ async def score_batch(
         concurrency: most dialogues scored at once.
     """
     semaphore = asyncio.Semaphore(concurrency)
+    groups: dict[tuple[int, str], list[Dialogue]] = {}
+    for dialogue in dialogues:
+        groups.setdefault((dialogue.step, dialogue.seed.id), []).append(dialogue)
 
     async def score_next(dialogue: Dialogue) -> ScoredDialogue:
         async with semaphore:
-            return await score_or_fail(dialogue, cast, scorer)
+            peer = peer_of(dialogue, groups[dialogue.step, dialogue.seed.id])
+            return await score_or_fail(dialogue, cast, scorer, None, peer)
 
     return await gather_all(map(score_next, dialogues))
 
 
-async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None) -> ScoredDialogue:
+async def score_or_fail(
+    dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None, peer: Dialogue | None = None
+) -> ScoredDialogue:
     """Scores a dialogue if there is something to score; if scoring fails, the dialogue's ending becomes "failed"."""
     if dialogue.ending == "failed" or not dialogue.tutor_turns:
         return ScoredDialogue(dialogue)
     try:
-        return await score(dialogue, cast, scorer, needed)
+        return await score(dialogue, cast, scorer, needed, peer)
     except TrainingError:  # concerns the run, not this dialogue alone
         raise
     except Exception as error:
         return ScoredDialogue(dialogue.end("failed", error=describe(error)))
 
 
-async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None) -> ScoredDialogue:
+async def score(
+    dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None, peer: Dialogue | None = None
+) -> ScoredDialogue:
     """Scores the tutor's tokens of one dialogue, and the named tokens that the objective needs.
 
     The tutor's own log-probabilities come from sampling. If it sampled at another temperature than 1, they are scored
@@ -123,6 +132,7 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed |
         cast: the models that played it, and the teachers.
         scorer: sends the requests.
         needed: what of it must be known; None: everything.
+        peer: a solved dialogue of its group, which teachers' prompts may quote; None: there is none.
 
     Raises:
         TeacherError: scores are missing or do not fit the tokens.
@@ -151,7 +161,7 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed |
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
     # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
-    answer = await ask_teachers(dialogue, cast, scorer, ask, needed.lengths)
+    answer = await ask_teachers(dialogue, cast, scorer, ask, needed.lengths, peer)
     width = top[0].shape[1] if top else 0
     # What is not known trains nothing. It is filled so that no formula meets a number that is not finite.
     targets = [_filled(values, len(turn.tokens)) for values, turn in zip(answer.targets, turns, strict=False)]

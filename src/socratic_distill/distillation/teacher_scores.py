@@ -8,6 +8,7 @@ import numpy as np
 
 from socratic_distill.dialogues.cast import Cast, Member
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse
+from socratic_distill.dialogues.hindsight import quotes_for
 from socratic_distill.dialogues.teacher_keys import digest
 from socratic_distill.distillation.averaging import joined
 from socratic_distill.distillation.datums import Floats, merge_turns
@@ -45,7 +46,7 @@ class TeacherScores:
 
 
 async def ask_teachers(
-    dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask, lengths: Sequence[int]
+    dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask, lengths: Sequence[int], peer: Dialogue | None = None
 ) -> TeacherScores:
     """The scores of a dialogue by all its teachers, joined into one.
 
@@ -55,12 +56,13 @@ async def ask_teachers(
         scorer: sends the requests.
         ask: what to ask for in addition to the scores of the turns' own tokens.
         lengths: number of tokens at the start of each tutor turn that need a score.
+        peer: a solved dialogue of its group, which teachers' prompts may quote; None: there is none.
 
     Raises:
         TeacherError: scores are missing or do not fit the tokens.
     """
     members = cast.teachers.of(dialogue.seed)
-    prompts = [teacher_prompts(dialogue, cast, member) for member in members]
+    prompts = [teacher_prompts(dialogue, cast, member, peer) for member in members]
     digests = _digests(dialogue, cast, prompts)
     names = tuple(member.name for member in members)
     if (stored := _stored(dialogue, cast, ask, lengths, digests)) is not None:
@@ -124,10 +126,24 @@ def _cut_top(by_turn: dict[int, Named], known: Sequence[int]) -> tuple[Named, ..
     return tuple(Named(one.ids[:count], one.logprobs[:count]) for one, count in zip(named, known, strict=True))
 
 
-def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> Prompts:
+def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member, peer: Dialogue | None = None) -> Prompts:
     """A teacher's context before each tutor turn."""
     tutor_turns = [place for place, turn in enumerate(dialogue.turns) if turn.role == "tutor"]
-    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:place]), member) for place in tutor_turns]
+    return [_teacher_prompt(dialogue, place, cast, member, peer) for place in tutor_turns]
+
+
+def _teacher_prompt(
+    dialogue: Dialogue, place: int, cast: Cast, member: Member, peer: Dialogue | None
+) -> tuple[int, ...]:
+    """A teacher's context before one tutor turn. A quote that its context has no room for is left out."""
+    before = replace(dialogue, turns=dialogue.turns[:place])
+    if cast.prompts.quoted_by(member.name):
+        for shown in dict.fromkeys((peer, None)):
+            prompt = cast.teacher_prompt(before, member, quotes_for(dialogue, place, shown))
+            if cast.has_room(len(prompt), len(dialogue.turns[place].tokens)):
+                return prompt
+    # The dialogue was played so that this fits.
+    return cast.teacher_prompt(before, member)
 
 
 def _digests(dialogue: Dialogue, cast: Cast, prompts: Sequence[Prompts]) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ Batch s may be played once the weights of batch s - max_staleness are there, and
 So no token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not
 wait for it: the students' openings of the next batch are sampled while the current one trains; a dialogue is scored
 after the tutor's last turn; and the student's answer to that turn is awaited only when its row is written, unless a
-reward depends on it. Rewards are given while the teachers score. Recorded dialogues are scored when their batch may
-begin.
+reward depends on it or a teacher's prompt quotes it. Rewards are given while the teachers score. Where a teacher reads
+a solved dialogue of the group, the group is scored when all of it has ended. Recorded dialogues are scored when their
+batch may begin.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from socratic_distill.dialogues.batches import compose
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.dialogues.hindsight import peer_of
+from socratic_distill.dialogues.quotes import PEER
 from socratic_distill.dialogues.recordings import Recording
 from socratic_distill.dialogues.rewards import Rewarded, Rewards
 from socratic_distill.dialogues.rollout import (
@@ -53,6 +56,23 @@ class _Batch:
     may_begin: asyncio.Event
     scored: list[list["asyncio.Future[ScoredDialogue]"]]
     groups: list["asyncio.Task[list[ScoredDialogue]]"]
+
+
+class _Peers:
+    """The dialogues of a group, each of which waits for all to have ended."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._dialogues: list[Dialogue] = []
+        self._all = asyncio.Event()
+
+    async def ended(self, dialogue: Dialogue) -> list[Dialogue]:
+        """Adds a dialogue that has ended, and gives all of the group once they have."""
+        self._dialogues.append(dialogue)
+        if len(self._dialogues) == self._count:
+            self._all.set()
+        await self._all.wait()
+        return self._dialogues
 
 
 class Stream:
@@ -172,8 +192,9 @@ class Stream:
                 opened, before = await self._open(group)
             # The place is free while the group waits: other batches may need it to end.
             await batch.may_begin.wait()
+            peers = _Peers(len(opened)) if PEER in self._openers.quoted(opened[0].seed) else None
             return await gather_all(
-                self._play(dialogue, before, future) for dialogue, future in zip(opened, scored, strict=True)
+                self._play(dialogue, before, future, peers) for dialogue, future in zip(opened, scored, strict=True)
             )
         except BaseException as error:  # also a cancelled request: whoever waits for the scores must not wait for ever
             for future in scored:
@@ -211,7 +232,11 @@ class Stream:
             return f"the student's attempts before the dialogue failed: {describe(error)}"
 
     async def _play(
-        self, dialogue: Dialogue, before: Mapping[int, Attempts], scored: "asyncio.Future[ScoredDialogue]"
+        self,
+        dialogue: Dialogue,
+        before: Mapping[int, Attempts],
+        scored: "asyncio.Future[ScoredDialogue]",
+        peers: "_Peers | None",
     ) -> ScoredDialogue:
         async with self._place():
             begun = self._newest_cast()
@@ -220,10 +245,28 @@ class Stream:
             if self._rewards is not None:
                 # A reward may judge whether the student solved it after the tutor's last turn.
                 played = await answer_or_fail(played, begun)
-            rewarded = await self._scored(played, begun, before.get(dialogue.number))
-            # Training goes on with the scores, while the student still answers the tutor's last turn.
-            scored.set_result(rewarded)
-            return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, begun))
+            elif begun.quoted(dialogue.seed):
+                # A teacher reads the answer to the last turn, or how the dialogue ended.
+                played = await answer_last(played, begun)
+            if peers is None:
+                return await self._score(played, begun, before, scored)
+        # The place is free meanwhile: the rest of the group may need it to end.
+        peer = peer_of(played, await peers.ended(played))
+        async with self._place():
+            return await self._score(played, begun, before, scored, peer)
+
+    async def _score(
+        self,
+        played: Dialogue,
+        cast: Cast,
+        before: Mapping[int, Attempts],
+        scored: "asyncio.Future[ScoredDialogue]",
+        peer: Dialogue | None = None,
+    ) -> ScoredDialogue:
+        rewarded = await self._scored(played, cast, before.get(played.number), peer)
+        # Training goes on with the scores, while the student still answers the tutor's last turn.
+        scored.set_result(rewarded)
+        return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, cast))
 
     async def _replay(
         self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
@@ -235,16 +278,18 @@ class Stream:
             scored.set_result(result)
             return result
 
-    async def _scored(self, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> ScoredDialogue:
+    async def _scored(
+        self, dialogue: Dialogue, cast: Cast, before: Attempts | None, peer: Dialogue | None
+    ) -> ScoredDialogue:
         """The dialogue with its scores and its reward; it counts as failed if either fails."""
         if self._rewards is None or dialogue.ending == "failed":
-            return await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue))
+            return await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue), peer)
         rewarding = asyncio.ensure_future(self._rewards.of(dialogue, cast, before))
         rewarding.add_done_callback(silence)
         try:
             # A gate that the rewards close saves the request; otherwise both are asked at once.
             known = await rewarding if waits_for_rewards(self._config) else None
-            scored = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue, known))
+            scored = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue, known), peer)
             if scored.dialogue.ending == "failed":
                 return scored
             return replace(scored, rewarded=await rewarding)

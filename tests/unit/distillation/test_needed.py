@@ -1,7 +1,7 @@
 import pytest
 
 from socratic_distill import Seed
-from socratic_distill.dialogues.dialogue import Dialogue, Turn
+from socratic_distill.dialogues.dialogue import Dialogue, StopReason, Turn
 from socratic_distill.dialogues.reward_sums import terms_of
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.datums import Span, TokenSequence, merge_turns
@@ -13,7 +13,7 @@ GATE = {"kind": "reward_gate", "reward": "solved"}
 GATED = {"rewards": ["solved", "not_telling"], "reward_coef": 0.0}
 
 
-def said(length, stop_reason="stop", thought=0):
+def said(length: int, stop_reason: StopReason = "stop", thought: int = 0) -> Turn:
     tokens = tuple(range(length))
     return Turn("tutor", "So?", (9,), tokens, tokens, (-1.0,) * length, 0, stop_reason, thought)
 
