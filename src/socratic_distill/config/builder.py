@@ -9,7 +9,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import ControlName, DivergenceName, Objective
-from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, Teacher
+from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, SolvedRange, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
@@ -50,6 +50,7 @@ class SocraticOptions(TypedDict, total=False):
     score_untrained: bool
     skip_first_tokens: int
     answer_kind: AnswerKind | None
+    solved_range: SolvedRange | Mapping[str, Any] | None
     recordings: Path | Sequence[Path] | Recordings | Mapping[str, Any] | None
     teacher_checkpoint_path: Path | None
     teacher_lag_steps: int | None

@@ -145,6 +145,24 @@ class SeedsFile(Setting):
         return self
 
 
+class SolvedRange(Setting):
+    """Which seeds are visited, by the share of the dialogues of their last visit that were solved."""
+
+    low: Share = Field(default=0.1, description="Seeds that were solved less often are too hard.")
+    high: Share = Field(default=0.9, description="Seeds that were solved more often are too easy.")
+    others: Share = Field(
+        default=0.1,
+        description="Share of the visits to seeds outside the range that are made all the same, so that a change is "
+        "noticed. 0: a seed that is outside once never comes again, unless no seed is left.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low={self.low:g} is above high={self.high:g}; swap them")
+        return self
+
+
 class Recordings(Setting):
     """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 

@@ -12,6 +12,7 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `answers` | what counts as the answer, by kind: a rule for each |
 | `recordings` | recorded dialogues, read from users' files |
 | `batches` | which seeds and recordings a batch has |
+| `difficulty` | draws seeds by their solved rates |
 | `randomness` | random seeds for sampling, the same on every machine |
 | `prompts` | the system prompts |
 | `quotes` | what a teacher's prompt may quote of what came after a turn |

@@ -10,16 +10,18 @@ batch may begin.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 from socratic_distill.dialogues.attempts import Attempts
-from socratic_distill.dialogues.batches import compose
+from socratic_distill.dialogues.batches import compose, played_places
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.dialogues.difficulty import SOLVED, Pools, solved_by_seed
 from socratic_distill.dialogues.hindsight import peer_of
 from socratic_distill.dialogues.quotes import PEER
 from socratic_distill.dialogues.recordings import Recording
@@ -50,12 +52,15 @@ class _Batch:
         may_begin: set once its tutor's weights are there.
         scored: by group and dialogue, the scores to train on.
         groups: the groups' tasks, with the dialogues as they ended.
+        entries: what each group begins with; None until the first of them may open, since it may depend on how
+            earlier batches ended.
     """
 
     may_open: asyncio.Event
     may_begin: asyncio.Event
     scored: list[list["asyncio.Future[ScoredDialogue]"]]
     groups: list["asyncio.Task[list[ScoredDialogue]]"]
+    entries: list[Recording | list[Dialogue]] | None = None
 
 
 class _Peers:
@@ -78,13 +83,20 @@ class _Peers:
 class Stream:
     """The dialogues of a run, in order of step."""
 
-    def __init__(self, plan: Plan, frozen: FrozenModels, rewards: Rewards | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        frozen: FrozenModels,
+        rewards: Rewards | None = None,
+        past: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         """Begins with no dialogue under way.
 
         Args:
             plan: what they are on, and how they are played.
             frozen: everyone but the tutor.
             rewards: the rewards of its dialogues; None: no rewards.
+            past: the metric rows of the steps so far, from which seeds have their solved rates.
         """
         self._plan = plan
         self._config = config = plan.config
@@ -94,6 +106,10 @@ class Stream:
         self._rewards = rewards
         # One limit over all batches under way, so that reading ahead cannot multiply the requests.
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
+        self._pools: Pools | None = None
+        if config.solved_range is not None:
+            self._pools = Pools(config.solved_range, plan.seeds, config.seed, config.max_staleness)
+            self._pools.read(past)
         self._batches: dict[int, _Batch] = {}
         self._cast: Cast | None = None  # replaced by each renewal; dialogues under way read it at every turn
         self._ended = (-1, 0)  # the last batch that ended, and its dialogues
@@ -124,7 +140,15 @@ class Stream:
         del self._batches[step]
         scored = [dialogue for group in groups for dialogue in group]
         self._ended = (step, len(scored))  # the display still asks for the progress of a forgotten batch
+        if self._pools is not None:
+            self._pools.note(step, solved_by_seed(entry.dialogue for entry in scored))
         return scored
+
+    def seed_metrics(self, scored: Sequence[ScoredDialogue]) -> dict[str, Any]:
+        """What the row of a step that has ended says of its seeds; a resumed run reads their rates from it."""
+        if self._pools is None:
+            return {}
+        return {SOLVED: solved_by_seed(entry.dialogue for entry in scored), **self._pools.sizes()}
 
     def progress(self, step: int) -> tuple[int, int]:
         """How many dialogues of a batch were scored, and how many it has; may be called from any thread."""
@@ -158,11 +182,11 @@ class Stream:
         """The batch; made now if it did not exist, to wait for its events."""
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
-            for group in self._groups(step):
+            for place, is_played in enumerate(played_places(self._config, step)):
                 # The scores come before the dialogue ends, so they are futures of their own.
-                scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
+                scored = [loop.create_future() for _ in range(self._config.num_envs if is_played else 1)]
                 made.scored.append(scored)
-                made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
+                made.groups.append(loop.create_task(self._run_group(place, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
                 future.add_done_callback(silence)
             self._batches[step] = made
@@ -170,24 +194,30 @@ class Stream:
 
     def _groups(self, step: int) -> list[Recording | list[Dialogue]]:
         """A batch's groups in order: dialogues before their first turn, or a recording."""
-        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
+        drawn = None
+        if self._pools is not None:
+            drawn = self._pools.draw(step, lambda at: sum(played_places(self._config, at)))
+        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step, drawn)
         seeds = [entry for entry in entries if not isinstance(entry, Recording)]
         played = iter(make_groups(seeds, step, self._config.num_envs, self._openers))
         return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
 
     async def _run_group(
         self,
-        group: Recording | list[Dialogue],
+        place: int,
         scored: list["asyncio.Future[ScoredDialogue]"],
         batch: _Batch,
         step: int,
     ) -> list[ScoredDialogue]:
         try:
+            await batch.may_open.wait()
+            if batch.entries is None:
+                batch.entries = self._groups(step)
+            group = batch.entries[place]
             if isinstance(group, Recording):
                 await batch.may_begin.wait()
                 return [await self._replay(group, step, scored[0])]
             # An opening needs the student alone, so it is sampled while the previous batch still trains.
-            await batch.may_open.wait()
             async with self._place(len(group)):
                 opened, before = await self._open(group)
             # The place is free while the group waits: other batches may need it to end.
