@@ -306,3 +306,19 @@ def test_a_teacher_that_is_asked_once_a_turn_is_estimated_so(config_named, tmp_p
     informed = estimate_cost(longer, past=late.log_path, allow_files=True)
     assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
     assert found.usd is not None and 0.8 * service.usd(late) < found.usd < 2 * service.usd(late)
+
+
+def test_turns_of_a_teacher_are_estimated_as_its_own(config_named):
+    config = config_named("run", teacher_turns=0.5)
+    found, plain = estimate_cost(config), estimate_cost(config_named("plain"))
+    said = [
+        sum(line.tokens for line in one.lines if (line.part, line.phase) == ("dialogues", "sample"))
+        for one in (found, plain)
+    ]
+    assert {line.role for line in found.lines if line.part == "dialogues"} == {"tutor", "student", "teacher"}
+    assert said[0] == pytest.approx(said[1])
+    service = train_counted(config)
+    longer = config.model_copy(update={"log_path": config.log_path + "-longer", "seed": 5, "max_steps": 5})
+    informed = estimate_cost(longer, past=config.log_path, allow_files=True)
+    assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
+    assert found.usd is not None and 0.8 * service.usd(config) < found.usd < 2 * service.usd(config)

@@ -75,6 +75,7 @@ class SocraticOptions(TypedDict, total=False):
     tutor_chat_template_file: Path | None
     student_chat_template_file: Path | None
     teacher_chat_template_file: Path | None
+    teacher_turns: float | Schedule | Mapping[str, Any]
     subject: str
     students: OneStudent | Sequence[OneStudent]
     opening: Opening

@@ -15,6 +15,7 @@ from socratic_distill.config.objectives import ObjectiveKind
 from socratic_distill.config.parts import Judge
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.values import value
 from socratic_distill.cost.costs import Phase
 from socratic_distill.cost.scores import asked_share, unscored_tokens
 from socratic_distill.dialogues.batches import on_policy_before
@@ -108,14 +109,19 @@ class _Dialogue:
         """Length of all turns from the student's first to the tutor's last."""
         return self.turns * (self.tutor + self.student)
 
-    def played(self) -> Tokens:
-        """The tokens of playing it."""
+    def played(self, by_teacher: float = 0.0) -> Tokens:
+        """The tokens of playing it; a teacher speaks this share of the tutor's turns."""
         n, tokens = self.turns, dict[Key, float]()
         own_tutor, own_student = self.tutor - MESSAGE_TOKENS, self.student - MESSAGE_TOKENS
         sent = n * self.for_tutor + n * (n + 1) / 2 * self.student + n * (n - 1) / 2 * self.tutor
-        _add_request(
-            tokens, "dialogues", "tutor", sent, self.for_tutor / self.sharing + n * self.student, n * own_tutor
-        )
+        fresh = self.for_tutor / self.sharing + n * self.student
+        own = 1.0 - by_teacher
+        _add_request(tokens, "dialogues", "tutor", own * sent, own * fresh, own * n * own_tutor)
+        if by_teacher:
+            sent += n * (self.for_teacher - self.for_tutor)
+            _add_request(
+                tokens, "dialogues", "teacher", by_teacher * sent, by_teacher * sent, by_teacher * n * own_tutor
+            )
         # The opening is one request of the whole group, so a dialogue bears its share of it; n answers follow.
         first = self.for_student / self.sharing
         sent = first + n * self.for_student + n * (n + 1) / 2 * (self.tutor + self.student)
@@ -190,7 +196,10 @@ class Workload:
             trained = dialogue.trained(*_passes(config.objective, has_rewards, needs_forward, has_region))
             judged = self._judged(self.plan.seeds, dialogue)
             scored = dialogue.scored(by_tutor, unscored_tokens(self.plan, _sample(range(first, stop)), dialogue.tutor))
-            for of_dialogue in dialogue.played(), scored, trained, judged, self._rewards(dialogue):
+            played_by = dialogue.played(
+                _mean([value(config.teacher_turns, step) for step in _sample(range(first, stop))])
+            )
+            for of_dialogue in played_by, scored, trained, judged, self._rewards(dialogue):
                 _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)

@@ -186,7 +186,7 @@ def check_recordings(
 
 
 def _check_age(recording: Recording, step: int, version: int, oldest: int, max_staleness: int) -> None:
-    versions = [turn.version or 0 for turn in recording.tutor_turns]
+    versions = [turn.version or 0 for turn in recording.tutor_turns if not turn.by]
     if not all(version - oldest <= sampled_by <= version for sampled_by in versions):
         raise RecordingError(
             f"recording {recording.id!r} was sampled by weights of version {min(versions)}, and batch {step} trains "

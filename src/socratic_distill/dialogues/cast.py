@@ -1,7 +1,7 @@
 """The participants of a dialogue: tutor, student and teachers, with their clients and prompts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from socratic_distill.config.wanted import Wanted
@@ -16,6 +16,7 @@ from socratic_distill.dialogues.dialogue import (
 )
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
+from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
@@ -147,6 +148,7 @@ class Cast:
         first: who speaks first.
         ends: what ends a dialogue before its maximum number of turns.
         verdicts: says of turns whether they give the answer, where no rule does; None: no seed needs it.
+        teacher_turns: gives the share of the tutor's turns that a teacher speaks, by the number of the batch.
         reuses_scores: whether recordings of runs are trained with the scores that they came with, where those fit.
     """
 
@@ -164,6 +166,7 @@ class Cast:
     first: Role = "student"
     ends: Ends = by_answer
     verdicts: Verdicts | None = None
+    teacher_turns: Callable[[int], float] = lambda step: 0.0
     reuses_scores: bool = False
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
@@ -179,6 +182,33 @@ class Cast:
         if self.tutor_as is not None:
             return self.tutor.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, self.tutor_as))
         return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
+
+    async def speak(self, dialogue: Dialogue, prompt: tuple[int, ...], seed: int) -> list[Turn]:
+        """The tutor's next turn, by the tutor or, in its place, by a teacher.
+
+        Args:
+            dialogue: so far.
+            prompt: the tutor's context, `[P]`.
+            seed: of the random numbers.
+        """
+        teacher = self._teacher_who_speaks(dialogue)
+        if teacher is None:
+            return await self.tutor.speak(prompt, seed)
+        client = self.teachers.client(teacher, dialogue.step)
+        speaker = replace(self.tutor, client=client, renderer=teacher.renderer, version=0)
+        turns = await speaker.speak(self.teacher_prompt(dialogue, teacher), seed)
+        # In the tutor's data the turn follows the tutor's own context.
+        return [replace(turn, prompt=prompt, by=teacher.name) for turn in turns]
+
+    def _teacher_who_speaks(self, dialogue: Dialogue) -> Member | None:
+        """The teacher that speaks the next turn: the seed's first one with a weight above 0; None: the tutor speaks."""
+        share = self.teacher_turns(dialogue.step)
+        if not share or self.tutor_as is not None:
+            return None
+        place = (dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
+        if stable_seed("teacher_turn", self.seed, *place) >= share * 2**31:
+            return None
+        return next((member for member in self.teachers.of(dialogue.seed) if member.weight > 0.0), None)
 
     def teacher_prompt(self, dialogue: Dialogue, teacher: Member, quotes: Quotes = NOTHING_QUOTED) -> tuple[int, ...]:
         """A teacher's context for the tutor's next turn, `[P]`."""

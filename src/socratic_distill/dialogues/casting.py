@@ -13,6 +13,7 @@ from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan, tutor_template
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.values import value
 from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
@@ -96,6 +97,7 @@ class FrozenModels:
             first="tutor" if config.opening == "tutor" else "student",
             ends=self._ends,
             verdicts=self._verdicts,
+            teacher_turns=lambda step: 0.0 if step < 0 else value(config.teacher_turns, step),
             reuses_scores=config.recordings is not None and config.recordings.reuse_scores,
         )
 

@@ -95,6 +95,8 @@ class Turn:
             no verdict.
         judged: cost of the judge's request for that.
         stored: the scores that a recorded turn came with; None for others.
+        by: name of the teacher that spoke in the tutor's place; "" for the speaker itself. Such a turn is context: the
+            tutor is not trained on it.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -113,6 +115,7 @@ class Turn:
     verdict: bool | None = None
     judged: PromptUse = NOTHING_SENT
     stored: StoredScores | None = None
+    by: str = ""
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 

@@ -21,6 +21,7 @@ class RecordedTurn:
         logprobs: the tutor's log-probability of each of `tokens`, nats, `[T]`; else empty.
         version: optimizer steps in that run that led to the weights that sampled it; else None.
         stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit; else None.
+        by: name of the teacher that spoke in the tutor's place; "" for others.
         scores: the teachers' scores of it; None if its row has none for each token.
     """
 
@@ -31,6 +32,7 @@ class RecordedTurn:
     version: int | None = None
     stop_reason: StopReason | None = None
     scores: StoredScores | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)

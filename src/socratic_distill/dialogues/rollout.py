@@ -157,7 +157,7 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
     else:
         prompt = cast.tutor_prompt(dialogue)
         longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
-        turns = await cast.tutor.speak(prompt, seed) if cast.has_room(longest, cast.tutor.max_tokens) else None
+        turns = await cast.speak(dialogue, prompt, seed) if cast.has_room(longest, cast.tutor.max_tokens) else None
     if turns is None:
         return dialogue.end("context")
     (turn,) = await cast.judged(turns, dialogue)
@@ -240,4 +240,5 @@ def _tutor_turn(recorded: RecordedTurn, prompt: tuple[int, ...], renderer: Rende
         stop_reason=recorded.stop_reason or "stop",
         thought=renderer.thought(tokens),
         stored=recorded.scores,
+        by=recorded.by,
     )

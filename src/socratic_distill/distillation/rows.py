@@ -13,11 +13,12 @@ def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse
     dialogues = [member.dialogue for member in scored]
     rewards = [member.rewarded for member in scored if member.rewarded is not None]
     uses: dict[ModelRole, list[PromptUse]] = {
-        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns]
+        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns if not turn.by]
         + [member.tutor_use for member in scored],
         "student": [turn.use for dialogue in dialogues for turn in dialogue.student_turns]
         + [rewarded.student for rewarded in rewards],
-        "teacher": [member.use for member in scored],
+        "teacher": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns if turn.by]
+        + [member.use for member in scored],
     }
     judged = [turn.judged for dialogue in dialogues for turn in dialogue.turns]
     judged += [rewarded.judge for rewarded in rewards]
@@ -80,6 +81,7 @@ def _turn_row(
         row["gives_answer"] = gives_answer(turn, scored.dialogue.seed)
     if turn.role == "tutor":
         place = sum(earlier.role == "tutor" for earlier in before)
+        row |= {"by": turn.by} if turn.by else {}
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}
         if scored.tutor:  # at temperature 1; differs from the sampler's own if the tutor sampled at another

@@ -64,7 +64,7 @@ _LATER = (
     "max_probability_change", "subject", "students", "opening", "endings",
     "answer_function", "answer_judge", "reward_normalization",
     "tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file", "token_weights",
-    "teacher_residual_clip", "solved_range",
+    "teacher_residual_clip", "solved_range", "teacher_turns",
 )  # fmt: skip
 _TEMPLATES = ("tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file")
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")

@@ -47,7 +47,8 @@ OTHER: dict[str, Any] = {
     "endings": [{"kind": "phrase", "phrase": "Bye"}],
     "answer_function": "rules:right", "answer_judge": {"model_name": "other"},
     "token_weights": [{"kind": "prefix", "tokens": 3}],
-    "max_probability_change": 0.5, "solved_range": {"low": 0.2}, "loss_fn_options": {"clip_low_threshold": 0.5},
+    "solved_range": {"low": 0.2}, "teacher_turns": 0.5, "max_probability_change": 0.5,
+    "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")

@@ -92,7 +92,19 @@ def load_prompts(config: SocraticConfig) -> Prompts:
     )
     prompts = _with_phrases(prompts, config)
     _check_public(prompts)
+    if config.teacher_turns:
+        _check_speakers(prompts)
     return prompts
+
+
+def _check_speakers(prompts: Prompts) -> None:
+    """Refuses prompts of teachers that are to speak, but quote what comes after their turn."""
+    for name in prompts.teachers:
+        if quoted := sorted(prompts.quoted_by(name)):
+            raise ConfigError(
+                f"with teacher_turns a teacher speaks before it is known how the dialogue goes on, but the prompt of "
+                f"teacher {name!r} uses {{{quoted[0]}}}; leave that out of the prompt, or leave out teacher_turns"
+            )
 
 
 def _with_phrases(prompts: Prompts, config: SocraticConfig) -> Prompts:

@@ -67,7 +67,20 @@ def _tutor_turn(turn: dict[str, Any]) -> RecordedTurn:
     except ValueError as error:
         raise ValueError(f"version {error}") from None
     scores = _scores(turn, len(tokens))
-    return RecordedTurn("tutor", turn["text"], tuple(tokens), tuple(map(float, logprobs)), version, reason, scores)
+    return RecordedTurn(
+        "tutor",
+        turn["text"],
+        tuple(tokens),
+        tuple(map(float, logprobs)),
+        version,
+        reason,
+        scores,
+        _name(turn.get("by")),
+    )
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _scores(turn: dict[str, Any], count: int) -> StoredScores | None:
