@@ -322,3 +322,12 @@ def test_turns_of_a_teacher_are_estimated_as_its_own(config_named):
     informed = estimate_cost(longer, past=config.log_path, allow_files=True)
     assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
     assert found.usd is not None and 0.8 * service.usd(config) < found.usd < 2 * service.usd(config)
+
+
+def test_dialogues_that_begin_with_recordings_are_estimated_as_played(config_named, tmp_path):
+    train_counted(config_named("played", max_steps=1))
+    recordings = {"files": [tmp_path / "played" / "dialogues.jsonl"], "take_over": 3}
+    config = config_named("run", recordings=recordings)
+    found = estimate_cost(config)
+    assert {line.part for line in found.lines} == {"dialogues", "scoring", "training"}
+    assert found.usd is not None and 0.7 * (actual := train_counted(config).usd(config)) < found.usd < 2 * actual

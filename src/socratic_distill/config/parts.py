@@ -23,6 +23,7 @@ from socratic_distill.config.values import (
     NotNegative,
     PathText,
     Reasoning,
+    Schedule,
     Setting,
     Share,
     Steps,
@@ -188,6 +189,12 @@ class Recordings(Setting):
         "groups are recorded dialogues.",
     )
 
+    take_over: Steps | Schedule | None = Field(
+        default=None,
+        description="Number of tutor turns at a recording's end that the tutor speaks itself: dialogues begin with the "
+        "turns before them, as context. Or a schedule of it by step, rounded down, at least 1. None: recordings are "
+        "trained on as they are.",
+    )
     reuse_scores: bool = Field(
         default=True,
         description="Take the scores that a run's dialogues hold, if they are of the same teachers, prompts and "
@@ -198,6 +205,11 @@ class Recordings(Setting):
     def _check_reading(self) -> Self:
         if self.columns and self.map is not None:
             raise ValueError("columns and map are both given; map takes the row as it is, so rename the keys there")
+        if self.take_over is not None and self.objective != Supervised():
+            raise ValueError(
+                f"take_over begins dialogues that the tutor plays on, so recordings.objective={self.objective.kind!r} "
+                "has no effect; leave it out, and set objective"
+            )
         return self
 
 

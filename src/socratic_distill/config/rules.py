@@ -54,7 +54,7 @@ def _check_sources(config: Fields) -> None:
         )
     if config.seeds_files is not None and not config.seeds_files:
         raise ValueError("seeds_files is empty; give at least one (path, limit), or None")
-    if config.solved_range is not None and not config.plays_dialogues:
+    if config.solved_range is not None and not config.plays_seeds:
         raise ValueError(
             "solved_range chooses the seeds of played dialogues, but recordings.on_policy_fraction=0.0 plays none; "
             "leave it out, or set a higher on_policy_fraction"

@@ -364,4 +364,9 @@ class Fields(
     @property
     def plays_dialogues(self) -> bool:
         """Whether the tutor plays dialogues; False if all dialogues are recorded."""
+        return self.plays_seeds or (self.recordings is not None and self.recordings.take_over is not None)
+
+    @property
+    def plays_seeds(self) -> bool:
+        """Whether the tutor plays dialogues on the seeds, from their beginning."""
         return self.recordings is None or self.recordings.on_policy_fraction > 0

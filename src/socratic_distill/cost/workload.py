@@ -278,7 +278,8 @@ class Workload:
     def _add_recorded(self, tokens: Tokens, count: int) -> None:
         config, recordings = self.plan.config, self.plan.recordings
         assert config.recordings is not None, "recorded dialogues in a run without recordings"
-        objective = config.recordings.objective
+        begun = config.recordings.take_over is not None
+        objective = config.objective if begun else config.recordings.objective
         tutor = [_length(turn.text, turn.tokens) for recording in recordings for turn in recording.tutor_turns]
         student = [
             _length(turn.text, None) for recording in recordings for turn in recording.turns if turn.role == "student"
@@ -286,6 +287,9 @@ class Workload:
         talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), objective.asks_teacher
         seeds = [recording.seed for recording in recordings]
         dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)
+        if begun:  # each turn as if it were the tutor's own; a dialogue is as long as its recording
+            count *= config.num_envs
+            _add(tokens, dialogue.played(), count)
         if is_scored:
             by_tutor = bool(objective.draws or objective.tutor_top)
             _add(tokens, dialogue.scored(by_tutor), count * asked_share(self.plan))

@@ -57,6 +57,9 @@ class PromptUse:
 NOTHING_SENT = PromptUse()
 
 
+RECORDED = "recording"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredScores:
     """The scores of a recorded tutor turn, as the row of its run holds them.
@@ -95,8 +98,8 @@ class Turn:
             no verdict.
         judged: cost of the judge's request for that.
         stored: the scores that a recorded turn came with; None for others.
-        by: name of the teacher that spoke in the tutor's place; "" for the speaker itself. Such a turn is context: the
-            tutor is not trained on it.
+        by: name of the teacher that spoke in the tutor's place, or `RECORDED` for a turn of the recording that the
+            dialogue began with; "" for the speaker itself. Such a turn is context: the tutor is not trained on it.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -143,6 +146,7 @@ class Dialogue:
         recording: id of the recording that it was made from; None for a dialogue that was played.
         first: who speaks first.
         student: name of its student; "" if there is only one.
+        begun: id of the recording that it began with; None for others.
     """
 
     seed: Seed
@@ -154,6 +158,7 @@ class Dialogue:
     recording: str | None = None
     first: Role = "student"
     student: str = ""
+    begun: str | None = None
 
     @property
     def speaker(self) -> Role:
@@ -166,6 +171,11 @@ class Dialogue:
     def tutor_turns(self) -> tuple[Turn, ...]:
         """The tutor's turns, in order."""
         return tuple(turn for turn in self.turns if turn.role == "tutor")
+
+    @property
+    def played_turns(self) -> int:
+        """Number of tutor turns that were played, not recorded before."""
+        return sum(turn.by != RECORDED for turn in self.tutor_turns)
 
     @property
     def student_turns(self) -> tuple[Turn, ...]:
@@ -215,7 +225,7 @@ class Dialogue:
         after = self.with_turn(turn)
         if (ending := (ends or by_answer)(after)) is not None:
             return after.end(ending)
-        return after.end("max_turns") if turn.role == "student" and len(after.tutor_turns) >= max_turns else after
+        return after.end("max_turns") if turn.role == "student" and after.played_turns >= max_turns else after
 
     def with_turn(self, turn: Turn) -> "Dialogue":
         """The dialogue with one more turn; never ends it."""
@@ -301,7 +311,11 @@ def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
 
 def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
     return [
-        Message("assistant", tokens=turn.history) if turn.role == viewer else Message("user", turn.text)
+        Message("user", turn.text)
+        if turn.role != viewer
+        else Message("assistant", tokens=turn.history)
+        if turn.tokens
+        else Message("assistant", turn.text)  # a recorded turn, which nobody sampled
         for turn in turns
     ]
 

@@ -43,6 +43,7 @@ def dialogue_row(
         "seed": dialogue.seed.id,
         "number": dialogue.number,
         "recording": dialogue.recording,
+        **({} if dialogue.begun is None else {"begun": dialogue.begun}),
         "question": dialogue.seed.question,
         "expected_answer": dialogue.seed.expected_answer,
         **_of_answer(dialogue.seed),

@@ -205,10 +205,21 @@ def _filled_ids(known: Ids, count: int) -> Ids:
 
 def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
     """The tutor's likeliest tokens: those that it was just asked for, or else those that came with its turns."""
-    return of_tutor.top or [
+    width = max((len(row) for turn in turns for row in turn.likeliest[:1]), default=0)
+    if of_tutor.top or not width:
+        return of_tutor.top
+    # A turn that a dialogue began with has none, and trains nothing.
+    nothing = Named(np.zeros((0, width), np.int64), np.zeros((0, width)))
+    named = [
         Named(np.asarray(turn.likeliest, np.int64), np.asarray(turn.likeliest_logprobs, np.float64))
-        for turn in turns
         if turn.likeliest
+        else nothing
+        for turn in turns
+    ]
+    counts = [len(turn.tokens) for turn in turns]
+    return [
+        Named(_filled_ids(one.ids, count), _filled(one.logprobs, count))
+        for one, count in zip(named, counts, strict=True)
     ]
 
 

@@ -224,6 +224,7 @@ def _recordings(recordings: Recordings) -> str:
     """The settings, and the files by content."""
     # Fields that fingerprints of earlier versions lack are left out at their defaults.
     later = {name for name in ("columns", "map") if not getattr(recordings, name)}
+    later |= {"take_over"} if recordings.take_over is None else set()
     # A score that is reused is the same one.
     settings = recordings.model_dump(mode="json", exclude=later | {"reuse_scores"}) | {
         "files": [_file_digest(path) for path in recordings.files]

@@ -12,7 +12,7 @@ import numpy as np
 from socratic_distill.config.objectives import Direction
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.dialogues.answers.kinds import rule_of
-from socratic_distill.dialogues.dialogue import Ending, says_answer
+from socratic_distill.dialogues.dialogue import RECORDED, Ending, says_answer
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.distillation.objective import TrainingExample
@@ -50,8 +50,13 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
         "dialogues": len(every),
         "dialogues/recorded": len(every) - len(dialogues),
         **({"dialogues/scores_reused": reused} if (reused := sum(entry.is_reused for entry in scored)) else {}),
+        **({"dialogues/begun": begun} if (begun := sum(d.begun is not None for d in every)) else {}),
         "turns/tutor": sum(len(d.tutor_turns) for d in every),
-        **({"turns/teacher": by_teacher} if (by_teacher := len(spoken) - len(tutor_turns)) else {}),
+        **(
+            {"turns/teacher": by_teacher}
+            if (by_teacher := sum(turn.by not in ("", RECORDED) for turn in spoken))
+            else {}
+        ),
         "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
         "tokens/student": sum(len(turn.tokens) or turn.use.sampled for d in dialogues for turn in d.student_turns),
         **_request_tokens(scored),

@@ -10,12 +10,14 @@ batch may begin.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from socratic_distill.config.schedules import take_over
 from socratic_distill.dialogues.attempts import Attempts
 from socratic_distill.dialogues.batches import compose, played_places
 from socratic_distill.dialogues.cast import Cast
@@ -29,6 +31,7 @@ from socratic_distill.dialogues.rewards import Rewarded, Rewards
 from socratic_distill.dialogues.rollout import (
     answer_last,
     answer_or_fail,
+    begin_or_fail,
     make_groups,
     open_group,
     play_tutor,
@@ -184,7 +187,8 @@ class Stream:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
             for place, is_played in enumerate(played_places(self._config, step)):
                 # The scores come before the dialogue ends, so they are futures of their own.
-                scored = [loop.create_future() for _ in range(self._config.num_envs if is_played else 1)]
+                is_group = is_played or take_over(self._config, step) is not None
+                scored = [loop.create_future() for _ in range(self._config.num_envs if is_group else 1)]
                 made.scored.append(scored)
                 made.groups.append(loop.create_task(self._run_group(place, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
@@ -200,7 +204,20 @@ class Stream:
         entries = compose(self._config, self._plan.seeds, self._plan.recordings, step, drawn)
         seeds = [entry for entry in entries if not isinstance(entry, Recording)]
         played = iter(make_groups(seeds, step, self._config.num_envs, self._openers))
-        return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+        last = take_over(self._config, step)
+        if last is None:
+            return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+        # A recording of a run has the id of its seed, and numbers tell the dialogues on one seed apart.
+        size, seen = self._config.num_envs, Counter(seed.id for seed in seeds)
+        groups: list[Recording | list[Dialogue]] = []
+        for entry in entries:
+            if not isinstance(entry, Recording):
+                groups.append(next(played))
+                continue
+            first = seen[entry.seed.id] * size
+            seen[entry.seed.id] += 1
+            groups.append(begin_or_fail(entry, step, range(first, first + size), last, self._openers))
+        return groups
 
     async def _run_group(
         self,
