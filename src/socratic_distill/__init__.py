@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Price as Price,
         Recordings as Recordings,
         SeedsFile as SeedsFile,
+        SolvedRange as SolvedRange,
         Teacher as Teacher,
     )
     from socratic_distill.config.rewards import (
@@ -220,7 +221,7 @@ _NAMES = {
         "ConstantControl CustomObjective ForwardKL JensenShannon Mixture MonteCarloKL ReverseKL SampledReverseKL "
         "ShuffledControl Supervised Weighted"
     ),
-    "config.parts": "Judge Price Recordings SeedsFile Teacher",
+    "config.parts": "Judge Price Recordings SeedsFile SolvedRange Teacher",
     "config.rewards": "FunctionReward JudgeReward OutcomeReward SolveRateReward",
     "config.dialogue_settings": "FunctionEnding PhraseEnding SolvedEnding",
     "config.token_weights": (

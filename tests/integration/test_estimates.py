@@ -276,3 +276,58 @@ def test_estimate_of_the_longest_run_looks_at_few_of_its_steps(make_config, tmp_
     found = estimate_cost(make_config(log_path=tmp_path / "new", **longest, **rising))
     assert (found.steps, found.evaluations) == (10_000_000, 10_000_001)
     assert len(looked) <= 300_000 and max(looked) > 9_900_000
+
+
+def test_scores_that_are_not_asked_for_are_not_estimated(config_named, tmp_path):
+    def scoring(**changes: Any) -> float:
+        return estimate_cost(config_named("new", **changes)).part_usd("scoring") or 0.0
+
+    short = {"token_weights": [{"kind": "prefix", "tokens": 20}]}
+    assert 0.0 < scoring(**short) < scoring() == scoring(**short, score_untrained=True)
+    train_counted(config_named("played", max_steps=1))
+    sampled = {"files": [tmp_path / "played" / "dialogues.jsonl"], "objective": {"kind": "sampled_reverse_kl"}}
+    stale = {"max_staleness": 3}
+    assert scoring(recordings=sampled, **stale) == 0.0
+    asked = scoring(recordings={**sampled, "reuse_scores": False}, **stale)
+    assert asked > 0.0 and scoring(recordings=sampled, teacher_sees_answer=True, **stale) > 0.0
+
+
+def test_a_teacher_that_is_asked_once_a_turn_is_estimated_so(config_named, tmp_path):
+    (tmp_path / "late.txt").write_text("Teach. {question} They answer: {next_student_turn}")
+    plain, late = estimate_cost(config_named("plain")), config_named("late", teacher_prompt_file=tmp_path / "late.txt")
+    found = estimate_cost(late)
+    requests = [
+        sum(line.tokens for line in one.lines if (line.part, line.phase) == ("scoring", "sample"))
+        for one in (plain, found)
+    ]
+    assert requests[1] == pytest.approx(3 * requests[0]), "three turns a dialogue"
+    service = train_counted(late)
+    longer = late.model_copy(update={"log_path": late.log_path + "-longer", "seed": 5, "max_steps": 5})
+    informed = estimate_cost(longer, past=late.log_path, allow_files=True)
+    assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
+    assert found.usd is not None and 0.8 * service.usd(late) < found.usd < 2 * service.usd(late)
+
+
+def test_turns_of_a_teacher_are_estimated_as_its_own(config_named):
+    config = config_named("run", teacher_turns=0.5)
+    found, plain = estimate_cost(config), estimate_cost(config_named("plain"))
+    said = [
+        sum(line.tokens for line in one.lines if (line.part, line.phase) == ("dialogues", "sample"))
+        for one in (found, plain)
+    ]
+    assert {line.role for line in found.lines if line.part == "dialogues"} == {"tutor", "student", "teacher"}
+    assert said[0] == pytest.approx(said[1])
+    service = train_counted(config)
+    longer = config.model_copy(update={"log_path": config.log_path + "-longer", "seed": 5, "max_steps": 5})
+    informed = estimate_cost(longer, past=config.log_path, allow_files=True)
+    assert informed.usd == pytest.approx(train_counted(longer).usd(longer), rel=0.15)
+    assert found.usd is not None and 0.8 * service.usd(config) < found.usd < 2 * service.usd(config)
+
+
+def test_dialogues_that_begin_with_recordings_are_estimated_as_played(config_named, tmp_path):
+    train_counted(config_named("played", max_steps=1))
+    recordings = {"files": [tmp_path / "played" / "dialogues.jsonl"], "take_over": 3}
+    config = config_named("run", recordings=recordings)
+    found = estimate_cost(config)
+    assert {line.part for line in found.lines} == {"dialogues", "scoring", "training"}
+    assert found.usd is not None and 0.7 * (actual := train_counted(config).usd(config)) < found.usd < 2 * actual

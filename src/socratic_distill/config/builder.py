@@ -9,7 +9,7 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.dialogue_settings import DEFAULT_PROFILE, EndingRule, Opening
 from socratic_distill.config.messages import refuse_unknown
 from socratic_distill.config.objectives import ControlName, DivergenceName, Objective
-from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, Teacher
+from socratic_distill.config.parts import Judge, Price, Recordings, SeedsFile, SolvedRange, Teacher
 from socratic_distill.config.policy_losses import LossName
 from socratic_distill.config.rewards import OutcomeName, Reward
 from socratic_distill.config.sections import TrackerName
@@ -47,8 +47,10 @@ class SocraticOptions(TypedDict, total=False):
     cut_replies: Literal["keep", "mask", "penalize"]
     cut_penalty: float
     train_thinking: bool
+    score_untrained: bool
     skip_first_tokens: int
     answer_kind: AnswerKind | None
+    solved_range: SolvedRange | Mapping[str, Any] | None
     recordings: Path | Sequence[Path] | Recordings | Mapping[str, Any] | None
     teacher_checkpoint_path: Path | None
     teacher_lag_steps: int | None
@@ -73,6 +75,7 @@ class SocraticOptions(TypedDict, total=False):
     tutor_chat_template_file: Path | None
     student_chat_template_file: Path | None
     teacher_chat_template_file: Path | None
+    teacher_turns: float | Schedule | Mapping[str, Any]
     subject: str
     students: OneStudent | Sequence[OneStudent]
     opening: Opening
@@ -117,6 +120,7 @@ class SocraticOptions(TypedDict, total=False):
     judge: str | Judge | Mapping[str, Any] | None
     display: Literal["auto", "plain", "off"]
     write_report: bool
+    write_teacher_top: bool
     trackers: TrackerName | Sequence[TrackerName]
     tracker_project: str
     tracker_name: str | None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from socratic_distill.config.shorthand import Kind, Several
 from socratic_distill.config.students import Student
-from socratic_distill.config.values import FunctionPath, Groups, Name, PathText, Schedule, Section, Setting, Tens
+from socratic_distill.config.values import FunctionPath, Groups, Name, PathText, Schedule, Section, Setting, Share, Tens
 
 DEFAULT_PROFILE = "You are in sixth grade and like to understand things."
 Opening = Literal["mistake", "question", "attempt", "tutor"]
@@ -52,6 +52,12 @@ class Dialogues(Section):
         None,
         description="Maximum number of tutor turns by step, rounded down; use it to start with short dialogues. None: "
         "always max_turns.",
+    )
+    teacher_turns: Share | Schedule = Field(
+        0.0,
+        description="Share of the tutor's turns that a teacher speaks in its place, drawn by the random seed, or a "
+        "schedule of it by step. They are context: the tutor is not trained on them. Of several teachers the seed's "
+        "first one with a weight above 0 speaks.",
     )
     subject: Name = Field(
         "math",

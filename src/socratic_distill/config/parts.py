@@ -23,6 +23,7 @@ from socratic_distill.config.values import (
     NotNegative,
     PathText,
     Reasoning,
+    Schedule,
     Setting,
     Share,
     Steps,
@@ -145,6 +146,24 @@ class SeedsFile(Setting):
         return self
 
 
+class SolvedRange(Setting):
+    """Which seeds are visited, by the share of the dialogues of their last visit that were solved."""
+
+    low: Share = Field(default=0.1, description="Seeds that were solved less often are too hard.")
+    high: Share = Field(default=0.9, description="Seeds that were solved more often are too easy.")
+    others: Share = Field(
+        default=0.1,
+        description="Share of the visits to seeds outside the range that are made all the same, so that a change is "
+        "noticed. 0: a seed that is outside once never comes again, unless no seed is left.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low={self.low:g} is above high={self.high:g}; swap them")
+        return self
+
+
 class Recordings(Setting):
     """Recorded dialogues to learn from, alone or in addition to those that the tutor plays."""
 
@@ -170,10 +189,27 @@ class Recordings(Setting):
         "groups are recorded dialogues.",
     )
 
+    take_over: Steps | Schedule | None = Field(
+        default=None,
+        description="Number of tutor turns at a recording's end that the tutor speaks itself: dialogues begin with the "
+        "turns before them, as context. Or a schedule of it by step, rounded down, at least 1. None: recordings are "
+        "trained on as they are.",
+    )
+    reuse_scores: bool = Field(
+        default=True,
+        description="Take the scores that a run's dialogues hold, if they are of the same teachers, prompts and "
+        "tokens; the teachers are then not asked.",
+    )
+
     @model_validator(mode="after")
     def _check_reading(self) -> Self:
         if self.columns and self.map is not None:
             raise ValueError("columns and map are both given; map takes the row as it is, so rename the keys there")
+        if self.take_over is not None and self.objective != Supervised():
+            raise ValueError(
+                f"take_over begins dialogues that the tutor plays on, so recordings.objective={self.objective.kind!r} "
+                "has no effect; leave it out, and set objective"
+            )
         return self
 
 

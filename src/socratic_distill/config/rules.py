@@ -12,7 +12,7 @@ from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.rewards import judge_rewards, penalty_of, reward_names
 from socratic_distill.config.sections import Fields
 from socratic_distill.config.seed_sources import listed_files
-from socratic_distill.config.values import Reasoning
+from socratic_distill.config.values import Reasoning, Schedule
 from socratic_distill.errors import ConfigError
 
 _MOST_DIALOGUES = 1_000_000  # all dialogues of a batch are held in memory
@@ -54,6 +54,11 @@ def _check_sources(config: Fields) -> None:
         )
     if config.seeds_files is not None and not config.seeds_files:
         raise ValueError("seeds_files is empty; give at least one (path, limit), or None")
+    if config.solved_range is not None and not config.plays_seeds:
+        raise ValueError(
+            "solved_range chooses the seeds of played dialogues, but recordings.on_policy_fraction=0.0 plays none; "
+            "leave it out, or set a higher on_policy_fraction"
+        )
     if config.answer_kind is not None and not listed_files(config):
         raise ValueError(
             f"answer_kind={config.answer_kind!r} has no effect on the built-in problems; set seeds_file, or leave it "
@@ -316,6 +321,16 @@ def _check_schedules(config: Fields) -> None:
         raise ValueError(
             f"max_turns_schedule goes from {turns.start:g} to {turns.end:g} turns; expected 1 to "
             f"max_turns={config.max_turns}"
+        )
+    share = config.teacher_turns
+    if isinstance(share, Schedule) and max(share.start, share.end) > 1.0:
+        raise ValueError(
+            f"teacher_turns goes from {share.start:g} to {share.end:g}; expected shares from 0 to 1 at both ends"
+        )
+    if share and not config.plays_dialogues:
+        raise ValueError(
+            "teacher_turns are turns of played dialogues, but recordings.on_policy_fraction=0.0 plays none; leave them "
+            "out, or set a higher on_policy_fraction"
         )
     if config.max_steps is not None and config.lr_warmup_steps >= config.max_steps:
         raise ValueError(

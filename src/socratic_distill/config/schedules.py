@@ -41,6 +41,13 @@ def adam(config: SocraticConfig, step: int, total: int) -> dict[str, float]:
     }
 
 
+def take_over(config: SocraticConfig, step: int) -> int | None:
+    """Number of a recording's last tutor turns that the tutor speaks itself at a step; None: all stay as they are."""
+    if config.recordings is None or config.recordings.take_over is None:
+        return None
+    return max(1, math.floor(round(value(config.recordings.take_over, step), 9)))
+
+
 def turns(config: SocraticConfig, step: int) -> int:
     """Maximum number of tutor turns in this step's dialogues: `max_turns`, or its schedule rounded down; at least 1."""
     if config.max_turns_schedule is None:

@@ -107,6 +107,11 @@ class Teaching(Section):
         1.0, description="Amount that cut_replies='penalize' subtracts from each token's advantage."
     )
     train_thinking: bool = Field(True, description="Train on the tutor's <think> part too.")
+    score_untrained: bool = Field(
+        False,
+        description="Ask the teachers about tokens that train nothing too, so that teacher_kl covers every token. "
+        "Without it, such tokens at the end of a dialogue have no score.",
+    )
     skip_first_tokens: Annotated[int, Field(ge=0, le=2**24, strict=True)] = Field(
         0, description="Number of tokens at the start of each tutor turn that are not trained on."
     )
@@ -300,6 +305,11 @@ class Outputs(Section):
         "auto", description="Progress display: 'auto' is live in a terminal and plain lines elsewhere."
     )
     write_report: bool = Field(True, description="Write report.html into log_path at the end of the run.")
+    write_teacher_top: bool = Field(
+        False,
+        description="Write the teacher's likeliest tokens into dialogues.jsonl too, if the objective asks for them. "
+        "Recordings of the run can then be trained with the same objective without asking the teacher again.",
+    )
     trackers: Several[tuple[TrackerName, ...]] = Field(
         (), description="Trackers that also receive the metrics, each through its own library."
     )
@@ -354,4 +364,9 @@ class Fields(
     @property
     def plays_dialogues(self) -> bool:
         """Whether the tutor plays dialogues; False if all dialogues are recorded."""
+        return self.plays_seeds or (self.recordings is not None and self.recordings.take_over is not None)
+
+    @property
+    def plays_seeds(self) -> bool:
+        """Whether the tutor plays dialogues on the seeds, from their beginning."""
         return self.recordings is None or self.recordings.on_policy_fraction > 0

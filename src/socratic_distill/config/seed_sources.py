@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from socratic_distill.config.messages import UNNAMED
-from socratic_distill.config.parts import Judge, Recordings, SeedsFile
+from socratic_distill.config.parts import Judge, Recordings, SeedsFile, SolvedRange
 from socratic_distill.config.shorthand import FilesAlone, ModelAlone, PathsWithLimits
 from socratic_distill.config.values import AnswerKind, Count, FunctionPath, PathText, Section
 
@@ -58,6 +58,11 @@ class Seeds(Section):
         None,
         description="Model that reads each turn on a seed whose answer is of kind 'judged', and judges whether it "
         "gives the answer; its name alone means the defaults. None: no seed may have such an answer.",
+    )
+    solved_range: SolvedRange | None = Field(
+        None,
+        description="Visit seeds whose dialogues are sometimes solved more often than others. None: each seed once an "
+        "epoch.",
     )
     recordings: FilesAlone[Recordings | None] = Field(
         None,

@@ -4,6 +4,7 @@
 |---|---|
 | `costs` | tokens times prices, the packaged or the user's |
 | `workload` | tokens that a run will use, from its config |
+| `scores` | scores that a run does not ask for |
 | `averages` | how a run's dialogues went, and corrections from the tokens that were counted |
 | `estimate` | `estimate_cost` |
 | `billed` | what the hosted service says that a run cost |

@@ -15,9 +15,12 @@ from socratic_distill.config.objectives import ObjectiveKind
 from socratic_distill.config.parts import Judge
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.values import value
 from socratic_distill.cost.costs import Phase
+from socratic_distill.cost.scores import asked_share, unscored_tokens
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
+from socratic_distill.dialogues.quotes import OF_TURN, PEER
 from socratic_distill.dialogues.reward_judges import load_brief
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.verdicts import load_answer_prompt
@@ -85,6 +88,8 @@ class _Dialogue:
         for_student: length of the student's prompt before the first turn.
         for_teacher: length of a teacher's prompt before the first turn.
         teachers: number of teachers that score it.
+        each_turn: how many of those are asked about each turn on its own.
+        peers: how many of those read another dialogue first.
         sharing: number of dialogues that share these prompts, itself included.
     """
 
@@ -95,6 +100,8 @@ class _Dialogue:
     for_student: float
     for_teacher: float
     teachers: float
+    each_turn: float
+    peers: float
     sharing: float
 
     @property
@@ -102,26 +109,43 @@ class _Dialogue:
         """Length of all turns from the student's first to the tutor's last."""
         return self.turns * (self.tutor + self.student)
 
-    def played(self) -> Tokens:
-        """The tokens of playing it."""
+    def played(self, by_teacher: float = 0.0) -> Tokens:
+        """The tokens of playing it; a teacher speaks this share of the tutor's turns."""
         n, tokens = self.turns, dict[Key, float]()
         own_tutor, own_student = self.tutor - MESSAGE_TOKENS, self.student - MESSAGE_TOKENS
         sent = n * self.for_tutor + n * (n + 1) / 2 * self.student + n * (n - 1) / 2 * self.tutor
-        _add_request(
-            tokens, "dialogues", "tutor", sent, self.for_tutor / self.sharing + n * self.student, n * own_tutor
-        )
+        fresh = self.for_tutor / self.sharing + n * self.student
+        own = 1.0 - by_teacher
+        _add_request(tokens, "dialogues", "tutor", own * sent, own * fresh, own * n * own_tutor)
+        if by_teacher:
+            sent += n * (self.for_teacher - self.for_tutor)
+            _add_request(
+                tokens, "dialogues", "teacher", by_teacher * sent, by_teacher * sent, by_teacher * n * own_tutor
+            )
         # The opening is one request of the whole group, so a dialogue bears its share of it; n answers follow.
         first = self.for_student / self.sharing
         sent = first + n * self.for_student + n * (n + 1) / 2 * (self.tutor + self.student)
         _add_request(tokens, "dialogues", "student", sent, first + n * self.tutor, (n + 1) * own_student)
         return tokens
 
-    def scored(self, by_tutor: bool) -> Tokens:
-        """The tokens of scoring it; with `by_tutor`, the tutor scores it too."""
-        tokens, count = dict[Key, float](), self.teachers
-        sent = self.for_teacher + self.talk
-        fresh = self.for_teacher / self.sharing + self.talk
-        _add_request(tokens, "scoring", "teacher", count * sent, count * fresh, count)
+    def scored(self, by_tutor: bool, unscored: float = 0.0) -> Tokens:
+        """The tokens of scoring it.
+
+        Args:
+            by_tutor: whether the tutor scores it too.
+            unscored: number of its last tokens that no teacher is asked about.
+        """
+        tokens, at_once, read = dict[Key, float](), self.teachers - self.each_turn, self.talk - unscored
+        sent, fresh = self.for_teacher + read, self.for_teacher / self.sharing + read
+        _add_request(tokens, "scoring", "teacher", at_once * sent, at_once * fresh, at_once)
+        if self.each_turn:
+            # The prompt quotes the student's next turn, so nothing behind it is the same for two turns.
+            n, each = self.turns, self.each_turn
+            sent = n * (self.for_teacher + self.student) + n * (n + 1) / 2 * (self.tutor + self.student) - unscored
+            _add_request(tokens, "scoring", "teacher", each * sent, each * sent, each * n)
+        if self.peers:
+            requests = self.turns if self.each_turn else 1.0
+            _add_request(tokens, "scoring", "teacher", requests * self.peers * self.talk, self.peers * self.talk, 0.0)
         if by_tutor:
             _add_request(tokens, "scoring", "tutor", self.for_tutor + self.talk, self.talk, 1)
         return tokens
@@ -171,7 +195,11 @@ class Workload:
             needs_forward = has_region or config.policy_needs_forward
             trained = dialogue.trained(*_passes(config.objective, has_rewards, needs_forward, has_region))
             judged = self._judged(self.plan.seeds, dialogue)
-            for of_dialogue in dialogue.played(), dialogue.scored(by_tutor), trained, judged, self._rewards(dialogue):
+            scored = dialogue.scored(by_tutor, unscored_tokens(self.plan, _sample(range(first, stop)), dialogue.tutor))
+            played_by = dialogue.played(
+                _mean([value(config.teacher_turns, step) for step in _sample(range(first, stop))])
+            )
+            for of_dialogue in played_by, scored, trained, judged, self._rewards(dialogue):
                 _add(tokens, of_dialogue, played)
         if recorded:
             self._add_recorded(tokens, recorded)
@@ -230,7 +258,7 @@ class Workload:
 
     def most_turns(self, steps: Sequence[int]) -> float:
         """The maximum number of tutor turns, averaged over batches; of very many batches, over evenly spaced ones."""
-        sample = steps[:: max(1, len(steps) // _MOST_STEPS)]
+        sample = _sample(steps)
         return sum(turns(self.plan.config, step) for step in sample) / len(sample)
 
     @property
@@ -250,7 +278,8 @@ class Workload:
     def _add_recorded(self, tokens: Tokens, count: int) -> None:
         config, recordings = self.plan.config, self.plan.recordings
         assert config.recordings is not None, "recorded dialogues in a run without recordings"
-        objective = config.recordings.objective
+        begun = config.recordings.take_over is not None
+        objective = config.objective if begun else config.recordings.objective
         tutor = [_length(turn.text, turn.tokens) for recording in recordings for turn in recording.tutor_turns]
         student = [
             _length(turn.text, None) for recording in recordings for turn in recording.turns if turn.role == "student"
@@ -258,8 +287,12 @@ class Workload:
         talk, is_scored = Talk(1.0, _mean(tutor), _mean(student)), objective.asks_teacher
         seeds = [recording.seed for recording in recordings]
         dialogue = self._dialogue(seeds, talk, self.recorded_turns, 1, is_scored)
+        if begun:  # each turn as if it were the tutor's own; a dialogue is as long as its recording
+            count *= config.num_envs
+            _add(tokens, dialogue.played(), count)
         if is_scored:
-            _add(tokens, dialogue.scored(bool(objective.draws or objective.tutor_top)), count)
+            by_tutor = bool(objective.draws or objective.tutor_top)
+            _add(tokens, dialogue.scored(by_tutor), count * asked_share(self.plan))
         _add(tokens, dialogue.trained(*_passes(objective, False, config.policy_needs_forward)), count)
 
     def _dialogue(
@@ -270,6 +303,7 @@ class Workload:
         prompts = briefing.prompts
         taught_by = [(seed, name) for seed in seeds for name in briefing.routes[seed.id]] if is_scored else []
         teacher_prompts = [len(prompts.for_teacher(seed, profile, name)) for seed, name in taught_by]
+        quoted = [prompts.quoted_by(name) for _, name in taught_by]
         opening = len(prompts.student_opening) / CHARACTERS_PER_TOKEN + MESSAGE_TOKENS
         return _Dialogue(
             turns=talk.turns * most,
@@ -279,8 +313,16 @@ class Workload:
             for_student=_prompt_tokens([len(prompts.for_student(seed, profile)) for seed in seeds]) + opening,
             for_teacher=_prompt_tokens(teacher_prompts),
             teachers=len(teacher_prompts) / len(seeds) if seeds else 0.0,
+            each_turn=sum(OF_TURN in names for names in quoted) / len(seeds) if seeds else 0.0,
+            # A recording has no group.
+            peers=sum(PEER in names for names in quoted) / len(seeds) if seeds and sharing > 1 else 0.0,
             sharing=sharing,
         )
+
+
+def _sample(steps: Sequence[int]) -> Sequence[int]:
+    """The steps, or of very many evenly spaced ones."""
+    return steps[:: max(1, len(steps) // _MOST_STEPS)]
 
 
 def _passes(

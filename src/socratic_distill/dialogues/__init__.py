@@ -12,8 +12,11 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `answers` | what counts as the answer, by kind: a rule for each |
 | `recordings` | recorded dialogues, read from users' files |
 | `batches` | which seeds and recordings a batch has |
+| `difficulty` | draws seeds by their solved rates |
 | `randomness` | random seeds for sampling, the same on every machine |
 | `prompts` | the system prompts |
+| `quotes` | what a teacher's prompt may quote of what came after a turn |
+| `hindsight` | what came after a turn, in words |
 | `dialogue` | `Dialogue` and `Turn`, and each side's view of them |
 | `stored` | a dialogue as a run's files hold it |
 | `dialogue_html` | a dialogue as a notebook shows it |
@@ -27,6 +30,7 @@ take turns. The result is a `Dialogue` with the tokens that were sampled.
 | `students`, `personas` | the simulated students, and which of them has which dialogue |
 | `student_casting` | opens the students |
 | `remote_speaker` | the turns of a model on another endpoint |
+| `teacher_keys` | what makes two teachers the same |
 | `speaker` | samples the turns of one side |
 | `cast` | tutor, student and teachers, with clients and prompts |
 | `casting` | opens student and teachers |

@@ -58,8 +58,13 @@ def batch(seeds: Sequence[T], *, seed: int, step: int, size: int) -> list[T]:
     its positions `[step * size, (step + 1) * size)`. So nothing is dropped or repeated within an epoch, every batch has
     the same size, and a batch may span two epochs.
     """
-    positions = (divmod(position, len(seeds)) for position in range(step * size, (step + 1) * size))
-    return [seeds[_shuffle(len(seeds), seed, epoch)[index]] for epoch, index in positions]
+    return [at_position(seeds, seed, position)[1] for position in range(step * size, (step + 1) * size)]
+
+
+def at_position(seeds: Sequence[T], seed: int, position: int) -> tuple[int, T]:
+    """The epoch and the item at a position in the sequence of all epochs."""
+    epoch, index = divmod(position, len(seeds))
+    return epoch, seeds[_shuffle(len(seeds), seed, epoch)[index]]
 
 
 @functools.lru_cache(maxsize=4)
@@ -100,24 +105,43 @@ def on_policy_places(seed: int, step: int, groups: int, fraction: float) -> list
     return [group in drawn for group in range(groups)]
 
 
+def played_places(config: SocraticConfig, step: int) -> list[bool]:
+    """Which groups of a batch the tutor plays."""
+    if config.recordings is None:
+        return [True] * config.groups_per_batch
+    return on_policy_places(config.seed, step, config.groups_per_batch, config.recordings.on_policy_fraction)
+
+
 def compose(
-    config: SocraticConfig, seeds: Sequence[Seed], recordings: Sequence[Recording], step: int
+    config: SocraticConfig,
+    seeds: Sequence[Seed],
+    recordings: Sequence[Recording],
+    step: int,
+    drawn: Sequence[Seed] | None = None,
 ) -> list[Seed | Recording]:
     """One entry for each of a batch's groups: a seed to play on, or a recording.
 
     Seeds and recordings each follow their own epochs, whatever share of the groups they have. It is a pure function of
     its arguments, so a resumed run takes none twice.
+
+    Args:
+        config: the config.
+        seeds: those to play on.
+        recordings: those to learn from.
+        step: the batch.
+        drawn: the seeds of this batch, as many as it plays on. None: those whose turn it is.
     """
     size = config.groups_per_batch
     if config.recordings is None:
-        return list(batch(seeds, seed=config.seed, step=step, size=size))
+        return list(batch(seeds, seed=config.seed, step=step, size=size) if drawn is None else drawn)
     fraction = config.recordings.on_policy_fraction
     played = on_policy_before(step, size, fraction)
     recorded = step * size - played
     entries: list[Seed | Recording] = []
-    for is_played in on_policy_places(config.seed, step, size, fraction):
+    given = None if drawn is None else iter(drawn)
+    for is_played in played_places(config, step):
         if is_played:
-            entries += batch(seeds, seed=config.seed, step=played, size=1)
+            entries += batch(seeds, seed=config.seed, step=played, size=1) if given is None else [next(given)]
             played += 1
         else:
             entries += recorded_batch(recordings, seed=config.seed, step=recorded, size=1)
@@ -162,7 +186,7 @@ def check_recordings(
 
 
 def _check_age(recording: Recording, step: int, version: int, oldest: int, max_staleness: int) -> None:
-    versions = [turn.version or 0 for turn in recording.tutor_turns]
+    versions = [turn.version or 0 for turn in recording.tutor_turns if not turn.by]
     if not all(version - oldest <= sampled_by <= version for sampled_by in versions):
         raise RecordingError(
             f"recording {recording.id!r} was sampled by weights of version {min(versions)}, and batch {step} trains "

@@ -1,7 +1,7 @@
 """The participants of a dialogue: tutor, student and teachers, with their clients and prompts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from socratic_distill.config.wanted import Wanted
@@ -15,11 +15,14 @@ from socratic_distill.dialogues.dialogue import (
     tutor_view,
 )
 from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
+from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.routing import lag_batch
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.students import Students
+from socratic_distill.dialogues.teacher_keys import joint_key
 from socratic_distill.dialogues.verdicts import Verdicts
 from socratic_distill.errors import TeacherError
 from socratic_distill.service.interface import SamplingClient
@@ -35,6 +38,7 @@ class Member:
         client: its sampling client; None for a lagged teacher, which scores with the tutor's own weights.
         lag_steps: number of batches after which a lagged teacher takes new weights; None for other teachers.
         weight: its weight in an average.
+        key: a digest of its weights and prompt; None if the weights change, or are not known.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Member:
     client: SamplingClient | None
     lag_steps: int | None = None
     weight: float = 1.0
+    key: str | None = None
 
 
 @dataclass
@@ -67,6 +72,12 @@ class Teachers:
     def of(self, seed: Seed) -> list[Member]:
         """The teachers of a seed."""
         return [self.members[name] for name in self.routes[seed.id]]
+
+    def key(self, seed: Seed) -> str | None:
+        """A digest of a seed's teachers and of how their scores are joined; None if their weights change."""
+        members = self.of(seed)
+        weights = [member.weight for member in members]
+        return joint_key([member.key for member in members], weights, self.how, self.clip)
 
     def client(self, member: Member, step: int) -> SamplingClient:
         """The sampling client with which a teacher scores a batch.
@@ -137,6 +148,8 @@ class Cast:
         first: who speaks first.
         ends: what ends a dialogue before its maximum number of turns.
         verdicts: says of turns whether they give the answer, where no rule does; None: no seed needs it.
+        teacher_turns: gives the share of the tutor's turns that a teacher speaks, by the number of the batch.
+        reuses_scores: whether recordings of runs are trained with the scores that they came with, where those fit.
     """
 
     tutor: Speaker
@@ -153,6 +166,8 @@ class Cast:
     first: Role = "student"
     ends: Ends = by_answer
     verdicts: Verdicts | None = None
+    teacher_turns: Callable[[int], float] = lambda step: 0.0
+    reuses_scores: bool = False
 
     def wanted(self, dialogue: Dialogue) -> Wanted:
         """What the objective needs to know about a dialogue's tokens."""
@@ -168,9 +183,42 @@ class Cast:
             return self.tutor.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, self.tutor_as))
         return self.tutor.renderer.prompt(tutor_view(dialogue, self.prompts))
 
-    def teacher_prompt(self, dialogue: Dialogue, teacher: Member) -> tuple[int, ...]:
+    async def speak(self, dialogue: Dialogue, prompt: tuple[int, ...], seed: int) -> list[Turn]:
+        """The tutor's next turn, by the tutor or, in its place, by a teacher.
+
+        Args:
+            dialogue: so far.
+            prompt: the tutor's context, `[P]`.
+            seed: of the random numbers.
+        """
+        teacher = self._teacher_who_speaks(dialogue)
+        if teacher is None:
+            return await self.tutor.speak(prompt, seed)
+        client = self.teachers.client(teacher, dialogue.step)
+        speaker = replace(self.tutor, client=client, renderer=teacher.renderer, version=0)
+        turns = await speaker.speak(self.teacher_prompt(dialogue, teacher), seed)
+        # In the tutor's data the turn follows the tutor's own context.
+        return [replace(turn, prompt=prompt, by=teacher.name) for turn in turns]
+
+    def _teacher_who_speaks(self, dialogue: Dialogue) -> Member | None:
+        """The teacher that speaks the next turn: the seed's first one with a weight above 0; None: the tutor speaks."""
+        share = self.teacher_turns(dialogue.step)
+        if not share or self.tutor_as is not None:
+            return None
+        place = (dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
+        if stable_seed("teacher_turn", self.seed, *place) >= share * 2**31:
+            return None
+        return next((member for member in self.teachers.of(dialogue.seed) if member.weight > 0.0), None)
+
+    def teacher_prompt(self, dialogue: Dialogue, teacher: Member, quotes: Quotes = NOTHING_QUOTED) -> tuple[int, ...]:
         """A teacher's context for the tutor's next turn, `[P]`."""
-        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name))
+        return teacher.renderer.prompt(teacher_view(dialogue, self.prompts, self.profile, teacher.name, quotes))
+
+    def quoted(self, seed: Seed) -> frozenset[str]:
+        """What the prompts of a seed's teachers quote of what came after a turn, or of other dialogues."""
+        if not self.of_played.teacher:
+            return frozenset()
+        return frozenset[str]().union(*(self.prompts.quoted_by(member.name) for member in self.teachers.of(seed)))
 
     def longest_teacher_prompt(self, dialogue: Dialogue) -> int:
         """Tokens of the longest teacher's context for the tutor's next turn; 0 if no teacher scores it."""

@@ -13,6 +13,7 @@ from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.teachers import TeacherPlan, tutor_template
 from socratic_distill.config.trust import check_files
+from socratic_distill.config.values import value
 from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
@@ -27,6 +28,7 @@ from socratic_distill.dialogues.rewards import Rewards, load_rewards
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.student_casting import open_students
 from socratic_distill.dialogues.students import Students
+from socratic_distill.dialogues.teacher_keys import teacher_key
 from socratic_distill.dialogues.verdicts import Verdicts, load_answer_function, load_answer_prompt
 from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client, smallest_context
 from socratic_distill.service.endpoints import open_endpoint
@@ -95,6 +97,8 @@ class FrozenModels:
             first="tutor" if config.opening == "tutor" else "student",
             ends=self._ends,
             verdicts=self._verdicts,
+            teacher_turns=lambda step: 0.0 if step < 0 else value(config.teacher_turns, step),
+            reuses_scores=config.recordings is not None and config.recordings.reuse_scores,
         )
 
 
@@ -122,7 +126,13 @@ async def open_frozen_models(
         tutor_template(config),
     )
     students = await open_students(config, briefing.prompts, service, codecs.renderer)
-    members = {plan.name: await _open_teacher(plan, service, codecs, tutor_client) for plan in briefing.teachers}
+    members = {
+        plan.name: replace(
+            await _open_teacher(plan, service, codecs, tutor_client),
+            key=teacher_key(plan, briefing.prompts.teachers[plan.name], config),
+        )
+        for plan in briefing.teachers
+    }
     for member in members.values():
         check_same_tokens(tutor_renderer, member.renderer)
         check_same_replies(tutor_renderer, member.renderer)

@@ -10,6 +10,7 @@ from typing import Literal
 from socratic_distill.dialogues.answers.kinds import rule_of, solves
 from socratic_distill.dialogues.dialogue_html import dialogue_html, outcome
 from socratic_distill.dialogues.prompts import Prompts
+from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 
 Role = Literal["student", "tutor"]
@@ -56,6 +57,26 @@ class PromptUse:
 NOTHING_SENT = PromptUse()
 
 
+RECORDED = "recording"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScores:
+    """The scores of a recorded tutor turn, as the row of its run holds them.
+
+    Attributes:
+        digest: of the teachers, their prompts and the turn's tokens.
+        logprobs: the teacher's log-probability of each token, nats, `[T]`.
+        top: the teacher's likeliest tokens, `[T, K]`; empty if they were not stored.
+        top_logprobs: their log-probabilities, nats, likewise.
+    """
+
+    digest: str
+    logprobs: tuple[float, ...]
+    top: tuple[tuple[int, ...], ...] = ()
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn, as it was sampled.
@@ -76,6 +97,9 @@ class Turn:
         verdict: whether it gives the answer, by a judge or a function of the user; None if neither was asked, or gave
             no verdict.
         judged: cost of the judge's request for that.
+        stored: the scores that a recorded turn came with; None for others.
+        by: name of the teacher that spoke in the tutor's place, or `RECORDED` for a turn of the recording that the
+            dialogue began with; "" for the speaker itself. Such a turn is context: the tutor is not trained on it.
         use: cost of its request; zero if it is counted at another turn of the same request.
         span: start and end of its request, seconds on the loop's clock. Turns that differ only in it are equal.
     """
@@ -93,6 +117,8 @@ class Turn:
     likeliest_logprobs: tuple[tuple[float, ...], ...] = ()
     verdict: bool | None = None
     judged: PromptUse = NOTHING_SENT
+    stored: StoredScores | None = None
+    by: str = ""
     use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
@@ -120,6 +146,7 @@ class Dialogue:
         recording: id of the recording that it was made from; None for a dialogue that was played.
         first: who speaks first.
         student: name of its student; "" if there is only one.
+        begun: id of the recording that it began with; None for others.
     """
 
     seed: Seed
@@ -131,6 +158,7 @@ class Dialogue:
     recording: str | None = None
     first: Role = "student"
     student: str = ""
+    begun: str | None = None
 
     @property
     def speaker(self) -> Role:
@@ -143,6 +171,11 @@ class Dialogue:
     def tutor_turns(self) -> tuple[Turn, ...]:
         """The tutor's turns, in order."""
         return tuple(turn for turn in self.turns if turn.role == "tutor")
+
+    @property
+    def played_turns(self) -> int:
+        """Number of tutor turns that were played, not recorded before."""
+        return sum(turn.by != RECORDED for turn in self.tutor_turns)
 
     @property
     def student_turns(self) -> tuple[Turn, ...]:
@@ -192,7 +225,7 @@ class Dialogue:
         after = self.with_turn(turn)
         if (ending := (ends or by_answer)(after)) is not None:
             return after.end(ending)
-        return after.end("max_turns") if turn.role == "student" and len(after.tutor_turns) >= max_turns else after
+        return after.end("max_turns") if turn.role == "student" and after.played_turns >= max_turns else after
 
     def with_turn(self, turn: Turn) -> "Dialogue":
         """The dialogue with one more turn; never ends it."""
@@ -242,10 +275,12 @@ def tutor_view(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
     return [Message("system", prompts.for_tutor(dialogue.seed)), *_heard_by_tutor(dialogue, prompts)]
 
 
-def teacher_view(dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str) -> list[Message]:
-    """What a teacher sees: its own prompt, and the dialogue from the tutor's side."""
+def teacher_view(
+    dialogue: Dialogue, prompts: Prompts, profile: str, teacher: str, quotes: Quotes = NOTHING_QUOTED
+) -> list[Message]:
+    """What a teacher sees: its own prompt, which may quote what came later, and the dialogue from the tutor's side."""
     return [
-        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher)),
+        Message("system", prompts.for_teacher(dialogue.seed, profile, teacher, quotes)),
         *_heard_by_tutor(dialogue, prompts),
     ]
 
@@ -276,7 +311,11 @@ def _heard_by_tutor(dialogue: Dialogue, prompts: Prompts) -> list[Message]:
 
 def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
     return [
-        Message("assistant", tokens=turn.history) if turn.role == viewer else Message("user", turn.text)
+        Message("user", turn.text)
+        if turn.role != viewer
+        else Message("assistant", tokens=turn.history)
+        if turn.tokens
+        else Message("assistant", turn.text)  # a recorded turn, which nobody sampled
         for turn in turns
     ]
 

@@ -81,7 +81,8 @@ def _turn(turn: Row) -> str:
     text = _tokens(turn) if _is_coloured(turn) else escaped(turn.get("text", ""))
     side = "border-left:3px solid rgba(128,128,128,.6);" if is_tutor else "border-left:3px solid transparent;"
     who = "Tutor" if is_tutor else "Student"
-    return f'<div style="{side}padding:2px 0 2px 10px;margin:4px 0">{soft(who)}{cut}{_text(text)}</div>'
+    by = soft(f" (teacher {escaped(turn['by'])})") if turn.get("by") else ""
+    return f'<div style="{side}padding:2px 0 2px 10px;margin:4px 0">{soft(who)}{by}{cut}{_text(text)}</div>'
 
 
 def _tokens(turn: Row) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from socratic_distill.dialogues.dialogue import Role, StopReason
+from socratic_distill.dialogues.dialogue import Role, StopReason, StoredScores
 from socratic_distill.dialogues.seed import Seed
 
 Kind = Literal["mathdial", "run", "messages", "sharegpt", "prompt_completion", "socrateach", "comta"]
@@ -21,6 +21,8 @@ class RecordedTurn:
         logprobs: the tutor's log-probability of each of `tokens`, nats, `[T]`; else empty.
         version: optimizer steps in that run that led to the weights that sampled it; else None.
         stop_reason: "stop" at the end-of-turn token, "length" if it was cut at the token limit; else None.
+        by: name of the teacher that spoke in the tutor's place; "" for others.
+        scores: the teachers' scores of it; None if its row has none for each token.
     """
 
     role: Role
@@ -29,6 +31,8 @@ class RecordedTurn:
     logprobs: tuple[float, ...] = ()
     version: int | None = None
     stop_reason: StopReason | None = None
+    scores: StoredScores | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)

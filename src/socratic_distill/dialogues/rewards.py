@@ -237,7 +237,7 @@ def _of_outcome(reward: OutcomeReward, dialogue: Dialogue, max_turns: int) -> fl
         return float(dialogue.solved)
     if reward.kind == "not_telling":
         return float(not dialogue.told)
-    return 1.0 - len(dialogue.tutor_turns) / max_turns
+    return 1.0 - dialogue.played_turns / max_turns
 
 
 def _checked(reward: FunctionReward, seconds: float | None) -> RewardFunction:

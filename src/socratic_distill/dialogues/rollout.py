@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from socratic_distill.dialogues.cast import Cast
-from socratic_distill.dialogues.dialogue import Dialogue, Turn
+from socratic_distill.dialogues.dialogue import RECORDED, Dialogue, Turn
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.recordings import RecordedTurn, Recording
 from socratic_distill.dialogues.rendering import Renderer
@@ -80,9 +80,9 @@ def make_groups(seeds: Sequence[Seed], step: int, group_size: int, cast: Cast) -
 async def open_group(group: list[Dialogue], cast: Cast) -> list[Dialogue]:
     """Samples the group's opening turns; those of one student in one request, since they share a prompt.
 
-    It does not need the tutor. A group in which the tutor speaks first is returned as it is.
+    It does not need the tutor. A group in which the tutor speaks first, or that has begun, is returned as it is.
     """
-    if group[0].first == "tutor":
+    if group[0].first == "tutor" or group[0].turns or all(dialogue.ending is not None for dialogue in group):
         return group
     by_student: dict[str, list[Dialogue]] = {}
     for dialogue in group:
@@ -128,7 +128,7 @@ async def play_tutor(dialogue: Dialogue, cast: Callable[[], Cast]) -> Dialogue:
 
 def is_last_answer(dialogue: Dialogue, cast: Cast) -> bool:
     """Whether only the student's answer to the tutor's last turn is missing."""
-    return dialogue.speaker == "student" and len(dialogue.tutor_turns) >= cast.max_turns(dialogue.step)
+    return dialogue.speaker == "student" and dialogue.played_turns >= cast.max_turns(dialogue.step)
 
 
 async def answer_last(dialogue: Dialogue, cast: Cast) -> Dialogue:
@@ -157,7 +157,7 @@ async def _take_turn(dialogue: Dialogue, cast: Cast) -> Dialogue:
     else:
         prompt = cast.tutor_prompt(dialogue)
         longest = max(len(prompt), cast.longest_teacher_prompt(dialogue))
-        turns = await cast.tutor.speak(prompt, seed) if cast.has_room(longest, cast.tutor.max_tokens) else None
+        turns = await cast.speak(dialogue, prompt, seed) if cast.has_room(longest, cast.tutor.max_tokens) else None
     if turns is None:
         return dialogue.end("context")
     (turn,) = await cast.judged(turns, dialogue)
@@ -223,6 +223,36 @@ def replay(recording: Recording, step: int, cast: Cast) -> Dialogue:
     return dialogue.end("recorded")
 
 
+def begin_or_fail(recording: Recording, step: int, numbers: Sequence[int], last: int, cast: Cast) -> list[Dialogue]:
+    """A group of dialogues that begin with a recording's turns, up to where the tutor takes over.
+
+    Args:
+        recording: its tutor turns before the last ones are context.
+        step: the batch.
+        numbers: of the dialogues.
+        last: how many of its tutor turns the tutor speaks itself.
+        cast: who plays.
+    """
+    places = [place for place, turn in enumerate(recording.turns) if turn.role == "tutor"]
+    start = replace(recording, turns=recording.turns[: places[max(len(places) - last, 0)]])
+    first = recording.turns[0].role
+    begun = replace(replay_or_fail(start, step, cast), recording=None, begun=recording.id, first=first)
+    if begun.ending == "recorded":
+        begun = replace(begun, ending=None, turns=tuple(map(_as_context, begun.turns)))
+    drawn = [cast.students.draw(step, recording.seed, number) for number in numbers]
+    return [
+        replace(begun, number=number, seed=student.seed(recording.seed), student=student.name)
+        for number, student in zip(numbers, drawn, strict=True)
+    ]
+
+
+def _as_context(turn: Turn) -> Turn:
+    """A recorded turn that is not trained on; a text that nobody sampled counts as certain."""
+    if turn.role == "student":
+        return turn
+    return replace(turn, by=RECORDED, logprobs=turn.logprobs or (0.0,) * len(turn.tokens), stored=None)
+
+
 def _student_turn(recorded: RecordedTurn) -> Turn:
     return Turn("student", recorded.text, (), (), (), (), version=0, stop_reason="stop")
 
@@ -239,4 +269,6 @@ def _tutor_turn(recorded: RecordedTurn, prompt: tuple[int, ...], renderer: Rende
         version=recorded.version or 0,
         stop_reason=recorded.stop_reason or "stop",
         thought=renderer.thought(tokens),
+        stored=recorded.scores,
+        by=recorded.by,
     )

@@ -147,13 +147,14 @@ def trained(turn: Turn, config: SocraticConfig) -> npt.NDArray[np.bool_]:
     - the `<think>` part, if `train_thinking` is False;
     - the first `skip_first_tokens` of the remaining tokens: of the reply if the `<think>` part is left out, else of the
       whole turn. A turn that is not longer than that has no trained token;
-    - every token, if the reply was cut and `cut_replies` is "mask".
+    - every token, if the reply was cut and `cut_replies` is "mask";
+    - every token, if a teacher spoke in the tutor's place.
     """
     assert turn.role == "tutor", f"only the tutor is trained, this is a turn of the {turn.role}"
     mask = np.ones(len(turn.tokens), dtype=np.bool_)  # [T]
     first = config.skip_first_tokens + (0 if config.train_thinking else turn.thought)
     mask[:first] = False
-    if config.cut_replies == "mask" and _was_cut(turn):
+    if turn.by or (config.cut_replies == "mask" and _was_cut(turn)):
         mask[:] = False
     return mask
 

@@ -282,7 +282,7 @@ def _divergence_advantages(
         return [None] * len(group)
     settings, weight = sampled
     coef, make = weight * config.kl_penalty_coef, SIGNALS[settings.kind]
-    indices = [i for i, scored in enumerate(group) if scored.tutor]
+    indices = [i for i, scored in enumerate(group) if scored.tutor and scored.teacher]
     flat = [make(settings, _sampled_tokens(group[i], masks[i], coef, config)) for i in indices]  # [sum of T] each
     joined = [np.concatenate(masks[i]) for i in indices]
     by_dialogue: list[list[Floats] | None] = [None] * len(group)

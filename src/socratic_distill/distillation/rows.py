@@ -13,11 +13,12 @@ def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse
     dialogues = [member.dialogue for member in scored]
     rewards = [member.rewarded for member in scored if member.rewarded is not None]
     uses: dict[ModelRole, list[PromptUse]] = {
-        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns]
+        "tutor": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns if not turn.by]
         + [member.tutor_use for member in scored],
         "student": [turn.use for dialogue in dialogues for turn in dialogue.student_turns]
         + [rewarded.student for rewarded in rewards],
-        "teacher": [member.use for member in scored],
+        "teacher": [turn.use for dialogue in dialogues for turn in dialogue.tutor_turns if turn.by]
+        + [member.use for member in scored],
     }
     judged = [turn.judged for dialogue in dialogues for turn in dialogue.turns]
     judged += [rewarded.judge for rewarded in rewards]
@@ -26,12 +27,15 @@ def dialogue_uses(scored: Sequence[ScoredDialogue]) -> dict[ModelRole, PromptUse
     return {role: sum(of_role, NOTHING_SENT) for role, of_role in uses.items()}
 
 
-def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]) -> dict[str, Any]:
+def dialogue_row(
+    scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]], with_top: bool = False
+) -> dict[str, Any]:
     """A dialogue's row of `dialogues.jsonl`, with per-token log-probabilities of tutor and teacher, and weights.
 
     Args:
         scored: the dialogue.
         pieces: turns the tokens of a tutor turn into one text for each token.
+        with_top: whether the teacher's likeliest tokens are part of it, if they were asked for.
     """
     dialogue = scored.dialogue
     return {
@@ -39,6 +43,7 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         "seed": dialogue.seed.id,
         "number": dialogue.number,
         "recording": dialogue.recording,
+        **({} if dialogue.begun is None else {"begun": dialogue.begun}),
         "question": dialogue.seed.question,
         "expected_answer": dialogue.seed.expected_answer,
         **_of_answer(dialogue.seed),
@@ -51,7 +56,9 @@ def dialogue_row(scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[
         "ending": dialogue.ending,
         **({"solved": True} if dialogue.solved and dialogue.ending not in SOLVED else {}),
         "error": dialogue.error,
-        "turns": [_turn_row(turn, dialogue.turns[:i], scored, pieces) for i, turn in enumerate(dialogue.turns)],
+        "turns": [
+            _turn_row(turn, dialogue.turns[:i], scored, pieces, with_top) for i, turn in enumerate(dialogue.turns)
+        ],
     }
 
 
@@ -64,21 +71,39 @@ def _of_answer(seed: Seed) -> dict[str, Any]:
 
 
 def _turn_row(
-    turn: Turn, before: Sequence[Turn], scored: ScoredDialogue, pieces: Callable[[Sequence[int]], list[str]]
+    turn: Turn,
+    before: Sequence[Turn],
+    scored: ScoredDialogue,
+    pieces: Callable[[Sequence[int]], list[str]],
+    with_top: bool,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"role": turn.role, "text": turn.text, "stop_reason": turn.stop_reason}
     if scored.dialogue.seed.answer_kind != "number":
         row["gives_answer"] = gives_answer(turn, scored.dialogue.seed)
     if turn.role == "tutor":
         place = sum(earlier.role == "tutor" for earlier in before)
+        row |= {"by": turn.by} if turn.by else {}
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}
         if scored.tutor:  # at temperature 1; differs from the sampler's own if the tutor sampled at another
             row["tutor_logprobs"] = scored.tutor[place].tolist()
         if scored.teacher:
-            row["teacher_logprobs"] = scored.teacher[place].tolist()
+            row |= _of_teacher(scored, place, len(turn.tokens), with_top)
         if scored.weights is not None:
             row["weights"] = scored.weights.of("reverse")[place].tolist()
             if scored.weights.forward is not None:
                 row["forward_weights"] = scored.weights.forward[place].tolist()
+    return row
+
+
+def _of_teacher(scored: ScoredDialogue, place: int, count: int, with_top: bool) -> dict[str, Any]:
+    """The scores of one of the tutor's turns; None at tokens without one."""
+    known = scored.of_teacher[place].tolist()
+    row: dict[str, Any] = {"teacher_logprobs": [*known, *[None] * (count - len(known))]}
+    if scored.digests and scored.dialogue.recording is None and len(known) == count:
+        row["scored_as"] = scored.digests[place]
+        if with_top and scored.top_of_teacher:
+            named = scored.top_of_teacher[place]
+            rows = zip(named.ids.tolist(), named.logprobs.tolist(), strict=True)
+            row["teacher_top"] = [list(map(list, zip(*pair, strict=True))) for pair in rows]
     return row

@@ -15,6 +15,7 @@ from socratic_distill.service.connect import is_complete
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.service.quiet import refuses_last_n
+from socratic_distill.service.waiting import gather_all
 from socratic_distill.text import get_logger
 
 if TYPE_CHECKING:
@@ -126,6 +127,15 @@ class Scorer:
                 sum(len(reply.tokens) for reply in response.sequences),
             ),
         )
+
+    async def score_all(
+        self, client: SamplingClient, sequences: Sequence[TokenSequence], whose: str, ask: Ask = Ask()
+    ) -> Scores:
+        """The scores of a dialogue's sequences, one request each; the arguments are those of `score`."""
+        joint = Scores()
+        for scores in await gather_all(self.score(client, sequence, whose, ask) for sequence in sequences):
+            joint.add(scores)
+        return joint
 
     async def _answer(self, client: SamplingClient, sequence: TokenSequence, ask: Ask) -> "SampleResponse":
         # While nothing is known, the first request holds the lock until its answer has decided. Else a refusing server
@@ -267,7 +277,8 @@ def _wanted(sequence: TokenSequence, targets: Sequence[Ids]) -> "TensorData":
     counts = np.zeros(len(sequence.tokens), np.int64)  # [N]; its cumulative sum is the CSR row pointer of N - 1 rows
     for span in sequence.spans:
         counts[span.start : span.stop] = width
-    ids = np.concatenate([targets[span.turn] for span in sequence.spans])  # [sum of T, K]
+    # A span may end before its turn does.
+    ids = np.concatenate([targets[span.turn][: span.stop - span.start] for span in sequence.spans])  # [sum of T, K]
     return TensorData(
         data=ids.ravel(),
         dtype="int64",

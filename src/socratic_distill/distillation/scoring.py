@@ -6,75 +6,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from socratic_distill.config.teachers import Average
 from socratic_distill.config.wanted import Wanted
-from socratic_distill.dialogues.cast import Cast, Member
+from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.dialogue import NOTHING_SENT, Dialogue, PromptUse, Turn
+from socratic_distill.dialogues.hindsight import peer_of
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, TokenWeights, merge_turns
 from socratic_distill.distillation.divergences import entropy
+from socratic_distill.distillation.needed import Needed
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
+from socratic_distill.distillation.teacher_scores import ask_teachers, name_of
 from socratic_distill.errors import TeacherError, TrainingError
 from socratic_distill.service.failures import describe
-from socratic_distill.service.interface import SamplingClient
 from socratic_distill.service.numbers import explain_bad, first_bad
 from socratic_distill.service.waiting import gather_all
-
-
-def joined(
-    scores: Sequence[Sequence[Floats]], members: Sequence[Member], how: Average | None, clip: float | None = None
-) -> tuple[Floats, ...]:
-    """Joins the scores of several teachers into one, turn by turn.
-
-    Args:
-        scores: for each member, one array a turn.
-        members: the teachers, in the same order.
-        how: how several scores are averaged; not used with one teacher.
-        clip: as in `average`.
-    """
-    if len(members) == 1:
-        return tuple(scores[0])
-    assert how is not None, "several teachers of one seed without a way to average"
-    weights = [member.weight for member in members]
-    return tuple(average(turns, weights, how, clip) for turns in zip(*scores, strict=True))
-
-
-def average(scores: Sequence[Floats], weights: Sequence[float], how: Average, clip: float | None = None) -> Floats:
-    """One score for each token from the scores of several teachers.
-
-    With weights `w_i`, normalised to add up to 1, and teachers `p_i`:
-
-    - `log_mean`: `sum_i w_i log p_i`. The tutor's divergence from it is the weighted mean of its divergences from the
-      teachers. It is not a distribution: over the vocabulary its probabilities add up to at most 1, with negative
-      weights to at least 1. With a bound c it is `log p_1 + sum_i w_i clip(log p_i - log p_1, -c, c)`, which is the
-      same where no difference is beyond the bound. So the result is at most c sum_{i > 1} |w_i| from the first teacher.
-    - `mixture`: `log sum_i w_i p_i`, computed in log space, so that nothing underflows. This compares the tutor with a
-      teacher who follows teacher `i` with probability `w_i` at each token.
-
-    Args:
-        scores: log-probabilities of the same tokens under each teacher, nats, arrays of one shape, such as `[T]`.
-        weights: one weight for each teacher; their sum is above 0, and in a `mixture` each of them.
-        how: which of the two averages.
-        clip: the bound of `log_mean`, nats; None: no bound.
-
-    Returns:
-        The averaged log-probabilities, nats, of that shape. A single teacher's are returned unchanged.
-    """
-    assert scores and len(scores) == len(weights), f"{len(scores)} scores, {len(weights)} weights"
-    if len(scores) == 1:
-        return scores[0]
-    # Divided by the largest first, since a sum of very large weights would overflow.
-    shares = np.asarray(weights, dtype=np.float64) / max(map(abs, weights))
-    shares = (shares / shares.sum()).reshape(-1, *[1] * scores[0].ndim)  # [teachers, 1, …]
-    stacked = np.stack(scores)  # [teachers, T] or [teachers, T, K]
-    if how == "log_mean" and clip is not None:
-        # Where both are -inf they do not differ.
-        away = np.subtract(stacked, stacked[0], out=np.zeros_like(stacked), where=stacked != stacked[0])
-        return stacked[0] + (shares * np.clip(away, -clip, clip)).sum(axis=0)
-    if how == "log_mean":
-        return (shares * stacked).sum(axis=0)
-    return np.logaddexp.reduce(stacked + np.log(shares), axis=0)
 
 
 @dataclass(frozen=True, eq=False)  # == on arrays gives an array, not a bool
@@ -95,6 +41,10 @@ class ScoredDialogue:
         of_draws: the teacher's log-probabilities of `draws`, nats, `[T, K]` a turn.
         rewarded: what the rewards give the dialogue; None without rewards, or if the dialogue failed.
         weights: of its tokens; None: each has weight 1.
+        known: number of tokens at the start of each turn that the teachers scored; the others train nothing. None: no
+            teacher was asked, or each token has a score.
+        digests: of the teachers, their prompts and the tokens, one a turn; empty if the teachers' weights change.
+        is_reused: whether the scores are those that a recording came with.
         use: tokens that the requests to the teachers used.
         tutor_use: tokens that scoring under the tutor used.
         span: when scoring began and ended, seconds on the loop's clock.
@@ -112,9 +62,18 @@ class ScoredDialogue:
     of_draws: tuple[Floats, ...] = ()
     rewarded: Rewarded | None = None
     weights: TokenWeights | None = None
+    known: tuple[int, ...] | None = None
+    digests: tuple[str, ...] = ()
+    is_reused: bool = False
     use: PromptUse = NOTHING_SENT
     tutor_use: PromptUse = NOTHING_SENT
     span: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def of_teacher(self) -> tuple[Floats, ...]:
+        """The teacher's log-probabilities as far as they are known, nats, `[n]` a turn."""
+        lengths = self.known or [len(turn) for turn in self.teacher]
+        return tuple(turn[:count] for turn, count in zip(self.teacher, lengths, strict=True))
 
     @property
     def reward(self) -> float | None:
@@ -134,31 +93,46 @@ async def score_batch(
         concurrency: most dialogues scored at once.
     """
     semaphore = asyncio.Semaphore(concurrency)
+    groups: dict[tuple[int, str], list[Dialogue]] = {}
+    for dialogue in dialogues:
+        groups.setdefault((dialogue.step, dialogue.seed.id), []).append(dialogue)
 
     async def score_next(dialogue: Dialogue) -> ScoredDialogue:
         async with semaphore:
-            return await score_or_fail(dialogue, cast, scorer)
+            peer = peer_of(dialogue, groups[dialogue.step, dialogue.seed.id])
+            return await score_or_fail(dialogue, cast, scorer, None, peer)
 
     return await gather_all(map(score_next, dialogues))
 
 
-async def score_or_fail(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
+async def score_or_fail(
+    dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None, peer: Dialogue | None = None
+) -> ScoredDialogue:
     """Scores a dialogue if there is something to score; if scoring fails, the dialogue's ending becomes "failed"."""
     if dialogue.ending == "failed" or not dialogue.tutor_turns:
         return ScoredDialogue(dialogue)
     try:
-        return await score(dialogue, cast, scorer)
+        return await score(dialogue, cast, scorer, needed, peer)
     except TrainingError:  # concerns the run, not this dialogue alone
         raise
     except Exception as error:
         return ScoredDialogue(dialogue.end("failed", error=describe(error)))
 
 
-async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogue:
+async def score(
+    dialogue: Dialogue, cast: Cast, scorer: Scorer, needed: Needed | None = None, peer: Dialogue | None = None
+) -> ScoredDialogue:
     """Scores the tutor's tokens of one dialogue, and the named tokens that the objective needs.
 
     The tutor's own log-probabilities come from sampling. If it sampled at another temperature than 1, they are scored
     again, since tempered log-probabilities are not comparable with the teacher's.
+
+    Args:
+        dialogue: as played or recorded, with a tutor turn.
+        cast: the models that played it, and the teachers.
+        scorer: sends the requests.
+        needed: what of it must be known; None: everything.
+        peer: a solved dialogue of its group, which teachers' prompts may quote; None: there is none.
 
     Raises:
         TeacherError: scores are missing or do not fit the tokens.
@@ -167,43 +141,85 @@ async def score(dialogue: Dialogue, cast: Cast, scorer: Scorer) -> ScoredDialogu
     sequences = tuple(merge_turns((turn.prompt, turn.tokens) for turn in turns))
     if not wanted.teacher:
         return ScoredDialogue(dialogue, sequences)
+    needed = Needed.all_of(dialogue) if needed is None else needed
     now = asyncio.get_running_loop().time
     began = now()
-    of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted)
+    of_tutor = await _ask_tutor(dialogue, sequences, cast, scorer, wanted) if needed.tutor else Scores()
     likeliest = _likeliest(turns, of_tutor)
+    sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
+    scored = ScoredDialogue(
+        dialogue,
+        sequences,
+        tutor=tuple(of_tutor.own) or sampled,
+        tutor_entropy=_entropies(likeliest, wanted.entropy_top, dialogue) if wanted.entropy_top else (),
+        tutor_use=of_tutor.use,
+        span=(began, now()),
+    )
+    if not any(needed.lengths):
+        return scored
     top = [named.ids[:, : wanted.tutor_top] for named in likeliest] if wanted.tutor_top else []
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
     # One request scores both kinds of named tokens; `width` tells them apart in the answer.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
-    members = cast.teachers.of(dialogue.seed)
-    answers = await gather_all(_ask_teacher(member, dialogue, cast, scorer, ask) for member in members)
+    answer = await ask_teachers(dialogue, cast, scorer, ask, needed.lengths, peer)
     width = top[0].shape[1] if top else 0
-    targets = joined([scores.targets for scores in answers], members, cast.teachers.how, cast.teachers.clip)
-    sampled = () if turns[0].logprobs == () else tuple(np.asarray(turn.logprobs, np.float64) for turn in turns)
-    return ScoredDialogue(
-        dialogue,
-        sequences,
-        tutor=tuple(of_tutor.own) or sampled,
-        teacher=joined([scores.own for scores in answers], members, cast.teachers.how, cast.teachers.clip),
-        teachers=tuple(member.name for member in members),
+    # What is not known trains nothing. It is filled so that no formula meets a number that is not finite.
+    targets = [_filled(values, len(turn.tokens)) for values, turn in zip(answer.targets, turns, strict=False)]
+    return replace(
+        scored,
+        teacher=_filled_own(answer.own, scored.tutor, turns),
+        teachers=answer.teachers,
+        known=answer.known,
+        digests=answer.digests,
+        is_reused=answer.is_reused,
         top_of_tutor=tuple(Named(ids, both[:, :width]) for ids, both in zip(top, targets, strict=True)) if top else (),
-        tutor_entropy=_entropies(likeliest, wanted.entropy_top, dialogue) if wanted.entropy_top else (),
         # Averaged teachers have no common likeliest tokens; the config refuses objectives that need them.
-        top_of_teacher=tuple(answers[0].top),
+        top_of_teacher=tuple(
+            Named(_filled_ids(named.ids, len(turn.tokens)), _filled(named.logprobs, len(turn.tokens)))
+            for named, turn in zip(answer.top, turns, strict=False)
+        ),
         draws=tuple(of_tutor.draws),
         of_draws=tuple(both[:, width:] for both in targets) if draws else (),
-        use=sum((scores.use for scores in answers), NOTHING_SENT),
-        tutor_use=of_tutor.use,
+        use=answer.use,
         span=(began, now()),
     )
 
 
+def _filled_own(known: Sequence[Floats], tutor: Sequence[Floats], turns: Sequence[Turn]) -> tuple[Floats, ...]:
+    """The teacher's log-probabilities of the turns' tokens, `[T]` each; those that are not known as the tutor's."""
+    rests = tutor or [np.zeros(len(turn.tokens)) for turn in turns]
+    return tuple(np.append(values, rest[len(values) :]) for values, rest in zip(known, rests, strict=True))
+
+
+def _filled(known: Floats, count: int) -> Floats:
+    """Log-probabilities `[n, K]` of K tokens, continued to `[count, K]` by K tokens that have half of it together."""
+    width = known.shape[1]
+    return np.concatenate([known, np.full((count - len(known), width), -np.log(2.0 * width))])
+
+
+def _filled_ids(known: Ids, count: int) -> Ids:
+    """Token ids `[n, K]`, continued to `[count, K]` by the first K tokens."""
+    width = known.shape[1]
+    return np.concatenate([known, np.tile(np.arange(width), (count - len(known), 1))])
+
+
 def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
     """The tutor's likeliest tokens: those that it was just asked for, or else those that came with its turns."""
-    return of_tutor.top or [
+    width = max((len(row) for turn in turns for row in turn.likeliest[:1]), default=0)
+    if of_tutor.top or not width:
+        return of_tutor.top
+    # A turn that a dialogue began with has none, and trains nothing.
+    nothing = Named(np.zeros((0, width), np.int64), np.zeros((0, width)))
+    named = [
         Named(np.asarray(turn.likeliest, np.int64), np.asarray(turn.likeliest_logprobs, np.float64))
-        for turn in turns
         if turn.likeliest
+        else nothing
+        for turn in turns
+    ]
+    counts = [len(turn.tokens) for turn in turns]
+    return [
+        Named(_filled_ids(one.ids, count), _filled(one.logprobs, count))
+        for one, count in zip(named, counts, strict=True)
     ]
 
 
@@ -212,7 +228,7 @@ def _entropies(likeliest: Sequence[Named], top: int, dialogue: Dialogue) -> tupl
     for turn, named in enumerate(likeliest):
         if (bad := first_bad(named.logprobs)) is not None:
             raise TeacherError(
-                f"tutor, {_name(dialogue)}: the likeliest tokens of tutor turn {turn} hold the log-probability "
+                f"tutor, {name_of(dialogue)}: the likeliest tokens of tutor turn {turn} hold the log-probability "
                 f"{explain_bad(named.logprobs[bad])}"
             )
     return tuple(entropy(named.logprobs[:, :top]) for named in likeliest)
@@ -232,33 +248,9 @@ async def _ask_tutor(
     seed = stable_seed(cast.seed, dialogue.step, dialogue.seed.id, dialogue.number, "draws")
     ask = Ask(top=top, draws=wanted.draws, seed=seed)
     assert cast.tutor.client is not None, "a tutor that spoke has a client"
-    scores = await _ask(cast.tutor.client, sequences, f"tutor, {_name(dialogue)}", scorer, ask)
+    scores = await scorer.score_all(cast.tutor.client, sequences, f"tutor, {name_of(dialogue)}", ask)
     # Untempered, the sampler's own log-probabilities are used; recorded text, never sampled, must have none.
     return scores if is_tempered else replace(scores, own=[])
-
-
-async def _ask_teacher(member: Member, dialogue: Dialogue, cast: Cast, scorer: Scorer, ask: Ask) -> Scores:
-    prompts = teacher_prompts(dialogue, cast, member)
-    # The teacher's prompts differ from the tutor's, so its turns may merge into other sequences.
-    sequences = merge_turns(zip(prompts, (turn.tokens for turn in dialogue.tutor_turns), strict=True))
-    client = cast.teachers.client(member, dialogue.step)
-    return await _ask(client, sequences, f"teacher {member.name!r}, {_name(dialogue)}", scorer, ask)
-
-
-async def _ask(
-    client: SamplingClient, sequences: Sequence[TokenSequence], whose: str, scorer: Scorer, ask: Ask
-) -> Scores:
-    """Scores a dialogue's sequences, one request each, and joins the answers."""
-    joint = Scores()
-    for scores in await gather_all(scorer.score(client, sequence, whose, ask) for sequence in sequences):
-        joint.add(scores)
-    return joint
-
-
-def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member) -> list[tuple[int, ...]]:
-    """A teacher's context before each tutor turn, `[P]` each."""
-    tutor_turns = [place for place, turn in enumerate(dialogue.turns) if turn.role == "tutor"]
-    return [cast.teacher_prompt(replace(dialogue, turns=dialogue.turns[:place]), member) for place in tutor_turns]
 
 
 def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:
@@ -266,7 +258,3 @@ def _side_by_side(top: Sequence[Ids], draws: Sequence[Ids]) -> list[Ids] | None:
     if top and draws:
         return [np.concatenate(both, axis=1) for both in zip(top, draws, strict=True)]
     return list(top or draws) or None
-
-
-def _name(dialogue: Dialogue) -> str:
-    return f"seed {dialogue.seed.id!r}, dialogue {dialogue.number} of step {dialogue.step}"

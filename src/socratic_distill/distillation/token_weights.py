@@ -39,6 +39,7 @@ from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.distillation.advantages import share_of, trained
 from socratic_distill.distillation.datums import Floats, Ids, Mask, TokenWeights
 from socratic_distill.distillation.divergences import entropy
+from socratic_distill.distillation.outcomes import succeeds
 from socratic_distill.distillation.scoring import ScoredDialogue
 
 
@@ -113,8 +114,8 @@ def reward_gate(setting: RewardGate, facts: Facts) -> Floats:
 
     With 1 and 0 only successes are distilled; SG-OPD, arXiv:2606.09304, takes a verifier as such a signal of trust.
     """
-    outcome = _outcome(setting, facts)
-    weight = 1.0 if outcome is None else setting.success if outcome > 0 else setting.failure
+    succeeded = succeeds(setting, facts.rewarded)
+    weight = 1.0 if succeeded is None else setting.success if succeeded else setting.failure
     return np.full(len(facts.gap), weight)
 
 
@@ -124,10 +125,10 @@ def sign_gate(setting: SignGate, facts: Facts) -> Floats:
     Xu et al., "SG-OPD: Sign-Gated On-Policy Distillation", 2026, arXiv:2606.09304: extrapolates where teacher and
     verifier agree, and interpolates where they do not.
     """
-    outcome = _outcome(setting, facts)
-    if outcome is None:
+    succeeded = succeeds(setting, facts.rewarded)
+    if succeeded is None:
         return np.ones(len(facts.gap))
-    return np.where(np.sign(facts.gap) == outcome, setting.agrees, setting.disagrees)
+    return np.where(np.sign(facts.gap) == (1 if succeeded else -1), setting.agrees, setting.disagrees)
 
 
 def entropy_gate(setting: EntropyGate, facts: Facts) -> tuple[Floats, Floats]:
@@ -180,9 +181,13 @@ def weigh(
 
 def _weights(scored: ScoredDialogue, config: SocraticConfig, step: int, version: int) -> TokenWeights | None:
     turns = scored.dialogue.tutor_turns
-    if scored.dialogue.recording is not None or not scored.teacher:
+    if scored.dialogue.recording is not None or not scored.sequences:
         return None
     masks = [trained(turn, config) for turn in turns]
+    if not scored.teacher:  # it was not scored, since each of its weights is 0
+        zeros = _by_turn(np.zeros(sum(int(mask.sum()) for mask in masks)), masks)
+        gated = zeros if any(weight.needs_direction for weight in config.token_weights) else None
+        return TokenWeights(tuple(masks), zeros, gated, gated)
     facts = _facts(scored, masks, config, step, version)
     common, gates, clip = np.ones(len(facts.gap)), (None, None), None
     for setting in config.token_weights:
@@ -237,12 +242,3 @@ def _largest(values: Floats, share: float) -> Floats:
     kept = np.zeros(len(values))
     kept[np.argsort(-values, kind="stable")[: share_of(share, len(values))]] = 1.0
     return kept
-
-
-def _outcome(setting: RewardGate | SignGate, facts: Facts) -> int | None:
-    """+1 for a dialogue that succeeds, -1 for one that does not; None where its reward is not known."""
-    rewarded = facts.rewarded
-    if rewarded is None:
-        return None
-    reward = rewarded.total if setting.reward is None else rewarded.values[setting.reward]
-    return None if reward is None else 1 if reward >= setting.least else -1

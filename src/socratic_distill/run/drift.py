@@ -54,7 +54,8 @@ MAY_CHANGE = (
     "sampler_ttl_seconds", "periodic_ttl_seconds", "rolling_ttl_seconds", "max_failed_saves", "max_recoveries",
     "allow_config_changes", "max_concurrent_dialogues", "max_staleness", "groups_per_minibatch",
     "max_failed_fraction", "eval_every", "eval_dialogues_per_seed", "eval_solve_samples", "judge", "display",
-    "write_report", "trackers", "tracker_project", "tracker_name", "prices", "max_cost_usd",
+    "write_report", "write_teacher_top", "score_untrained", "trackers", "tracker_project", "tracker_name", "prices",
+    "max_cost_usd",
 )  # fmt: skip
 # Fields that fingerprints of earlier versions lack: left out at their defaults, so that such a run goes on.
 _LATER = (
@@ -63,7 +64,7 @@ _LATER = (
     "max_probability_change", "subject", "students", "opening", "endings",
     "answer_function", "answer_judge", "reward_normalization",
     "tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file", "token_weights",
-    "teacher_residual_clip",
+    "teacher_residual_clip", "solved_range", "teacher_turns",
 )  # fmt: skip
 _TEMPLATES = ("tutor_chat_template_file", "student_chat_template_file", "teacher_chat_template_file")
 _MODEL_FIELDS = ("tutor_model_name", "student_model_name", "teacher_model_name")
@@ -223,7 +224,9 @@ def _recordings(recordings: Recordings) -> str:
     """The settings, and the files by content."""
     # Fields that fingerprints of earlier versions lack are left out at their defaults.
     later = {name for name in ("columns", "map") if not getattr(recordings, name)}
-    settings = recordings.model_dump(mode="json", exclude=later) | {
+    later |= {"take_over"} if recordings.take_over is None else set()
+    # A score that is reused is the same one.
+    settings = recordings.model_dump(mode="json", exclude=later | {"reuse_scores"}) | {
         "files": [_file_digest(path) for path in recordings.files]
     }
     return json.dumps(settings)

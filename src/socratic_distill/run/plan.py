@@ -57,12 +57,13 @@ class Plan:
     @property
     def played_seeds(self) -> tuple[Seed, ...]:
         """What dialogues are played on; none where all are recorded."""
-        return self.seeds if self.config.plays_dialogues else ()
+        return self.seeds if self.config.plays_seeds else ()
 
     @property
     def all_seeds(self) -> list[Seed]:
         """What a teacher is asked about, played or recorded; a seed that is both counts once."""
-        is_asked = self.config.recordings is not None and self.config.recordings.objective.asks_teacher
+        recordings = self.config.recordings
+        is_asked = recordings is not None and (recordings.objective.asks_teacher or recordings.take_over is not None)
         recorded = [recording.seed for recording in self.recordings] if is_asked else []
         return list({seed.id: seed for seed in (*recorded, *self.played_seeds)}.values())
 
@@ -88,7 +89,7 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
     recordings = recordings_of(config)
     recorded = [recording.seed for recording in recordings]
     # Of seeds with one id, that which is played counts.
-    briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_dialogues else ())))
+    briefing = Briefing.read(config, (*given, *recorded, *(seeds if config.plays_seeds else ())))
     meaning, drift = _compare(config, before, given, recordings, briefing)
     total = total_steps(config, seeds, recordings)
     if config.lr_warmup_steps >= total:
@@ -96,7 +97,8 @@ def read_plan(config: SocraticConfig, run: RunDirectory) -> Plan:
             f"lr_warmup_steps={config.lr_warmup_steps} leaves nothing of the run's {total} steps; lower it"
         )
     if config.plays_dialogues:
-        check_verdicts(config, given)
+        is_begun = config.recordings is not None and config.recordings.take_over is not None
+        check_verdicts(config, [*given, *(recorded if is_begun else ())])
     check_recordings(config, seeds, recordings, total)
     plan = Plan(config, given, seeds, held_out, recordings, total, meaning, drift, briefing)
     briefing.check(config, [*plan.all_seeds, *(held_out if config.eval_every is not None else ())])

@@ -60,7 +60,8 @@ class Loop:
         """Begins with no step under way."""
         self._session, self._plan, self._run, self._hooks = session, plan, run, hooks
         self._progress, self._recoveries, self._budget = progress, recoveries, budget
-        self._stream = Stream(plan, session.frozen, session.rewards)
+        past = () if plan.config.solved_range is None else run.metrics()
+        self._stream = Stream(plan, session.frozen, session.rewards, past)
         self._clock = Stopwatch()
         self._state = StepState(session.began, session.began)
         self._state.rows_written.set()
@@ -228,13 +229,13 @@ class Loop:
         times = self._clock.answered(step)
 
         row = {"step": step, "version": update.version}
-        row |= dialogue_metrics(scored, session.frozen.decode)
+        row |= dialogue_metrics(scored, session.frozen.decode) | self._stream.seed_metrics(scored)
         row |= update_metrics(update.examples, logprobs, service_metrics) | staleness_metrics(scored, update.version)
         row |= time_metrics(times, scored) | self._recoveries.metrics() | {"tokens/forward": update.forward_tokens}
         row |= memory_metrics(session.service.client)
         row |= self._budget.stepped(row)
-        pieces = session.frozen.pieces
-        self._run.log_step(row, [dialogue_row(entry, pieces) | span_row(times, entry) for entry in scored])
+        pieces, with_top = session.frozen.pieces, self._plan.config.write_teacher_top
+        self._run.log_step(row, [dialogue_row(entry, pieces, with_top) | span_row(times, entry) for entry in scored])
         self._recoveries.passed(step)  # a step that ends renews the tries
         state.batch = step + 1
         if not is_last:

@@ -12,7 +12,7 @@ import numpy as np
 from socratic_distill.config.objectives import Direction
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.dialogues.answers.kinds import rule_of
-from socratic_distill.dialogues.dialogue import Ending, says_answer
+from socratic_distill.dialogues.dialogue import RECORDED, Ending, says_answer
 from socratic_distill.dialogues.rewards import Rewarded
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.distillation.objective import TrainingExample
@@ -41,14 +41,22 @@ def dialogue_metrics(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[s
     played = [entry for entry in scored if entry.dialogue.recording is None]
     every, dialogues = [entry.dialogue for entry in scored], [entry.dialogue for entry in played]
     endings = Counter(dialogue.ending for dialogue in every)
-    tutor_turns = [turn for dialogue in dialogues for turn in dialogue.tutor_turns]
-    firsts = [(d, d.tutor_turns[0]) for d in dialogues if d.tutor_turns]
+    spoken = [turn for dialogue in dialogues for turn in dialogue.tutor_turns]
+    tutor_turns = [turn for turn in spoken if not turn.by]
+    firsts = [(d, d.tutor_turns[0]) for d in dialogues if d.tutor_turns and not d.tutor_turns[0].by]
     lengths = [len(turn.tokens) for turn in tutor_turns]
     return {
         **_teacher_kl(played, decode),
         "dialogues": len(every),
         "dialogues/recorded": len(every) - len(dialogues),
+        **({"dialogues/scores_reused": reused} if (reused := sum(entry.is_reused for entry in scored)) else {}),
+        **({"dialogues/begun": begun} if (begun := sum(d.begun is not None for d in every)) else {}),
         "turns/tutor": sum(len(d.tutor_turns) for d in every),
+        **(
+            {"turns/teacher": by_teacher}
+            if (by_teacher := sum(turn.by not in ("", RECORDED) for turn in spoken))
+            else {}
+        ),
         "tokens/tutor": sum(len(turn.tokens) for d in every for turn in d.tutor_turns),
         "tokens/student": sum(len(turn.tokens) or turn.use.sampled for d in dialogues for turn in d.student_turns),
         **_request_tokens(scored),
@@ -140,7 +148,7 @@ def staleness_metrics(scored: Sequence[ScoredDialogue], version: int) -> dict[st
         scored: the batch.
         version: of the weights that it trains.
     """
-    turns = [turn for entry in scored if entry.tutor for turn in entry.dialogue.tutor_turns]
+    turns = [turn for entry in scored if entry.tutor for turn in entry.dialogue.tutor_turns if not turn.by]
     tokens = sum(len(turn.tokens) for turn in turns)
     ages = [version - turn.version for turn in turns]  # one a turn: its tokens were sampled by one request
     return {
@@ -176,9 +184,11 @@ def _teacher_kl(scored: Sequence[ScoredDialogue], decode: Decode) -> dict[str, f
     by_teacher: dict[str, list[np.ndarray]] = {}
     for entry in scored:
         seed, turns = entry.dialogue.seed, entry.dialogue.tutor_turns
-        for tutor, teacher, turn in zip(entry.tutor, entry.teacher, turns, strict=True) if entry.teacher else ():
-            gaps.append(tutor - teacher)  # [T]
-            spells.append(answer_mask(turn.tokens, seed, decode))  # [T]
+        for tutor, teacher, turn in zip(entry.tutor, entry.of_teacher, turns, strict=True) if entry.teacher else ():
+            if turn.by:  # the tutor did not say it
+                continue
+            gaps.append(tutor[: len(teacher)] - teacher)  # [n], the tokens that the teacher scored
+            spells.append(answer_mask(turn.tokens, seed, decode)[: len(teacher)])
             by_teacher.setdefault("+".join(entry.teachers), []).append(gaps[-1])
     gap = np.concatenate(gaps) if gaps else np.zeros(0)
     spell = np.concatenate(spells) if spells else np.zeros(0, dtype=bool)

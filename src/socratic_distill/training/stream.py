@@ -4,31 +4,40 @@ Batch s may be played once the weights of batch s - max_staleness are there, and
 So no token is older than `max_staleness` batches when it is trained on. What does not depend on the tutor does not
 wait for it: the students' openings of the next batch are sampled while the current one trains; a dialogue is scored
 after the tutor's last turn; and the student's answer to that turn is awaited only when its row is written, unless a
-reward depends on it. Rewards are given while the teachers score. Recorded dialogues are scored when their batch may
-begin.
+reward depends on it or a teacher's prompt quotes it. Rewards are given while the teachers score. Where a teacher reads
+a solved dialogue of the group, the group is scored when all of it has ended. Recorded dialogues are scored when their
+batch may begin.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
+from socratic_distill.config.schedules import take_over
 from socratic_distill.dialogues.attempts import Attempts
-from socratic_distill.dialogues.batches import compose
+from socratic_distill.dialogues.batches import compose, played_places
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels
 from socratic_distill.dialogues.dialogue import Dialogue
+from socratic_distill.dialogues.difficulty import SOLVED, Pools, solved_by_seed
+from socratic_distill.dialogues.hindsight import peer_of
+from socratic_distill.dialogues.quotes import PEER
 from socratic_distill.dialogues.recordings import Recording
-from socratic_distill.dialogues.rewards import Rewards
+from socratic_distill.dialogues.rewards import Rewarded, Rewards
 from socratic_distill.dialogues.rollout import (
     answer_last,
     answer_or_fail,
+    begin_or_fail,
     make_groups,
     open_group,
     play_tutor,
     replay_or_fail,
 )
+from socratic_distill.distillation.needed import Needed, needed_scores, waits_for_rewards
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score_or_fail
 from socratic_distill.errors import TrainingError
@@ -46,24 +55,51 @@ class _Batch:
         may_begin: set once its tutor's weights are there.
         scored: by group and dialogue, the scores to train on.
         groups: the groups' tasks, with the dialogues as they ended.
+        entries: what each group begins with; None until the first of them may open, since it may depend on how
+            earlier batches ended.
     """
 
     may_open: asyncio.Event
     may_begin: asyncio.Event
     scored: list[list["asyncio.Future[ScoredDialogue]"]]
     groups: list["asyncio.Task[list[ScoredDialogue]]"]
+    entries: list[Recording | list[Dialogue]] | None = None
+
+
+class _Peers:
+    """The dialogues of a group, each of which waits for all to have ended."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._dialogues: list[Dialogue] = []
+        self._all = asyncio.Event()
+
+    async def ended(self, dialogue: Dialogue) -> list[Dialogue]:
+        """Adds a dialogue that has ended, and gives all of the group once they have."""
+        self._dialogues.append(dialogue)
+        if len(self._dialogues) == self._count:
+            self._all.set()
+        await self._all.wait()
+        return self._dialogues
 
 
 class Stream:
     """The dialogues of a run, in order of step."""
 
-    def __init__(self, plan: Plan, frozen: FrozenModels, rewards: Rewards | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        frozen: FrozenModels,
+        rewards: Rewards | None = None,
+        past: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         """Begins with no dialogue under way.
 
         Args:
             plan: what they are on, and how they are played.
             frozen: everyone but the tutor.
             rewards: the rewards of its dialogues; None: no rewards.
+            past: the metric rows of the steps so far, from which seeds have their solved rates.
         """
         self._plan = plan
         self._config = config = plan.config
@@ -73,6 +109,10 @@ class Stream:
         self._rewards = rewards
         # One limit over all batches under way, so that reading ahead cannot multiply the requests.
         self._places = asyncio.Semaphore(config.max_concurrent_dialogues)
+        self._pools: Pools | None = None
+        if config.solved_range is not None:
+            self._pools = Pools(config.solved_range, plan.seeds, config.seed, config.max_staleness)
+            self._pools.read(past)
         self._batches: dict[int, _Batch] = {}
         self._cast: Cast | None = None  # replaced by each renewal; dialogues under way read it at every turn
         self._ended = (-1, 0)  # the last batch that ended, and its dialogues
@@ -103,7 +143,15 @@ class Stream:
         del self._batches[step]
         scored = [dialogue for group in groups for dialogue in group]
         self._ended = (step, len(scored))  # the display still asks for the progress of a forgotten batch
+        if self._pools is not None:
+            self._pools.note(step, solved_by_seed(entry.dialogue for entry in scored))
         return scored
+
+    def seed_metrics(self, scored: Sequence[ScoredDialogue]) -> dict[str, Any]:
+        """What the row of a step that has ended says of its seeds; a resumed run reads their rates from it."""
+        if self._pools is None:
+            return {}
+        return {SOLVED: solved_by_seed(entry.dialogue for entry in scored), **self._pools.sizes()}
 
     def progress(self, step: int) -> tuple[int, int]:
         """How many dialogues of a batch were scored, and how many it has; may be called from any thread."""
@@ -137,11 +185,12 @@ class Stream:
         """The batch; made now if it did not exist, to wait for its events."""
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
-            for group in self._groups(step):
+            for place, is_played in enumerate(played_places(self._config, step)):
                 # The scores come before the dialogue ends, so they are futures of their own.
-                scored = [loop.create_future() for _ in range(1 if isinstance(group, Recording) else len(group))]
+                is_group = is_played or take_over(self._config, step) is not None
+                scored = [loop.create_future() for _ in range(self._config.num_envs if is_group else 1)]
                 made.scored.append(scored)
-                made.groups.append(loop.create_task(self._run_group(group, scored, made, step)))
+                made.groups.append(loop.create_task(self._run_group(place, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
                 future.add_done_callback(silence)
             self._batches[step] = made
@@ -149,30 +198,50 @@ class Stream:
 
     def _groups(self, step: int) -> list[Recording | list[Dialogue]]:
         """A batch's groups in order: dialogues before their first turn, or a recording."""
-        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step)
+        drawn = None
+        if self._pools is not None:
+            drawn = self._pools.draw(step, lambda at: sum(played_places(self._config, at)))
+        entries = compose(self._config, self._plan.seeds, self._plan.recordings, step, drawn)
         seeds = [entry for entry in entries if not isinstance(entry, Recording)]
         played = iter(make_groups(seeds, step, self._config.num_envs, self._openers))
-        return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+        last = take_over(self._config, step)
+        if last is None:
+            return [entry if isinstance(entry, Recording) else next(played) for entry in entries]
+        # A recording of a run has the id of its seed, and numbers tell the dialogues on one seed apart.
+        size, seen = self._config.num_envs, Counter(seed.id for seed in seeds)
+        groups: list[Recording | list[Dialogue]] = []
+        for entry in entries:
+            if not isinstance(entry, Recording):
+                groups.append(next(played))
+                continue
+            first = seen[entry.seed.id] * size
+            seen[entry.seed.id] += 1
+            groups.append(begin_or_fail(entry, step, range(first, first + size), last, self._openers))
+        return groups
 
     async def _run_group(
         self,
-        group: Recording | list[Dialogue],
+        place: int,
         scored: list["asyncio.Future[ScoredDialogue]"],
         batch: _Batch,
         step: int,
     ) -> list[ScoredDialogue]:
         try:
+            await batch.may_open.wait()
+            if batch.entries is None:
+                batch.entries = self._groups(step)
+            group = batch.entries[place]
             if isinstance(group, Recording):
                 await batch.may_begin.wait()
                 return [await self._replay(group, step, scored[0])]
             # An opening needs the student alone, so it is sampled while the previous batch still trains.
-            await batch.may_open.wait()
             async with self._place(len(group)):
                 opened, before = await self._open(group)
             # The place is free while the group waits: other batches may need it to end.
             await batch.may_begin.wait()
+            peers = _Peers(len(opened)) if PEER in self._openers.quoted(opened[0].seed) else None
             return await gather_all(
-                self._play(dialogue, before, future) for dialogue, future in zip(opened, scored, strict=True)
+                self._play(dialogue, before, future, peers) for dialogue, future in zip(opened, scored, strict=True)
             )
         except BaseException as error:  # also a cancelled request: whoever waits for the scores must not wait for ever
             for future in scored:
@@ -210,7 +279,11 @@ class Stream:
             return f"the student's attempts before the dialogue failed: {describe(error)}"
 
     async def _play(
-        self, dialogue: Dialogue, before: Mapping[int, Attempts], scored: "asyncio.Future[ScoredDialogue]"
+        self,
+        dialogue: Dialogue,
+        before: Mapping[int, Attempts],
+        scored: "asyncio.Future[ScoredDialogue]",
+        peers: "_Peers | None",
     ) -> ScoredDialogue:
         async with self._place():
             begun = self._newest_cast()
@@ -219,28 +292,51 @@ class Stream:
             if self._rewards is not None:
                 # A reward may judge whether the student solved it after the tutor's last turn.
                 played = await answer_or_fail(played, begun)
-            rewarded = await self._scored(played, begun, before.get(dialogue.number))
-            # Training goes on with the scores, while the student still answers the tutor's last turn.
-            scored.set_result(rewarded)
-            return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, begun))
+            elif begun.quoted(dialogue.seed):
+                # A teacher reads the answer to the last turn, or how the dialogue ended.
+                played = await answer_last(played, begun)
+            if peers is None:
+                return await self._score(played, begun, before, scored)
+        # The place is free meanwhile: the rest of the group may need it to end.
+        peer = peer_of(played, await peers.ended(played))
+        async with self._place():
+            return await self._score(played, begun, before, scored, peer)
+
+    async def _score(
+        self,
+        played: Dialogue,
+        cast: Cast,
+        before: Mapping[int, Attempts],
+        scored: "asyncio.Future[ScoredDialogue]",
+        peer: Dialogue | None = None,
+    ) -> ScoredDialogue:
+        rewarded = await self._scored(played, cast, before.get(played.number), peer)
+        # Training goes on with the scores, while the student still answers the tutor's last turn.
+        scored.set_result(rewarded)
+        return replace(rewarded, dialogue=await answer_last(rewarded.dialogue, cast))
 
     async def _replay(
         self, recording: Recording, step: int, scored: "asyncio.Future[ScoredDialogue]"
     ) -> ScoredDialogue:
         async with self._place():
             cast = self._newest_cast()
-            result = await score_or_fail(replay_or_fail(recording, step, cast), cast, self._scorer)
+            dialogue = replay_or_fail(recording, step, cast)
+            result = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue))
             scored.set_result(result)
             return result
 
-    async def _scored(self, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> ScoredDialogue:
+    async def _scored(
+        self, dialogue: Dialogue, cast: Cast, before: Attempts | None, peer: Dialogue | None
+    ) -> ScoredDialogue:
         """The dialogue with its scores and its reward; it counts as failed if either fails."""
         if self._rewards is None or dialogue.ending == "failed":
-            return await score_or_fail(dialogue, cast, self._scorer)
+            return await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue), peer)
         rewarding = asyncio.ensure_future(self._rewards.of(dialogue, cast, before))
         rewarding.add_done_callback(silence)
         try:
-            scored = await score_or_fail(dialogue, cast, self._scorer)
+            # A gate that the rewards close saves the request; otherwise both are asked at once.
+            known = await rewarding if waits_for_rewards(self._config) else None
+            scored = await score_or_fail(dialogue, cast, self._scorer, self._needed(dialogue, known), peer)
             if scored.dialogue.ending == "failed":
                 return scored
             return replace(scored, rewarded=await rewarding)
@@ -250,6 +346,10 @@ class Stream:
             return ScoredDialogue(dialogue.end("failed", error=describe(error)))
         finally:
             rewarding.cancel()
+
+    def _needed(self, dialogue: Dialogue, rewarded: Rewarded | None = None) -> Needed:
+        """What of a dialogue must be scored, given its rewards as far as they are known."""
+        return needed_scores(dialogue, self._config, rewarded)
 
     def _newest_cast(self) -> Cast:
         assert self._cast is not None, "the stream has no cast before its first renewal"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from socratic_distill import ConfigError, Teacher, anchored_residual, contrast, extrapolated
-from socratic_distill.distillation.scoring import average
+from socratic_distill.distillation.averaging import average
 
 AWAY, SCORES = {"name": "away", "weight": -0.5}, [np.log([0.2, 0.5]), np.log([0.4, 0.1])]
 SIGNED = {"teachers": [{"name": "first"}, AWAY], "teacher_average": "log_mean", "teacher_residual_clip": 5.0}

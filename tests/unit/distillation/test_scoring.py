@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from socratic_distill.dialogues.cast import Member
-from socratic_distill.distillation.scoring import average, joined
+from socratic_distill.distillation.averaging import average, joined
 
 LOGPROBS = st.floats(-50.0, 0.0)
 WEIGHTS = st.floats(1e-3, 1e3)

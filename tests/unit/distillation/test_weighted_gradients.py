@@ -17,8 +17,8 @@ from tests.support.toy_world import LENGTH, World
 
 from socratic_distill.dialogues.reward_sums import Terms
 from socratic_distill.dialogues.rewards import Rewarded
+from socratic_distill.distillation.averaging import average
 from socratic_distill.distillation.objective import make_examples
-from socratic_distill.distillation.scoring import average
 from socratic_distill.distillation.token_weights import weigh
 
 SIZE = 4

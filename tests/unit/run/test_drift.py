@@ -39,6 +39,7 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.1, "grad_clip_norm": 1.0, "num_substeps": 3, "teacher_lag_steps": 4,
     "max_turns_schedule": {"start": 1.0, "end": 2.0, "steps": 4}, "eval_every": 2, "eval_seeds": 1,
     "eval_dialogues_per_seed": 2, "eval_solve_samples": 4, "judge": {"model_name": "other"}, "write_report": True,
+    "write_teacher_top": True, "score_untrained": True,
     "trackers": ["tensorboard"], "tracker_project": "other", "tracker_name": "other",
     "tutor_reasoning": "on", "student_reasoning": "on", "teacher_reasoning": "low",
     "tutor_template_options": {"a": 1}, "student_template_options": {"a": "b"}, "teacher_template_options": {"a": True},
@@ -46,7 +47,8 @@ OTHER: dict[str, Any] = {
     "endings": [{"kind": "phrase", "phrase": "Bye"}],
     "answer_function": "rules:right", "answer_judge": {"model_name": "other"},
     "token_weights": [{"kind": "prefix", "tokens": 3}],
-    "max_probability_change": 0.5, "loss_fn_options": {"clip_low_threshold": 0.5},
+    "solved_range": {"low": 0.2}, "teacher_turns": 0.5, "max_probability_change": 0.5,
+    "loss_fn_options": {"clip_low_threshold": 0.5},
     "prices": {"small": {"prefill": 1.0, "sample": 1.0, "train": 1.0}}, "max_cost_usd": 5.0,
 }  # fmt: skip
 PROMPT_FILES = ("tutor_prompt_file", "student_prompt_file", "teacher_prompt_file")

@@ -12,6 +12,7 @@ from socratic_distill.config.parts import Teacher
 from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.config.trust import check_files
+from socratic_distill.dialogues.quotes import NOTHING_QUOTED, QUOTES, Quotes
 from socratic_distill.dialogues.reading.values import FIELD_NAME, SHARED_FIELDS
 from socratic_distill.dialogues.seed import Seed
 from socratic_distill.errors import ConfigError
@@ -49,9 +50,16 @@ class Prompts:
         """The tutor's system prompt on a seed; it never holds the answer, the mistake or the seed's private fields."""
         return _fill(self.tutor, _facts(seed, "", _TUTOR_SEES))
 
-    def for_teacher(self, seed: Seed, profile: str, teacher: str = SINGLE_TEACHER) -> str:
-        """A teacher's system prompt on a seed; it may hold the seed's private fields."""
-        return _fill(self.teachers[teacher], (*_facts(seed, profile, SHARED_FIELDS), *seed.fields))
+    def for_teacher(
+        self, seed: Seed, profile: str, teacher: str = SINGLE_TEACHER, quotes: Quotes = NOTHING_QUOTED
+    ) -> str:
+        """A teacher's system prompt on a seed; it may hold the seed's private fields, and what came after a turn."""
+        facts = (*_facts(seed, profile, SHARED_FIELDS), *seed.fields)
+        return _fill(self.teachers[teacher], (*facts, *quotes.facts) if self.quoted_by(teacher) else facts)
+
+    def quoted_by(self, teacher: str) -> frozenset[str]:
+        """The variables of a teacher's prompt that quote what came after a turn, or another dialogue."""
+        return _quoted(self.teachers[teacher])
 
     def for_student(self, seed: Seed, profile: str) -> str:
         """The student's system prompt on a seed: with its mistake, or for an own attempt if the seed has none."""
@@ -84,7 +92,19 @@ def load_prompts(config: SocraticConfig) -> Prompts:
     )
     prompts = _with_phrases(prompts, config)
     _check_public(prompts)
+    if config.teacher_turns:
+        _check_speakers(prompts)
     return prompts
+
+
+def _check_speakers(prompts: Prompts) -> None:
+    """Refuses prompts of teachers that are to speak, but quote what comes after their turn."""
+    for name in prompts.teachers:
+        if quoted := sorted(prompts.quoted_by(name)):
+            raise ConfigError(
+                f"with teacher_turns a teacher speaks before it is known how the dialogue goes on, but the prompt of "
+                f"teacher {name!r} uses {{{quoted[0]}}}; leave that out of the prompt, or leave out teacher_turns"
+            )
 
 
 def _with_phrases(prompts: Prompts, config: SocraticConfig) -> Prompts:
@@ -156,6 +176,11 @@ def check_prompts(prompts: Prompts, seeds: Sequence[Seed], profile: str, routes:
 
 def _try_teachers(prompts: Prompts, seed: Seed, profile: str, teachers: Iterable[str]) -> None:
     for teacher in teachers:
+        if taken := sorted(prompts.quoted_by(teacher).intersection(name for name, _ in seed.fields)):
+            raise ConfigError(
+                f"teacher {teacher!r} on seed {seed.id!r}: the prompt uses {{{taken[0]}}}, which quotes the "
+                f'dialogue, but the seed has a field of this name; rename it in the seed\'s "fields"'
+            )
         try:
             prompts.for_teacher(seed, profile, teacher)
         except ConfigError as error:
@@ -170,6 +195,11 @@ def _check_public(prompts: Prompts) -> None:
     views = [(prompts.tutor, "tutor", _TUTOR_SEES)]
     views += [(text, "student", _STUDENT_SEES) for text in (prompts.student, prompts.student_attempt)]
     for template, reader, seen in views:
+        if quoted := sorted(_quoted(template)):
+            raise ConfigError(
+                f"the {reader}'s prompt uses {{{quoted[0]}}}, which quotes what came after a turn or another dialogue; "
+                f"the {reader} speaks before that, so only a teacher's prompt may use it"
+            )
         if refused := sorted(_names(template).difference(seen)):
             raise ConfigError(
                 f"the {reader}'s prompt uses {{{refused[0]}}}, which is misspelt or which the {reader} must not see; "
@@ -179,6 +209,11 @@ def _check_public(prompts: Prompts) -> None:
 
 def _names(template: str) -> set[str]:
     return set(_PLACEHOLDER.findall(template))
+
+
+@lru_cache(256)  # asked at every turn
+def _quoted(template: str) -> frozenset[str]:
+    return frozenset(_names(template).intersection(QUOTES))
 
 
 def read_prompt(path: str | None, packaged: str, subject: str = "math") -> str:

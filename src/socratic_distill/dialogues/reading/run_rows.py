@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator
 
-from socratic_distill.dialogues.dialogue import Role
+from socratic_distill.dialogues.dialogue import Role, StoredScores
 from socratic_distill.dialogues.reading.chat_messages import short
 from socratic_distill.dialogues.reading.recording_formats import RecordingRow
 from socratic_distill.dialogues.reading.seed_formats import Origin
 from socratic_distill.dialogues.reading.values import Kind, OptionalText, Sentence, Text, Texts, as_text
 from socratic_distill.dialogues.recording import RecordedTurn, Recording
 from socratic_distill.dialogues.seed import Seed
+from socratic_distill.service.numbers import HIGHEST, LOWEST
 
 
 def _question(value: Any) -> str:
@@ -65,7 +66,49 @@ def _tutor_turn(turn: dict[str, Any]) -> RecordedTurn:
         version = _count(turn.get("version"))
     except ValueError as error:
         raise ValueError(f"version {error}") from None
-    return RecordedTurn("tutor", turn["text"], tuple(tokens), tuple(map(float, logprobs)), version, reason)
+    scores = _scores(turn, len(tokens))
+    return RecordedTurn(
+        "tutor",
+        turn["text"],
+        tuple(tokens),
+        tuple(map(float, logprobs)),
+        version,
+        reason,
+        scores,
+        _name(turn.get("by")),
+    )
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _scores(turn: dict[str, Any], count: int) -> StoredScores | None:
+    """The scores of a tutor turn; None if it has none for each token. The teacher is then asked."""
+    digest, logprobs, top = turn.get("scored_as"), turn.get("teacher_logprobs"), turn.get("teacher_top")
+    if not isinstance(digest, str) or not isinstance(logprobs, list) or not _are_numbers(logprobs, count):
+        return None
+    own = tuple(map(float, logprobs))  # of averaged teachers they may be above 0
+    if not isinstance(top, list) or len(top) != count or not all(map(_is_pairs, top)):
+        return StoredScores(digest, own)
+    ids = tuple(tuple(int(token) for token, _ in row) for row in top)
+    return StoredScores(digest, own, ids, tuple(tuple(float(value) for _, value in row) for row in top))
+
+
+def _are_numbers(values: list[Any], count: int) -> bool:
+    """Whether these are `count` numbers of the size of log-probabilities."""
+    return len(values) == count and all(_is_number(one, int | float) and abs(one) <= -LOWEST for one in values)
+
+
+def _is_pairs(row: Any) -> bool:
+    """Whether these are pairs of a token and its log-probability."""
+    if not isinstance(row, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in row):
+        return False
+    return all(_is_number(token, int) and 0 <= token < 2**31 and _is_logprob(value) for token, value in row)
+
+
+def _is_logprob(value: Any) -> bool:
+    return _is_number(value, int | float) and LOWEST <= value <= HIGHEST
 
 
 def _is_number(value: Any, kind: Any) -> bool:
