@@ -9,7 +9,7 @@ instruction: told to ask, it tells. So there are three stages:
 
 Run the same command again to resume.
 
-    python examples/smollm2.py [--teacher-steps 25] [--steps 20] [--heldout 70] [--log-path runs/smollm2]
+    python examples/smollm2.py [--teacher-steps 25] [--steps 20] [--heldout 67] [--log-path runs/smollm2]
     python examples/smollm2.py --data FILE.jsonl
 
 FILE has rows of MathDial. A fifth of its problems are held out, with all dialogues on them.
@@ -90,7 +90,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--data", help="JSONL file of MathDial's rows (default: the files in examples/data)")
     parser.add_argument("--teacher-steps", type=int, default=25, help="steps on recorded dialogues (default 25)")
     parser.add_argument("--steps", type=int, default=20, help="steps of the tutor (default 20)")
-    parser.add_argument("--heldout", type=int, default=70, help="held-out problems to measure on (default 70)")
+    parser.add_argument("--heldout", type=int, default=67, help="held-out problems to measure on (default 67)")
     parser.add_argument("--log-path", default="runs/smollm2", help="directory of the runs")
     return parser.parse_args(arguments)
 
