@@ -173,8 +173,8 @@ def tutor_config(model: str, data: Data, log_path: Path, steps: int, teacher: st
         teacher_checkpoint_path=teacher,
         # The plain model never asks, so none of its own tokens shows it how. The teacher's likeliest tokens do.
         objective={"kind": "forward_kl"},
-        # In the other half of a batch the teacher scores recorded questions. Without them the first steps are spent on
-        # what follows a lecture, and its 40 tokens take twice the time of a question's.
+        # In the other half of the groups the teacher scores recorded questions: the tutor's own replies are lectures at
+        # first, and what the teacher would say after a lecture teaches little about asking.
         recordings={
             "files": [str(data.dialogues)],
             "objective": {"kind": "forward_kl"},
@@ -198,7 +198,7 @@ def common(model: str, data: Data, log_path: Path, steps: int) -> dict[str, Any]
         learning_rate=1e-3,
         lr_schedule="linear",  # the last steps are small, so that the final weights do not depend on the last batch
         max_tokens=40,  # the recorded replies have at most 30
-        student_max_tokens=16,  # a small student says nothing better in more words
+        student_max_tokens=16,  # cheap; most turns of this student are cut before an answer
         max_turns=2,
         save_every=5,
     )
