@@ -32,7 +32,7 @@ help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
 	@echo "make test         the default tests, with and without torch; nine minutes on two idle cores"
 	@echo "make check        lint and types"
-	@echo "make smollm2      thirty steps on the real SmolLM2-135M-Instruct, ten minutes"
+	@echo "make smollm2      a Socratic tutor of the real SmolLM2-135M-Instruct, about 20 minutes"
 	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
 	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,23 @@ def test_three_steps_on_real_weights_have_a_finite_teacher_kl(model_file, tmp_pa
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert len(rows) == 3
     assert all(math.isfinite(row["teacher_kl"]) and row["drift/max"] < 1e-3 for row in rows)
+
+
+def test_example_makes_a_teacher_and_a_tutor_and_compares_them(tmp_path, monkeypatch, capsys):
+    from examples import smollm2
+
+    runs = str(tmp_path / "runs")
+    arguments = ["smollm2.py", "--teacher-steps", "2", "--steps", "1", "--heldout", "2", "--log-path", runs]
+    monkeypatch.setattr(sys, "argv", arguments)
+    smollm2.main()
+    printed = capsys.readouterr().out
+    assert "2 held-out problems" in printed and "good first replies" in printed and "problem: " in printed
+    recorded = read_rows(tmp_path / "runs" / "teacher" / "metrics.jsonl")
+    assert [row["dialogues/recorded"] for row in recorded] == [8, 8]
+    (row,) = read_rows(tmp_path / "runs" / "tutor" / "metrics.jsonl")
+    assert (row["dialogues/recorded"], row["dialogues"]) == (4, 12) and math.isfinite(row["teacher_kl"])
+
+    smollm2.main()
+    again = capsys.readouterr().out
+    assert again.count("already_complete") == 2, "the second start trains nothing"
+    assert again.partition("held-out problems, mean")[2] == printed.partition("held-out problems, mean")[2]
