@@ -203,7 +203,8 @@ def test_sampled_tokens_cannot_be_learned_from_text(make_config, tmp_path, reque
 def test_a_runs_own_dialogues_are_trained_on_with_their_sampling_logprobs(make_config, tmp_path, passes, played):
     passes.clear()
     sampled = {"kind": "sampled_reverse_kl"}
-    server = strict_run(make_config(**recorded(played, objective=sampled), max_steps=4, max_staleness=3))
+    settings = recorded(played, objective=sampled, reuse_scores=False)
+    server = strict_run(make_config(**settings, max_steps=4, max_staleness=3))
     assert {one.arguments["base_model"] for one in server.calls if one.call == "sample"} == {"small"}
     assert all(one.arguments["max_tokens"] == 1 for one in server.calls if one.call == "sample")
     assert [loss_fn for loss_fn, _ in passes] == 4 * ["importance_sampling"]

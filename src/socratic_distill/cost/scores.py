@@ -32,7 +32,7 @@ def asked_share(plan: Plan) -> float:
     Without tokenizers only the teachers are compared, not the tokens that they read.
     """
     settings = plan.config.recordings
-    if settings is None or not plan.recordings:
+    if settings is None or settings.take_over is not None or not plan.recordings:
         return 1.0
     wanted = Wanted.of(settings.objective)
     if not settings.reuse_scores or wanted.tutor_top or wanted.draws:

@@ -313,9 +313,9 @@ def _talk(turns: tuple[Turn, ...], viewer: Role) -> list[Message]:
     return [
         Message("user", turn.text)
         if turn.role != viewer
+        else Message("assistant", turn.text)  # the student's recorded turn, which nobody sampled
+        if turn.by == RECORDED and not turn.tokens
         else Message("assistant", tokens=turn.history)
-        if turn.tokens
-        else Message("assistant", turn.text)  # a recorded turn, which nobody sampled
         for turn in turns
     ]
 

@@ -249,7 +249,7 @@ def begin_or_fail(recording: Recording, step: int, numbers: Sequence[int], last:
 def _as_context(turn: Turn) -> Turn:
     """A recorded turn that is not trained on; a text that nobody sampled counts as certain."""
     if turn.role == "student":
-        return turn
+        return replace(turn, by=RECORDED)
     return replace(turn, by=RECORDED, logprobs=turn.logprobs or (0.0,) * len(turn.tokens), stored=None)
 
 

@@ -80,3 +80,9 @@ def test_student_without_a_mistake_is_asked_for_its_own_attempt():
 def test_dialogue_refuses_a_turn_out_of_order():
     with pytest.raises(AssertionError, match="student's turn"):
         Dialogue(SEED, 0, 0).add(turn("tutor", "Why?"), 3)
+
+
+def test_a_student_hears_its_recorded_turns_as_its_own_words():
+    recorded = Turn("student", "I got 7.", (), (), (), (), 0, "stop", by="recording")
+    talk = student_view(Dialogue(Seed("s", "q", "1"), 0, 0, (recorded,)), PROMPTS, "p")
+    assert talk[-1] == Message("assistant", "I got 7.")

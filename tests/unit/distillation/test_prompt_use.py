@@ -17,6 +17,7 @@ from socratic_distill import Seed, TeacherError
 from socratic_distill.config.wanted import Wanted
 from socratic_distill.dialogues.cast import Member, Teachers
 from socratic_distill.dialogues.dialogue import Dialogue, PromptUse, Turn
+from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.distillation.datums import merge_turns
 from socratic_distill.distillation.scorer import Scorer
@@ -157,6 +158,7 @@ async def test_a_dialogue_in_several_sequences_costs_all_of_them(temperature):
 
     class Apart:
         seed = 0
+        prompts = Prompts("", {"teacher": ""}, "", "", "")
 
         def __init__(self, client, teacher):
             self.tutor = Speaker("tutor", client, None, 9, temperature)  # pyright: ignore[reportArgumentType]
