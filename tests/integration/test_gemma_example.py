@@ -5,13 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from examples import gemma
 from examples.gemma import heldout, joined, parse_arguments, part, tutor_config, warm_config
+from transformers import AutoTokenizer
 
 from socratic_distill import Supervised, load_seeds
 from socratic_distill.evaluation.comparison import evaluation_seeds
