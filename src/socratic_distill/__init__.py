@@ -128,15 +128,18 @@ if TYPE_CHECKING:
     )
     from socratic_distill.evaluation import (
         Comparison as Comparison,
+        Difference as Difference,
         Evaluation as Evaluation,
         Fidelity as Fidelity,
         Measure as Measure,
         compare as compare,
         compare_async as compare_async,
         comparison_table as comparison_table,
+        difference_table as difference_table,
         evaluate as evaluate,
         evaluate_async as evaluate_async,
         load_evaluations as load_evaluations,
+        paired_differences as paired_differences,
         student_fidelity as student_fidelity,
         student_fidelity_async as student_fidelity_async,
     )
@@ -241,8 +244,9 @@ _NAMES = {
         "TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
-        "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
-        "load_evaluations student_fidelity student_fidelity_async"
+        "Comparison Difference Evaluation Fidelity Measure compare compare_async comparison_table difference_table "
+        "evaluate evaluate_async load_evaluations paired_differences student_fidelity "
+        "student_fidelity_async"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",

@@ -82,6 +82,7 @@ def _table(compared: "SideBySide", every: bool) -> "Table":
     if any(compared.evaluations):
         batches = [f"batch {max(evaluations)}" if evaluations else "–" for evaluations in compared.evaluations]
         add_section("last evaluation", [("weights before", batches), *compared.last_evaluations(every=every)])
+        add_section("minus the first run, on the same seeds", compared.last_differences(every=every))
     return table
 
 

@@ -10,6 +10,7 @@
 | `solving` | whether the student solves the problem before and after the dialogue |
 | `judge` | asks a model whether the tutor gave the answer away |
 | `intervals` | means with bootstrap intervals over seeds |
+| `paired` | how two tutors differ on the same seeds |
 | `stored` | evaluations in a run directory |
 | `table`, `measures_html` | measures of several tutors, side by side |
 """
@@ -20,13 +21,15 @@ from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.fidelity import Fidelity, student_fidelity, student_fidelity_async
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.mathdial import success_at_k, telling_at_k
+from socratic_distill.evaluation.paired import Difference, paired_differences
 from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluations
-from socratic_distill.evaluation.table import comparison_table
+from socratic_distill.evaluation.table import comparison_table, difference_table
 
 __all__ = [
     "MEASURES",
     "Comparison",
     "Definition",
+    "Difference",
     "Evaluation",
     "Fidelity",
     "Measure",
@@ -34,9 +37,11 @@ __all__ = [
     "compare",
     "compare_async",
     "comparison_table",
+    "difference_table",
     "evaluate",
     "evaluate_async",
     "load_evaluations",
+    "paired_differences",
     "student_fidelity",
     "student_fidelity_async",
     "success_at_k",

@@ -19,6 +19,7 @@ from socratic_distill.dialogues.verdicts import check_verdicts
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ServiceError, raise_all
 from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
 from socratic_distill.evaluation.measures_html import measures_html
+from socratic_distill.evaluation.paired import Difference, paired_differences
 from socratic_distill.run.journal import Journal
 from socratic_distill.run.layout import journal_file
 from socratic_distill.service.connect import Service, connect, open_tutor
@@ -33,6 +34,18 @@ from socratic_distill.text import show
 
 class Comparison(dict[str, Evaluation]):
     """The evaluations of several tutors, by name. A dict that a notebook shows as a table."""
+
+    def differences(self, first: str, second: str) -> dict[str, Difference]:
+        """How each measure of the second of two tutors differs from the first's, paired over the seeds.
+
+        Args:
+            first: name of a tutor.
+            second: name of another.
+
+        Raises:
+            KeyError: there is no tutor of this name.
+        """
+        return paired_differences(self[first].by_seed, self[second].by_seed)
 
     def _repr_html_(self) -> str:
         """The measures of all tutors side by side, for notebooks."""

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from socratic_distill.config.paths import STORED_AS
 from socratic_distill.evaluation.definitions import MEASURES
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.table import measure_rows
+from socratic_distill.evaluation.paired import BySeed, paired_differences
+from socratic_distill.evaluation.stored import read_by_seed
+from socratic_distill.evaluation.table import difference_rows, measure_rows
 from socratic_distill.files.rows import number, whole
 from socratic_distill.outputs.overview import Overview, overview_of
 from socratic_distill.outputs.report.headline import differences
@@ -35,6 +37,7 @@ class SideBySide:
         metrics: the metrics row of each run's last step; empty before the first.
         evaluations: each run's evaluations by batch, the measures of each as the file has them.
         notes: what could not be read, in sentences.
+        by_seed: the sums of each run's last evaluation, by measure and seed; empty without them.
     """
 
     overviews: list[Overview]
@@ -42,6 +45,7 @@ class SideBySide:
     metrics: list[Mapping[str, Any]]
     evaluations: list[dict[int, Mapping[str, Any]]]
     notes: list[list[str]]
+    by_seed: list[dict[str, BySeed]]
 
     def last_steps(self) -> list[tuple[str, list[float | None]]]:
         """The rows of `LAST_STEP` that any run has."""
@@ -53,6 +57,21 @@ class SideBySide:
         last = [list(evaluations.values())[-1] if evaluations else {} for evaluations in self.evaluations]
         return measure_rows({str(place): _measures(values) for place, values in enumerate(last)}, every=every)
 
+    def last_differences(self, *, every: bool = False) -> list[tuple[str, list[str]]]:
+        """How each run's last evaluation differs from the first run's, paired over the seeds that both have."""
+        first, *others = self.by_seed
+        found = [
+            {row[0]: row for row in difference_rows(paired_differences(first, other), every=every)} for other in others
+        ]
+        names = dict.fromkeys(name for rows in found for name in rows)
+        return [
+            (
+                name,
+                ["", *(f"{row[1]}, wins {row[2]} of {row[3]}" if (row := rows.get(name)) else "–" for rows in found)],
+            )
+            for name in names
+        ]
+
     def row(self) -> dict[str, Any]:
         """The same as JSON."""
         return {
@@ -60,6 +79,10 @@ class SideBySide:
             "differences": dict(self.differences),
             "metrics": self.metrics,
             "evaluations": self.evaluations,
+            "differences_from_first": [
+                {name: asdict(of) for name, of in paired_differences(self.by_seed[0], other).items()}
+                for other in self.by_seed
+            ],
             "notes": self.notes,
         }
 
@@ -85,6 +108,7 @@ def side_by_side(log_paths: Sequence[str | os.PathLike[str]]) -> SideBySide:
         [_last_row(run) for run in runs],
         [{evaluated.batch: evaluated.measures for evaluated in run.evaluations} for run in runs],
         [run.notes for run in runs],
+        [read_by_seed(run.evaluations[-1].by_seed) if run.evaluations else {} for run in runs],
     )
 
 
