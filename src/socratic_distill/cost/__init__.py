@@ -6,6 +6,7 @@
 | `workload` | tokens that a run will use, from its config |
 | `averages` | how a run's dialogues went, and corrections from the tokens that were counted |
 | `estimate` | `estimate_cost` |
+| `suites` | `estimate_benchmark` |
 | `billed` | what the hosted service says that a run cost |
 | `budget` | stops a run before `max_cost_usd` |
 """

@@ -123,13 +123,23 @@ def _read(path: Path, root: Path) -> StoredEvaluation | None:
     return StoredEvaluation(
         batch,
         tutor,
-        {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)},
+        read_measures(measures),
         [dialogue for dialogue in dialogues if isinstance(dialogue, dict)],
         error,
         {role: _use(tokens[role]) for role in get_args(ModelRole) if isinstance(tokens.get(role), dict)},
         number(row.get("cost_usd")),
         read_by_seed(row.get("by_seed")),
     )
+
+
+def read_measures(stored: object) -> dict[str, Measure]:
+    """Measures by name, as a file holds them; what is none is left out.
+
+    Args:
+        stored: the value of `measures` in the file.
+    """
+    measures = stored if isinstance(stored, dict) else {}
+    return {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)}
 
 
 def read_by_seed(stored: object) -> dict[str, BySeed]:
