@@ -10,6 +10,7 @@ from rich.text import Text
 from socratic_distill.evaluation.definitions import MEASURES, OF_STUDENT, ROUNDS, definition_of
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.paired import FEW, Difference
+from socratic_distill.evaluation.suites.definitions import SUITE_MEASURES
 
 Measures = Mapping[str, Measure]
 
@@ -81,9 +82,12 @@ def difference_table(differences: Mapping[str, Difference], *, every: bool = Fal
     return table
 
 
-def difference_rows(differences: Mapping[str, Difference], *, every: bool = False) -> list[list[str]]:
+def difference_rows(
+    differences: Mapping[str, Difference], *, names: Sequence[str] | None = None, every: bool = False
+) -> list[list[str]]:
     """The rows of `difference_table`: measure, difference, share of seeds won, seeds, seeds needed."""
-    names = [name for name in _shown([dict.fromkeys(differences)], every) if differences[name].value is not None]
+    shown = _shown([dict.fromkeys(differences)], every) if names is None else names
+    names = [name for name in shown if differences[name].value is not None]
     rows = []
     for name in names:
         of = differences[name]
@@ -115,7 +119,7 @@ def describe_measure(name: str, measure: Measure) -> str:
 
 def _shown(tutors: Iterable[Mapping[str, object]], every: bool) -> list[str]:
     present = {name for measures in tutors for name in measures}
-    single = [name for name in MEASURES if name.partition("@")[0] not in _FAMILIES]
+    single = [name for name in (*MEASURES, *SUITE_MEASURES) if name.partition("@")[0] not in _FAMILIES]
     shown = [name for name in dict.fromkeys([*_MAIN, *_ASKED_FOR, *(single if every else ())]) if name in present]
     by_student = sorted(name for name in present if name.partition(OF_STUDENT)[0] in (shown if every else _BY_STUDENT))
     return [*shown, *(name for name in by_student if name not in shown)]
