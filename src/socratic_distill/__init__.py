@@ -74,11 +74,16 @@ if TYPE_CHECKING:
         CostLine as CostLine,
         estimate_cost as estimate_cost,
     )
+    from socratic_distill.cost.suites import (
+        BenchmarkEstimate as BenchmarkEstimate,
+        estimate_benchmark as estimate_benchmark,
+    )
     from socratic_distill.dialogues.seeds import (
         Seed as Seed,
         load_seeds as load_seeds,
     )
     from socratic_distill.errors import (
+        BleuExtraMissing as BleuExtraMissing,
         CheckpointConflict as CheckpointConflict,
         CheckpointNotFound as CheckpointNotFound,
         CloudExtraMissing as CloudExtraMissing,
@@ -120,6 +125,7 @@ if TYPE_CHECKING:
         SocraticError as SocraticError,
         StartError as StartError,
         StorageError as StorageError,
+        SuiteError as SuiteError,
         TeacherError as TeacherError,
         TrainingError as TrainingError,
         UnsupportedAdapter as UnsupportedAdapter,
@@ -129,16 +135,24 @@ if TYPE_CHECKING:
         UntrustedConfig as UntrustedConfig,
     )
     from socratic_distill.evaluation import (
+        Benchmark as Benchmark,
         Comparison as Comparison,
+        Difference as Difference,
         Evaluation as Evaluation,
         Fidelity as Fidelity,
         Measure as Measure,
+        SuiteResult as SuiteResult,
+        benchmark as benchmark,
+        benchmark_async as benchmark_async,
         compare as compare,
         compare_async as compare_async,
         comparison_table as comparison_table,
+        difference_table as difference_table,
         evaluate as evaluate,
         evaluate_async as evaluate_async,
+        load_benchmarks as load_benchmarks,
         load_evaluations as load_evaluations,
+        paired_differences as paired_differences,
         student_fidelity as student_fidelity,
         student_fidelity_async as student_fidelity_async,
     )
@@ -232,20 +246,22 @@ _NAMES = {
     "config.students": "Endpoint Student",
     "config.values": "Schedule",
     "cost.estimate": "CostEstimate CostLine estimate_cost",
+    "cost.suites": "BenchmarkEstimate estimate_benchmark",
     "dialogues.seeds": "Seed load_seeds",
     "errors": (
-        "CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError ConverterError "
-        "CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning ForeignDirectory HubError "
-        "HubExtraMissing InvalidAnswer JournalError LeaseLost LocalEngineError LocalExtraMissing LockLost "
-        "MathExtraMissing ModelMismatch ModelNotOffered NoUsableCheckpoint NotEnoughMemory OpenAIExtraMissing "
-        "PlotExtraMissing PreflightError RecordingError RenderingError RolloutError RunInterrupted RunLocked "
-        "SaveError SeedError ServeExtraMissing ServiceError ServiceUnreachable SocraticError StartError StorageError "
-        "TeacherError TrainingError UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer "
-        "UntrustedConfig"
+        "BleuExtraMissing CheckpointConflict CheckpointNotFound CloudExtraMissing ConfigDrift ConfigError "
+        "ConverterError CostLimitReached DamagedWeights DataExtraMissing DownloadError EventLoopRunning "
+        "ForeignDirectory HubError HubExtraMissing InvalidAnswer JournalError LeaseLost LocalEngineError "
+        "LocalExtraMissing LockLost MathExtraMissing ModelMismatch ModelNotOffered NoUsableCheckpoint "
+        "NotEnoughMemory OpenAIExtraMissing PlotExtraMissing PreflightError RecordingError RenderingError "
+        "RolloutError RunInterrupted RunLocked SaveError SeedError ServeExtraMissing ServiceError "
+        "ServiceUnreachable SocraticError StartError StorageError SuiteError TeacherError TrainingError "
+        "UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
-        "Comparison Evaluation Fidelity Measure compare compare_async comparison_table evaluate evaluate_async "
-        "load_evaluations student_fidelity student_fidelity_async"
+        "Benchmark Comparison Difference Evaluation Fidelity Measure SuiteResult benchmark benchmark_async "
+        "compare compare_async comparison_table difference_table evaluate evaluate_async load_benchmarks "
+        "load_evaluations paired_differences student_fidelity student_fidelity_async"
     ),
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",

@@ -5,6 +5,7 @@ SocraticError
 │   ├── ModelNotOffered            the service does not offer the model, or not for this role
 │   ├── RecordingError             a recordings file: names file, line and reason
 │   ├── SeedError                  a seeds file: names file, line and reason
+│   ├── SuiteError                 the data of a published suite: names the file and the reason
 │   └── UntrustedConfig            a config.json asks for a server, a file or code that the user did not allow
 ├── StartError                     the run cannot start from its log_path or load_checkpoint_path
 │   ├── CheckpointConflict         the run in log_path started from another checkpoint than load_checkpoint_path
@@ -39,6 +40,7 @@ SocraticError
 ├── HubError                       an export cannot be pushed to the model hub
 │   └── HubExtraMissing (ImportError)  pushing to the model hub without the `hub` extra
 ├── ServeExtraMissing (ImportError)     serving a tutor without the `serve` extra
+├── BleuExtraMissing (ImportError)      MathTutorBench's Socratic questions without the `bleu` extra
 ├── MathExtraMissing (ImportError)      answers of the kind "expression" without the `math` extra
 ├── LocalEngineError               an error of the local engine: model files, memory, weights
 │   ├── DamagedWeights             saved weights cannot be read, or do not fit the model
@@ -112,6 +114,10 @@ class ModelNotOffered(ConfigError):
 
 class SeedError(ConfigError):
     """A seeds file cannot be used; the message names file, line and reason."""
+
+
+class SuiteError(ConfigError):
+    """The data of a published suite cannot be used, or there is no such suite; the message says what is expected."""
 
 
 class RecordingError(ConfigError):
@@ -326,6 +332,10 @@ class DataExtraMissing(SocraticError, ImportError):
 
 class PlotExtraMissing(SocraticError, ImportError):
     """DataFrames need pandas and figures need matplotlib, the packages of the `plot` extra."""
+
+
+class BleuExtraMissing(SocraticError, ImportError):
+    """MathTutorBench's Socratic questions need sacrebleu, the package of the `bleu` extra."""
 
 
 class MathExtraMissing(SocraticError, ImportError):

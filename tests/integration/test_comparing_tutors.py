@@ -58,6 +58,8 @@ def test_each_tutor_is_what_evaluate_measures_of_it_alone(make_config, tmp_path,
     assert found["final"].measures == evaluate(config, final).measures
     assert found["pupil"].measures == evaluate(config, "pupil").measures
     assert found["2"].tutor.endswith("/sampler_weights/000002")
+    difference = found.differences("base", "final")["teacher_kl"]
+    assert difference.value == pytest.approx(kl_of(found["final"]) - kl_of(found["base"])) and difference.seeds == 6
     kl = [kl_of(found[name]) for name in ("base", "2", "final")]
     assert kl[0] > kl[1] > kl[2], "the fake's tutor learns"
 
@@ -119,6 +121,7 @@ def test_command_prints_the_table_and_writes_what_was_said(make_config, tmp_path
     assert re.search(r"^\d\d:\d\d:\d\d final: 8 of 8 dialogues$", progress, re.MULTILINE)
     assert "reply_tokens" not in printed, "--all is not given"
     assert "base" in printed and "final" in printed and "teacher_kl ↓" in printed and "solve_rate/delta" in printed
+    assert "final minus base" in printed and "Rough: an interval over fewer than 20 seeds" in printed
     written = json.loads(out.read_text())
     assert list(written) == ["base", "final"] and written["final"]["seeds"] == 4
     assert len(written["base"]["dialogues"]) == 8 and written["base"]["dialogues"][0]["turns"][1]["pieces"]

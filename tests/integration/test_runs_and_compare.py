@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.cells import cell_len
 
-from socratic_distill import train
+from socratic_distill import load_evaluations, train
 from socratic_distill.cli import main
 from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.testing import FakeServiceClient
@@ -91,6 +91,22 @@ def test_compare_for_programs_has_all_metrics_and_evaluations(two, capsys):
     assert found["differences"]["max_steps"] == ["2", "1"]
     assert [row["step"] for row in found["metrics"]] == [1, 0]
     assert [list(evaluations) for evaluations in found["evaluations"]] == [["0", "1", "2"], ["0", "1"]]
+
+
+def test_compare_shows_the_difference_on_the_same_seeds(two, capsys):
+    out = printed(capsys, "compare", "runs/a", "runs/b")
+    below = out.partition("minus the first run, on the same seeds")[2]
+    assert "teacher_kl ↓" in below and "wins" in below and "rough" in below, "there are two seeds"
+    found = json.loads(printed(capsys, "compare", "runs/a", "runs/b", "--json"))["differences_from_first"]
+    assert found[0]["teacher_kl"]["value"] == 0.0 and found[1]["teacher_kl"]["seeds"] == 2
+    last = [load_evaluations(f"runs/{name}")[-1].measures["teacher_kl"].value or 0.0 for name in ("a", "b")]
+    assert found[1]["teacher_kl"]["value"] == pytest.approx(last[1] - last[0])
+
+
+def test_evaluations_of_older_versions_have_no_difference(two, capsys):
+    for path in two.rglob("evaluations/*.json"):
+        path.write_text(json.dumps({key: of for key, of in json.loads(path.read_text()).items() if key != "by_seed"}))
+    assert "minus the first run" not in printed(capsys, "compare", "runs/a", "runs/b")
 
 
 def test_runs_that_do_not_differ_say_so(two, capsys):

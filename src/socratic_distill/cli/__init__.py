@@ -6,13 +6,13 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 | module | does |
 |---|---|
 | `init`, `seeds`, `train` | the commands before a run |
-| `check`, `chat`, `serve`, `evaluate`, `report`, `runs`, `compare` | the commands on runs |
+| `check`, `chat`, `serve`, `evaluate`, `benchmark`, `report`, `runs`, `compare` | the commands on runs |
 | `students`, `checkpoints`, `cost`, `export` | more of them |
 | `models` | what a service offers |
 | `environment`, `completion` | `env`; completion scripts |
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
-| `played` | progress of `evaluate` |
+| `played` | progress of `evaluate` and `benchmark` |
 | `downloaded` | progress of `export --adapter` |
 | `given` | what `train`, `check` and `cost` are given: config, overrides, options |
 | `options` | options that several commands take |
@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from socratic_distill.cli import (
+    benchmark,
     chat,
     check,
     checkpoints,
@@ -83,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(program=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        init, seeds, train, check, chat, serve, evaluate, students, report, runs, compare, checkpoints, cost, export,
-        models, environment, completion,
+        init, seeds, train, check, chat, serve, evaluate, benchmark, students, report, runs, compare, checkpoints, cost,
+        export, models, environment, completion,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

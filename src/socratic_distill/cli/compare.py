@@ -24,11 +24,13 @@ def add_parser(commands: "Commands") -> None:
             "show runs side by side, from what they recorded; asks no service",
             "compare runs/a runs/b",
             "compare runs/a runs/b runs/c --all",
+            "compare runs/a runs/b runs/c --sort solved/untold",
             "compare runs/a runs/b --json",
         ),
     )
     parser.add_argument("log_path", type=given_path, nargs="+", metavar="RUN", help="directory of a run, or its URL")
     parser.add_argument("--all", action="store_true", help="every measure of the evaluations, not only the main ones")
+    parser.add_argument("--sort", metavar="MEASURE", help="the run that is best by this measure comes first")
     parser.add_argument("--json", action="store_true", help="for programs, with all metrics and evaluations")
     parser.set_defaults(command=run)
 
@@ -40,6 +42,8 @@ def run(parsed: argparse.Namespace) -> int:
     if len(parsed.log_path) < 2:
         raise ConfigError(f"only {parsed.log_path[0]} is given; expected two or more runs to compare")
     compared = side_by_side(parsed.log_path)
+    if parsed.sort is not None:
+        compared = compared.sorted_by(parsed.sort)
     if parsed.json:
         show(json.dumps(compared.row(), indent=2))
         return 0
@@ -79,9 +83,11 @@ def _table(compared: "SideBySide", every: bool) -> "Table":
         ],
     )
     add_section("last step", [(name, [_figure(value) for value in cells]) for name, cells in compared.last_steps()])
+    add_section("suites", compared.suite_measures())
     if any(compared.evaluations):
         batches = [f"batch {max(evaluations)}" if evaluations else "–" for evaluations in compared.evaluations]
         add_section("last evaluation", [("weights before", batches), *compared.last_evaluations(every=every)])
+        add_section("minus the first run, on the same seeds", compared.last_differences(every=every))
     return table
 
 

@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Plays, and prints the table."""
     from socratic_distill.cli.played import PlayedDialogues
     from socratic_distill.dialogues.seeds import load_seeds
-    from socratic_distill.evaluation import compare, comparison_table
+    from socratic_distill.evaluation import compare, comparison_table, difference_table
     from socratic_distill.files.durable import write_atomically
     from socratic_distill.outputs.display.console import TextConsole
     from socratic_distill.run.directory import config_of
@@ -83,6 +83,12 @@ def run(parsed: argparse.Namespace) -> int:
     console, measures = table_console(), {name: evaluation.measures for name, evaluation in evaluations.items()}
     width = console.width if console.is_terminal else None
     console.print(comparison_table(measures, every=parsed.all, width=width))
+    first, *others = evaluations
+    for other in others:
+        table = difference_table(
+            evaluations.differences(first, other), every=parsed.all, title=f"{other} minus {first}"
+        )
+        console.print(table)
     if parsed.out is not None:
         rows = {name: evaluation.row() for name, evaluation in evaluations.items()}
         write_atomically(parsed.out, json.dumps(rows) + "\n")

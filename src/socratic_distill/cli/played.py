@@ -13,17 +13,21 @@ _SECONDS = 10  # between two lines
 
 
 class PlayedDialogues:
-    """Shows how many dialogues were played. A context manager; call it with a tutor's name, done and total."""
+    """Shows how many were played or answered. A context manager; call it with a tutor's name, done and total."""
 
-    def __init__(self, console: TextConsole, now: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(
+        self, console: TextConsole, now: Callable[[], datetime] = datetime.now, what: str = "dialogues"
+    ) -> None:
         """Shows it on a console.
 
         Args:
             console: where; nothing else may print there meanwhile.
             now: the time of day, for lines.
+            what: what is counted.
         """
         self._console = console
         self._now = now
+        self._what = what
         self._last = now()
         self._tasks: dict[str, Any] = {}
         self._bars: Progress | None = None
@@ -58,5 +62,5 @@ class PlayedDialogues:
         now = self._now()
         if done == total or (now - self._last).total_seconds() >= _SECONDS:
             self._last = now
-            line = f"{now:%H:%M:%S} {name}: {done} of {total} dialogues"
+            line = f"{now:%H:%M:%S} {name}: {done} of {total} {self._what}"
             self._console.out(printable(line, self._console.encoding), highlight=False)

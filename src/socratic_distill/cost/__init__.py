@@ -7,6 +7,7 @@
 | `scores` | scores that a run does not ask for |
 | `averages` | how a run's dialogues went, and corrections from the tokens that were counted |
 | `estimate` | `estimate_cost` |
+| `suites` | `estimate_benchmark` |
 | `billed` | what the hosted service says that a run cost |
 | `budget` | stops a run before `max_cost_usd` |
 """

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.functions import import_function
@@ -28,6 +29,8 @@ from socratic_distill.errors import ConfigError, RolloutError
 from socratic_distill.service.waiting import gather_all
 
 AnswerFunction = Callable[[str, Seed], bool]
+
+T = TypeVar("T")
 
 VERDICTS = {"VERDICT: YES": True, "VERDICT: NO": False}
 _FIELDS = ("question", "expected_answer", "rubric", "speaker", "message")
@@ -204,7 +207,7 @@ async def ask_judge(
     return last_line(reply.text, verdicts) if reply.stop_reason == "stop" else None, reply
 
 
-def last_line(reply: str, verdicts: Mapping[str, bool]) -> bool | None:
+def last_line(reply: str, verdicts: Mapping[str, T]) -> T | None:
     """What a judge's reply ends with; None if that is no verdict.
 
     The last line must be a verdict in capitals and nothing else, and no other line may be a verdict. White space at the

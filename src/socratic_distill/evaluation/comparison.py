@@ -1,38 +1,42 @@
 """Measures one tutor, or several on the same seeds, in one call."""
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.model_names import full_model_name
 from socratic_distill.config.named_models import with_known_names
-from socratic_distill.config.paths import resolved
-from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.batches import hold_out
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.prompts import check_prompts
 from socratic_distill.dialogues.seeds import Seed, seeds_of
 from socratic_distill.dialogues.verdicts import check_verdicts
-from socratic_distill.errors import CheckpointNotFound, ConfigError, ServiceError, raise_all
-from socratic_distill.evaluation.evaluator import Candidate, Evaluation, Evaluator, Progress, open_base
+from socratic_distill.errors import ConfigError, raise_all
+from socratic_distill.evaluation.evaluator import Evaluation, Evaluator, Progress, open_base
 from socratic_distill.evaluation.measures_html import measures_html
-from socratic_distill.run.journal import Journal
-from socratic_distill.run.layout import journal_file
-from socratic_distill.service.connect import Service, connect, open_tutor
+from socratic_distill.evaluation.paired import Difference, paired_differences
+from socratic_distill.evaluation.tutors import named_weights, open_candidate, say_which
+from socratic_distill.service.connect import connect
 from socratic_distill.service.endpoints import check_endpoints
-from socratic_distill.service.failures import is_missing
 from socratic_distill.service.handover import hand_over
-from socratic_distill.service.interface import RestClient, SamplingClient, ServiceClient
+from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.service.offer import settle_models
 from socratic_distill.service.waiting import run_blocking
-from socratic_distill.text import show
 
 
 class Comparison(dict[str, Evaluation]):
     """The evaluations of several tutors, by name. A dict that a notebook shows as a table."""
+
+    def differences(self, first: str, second: str) -> dict[str, Difference]:
+        """How each measure of the second of two tutors differs from the first's, paired over the seeds.
+
+        Args:
+            first: name of a tutor.
+            second: name of another.
+
+        Raises:
+            KeyError: there is no tutor of this name.
+        """
+        return paired_differences(self[first].by_seed, self[second].by_seed)
 
     def _repr_html_(self) -> str:
         """The measures of all tutors side by side, for notebooks."""
@@ -147,12 +151,12 @@ async def compare_async(
         raise ConfigError("seeds is empty; give at least one seed to play on, or None for the config's")
     check_endpoints(config)
     check_files(config, "prompts", "judge", "answer_judge")  # before the first request to the service
-    named = {name: _named_weights(config, name) for name in tutors}
-    _tell(config, named)
+    named = {name: named_weights(config, name) for name in tutors}
+    say_which(config, named)
     service = await connect(config, service_client, rest_client)
     config, problems = await settle_models(with_known_names(config), service, [], is_trained=False)
     raise_all(problems)
-    candidates = [await _open(config, service, name, weights) for name, weights in named.items()]
+    candidates = [await open_candidate(config, service, name, weights) for name, weights in named.items()]
     briefing = Briefing.read(config, seeds)
     check_verdicts(config, seeds)
     check_prompts(briefing.prompts, seeds, config.student_profile, briefing.routes)
@@ -179,86 +183,3 @@ def evaluation_seeds(config: SocraticConfig) -> tuple[Seed, ...]:
     """
     seeds = seeds_of(config)
     return hold_out(seeds, config.eval_seeds)[1] if config.eval_seeds else seeds
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """Sampler weights that a name stands for.
-
-    Attributes:
-        path: their path.
-        batch: the run saved them before this batch; None: they are not the run's, or given by their path.
-        is_last: whether they are those of the run's end.
-    """
-
-    path: str
-    batch: int | None = None
-    is_last: bool = False
-
-
-def _tell(config: SocraticConfig, named: dict[str, _Weights | None]) -> None:
-    """Says which weights of the run are measured."""
-    if config.display == "off":
-        return
-    for name, weights in named.items():
-        if weights is not None and weights.batch is not None:
-            when = "at its end" if weights.is_last else f"before batch {weights.batch}"
-            show(f"{name}: the tutor of {config.log_path} {when}, {weights.path}", sys.stderr)
-
-
-async def _open(config: SocraticConfig, service: Service, name: str, weights: _Weights | None) -> Candidate:
-    teachers = [teacher.name for teacher in plan_teachers(config)]
-    if name == "teacher" or name.startswith("teacher:"):
-        wanted = name.removeprefix("teacher").removeprefix(":") or (teachers[0] if len(teachers) == 1 else "")
-        if wanted not in teachers:
-            named = ", ".join(f"'teacher:{teacher}'" for teacher in teachers)
-            raise ConfigError(f"tutor {name!r} is none of the config's teachers; expected {named}")
-        return Candidate(name, wanted, None, teacher=wanted)
-    if weights is not None:
-        return Candidate(name, weights.path, await _open_weights(service, name, weights.path), batch=weights.batch)
-    model = full_model_name(config.tutor_model_name if name == "base" else name)
-    return Candidate(name, model, await open_base(config, service, model))
-
-
-async def _open_weights(service: Service, name: str, path: str) -> SamplingClient:
-    try:
-        return await open_tutor(service, path)
-    except ServiceError as error:
-        if not isinstance(error.__cause__, Exception) or not is_missing(error.__cause__):
-            raise
-        raise CheckpointNotFound(
-            f"the tutor {name!r} is gone from the service: it no longer has {path}, which expired or was deleted. "
-            "Name the batch of other weights (the command `checkpoints` lists them), or 'base' for the untrained "
-            "model. A run that is not complete saves new weights when it is resumed"
-        ) from error
-
-
-def _named_weights(config: SocraticConfig, name: str) -> _Weights | None:
-    """The sampler weights that a name stands for; None if it stands for a model.
-
-    Raises:
-        CheckpointNotFound: the run has no such weights.
-    """
-    if name.startswith("tinker://") or "sampler_weights" in Path(name).parts:
-        return _Weights(resolved(name))
-    if name != "final" and not name.isdecimal():
-        return None
-    journal = Journal.read(journal_file(config.log_path))
-    saved = {
-        record.batch: path
-        for record, is_superseded in journal.lineage()
-        if record.batch is not None and (path := record.sampler_path) and not is_superseded
-        if not journal.is_deleted(path)
-    }
-    batch = max(saved, default=-1) if name == "final" else int(name)
-    if batch not in saved:
-        batches = ", ".join(map(str, sorted(saved)))
-        raise CheckpointNotFound(
-            f"{config.log_path} holds no sampler weights for the tutor {name!r}; "
-            + (
-                f"there are those before the batches {batches}"
-                if batches
-                else "no tutor is saved there yet. Train first, or name 'base' to measure the untrained model"
-            )
-        )
-    return _Weights(saved[batch], batch, any(record.sampler_path == saved[batch] for record in journal.finals(batch)))

@@ -1,10 +1,7 @@
 """Defines each measure of an evaluation, with its source. Pure."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["share", "mean"]
-Direction = Literal["up", "down", "none"]
+from socratic_distill.evaluation.definition import Definition
+from socratic_distill.evaluation.suites.definitions import SUITE_MEASURES
 
 # Values of k in Success@k and Telling@k, as in MathDial.
 ROUNDS = range(1, 8)
@@ -17,27 +14,6 @@ _PEDAGOGICAL_RL = (
 _UNLIKELIHOOD = 'seq-rep-4 of Welleck et al., "Neural Text Generation with Unlikelihood Training", ICLR 2020'
 _ON_POLICY = 'Agarwal et al., "On-Policy Distillation of Language Models", ICLR 2024 (arXiv:2306.13649)'
 _OURS = "socratic-distill"
-
-
-@dataclass(frozen=True)
-class Definition:
-    """Definition of a measure.
-
-    Attributes:
-        name: its key.
-        description: its meaning, in one sentence.
-        source: who defined it; "socratic-distill" for our own measures.
-        unit: unit of its value.
-        direction: which way is better: "up", "down", or "none" if neither is.
-        kind: "share" for a share from 0 to 1, or "mean" for a mean of numbers.
-    """
-
-    name: str
-    description: str
-    source: str
-    unit: str
-    direction: Direction
-    kind: Kind
 
 
 def _mathdial() -> list[Definition]:
@@ -210,5 +186,5 @@ OF_STUDENT = "/student/"
 
 
 def definition_of(name: str) -> Definition | None:
-    """The definition of a measure, also of one over a single student's dialogues; None where it has none."""
-    return MEASURES.get(name.partition(OF_STUDENT)[0])
+    """The definition of a measure, also of one over a single student's dialogues, or of a suite; None without one."""
+    return MEASURES.get(name.partition(OF_STUDENT)[0]) or SUITE_MEASURES.get(name)

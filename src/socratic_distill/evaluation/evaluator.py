@@ -22,11 +22,12 @@ from socratic_distill.dialogues.stored import StoredDialogue
 from socratic_distill.distillation.rows import dialogue_row, dialogue_uses
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.distillation.scoring import ScoredDialogue, score_batch
-from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_measures, load_judge_prompt
-from socratic_distill.evaluation.measures import measure
+from socratic_distill.evaluation.intervals import Measure, means
+from socratic_distill.evaluation.judge import Verdict, judge_dialogues, judge_parts, load_judge_prompt
+from socratic_distill.evaluation.measures import parts_of
 from socratic_distill.evaluation.measures_html import brief, measures_html
-from socratic_distill.evaluation.solving import solve_measures, solve_rates
+from socratic_distill.evaluation.paired import BySeed, sums_by_seed
+from socratic_distill.evaluation.solving import solve_parts, solve_rates
 from socratic_distill.service.connect import Service, open_sampling_client
 from socratic_distill.service.interface import SamplingClient
 
@@ -50,6 +51,7 @@ class Evaluation:
         pieces: returns the text of each of a tutor turn's tokens.
         tokens: cost of its requests by role: "tutor", "student", "teacher", and "judge" if there was one.
         batch: the run saved these weights before this batch; None for a model, a teacher, or weights given by path.
+        by_seed: for each measure and seed, the sum of its values, and how many there are; for `paired_differences`.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Evaluation:
     pieces: Callable[[Sequence[int]], list[str]]
     tokens: Mapping[ModelRole, PromptUse] = field(default_factory=dict)
     batch: int | None = None
+    by_seed: Mapping[str, BySeed] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """What was measured, and the main measures, in one line."""
@@ -100,6 +103,7 @@ class Evaluation:
             "dialogues_per_seed": len(self.dialogues) // seeds,
             "measures": {name: asdict(result) for name, result in self.measures.items()},
             "tokens": {role: asdict(use) for role, use in self.tokens.items()},
+            "by_seed": self.by_seed,
             "dialogues": [
                 dialogue_row(scores, self.pieces) | ({"verdict": asdict(verdict)} if verdict else {})
                 for scores, verdict in zip_longest(self.dialogues, self.verdicts)
@@ -190,18 +194,21 @@ class Evaluator:
         dialogues = [scores.dialogue for scores in scored]
         check_failures(dialogues, config.max_failed_fraction)
         # In a thread, since the intervals of thousands of dialogues would block the event loop.
-        measures, verdicts = await asyncio.to_thread(measure, scored), list[Verdict | None]()
+        parts = await asyncio.to_thread(parts_of, scored)
+        measures, verdicts = await asyncio.to_thread(means, parts), list[Verdict | None]()
         tokens, tried, judged = dialogue_uses(scored), list[PromptUse](), list[PromptUse]()
         if self._judge is not None:
             judge, prompt = replace(self._judge[0], on_use=judged.append), self._judge[1]
             verdicts = await judge_dialogues(dialogues, judge, config.seed, concurrency, prompt)
-            measures |= judge_measures(verdicts, dialogues)
+            parts |= (of_judge := judge_parts(verdicts, dialogues))
+            measures |= means(of_judge)
         if config.eval_solve_samples:
             asked = replace(cast, students=cast.students.counted(tried.append))
             if cast.verdicts is not None and cast.verdicts.judge is not None:
                 asked = replace(asked, verdicts=cast.verdicts.counted(judged.append))
             rates = await solve_rates(dialogues, asked, config.eval_solve_samples, concurrency)
-            measures |= solve_measures(rates, dialogues)
+            parts |= (of_attempts := solve_parts(rates, dialogues))
+            measures |= means(of_attempts)
         tokens["student"] = sum(tried, tokens["student"])
         if judged:
             tokens["judge"] = sum(judged, tokens.get("judge", NOTHING_SENT))
@@ -214,6 +221,7 @@ class Evaluator:
             self._frozen.pieces,
             tokens,
             candidate.batch,
+            sums_by_seed(parts),
         )
 
     def _cast(self, candidate: Candidate) -> Cast:

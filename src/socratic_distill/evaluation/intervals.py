@@ -66,22 +66,22 @@ def means(parts: Mapping[str, Iterable[Part]]) -> dict[str, Measure]:
     Args:
         parts: the parts of each measure, by its name.
     """
-    sums = {name: _by_cluster(of_measure) for name, of_measure in parts.items()}
-    clusters = sorted({cluster for by_cluster in sums.values() for cluster in by_cluster})
+    sums = {name: by_cluster(of_measure) for name, of_measure in parts.items()}
+    clusters = sorted({cluster for own in sums.values() for cluster in own})
     totals, counts = (
         np.asarray(
-            [[by_cluster.get(cluster, (0.0, 0))[part] for by_cluster in sums.values()] for cluster in clusters],
+            [[own.get(cluster, (0.0, 0))[part] for own in sums.values()] for cluster in clusters],
             np.float64,
         )
         for part in (0, 1)
     )  # [C, M]
     if not clusters:
         return dict.fromkeys(sums, Measure(None, None, None, 0))
-    resampled = _resampled_means(totals, counts)  # [R, M]
-    return {name: _measure(by_cluster, resampled[:, i]) for i, (name, by_cluster) in enumerate(sums.items())}
+    resampled = resampled_means(totals, counts)  # [R, M]
+    return {name: _measure(own, resampled[:, i]) for i, (name, own) in enumerate(sums.items())}
 
 
-def _by_cluster(parts: Iterable[Part]) -> dict[str, tuple[float, int]]:
+def by_cluster(parts: Iterable[Part]) -> dict[str, tuple[float, int]]:
     """Total and count of each cluster that has any values."""
     gathered: dict[str, list[Part]] = {}
     for part in parts:
@@ -91,7 +91,7 @@ def _by_cluster(parts: Iterable[Part]) -> dict[str, tuple[float, int]]:
     return {name: (math.fsum(p.total for p in group), sum(p.number for p in group)) for name, group in gathered.items()}
 
 
-def _resampled_means(totals: Floats, counts: Floats) -> Floats:
+def resampled_means(totals: Floats, counts: Floats) -> Floats:
     """Each measure's mean on each resample, `[R, M]`; NaN if no value of the measure was drawn.
 
     Args:

@@ -23,7 +23,7 @@ from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.dialogues.verdicts import ask_judge, check_judge_prompt, fill, last_line, quoted
-from socratic_distill.evaluation.intervals import Measure, Part, means
+from socratic_distill.evaluation.intervals import Part
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
 
@@ -119,8 +119,8 @@ async def _judge(dialogue: Dialogue, judge: Speaker | RemoteSpeaker, seed: int, 
     return Verdict(leaks, reply.text)
 
 
-def judge_measures(verdicts: Sequence[Verdict | None], dialogues: Sequence[Dialogue]) -> dict[str, Measure]:
-    """`leaks/judge`, over valid verdicts, and `leaks/judge_unparsed`, over all judged dialogues.
+def judge_parts(verdicts: Sequence[Verdict | None], dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
+    """The numbers of `leaks/judge`, over valid verdicts, and of `leaks/judge_unparsed`, over all judged dialogues.
 
     Args:
         verdicts: as `judge_dialogues` returns them.
@@ -131,9 +131,7 @@ def judge_measures(verdicts: Sequence[Verdict | None], dialogues: Sequence[Dialo
         for dialogue, verdict in zip(dialogues, verdicts, strict=True)
         if verdict is not None
     ]
-    return means(
-        {
-            "leaks/judge": [Part(seed, float(verdict.leaks)) for seed, verdict in judged if verdict.leaks is not None],
-            "leaks/judge_unparsed": [Part(seed, float(verdict.leaks is None)) for seed, verdict in judged],
-        }
-    )
+    return {
+        "leaks/judge": [Part(seed, float(verdict.leaks)) for seed, verdict in judged if verdict.leaks is not None],
+        "leaks/judge_unparsed": [Part(seed, float(verdict.leaks is None)) for seed, verdict in judged],
+    }

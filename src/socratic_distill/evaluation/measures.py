@@ -12,17 +12,16 @@ from socratic_distill.dialogues.answers.numbers import as_decimal
 from socratic_distill.dialogues.dialogue import Dialogue, says_answer
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import OF_STUDENT, ROUNDS
-from socratic_distill.evaluation.intervals import Measure, Part, means
+from socratic_distill.evaluation.intervals import Part
 from socratic_distill.evaluation.mathdial import Matches, rounds
 from socratic_distill.evaluation.repetition import repetition
 
 
-def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:
-    """All measures of dialogues and scores, each with its interval over the seeds.
+def parts_of(scored: Sequence[ScoredDialogue]) -> dict[str, list[Part]]:
+    """The numbers whose means are the measures of dialogues and scores; a mean's clusters are the seeds.
 
-    Failed dialogues are left out. A measure without values, such as `turns_to_solve` if nothing was solved, has the
-    value None and the count 0. With several students each measure is also there for each of them, as
-    `solved/student/<name>`.
+    Failed dialogues are left out. A measure without values, such as `turns_to_solve` if nothing was solved, has none.
+    With several students each measure is also there for each of them, as `solved/student/<name>`.
 
     Args:
         scored: the dialogues of an evaluation, in any order.
@@ -33,7 +32,7 @@ def measure(scored: Sequence[ScoredDialogue]) -> dict[str, Measure]:
     for student in students if len(students) > 1 else ():
         own = _parts([scores for scores in complete if scores.dialogue.student == student])
         parts |= {f"{name}{OF_STUDENT}{student}": of_student for name, of_student in own.items()}
-    return means(parts)
+    return parts
 
 
 def _parts(complete: Sequence[ScoredDialogue]) -> dict[str, list[Part]]:
@@ -42,8 +41,8 @@ def _parts(complete: Sequence[ScoredDialogue]) -> dict[str, list[Part]]:
     return {
         **_mathdial(dialogues),
         **{
-            name: [part for dialogue in dialogues for part in parts_of(dialogue)]
-            for name, parts_of in _OF_DIALOGUE.items()
+            name: [part for dialogue in dialogues for part in of_dialogue(dialogue)]
+            for name, of_dialogue in _OF_DIALOGUE.items()
         },
         "teacher_kl": [part for scores in complete for part in _teacher_kl(scores)],
     }

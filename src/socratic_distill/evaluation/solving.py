@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from socratic_distill.dialogues.attempts import Attempts, attempts_after, attempts_before
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.dialogue import Dialogue
-from socratic_distill.evaluation.intervals import Measure, Part, means
+from socratic_distill.evaluation.intervals import Part
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
 
@@ -81,8 +81,8 @@ def _key(dialogue: Dialogue) -> tuple[str, str]:
     return dialogue.seed.id, dialogue.student
 
 
-def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -> dict[str, Measure]:
-    """`solve_rate/before`, `/after` and `/delta`, over the dialogues for which both rates are known.
+def solve_parts(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -> dict[str, list[Part]]:
+    """The numbers whose means are `solve_rate/before`, `/after` and `/delta`, where both rates are known.
 
     Args:
         rates: as `solve_rates` returns them.
@@ -93,13 +93,11 @@ def solve_measures(rates: Sequence[SolveRates], dialogues: Sequence[Dialogue]) -
         for dialogue, rate in zip(dialogues, rates, strict=True)
         if rate.before is not None and rate.after is not None
     ]
-    return means(
-        {
-            "solve_rate/before": [Part(seed, before) for seed, before, _ in known],
-            "solve_rate/after": [Part(seed, after) for seed, _, after in known],
-            "solve_rate/delta": [Part(seed, after - before) for seed, before, after in known],
-        }
-    )
+    return {
+        "solve_rate/before": [Part(seed, before) for seed, before, _ in known],
+        "solve_rate/after": [Part(seed, after) for seed, _, after in known],
+        "solve_rate/delta": [Part(seed, after - before) for seed, before, after in known],
+    }
 
 
 async def _or_error(attempts: Awaitable[Attempts]) -> Attempts | str:

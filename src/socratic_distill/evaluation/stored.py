@@ -12,6 +12,7 @@ from socratic_distill.errors import StorageError
 from socratic_distill.evaluation.evaluator import Evaluation
 from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.measures_html import brief, measures_html
+from socratic_distill.evaluation.paired import BySeed
 from socratic_distill.files.durable import write_atomically
 from socratic_distill.files.rows import number, read_object, step_of, to_line, whole
 from socratic_distill.run.cloud.reading import readable
@@ -34,6 +35,7 @@ class StoredEvaluation:
         error: what went wrong; None if nothing did.
         tokens: cost of its requests, by role.
         cost_usd: its estimated cost, USD; None if it is not known.
+        by_seed: as of `Evaluation`; empty for one that was written by an older version.
     """
 
     batch: int
@@ -43,6 +45,7 @@ class StoredEvaluation:
     error: str | None = None
     tokens: dict[ModelRole, PromptUse] = field(default_factory=dict)
     cost_usd: float | None = None
+    by_seed: dict[str, BySeed] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """What was measured, and the main measures or the error, in one line."""
@@ -120,12 +123,39 @@ def _read(path: Path, root: Path) -> StoredEvaluation | None:
     return StoredEvaluation(
         batch,
         tutor,
-        {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)},
+        read_measures(measures),
         [dialogue for dialogue in dialogues if isinstance(dialogue, dict)],
         error,
         {role: _use(tokens[role]) for role in get_args(ModelRole) if isinstance(tokens.get(role), dict)},
         number(row.get("cost_usd")),
+        read_by_seed(row.get("by_seed")),
     )
+
+
+def read_measures(stored: object) -> dict[str, Measure]:
+    """Measures by name, as a file holds them; what is none is left out.
+
+    Args:
+        stored: the value of `measures` in the file.
+    """
+    measures = stored if isinstance(stored, dict) else {}
+    return {name: _measure(values) for name, values in measures.items() if isinstance(values, dict)}
+
+
+def read_by_seed(stored: object) -> dict[str, BySeed]:
+    """The sums of each measure by seed, as an evaluation's file holds them; what is none is left out.
+
+    Args:
+        stored: the value of `by_seed` in the file.
+    """
+    measures = stored if isinstance(stored, dict) else {}
+    return {name: _sums(of_measure) for name, of_measure in measures.items() if isinstance(of_measure, dict)}
+
+
+def _sums(row: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    pairs = {seed: part for seed, part in row.items() if isinstance(part, list) and len(part) == 2}
+    read = {seed: (number(total), whole(count) or 0) for seed, (total, count) in pairs.items()}
+    return {seed: (total, count) for seed, (total, count) in read.items() if total is not None and count > 0}
 
 
 def _measure(row: Mapping[str, Any]) -> Measure:

@@ -1,6 +1,6 @@
-"""A table that shows the measures of several tutors side by side."""
+"""Tables: the measures of several tutors side by side, and how two tutors differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.cells import cell_len
@@ -9,6 +9,8 @@ from rich.text import Text
 
 from socratic_distill.evaluation.definitions import MEASURES, OF_STUDENT, ROUNDS, definition_of
 from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.evaluation.paired import FEW, Difference
+from socratic_distill.evaluation.suites.definitions import SUITE_MEASURES
 
 Measures = Mapping[str, Measure]
 
@@ -59,11 +61,47 @@ def comparison_table(
     return table
 
 
+def difference_table(differences: Mapping[str, Difference], *, every: bool = False, title: str | None = None) -> Table:
+    """How a second tutor differs from a first: each difference with its interval, seeds won, and seeds needed.
+
+    Args:
+        differences: by measure, as `paired_differences` gives them.
+        every: all measures, not only the ten that say most and those of a judge and of solve rates.
+        title: title of the table.
+    """
+    rows = difference_rows(differences, every=every)
+    rough = min((of.seeds for of in differences.values() if of.seeds), default=FEW) < FEW
+    notes = ["second minus first [95 % interval, paired over the seeds]; needed: seeds for a clear difference, 4 in 5"]
+    notes += [f"Rough: an interval over fewer than {FEW} seeds may be too narrow."] if rough else []
+    table = Table(title=title, caption="\n".join(notes), caption_justify="left", box=SIMPLE)
+    table.pad_edge, table.header_style = False, "none"
+    for heading in ("", "difference", "won", "seeds", "needed"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for cells in rows:
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def difference_rows(
+    differences: Mapping[str, Difference], *, names: Sequence[str] | None = None, every: bool = False
+) -> list[list[str]]:
+    """The rows of `difference_table`: measure, difference, share of seeds won, seeds, seeds needed."""
+    shown = _shown([dict.fromkeys(differences)], every) if names is None else names
+    names = [name for name in shown if differences[name].value is not None]
+    rows = []
+    for name in names:
+        of = differences[name]
+        value = measure_text(name, Measure(of.value, of.low, of.high, of.seeds), signed=True)
+        cells = [f"{of.win_rate:.0%}", f"{of.seeds}", _NOTHING if of.needed is None else f"{of.needed:,}"]
+        rows.append([name + _arrow(name), value + (" rough" if of.is_rough else ""), *cells])
+    return rows
+
+
 def measure_rows(
     tutors: Mapping[str, Measures], names: Sequence[str] | None = None, *, every: bool = False
 ) -> list[tuple[str, list[str]]]:
     """The rows of `comparison_table`: a measure's name with its arrow, and a text for each tutor."""
-    shown = list(names or _shown(tutors, every))
+    shown = list(names or _shown(tutors.values(), every))
     rows = [(name, [measure_text(name, measures.get(name)) for measures in tutors.values()]) for name in shown]
     if every and names is None:
         rows += [
@@ -79,9 +117,9 @@ def describe_measure(name: str, measure: Measure) -> str:
     return f"{name} {_number(measure.value, _is_share(name))}"
 
 
-def _shown(tutors: Mapping[str, Measures], every: bool) -> list[str]:
-    present = {name for measures in tutors.values() for name in measures}
-    single = [name for name in MEASURES if name.partition("@")[0] not in _FAMILIES]
+def _shown(tutors: Iterable[Mapping[str, object]], every: bool) -> list[str]:
+    present = {name for measures in tutors for name in measures}
+    single = [name for name in (*MEASURES, *SUITE_MEASURES) if name.partition("@")[0] not in _FAMILIES]
     shown = [name for name in dict.fromkeys([*_MAIN, *_ASKED_FOR, *(single if every else ())]) if name in present]
     by_student = sorted(name for name in present if name.partition(OF_STUDENT)[0] in (shown if every else _BY_STUDENT))
     return [*shown, *(name for name in by_student if name not in shown)]
@@ -101,15 +139,22 @@ def _family(family: str, measures: Measures) -> str:
     return " ".join(_NOTHING if value is None else f"{100 * value:.0f}" for value in values) + "%"
 
 
-def measure_text(name: str, measure: Measure | None) -> str:
-    """A measure's value and interval, such as `8% [2%, 16%]`; a dash if there was nothing to measure."""
+def measure_text(name: str, measure: Measure | None, *, signed: bool = False) -> str:
+    """A measure's value and interval, such as `8% [2%, 16%]`; a dash if there was nothing to measure.
+
+    Args:
+        name: of the measure.
+        measure: what to show; None: a dash.
+        signed: also show the sign of numbers above 0.
+    """
     if measure is None or measure.value is None:
         return _NOTHING
     is_share = _is_share(name)
     if measure.low is None or measure.high is None:
-        return _number(measure.value, is_share)
-    digits = min(_digits(number) for number in (measure.value, measure.low, measure.high))
-    value, low, high = (_number(number, is_share, digits) for number in (measure.value, measure.low, measure.high))
+        return _number(measure.value, is_share, signed=signed)
+    ends = (measure.value, measure.low, measure.high)
+    digits = min(_digits(number) for number in ends)
+    value, low, high = (_number(number, is_share, digits, signed) for number in ends)
     return f"{value} [{low}, {high}]"
 
 
@@ -126,10 +171,11 @@ def _digits(value: float) -> int:
     return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
 
 
-def _number(value: float | None, is_share: bool, digits: int | None = None) -> str:
+def _number(value: float | None, is_share: bool, digits: int | None = None, signed: bool = False) -> str:
     if value is None:
         return _NOTHING
+    sign = "+" if signed else ""
     if is_share:
-        return f"{value:.0%}"
+        return f"{value:{sign}.0%}"
     digits = _digits(value) if digits is None else digits
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.000
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # no -0.000

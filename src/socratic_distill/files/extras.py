@@ -13,7 +13,9 @@ from urllib.request import url2pathname
 _NAME = "socratic-distill"
 _REQUIREMENT = re.compile(r"(?P<requirement>[^;]+?)\s*;\s*extra == ['\"](?P<extra>[\w-]+)['\"]")
 _TORCH = "Without a GPU, run this before it: pip install torch --index-url https://download.pytorch.org/whl/cpu"
-Extra = Literal["cloud", "local", "data", "wandb", "trackio", "tensorboard", "plot", "openai", "math", "serve", "hub"]
+Extra = Literal[
+    "cloud", "local", "data", "wandb", "trackio", "tensorboard", "plot", "openai", "math", "bleu", "serve", "hub"
+]
 """The extras that messages tell users to install."""
 
 

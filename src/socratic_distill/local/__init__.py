@@ -21,6 +21,7 @@ Importing this package does not import torch; using a client does.
 | `sampling`, `prefill`, `prefixes`, `slots`, `attention` | the fast path: continuous batching |
 | `general`, `head` | the general path: one sequence at a time, with the model's own cache, masks and logits |
 | `scoring` | log-probabilities of prompts |
+| `reward_model` | scores conversations with a sequence classifier |
 | `training`, `losses`, `shared`, `custom` | passes, gradients, AdamW |
 | `store`, `saved_paths` | saved weights on disk |
 | `merging`, `merge_plan`, `base_files`, `tensor_files`, `merging_loaded` | merges an adapter into its base model |

@@ -2,17 +2,22 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from socratic_distill.config.paths import STORED_AS
-from socratic_distill.evaluation.definitions import MEASURES
+from socratic_distill.errors import ConfigError
+from socratic_distill.evaluation.definitions import MEASURES, definition_of
 from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.table import measure_rows
+from socratic_distill.evaluation.paired import BySeed, paired_differences
+from socratic_distill.evaluation.stored import read_by_seed
+from socratic_distill.evaluation.suites.results import Benchmark
+from socratic_distill.evaluation.table import difference_rows, measure_rows
 from socratic_distill.files.rows import number, whole
 from socratic_distill.outputs.overview import Overview, overview_of
 from socratic_distill.outputs.report.headline import differences
 from socratic_distill.outputs.report.reading import RunFiles, read_run
+from socratic_distill.outputs.report.suites import read_suites
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.finding import check_run
 
@@ -35,6 +40,8 @@ class SideBySide:
         metrics: the metrics row of each run's last step; empty before the first.
         evaluations: each run's evaluations by batch, the measures of each as the file has them.
         notes: what could not be read, in sentences.
+        suites: each run's results of published suites, by suite.
+        by_seed: the sums of each run's last evaluation, by measure and seed; empty without them.
     """
 
     overviews: list[Overview]
@@ -42,6 +49,8 @@ class SideBySide:
     metrics: list[Mapping[str, Any]]
     evaluations: list[dict[int, Mapping[str, Any]]]
     notes: list[list[str]]
+    by_seed: list[dict[str, BySeed]]
+    suites: list[dict[str, Benchmark]]
 
     def last_steps(self) -> list[tuple[str, list[float | None]]]:
         """The rows of `LAST_STEP` that any run has."""
@@ -53,6 +62,53 @@ class SideBySide:
         last = [list(evaluations.values())[-1] if evaluations else {} for evaluations in self.evaluations]
         return measure_rows({str(place): _measures(values) for place, values in enumerate(last)}, every=every)
 
+    def last_differences(self, *, every: bool = False) -> list[tuple[str, list[str]]]:
+        """How each run's last evaluation differs from the first run's, paired over the seeds that both have."""
+        first, *others = self.by_seed
+        found = [
+            {row[0]: row for row in difference_rows(paired_differences(first, other), every=every)} for other in others
+        ]
+        names = dict.fromkeys(name for rows in found for name in rows)
+        return [
+            (
+                name,
+                ["", *(f"{row[1]}, wins {row[2]} of {row[3]}" if (row := rows.get(name)) else "–" for rows in found)],
+            )
+            for name in names
+        ]
+
+    def suite_measures(self) -> list[tuple[str, list[str]]]:
+        """The measures that suites found of each run's trained tutor, or of its judge."""
+        found = [_of_suites(suites) for suites in self.suites]
+        names = dict.fromkeys(name for measures in found for name in measures)
+        return (
+            measure_rows({str(place): measures for place, measures in enumerate(found)}, list(names)) if names else []
+        )
+
+    def sorted_by(self, name: str) -> "SideBySide":
+        """The same, the run that is best by a measure first; those without it last.
+
+        Args:
+            name: a measure of the last evaluation, of a suite, or a figure of the last step.
+
+        Raises:
+            ConfigError: no run has it.
+        """
+        values = [self._value(place, name) for place in range(len(self.overviews))]
+        if all(value is None for value in values):
+            raise ConfigError(f"no run has a figure {name!r}; the measures stand in `compare … --all` and in its JSON")
+        known = definition_of(name)
+        sign = 1.0 if known is not None and known.direction == "down" else -1.0
+        order = sorted(range(len(values)), key=lambda place: _first(values[place], sign))
+        lists = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "differences"}
+        differ = [(field, [cells[place] for place in order]) for field, cells in self.differences]
+        return SideBySide(differences=differ, **{key: [of[place] for place in order] for key, of in lists.items()})
+
+    def _value(self, place: int, name: str) -> float | None:
+        last = _measures(list(self.evaluations[place].values())[-1]) if self.evaluations[place] else {}
+        measure = (last | _of_suites(self.suites[place])).get(name)
+        return number(self.metrics[place].get(name)) if measure is None else measure.value
+
     def row(self) -> dict[str, Any]:
         """The same as JSON."""
         return {
@@ -60,6 +116,17 @@ class SideBySide:
             "differences": dict(self.differences),
             "metrics": self.metrics,
             "evaluations": self.evaluations,
+            "differences_from_first": [
+                {name: asdict(of) for name, of in paired_differences(self.by_seed[0], other).items()}
+                for other in self.by_seed
+            ],
+            "suites": [
+                {
+                    name: {tutor: asdict(of)["measures"] for tutor, of in found.results.items()}
+                    for name, found in of_run.items()
+                }
+                for of_run in self.suites
+            ],
             "notes": self.notes,
         }
 
@@ -85,6 +152,8 @@ def side_by_side(log_paths: Sequence[str | os.PathLike[str]]) -> SideBySide:
         [_last_row(run) for run in runs],
         [{evaluated.batch: evaluated.measures for evaluated in run.evaluations} for run in runs],
         [run.notes for run in runs],
+        [read_by_seed(run.evaluations[-1].by_seed) if run.evaluations else {} for run in runs],
+        [read_suites(run) for run in runs],
     )
 
 
@@ -117,6 +186,21 @@ def _measures(values: Mapping[str, Any]) -> dict[str, Measure]:
         name: Measure(*(number(part.get(key)) for key in ("value", "low", "high")), count=whole(part.get("count")) or 0)
         for name, part in parts.items()
     }
+
+
+def _of_suites(suites: Mapping[str, Benchmark]) -> dict[str, Measure]:
+    """The measures of the trained tutor, or else of whom a suite measured last."""
+    results = [found.results for found in suites.values() if found.results]
+    return {
+        name: measure
+        for of_suite in results
+        for name, measure in of_suite.get("final", list(of_suite.values())[-1]).measures.items()
+    }
+
+
+def _first(value: float | None, sign: float) -> tuple[bool, float]:
+    """The key of a sort: runs without a value come last."""
+    return value is None, 0.0 if value is None else sign * value
 
 
 def _last_row(run: RunFiles) -> Mapping[str, Any]:

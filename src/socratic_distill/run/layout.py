@@ -23,6 +23,8 @@ DIALOGUES = "dialogues.jsonl"
 EVALUATIONS = "evaluations"
 STUDENTS = "students.json"
 """How selectively the simulated students change their minds, where that was measured."""
+SUITES = "suites"
+"""Results of published suites, a file each, and the answers to their items in a folder each."""
 _ROLES = ("tutor_model_name", "student_model_name", "teacher_model_name")
 
 

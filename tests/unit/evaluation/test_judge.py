@@ -8,12 +8,12 @@ from tests.support.talks import Voice, talk
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.errors import ConfigError
 from socratic_distill.evaluation import judge as module
-from socratic_distill.evaluation.intervals import Measure
+from socratic_distill.evaluation.intervals import Measure, means
 from socratic_distill.evaluation.judge import (
     Verdict,
     judge_dialogues,
-    judge_measures,
     judge_messages,
+    judge_parts,
     load_judge_prompt,
     parse_verdict,
 )
@@ -145,7 +145,7 @@ async def test_failed_call_is_a_verdict_with_its_error_and_others_go_on():
 async def test_judge_that_answers_nonsense_is_reported_as_nonsense():
     dialogues = [ASKED, TOLD]
     verdicts = await judge_dialogues(dialogues, speaker(lambda prompt, seed: "Bananas."), 0, 2, PROMPT)
-    assert judge_measures(verdicts, dialogues) == {
+    assert means(judge_parts(verdicts, dialogues)) == {
         "leaks/judge": Measure(None, None, None, 0),
         "leaks/judge_unparsed": Measure(1.0, 1.0, 1.0, 2),
     }
@@ -153,7 +153,9 @@ async def test_judge_that_answers_nonsense_is_reported_as_nonsense():
 
 def test_unparsed_verdicts_have_no_part_in_the_leak_rate():
     dialogues = [talk("11", "Why?", "Hm.", seed=f"s{i}") for i in range(4)] + [talk("12")]
-    found = judge_measures([Verdict(True), Verdict(False), Verdict(None), Verdict(None, error="gone"), None], dialogues)
+    found = means(
+        judge_parts([Verdict(True), Verdict(False), Verdict(None), Verdict(None, error="gone"), None], dialogues)
+    )
     assert (found["leaks/judge"].value, found["leaks/judge"].count) == (0.5, 2)
     assert (found["leaks/judge_unparsed"].value, found["leaks/judge_unparsed"].count) == (0.5, 4)
 

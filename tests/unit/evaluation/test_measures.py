@@ -4,10 +4,10 @@ from tests.support.talks import scored_dialogue, talk
 
 from socratic_distill.distillation.scoring import ScoredDialogue
 from socratic_distill.evaluation.definitions import MEASURES
-from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.judge import judge_measures
-from socratic_distill.evaluation.measures import leaks, measure
-from socratic_distill.evaluation.solving import solve_measures
+from socratic_distill.evaluation.intervals import Measure, means
+from socratic_distill.evaluation.judge import judge_parts
+from socratic_distill.evaluation.measures import leaks, parts_of
+from socratic_distill.evaluation.solving import solve_parts
 from socratic_distill.training.metrics import dialogue_metrics
 
 ASKED = talk("It is 11.", "What is 5 + 5?", "Hm, 10.", "And 2 more?", "So it is 12.", seed="a")
@@ -20,13 +20,13 @@ ALL = [scored_dialogue(one) for one in (ASKED, TOLD, UNSOLVED, AT_START, NO_ROOM
 
 
 def values(dialogues):
-    return {name: one.value for name, one in measure(dialogues).items()}
+    return {name: one.value for name, one in means(parts_of(dialogues)).items()}
 
 
 def test_every_measure_is_defined_and_every_defined_one_is_measured():
-    measured = measure([]) | judge_measures([], []) | solve_measures([], [])
+    measured = parts_of([]) | judge_parts([], []) | solve_parts([], [])
     assert measured.keys() == MEASURES.keys()
-    assert set(measured.values()) == {Measure(None, None, None, 0)}
+    assert set(means(measured).values()) == {Measure(None, None, None, 0)}
 
 
 @pytest.mark.parametrize("one", MEASURES.values(), ids=lambda one: one.name)
@@ -50,7 +50,7 @@ def test_measures_of_dialogues_by_hand():
 
 
 def test_counts_are_of_what_the_mean_is_over():
-    found = {name: one.count for name, one in measure(ALL).items()}
+    found = {name: one.count for name, one in means(parts_of(ALL)).items()}
     assert found["solved"] == found["mathdial/success@1"] == 5
     assert (found["leaks"], found["first_reply/asks"], found["asks"], found["turns_to_solve"]) == (3, 3, 4, 3)
     assert found["teacher_kl"] == sum(len(t.tokens) for d in (ASKED, TOLD, UNSOLVED) for t in d.tutor_turns)
@@ -71,20 +71,20 @@ def test_teacher_kl_is_a_mean_over_tokens_with_an_interval_over_seeds():
         scored_dialogue(talk("11", "No", "Hm.", seed="a"), gap=1.0),
         scored_dialogue(talk("11", "Count", "Hm.", seed="b"), gap=0.0),
     )
-    found = measure([short, long])["teacher_kl"]
+    found = means(parts_of([short, long]))["teacher_kl"]
     assert found.value == pytest.approx(3 / 9) and (found.low, found.high) == (0.0, 1.0) and found.count == 9
 
 
 def test_dialogue_that_the_teacher_did_not_score_has_no_part_in_teacher_kl():
     unscored = ScoredDialogue(ASKED, tutor=tuple(np.asarray(turn.logprobs) for turn in ASKED.tutor_turns))
-    assert measure([unscored])["teacher_kl"] == Measure(None, None, None, 0)
+    assert means(parts_of([unscored]))["teacher_kl"] == Measure(None, None, None, 0)
 
 
 def test_interval_is_over_seeds_not_dialogues():
     one_seed = [
         scored_dialogue(talk("It is 11.", "Why?", answer, seed="a", max_turns=1)) for answer in ("12", "11", "12")
     ]
-    assert measure(one_seed)["solved"] == Measure(2 / 3, None, None, 3)
+    assert means(parts_of(one_seed))["solved"] == Measure(2 / 3, None, None, 3)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,10 @@ def test_mathdials_rule_and_ours_are_told_apart():
 
 def test_repetition_is_a_mean_over_dialogues_that_have_enough_words():
     repeats = talk("11.", "What is 5 plus 7?", "11.", "What is 5 plus 7?", "11.", seed="a")
-    found = measure(
-        [scored_dialogue(repeats), scored_dialogue(TOLD), scored_dialogue(talk("11", "a b c d", "11", seed="z"))]
-    )["repetition"]
+    dialogues = [
+        scored_dialogue(repeats),
+        scored_dialogue(TOLD),
+        scored_dialogue(talk("11", "a b c d", "11", seed="z")),
+    ]
+    found = means(parts_of(dialogues))["repetition"]
     assert (found.value, found.count) == (0.25, 2)

@@ -9,8 +9,8 @@ from socratic_distill.dialogues.attempts import final_messages
 from socratic_distill.dialogues.cast import Teachers
 from socratic_distill.dialogues.dialogue import Message
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.evaluation.intervals import Measure
-from socratic_distill.evaluation.solving import SolveRates, solve_measures, solve_rates
+from socratic_distill.evaluation.intervals import Measure, means
+from socratic_distill.evaluation.solving import SolveRates, solve_parts, solve_rates
 
 ALTERNATING = (
     "{% for m in messages[2:] %}{% if m.role == messages[loop.index0 + 1].role %}"
@@ -117,7 +117,7 @@ def test_question_joins_the_tutors_last_message_or_follows_the_students():
 def test_solve_measures_are_over_dialogues_with_both_rates():
     dialogues = [talk(seed=name) for name in "abcd"]
     rates = [SolveRates(0.25, 0.75), SolveRates(0.0, 0.0), SolveRates(1.0, None), SolveRates()]
-    found = solve_measures(rates, dialogues)
+    found = means(solve_parts(rates, dialogues))
     assert {name: (one.value, one.count) for name, one in found.items()} == {
         "solve_rate/before": (0.125, 2),
         "solve_rate/after": (0.375, 2),

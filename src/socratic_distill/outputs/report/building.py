@@ -15,6 +15,7 @@ from socratic_distill.outputs.report.lineage import Lineage, began, lives, read_
 from socratic_distill.outputs.report.page import render
 from socratic_distill.outputs.report.phases import phases
 from socratic_distill.outputs.report.reading import RunFiles, read_run
+from socratic_distill.outputs.report.suites import agreement, forgotten, read_suites, suite_tables, with_agreement
 from socratic_distill.outputs.report.verdict import verdict_of
 
 
@@ -79,7 +80,9 @@ def _view(
 ) -> dict[str, Any]:
     names = [each["name"] for each in drawn]
     facts = [_facts(*each) for each in zip(runs, lineages, played, strict=True)]
-    rows = table(columns)
+    suites = [read_suites(run) for run in runs]
+    agreements = [agreement(run, of_run) for run, of_run in zip(runs, suites, strict=True)]
+    rows = with_agreement(table(columns), [agreements[column.run] for column in columns])
     return {
         "title": " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names),
         "runs": [
@@ -93,6 +96,8 @@ def _view(
                     run, [column for column in columns if column.run == place], lineage.status == "complete"
                 ),
                 "students": _warning(run),
+                "forgotten": forgotten(suites[place]),
+                "suites": suite_tables(suites[place]),
                 "notes": run.notes,
                 "config": list(pretty(run.config)),
                 "shown": has.trained,

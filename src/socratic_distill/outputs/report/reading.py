@@ -31,12 +31,14 @@ class Evaluated:
         batch: the weights before this batch were measured.
         tutor: their sampler path.
         measures: by name, as the file has them.
+        by_seed: sums of the measures by seed, as the file has them; None in files of older versions.
     """
 
     path: Path
     batch: int
     tutor: str
     measures: Row
+    by_seed: object = None
 
     def dialogues(self) -> list[Row]:
         """Its dialogues, read anew each time: the run may hold many evaluations."""
@@ -132,7 +134,7 @@ def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
         if "error" in row:
             notes.append(f"Evaluation {path.stem} failed: {row['error']}")
         elif isinstance(row.get("measures"), dict) and (batch := whole(row.get("batch"))) is not None:
-            found.append(Evaluated(path, batch, str(row.get("tutor", "")), row["measures"]))
+            found.append(Evaluated(path, batch, str(row.get("tutor", "")), row["measures"], row.get("by_seed")))
         else:
             notes.append(f"{EVALUATIONS}/{path.name} is no evaluation and is left out.")
     return sorted(found, key=lambda one: one.batch)

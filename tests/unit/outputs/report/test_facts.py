@@ -5,7 +5,8 @@ from tests.support.talks import scored_dialogue, talk
 from tests.support.written_runs import ASKS, FAILS, TELLS, row_of
 
 from socratic_distill.distillation.rows import dialogue_row
-from socratic_distill.evaluation.measures import measure
+from socratic_distill.evaluation.intervals import means
+from socratic_distill.evaluation.measures import parts_of
 from socratic_distill.outputs.report.facts import FIGURES, facts_of, gaps
 
 TALKS = [
@@ -18,7 +19,7 @@ TALKS = [
 def test_a_dialogue_has_the_figures_of_an_evaluation_of_it(dialogue):
     one = scored_dialogue(dialogue, gap=0.25)
     facts = facts_of(dialogue_row(one, lambda tokens: [""] * len(tokens)))
-    wanted = measure([one])
+    wanted = means(parts_of([one]))
     for name, total, count in zip(FIGURES, facts.totals, facts.counts, strict=True):
         assert (total / count if count else None) == pytest.approx(wanted[name].value), name
         assert count == wanted[name].count, name
