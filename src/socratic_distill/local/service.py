@@ -7,6 +7,7 @@ from typing import Any
 
 from socratic_distill.config.grant import Grant
 from socratic_distill.config.model_names import is_same_model
+from socratic_distill.config.paths import TINY
 from socratic_distill.errors import ModelMismatch, NotEnoughMemory, UnsupportedAdapter, UntrustedConfig
 from socratic_distill.in_process import ServiceFuture
 from socratic_distill.local.adapters import LoraShape
@@ -20,6 +21,8 @@ from socratic_distill.local.saved_paths import is_foreign
 from socratic_distill.local.store import Kind, Saved
 from socratic_distill.local.training import AdapterTrainer
 from socratic_distill.local.training_client import LocalTrainingClient
+
+_PLENTY = 4 * 2**30  # bytes; ten times what the tiny model takes
 
 
 class LocalServiceClient(Engine):
@@ -149,11 +152,12 @@ class LocalServiceClient(Engine):
 
         return self.run(check)
 
-    def estimate_memory(self, demand: Demand) -> ServiceFuture[str]:
+    def estimate_memory(self, demand: Demand, in_detail: bool = True) -> ServiceFuture[str]:
         """Estimates what a run takes of this machine's memory, without loading a model; says so in words.
 
         Args:
             demand: the sizes of the run.
+            in_detail: whether the packaged tiny model is estimated too where there is plenty of memory.
 
         Raises, through the future:
             NotEnoughMemory: more than there is.
@@ -161,6 +165,8 @@ class LocalServiceClient(Engine):
 
         def ask() -> str:
             limit, device = free_memory(), self.machine.device
+            if not in_detail and set(demand.models) == {TINY} and limit is not None and limit.free > _PLENTY:
+                return "memory: the packaged tiny model fits"  # an estimate takes as long as loading it
             try:
                 if device.type == "cuda":
                     check_loading(demand, self.machine, self.shapes, limit)

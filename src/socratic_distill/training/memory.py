@@ -21,7 +21,7 @@ _LATE = 10**9  # a step at which every schedule has ended
 class EstimatesMemory(Protocol):
     """A service, such as the local engine, that can say before the start what a run takes of this machine's memory."""
 
-    def estimate_memory(self, demand: Demand) -> Awaitable[str]:
+    def estimate_memory(self, demand: Demand, in_detail: bool = True) -> Awaitable[str]:
         """What a run takes, in words; raises if that is more than there is."""
         ...
 
@@ -44,19 +44,20 @@ def memory_metrics(client: object) -> dict[str, float]:
     return client.peak_memory() if isinstance(client, MeasuresMemory) else {}
 
 
-async def check_memory(plan: Plan, service: Service) -> str | None:
+async def check_memory(plan: Plan, service: Service, in_detail: bool) -> str | None:
     """What a run takes of this machine's memory, in words; None if the service computes elsewhere.
 
     Args:
         plan: the run's, with the service's names of its models.
         service: where it would be done.
+        in_detail: whether the parts are wanted also where there is plenty.
 
     Raises:
         NotEnoughMemory: more than there is; the message has the parts, and what to lower.
         UntrustedConfig: the config was read from a run directory, and names a model that the user did not allow.
     """
     client = service.client
-    return await client.estimate_memory(demand_of(plan)) if isinstance(client, EstimatesMemory) else None
+    return await client.estimate_memory(demand_of(plan), in_detail) if isinstance(client, EstimatesMemory) else None
 
 
 def demand_of(plan: Plan) -> Demand:

@@ -274,7 +274,7 @@ class _Look:
         if plan is not None:
             with self._gathered():
                 settled = replace(plan, config=config, briefing=plan.briefing.renamed(config))
-                self._memory = await check_memory(settled, service)
+                self._memory = await check_memory(settled, service, in_detail=True)
 
     async def _models_together(self, config: SocraticConfig, plan: Plan | None, service: Service) -> None:
         """Opens the models, and checks that they, the prompts and the objective fit each other."""

@@ -187,7 +187,7 @@ async def _prepare(
         check(config)
     service = await connect()
     plan = await recoveries.over(lambda: fit_to_service(plan, run, service))
-    await check_memory(plan, service)  # before any model is loaded
+    await check_memory(plan, service, in_detail=False)  # before any model is loaded
     return plan, service, None
 
 
