@@ -156,9 +156,9 @@ def main() -> None:
     spec = MODELS[given.model]
     repeats = given.repeats or spec.repeats
     runs = measure(given.model, given.steps or spec.steps, repeats, given.runs, given.only)
-    suffix = "" if given.model == "tiny" else f" {given.model}"
-    publish(f"quality{suffix}", quality_table(runs, DEFAULT), given.docs, TARGET, DOCUMENT)
-    publish(f"cost{suffix}", cost_table(runs, DEFAULT), given.docs, TARGET, DOCUMENT)
+    target = TARGET if given.model == "tiny" else f"{TARGET}-{given.model}"
+    publish("quality", quality_table(runs, DEFAULT), given.docs, target, DOCUMENT)
+    publish("cost", cost_table(runs, DEFAULT), given.docs, target, DOCUMENT)
     if given.model == "tiny" and not given.only:
         toy(repeats, given.docs)
         if given.docs:

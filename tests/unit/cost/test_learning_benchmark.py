@@ -23,8 +23,10 @@ from tests.benchmarks.learning_costs import (
     spread,
 )
 from tests.benchmarks.learning_kept import kept_run, looks, slug
+from tests.benchmarks.learning_settings import of_smollm2, of_tiny, tiny
 from tests.benchmarks.learning_tables import cheapest, cost_table, quality_table, toy_table, usd_curve
 
+from socratic_distill import SocraticConfig
 from socratic_distill.config.catalogue import catalogue
 
 DEFAULT = "default"
@@ -157,6 +159,14 @@ def test_the_toy_learns_with_the_teacher_and_not_with_a_constant():
     *_, constant = learn({"objective": {"kind": "control_constant_advantage", "share": 0.2}}, seed=0, steps=15)
     assert constant > end
     assert learn({}, seed=0, steps=3) == learn({}, seed=0, steps=15)[:4]
+
+
+@pytest.mark.parametrize("of_model", [of_tiny, of_smollm2])
+def test_every_setting_is_a_config_that_differs_from_the_default(of_model):
+    default = tiny(8, "never-written")
+    for name, changes in of_model(8).items():
+        config = SocraticConfig(**{**default.model_dump(), **changes})
+        assert (config == default) == (name == DEFAULT), name
 
 
 def test_a_kept_run_is_of_the_same_setting(tmp_path):
