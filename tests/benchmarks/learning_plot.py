@@ -12,7 +12,7 @@ from palette import Palette, both  # pyright: ignore[reportMissingImports]
 
 _WIDTH, _HEIGHT = 728, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 78, 52
-_MARKS = 5
+_MARKS = 6
 Curve = Sequence[tuple[float, float]]
 
 

@@ -109,12 +109,11 @@ def tiny(steps: int, directory: str) -> SocraticConfig:
 
 
 def smollm2(steps: int, directory: str) -> SocraticConfig:
-    """The default's config on SmolLM2: one turn, and a teacher whose prompt shows it what to do."""
+    """The default's config on SmolLM2: one turn, under the packaged prompts."""
     model = str(model_file())
     return build_socratic_config(
         tutor_model_name=model, student_model_name=model, teacher_model_name=model,
-        teacher_prompt_file=str(EXAMPLES / "smollm2_teacher.txt"), learning_rate=1e-3, max_tokens=40,
-        student_max_tokens=16, log_path=directory, base_url="local",
+        learning_rate=1e-3, max_tokens=40, student_max_tokens=16, log_path=directory, base_url="local",
         seeds_file=str(EXAMPLES / "data" / "tutoring_problems.jsonl"), groups_per_batch=4, num_envs=2, max_turns=1,
         max_steps=steps, **ALONE,
     )  # fmt: skip
