@@ -26,7 +26,7 @@ ELSEWHERE := data or smollm2 or gemma or interop or trackers or selfhosted or cl
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-gemma test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 gemma tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-gemma test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-learning bench-learning-smollm2 bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 gemma tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -49,6 +49,8 @@ help:
 	@echo "make bench-local  the local engine against TRL, into docs/performance.md; 20 minutes"
 	@echo "make bench-gpu    the local engine on a GPU, random weights like Qwen3-0.6B's; without one it only says so"
 	@echo "make bench-objectives   every objective on the quickstart's run, into docs/objectives.md; 6 minutes"
+	@echo "make bench-learning   techniques of learning by quality and cost, into docs/learning.md; 25 minutes"
+	@echo "make bench-learning-smollm2  few of them on SmolLM2-135M-Instruct, into docs/learning.md"
 	@echo "make bench-pedagogical  PedagogicalRL's reward on the tiny model, into docs/guides/rewards.md; 30 minutes"
 	@echo "make bench-settings   learning rates by LoRA rank on the quickstart's run, into docs/settings.md; 5 minutes"
 	@echo "make bench-scaling   overhead, costs and long runs, into docs/scaling.md; 10 minutes"
@@ -187,6 +189,12 @@ bench-gpu: $(READY)
 
 bench-objectives: $(READY)
 	$(BIN)/python tests/benchmarks/objectives.py --docs
+
+bench-learning: $(READY)
+	$(BIN)/python tests/benchmarks/learning.py --docs
+
+bench-learning-smollm2: $(VENV)/.smollm2
+	$(BIN)/python tests/benchmarks/learning.py --model smollm2 --docs
 
 bench-pedagogical: $(READY)
 	$(BIN)/python tests/benchmarks/pedagogical.py --docs
