@@ -1,6 +1,9 @@
 """What suites found, in the report and in `compare`."""
 
 import json
+import sys
+import types
+from typing import ClassVar
 
 import pytest
 from tests.support.on_the_fake import strict_run
@@ -9,6 +12,8 @@ from socratic_distill import Measure, benchmark, write_report
 from socratic_distill.cli import main
 from socratic_distill.evaluation.suites.catalogue import SUITES
 from socratic_distill.evaluation.suites.results import Benchmark, SuiteResult, add_results
+from socratic_distill.outputs.trackers.adapters import OPENERS
+from socratic_distill.outputs.trackers.suites import track_suite
 from socratic_distill.testing import FakeRestClient
 
 REVEALING = "mrbench/Revealing_of_the_Answer"
@@ -115,3 +120,39 @@ def test_compare_refuses_a_measure_that_no_run_has(two, capsys):
 def test_a_service_is_not_asked_for_reports(two, capsys, no_network):
     printed(capsys, "runs/a", "runs/b", "--sort", "gsm8k/accuracy")
     assert not no_network
+
+
+class Notebook:
+    """A tracker that keeps what it gets."""
+
+    pages: ClassVar[list[tuple[int, dict[str, float]]]] = []
+
+    def __init__(self, tracked):
+        self.batch = tracked.batch
+
+    def log(self, step, values):
+        raise AssertionError("suites are no steps")
+
+    def evaluation(self, batch, values):
+        self.pages.append((batch, dict(values)))
+
+    def rewind(self, batch):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_trackers_get_the_results_of_suites(make_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(OPENERS, "trackio", Notebook)
+    monkeypatch.setitem(sys.modules, "trackio", types.ModuleType("trackio"))
+    config = make_config(max_steps=2)
+    strict_run(config)
+    Notebook.pages.clear()
+    measured = found("gsm8k", base=solver(0.5), final=solver(0.9), teacher=solver(1.0))
+    track_suite(config, measured, ["base", "final", "teacher"])
+    assert not Notebook.pages, "the config names no tracker"
+    track_suite(config.model_copy(update={"trackers": ("trackio",)}), measured, ["base", "final", "teacher"])
+    assert [batch for batch, _ in Notebook.pages] == [0, 2, 2]
+    assert [page["eval/gsm8k/accuracy"] for _, page in Notebook.pages[:2]] == [0.5, 0.9]
+    assert Notebook.pages[2][1]["eval/gsm8k/accuracy/of/teacher"] == 1.0

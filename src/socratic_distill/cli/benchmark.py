@@ -60,6 +60,8 @@ def run(parsed: argparse.Namespace) -> int:
     from socratic_distill.evaluation.suites.benchmark import benchmark
     from socratic_distill.evaluation.table import difference_table
     from socratic_distill.outputs.display.console import TextConsole
+    from socratic_distill.outputs.trackers import check_trackers
+    from socratic_distill.outputs.trackers.suites import track_suite
     from socratic_distill.run.directory import config_of
 
     config, tutors = _with_named(config_of(parsed.log_path, **allowed(parsed)), parsed), parsed.tutor or ["final"]
@@ -67,6 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
     show(str(estimate_benchmark(config, parsed.suite, parsed.data, tutors, **options)))
     if parsed.estimate:
         return 0
+    check_trackers(config.trackers)  # before anything is paid for
     with PlayedDialogues(TextConsole(stderr=True), what="items") as progress:
         found = benchmark(config, parsed.suite, parsed.data, tutors, progress=progress, **options)
     console = table_console()
@@ -75,6 +78,7 @@ def run(parsed: argparse.Namespace) -> int:
     for other in asked[1:]:
         title = f"{other} minus {asked[0]}"
         console.print(difference_table(found.differences(asked[0], other), every=True, title=title))
+    track_suite(config, found, asked or list(found.results)[-1:])
     for note in found.notes:
         console.print(note, highlight=False, markup=False)
     return 0

@@ -30,6 +30,7 @@ from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluation
 from socratic_distill.evaluation.suites.benchmark import benchmark, benchmark_async
 from socratic_distill.evaluation.suites.catalogue import SUITES
 from socratic_distill.evaluation.suites.definitions import SUITE_MEASURES
+from socratic_distill.evaluation.suites.learning import learning_gain
 from socratic_distill.evaluation.suites.results import Benchmark, SuiteResult, load_benchmarks
 from socratic_distill.evaluation.suites.suite import About
 from socratic_distill.evaluation.table import comparison_table, difference_table
@@ -56,6 +57,7 @@ __all__ = [
     "difference_table",
     "evaluate",
     "evaluate_async",
+    "learning_gain",
     "load_benchmarks",
     "load_evaluations",
     "paired_differences",

@@ -8,6 +8,7 @@
 | `mathtutorbench`, `mathtutorbench_scores` | MathTutorBench: its items, and how it counts |
 | `mrbench` | how far a judge agrees with people |
 | `solving`, `choices`, `texts` | what a tutor can still do: problems, multiple choice, plain text |
+| `learning` | EducationQ's figures of learning |
 | `asking` | asks a model the items |
 | `items`, `results` | answers and results in a run directory |
 | `definitions` | what each measure means |

@@ -7,7 +7,6 @@ from socratic_distill.evaluation.definition import Definition, Direction, Kind
 MATHTUTORBENCH = "mathtutorbench"
 MRBENCH = "mrbench"
 KEPT = ("gsm8k", "choices", "text")
-LEARNING = "learning"
 # Tasks of MathTutorBench whose replies are compared with a human teacher's.
 OPEN_TASKS = ("scaffolding_generation", "scaffolding_generation_hard", "pedagogy_following", "pedagogy_following_hard")
 DIMENSIONS = (
@@ -19,6 +18,7 @@ _MATHTUTORBENCH = 'Macina et al., "MathTutorBench" (arXiv:2502.18940); eth-lre/m
 _MRBENCH = 'Maurya et al., "Unifying AI Tutor Evaluation", NAACL 2025; kaushal0494/UnifyingAITutorEvaluation'
 _KAPPA = 'Cohen, "A Coefficient of Agreement for Nominal Scales", 1960'
 _GSM8K = 'Cobbe et al., "Training Verifiers to Solve Math Word Problems" (arXiv:2110.14168)'
+_EDUCATIONQ = 'Shi et al., "EducationQ", ACL 2025, as described there'
 _OURS = "socratic-distill"
 
 
@@ -88,6 +88,30 @@ _DEFINITIONS = (
         "questions",
         "up",
         "share",
+    ),
+    Definition(
+        "learning/alg",
+        "Absolute learning gain: mean over seeds of the solve rate after the dialogue minus the one before.",
+        _EDUCATIONQ,
+        "share of attempts",
+        "up",
+        "mean",
+    ),
+    Definition(
+        "learning/pnir",
+        "Positive-negative impact ratio: seeds whose solve rate fell, over seeds whose solve rate rose.",
+        _EDUCATIONQ,
+        "ratio",
+        "down",
+        "mean",
+    ),
+    Definition(
+        "learning/css",
+        "Cross-subject stability: standard deviation of the mean gains of the subjects, the seeds' first tags.",
+        _EDUCATIONQ,
+        "share of attempts",
+        "down",
+        "mean",
     ),
     Definition("text/logprob", "Mean log-probability of a token of the texts.", _OURS, "nats a token", "up", "mean"),
 )
