@@ -162,7 +162,7 @@ def tutor_config(model: str, runs: Path, teacher: str, arguments: argparse.Names
         seeds_file=arguments.data or str(DATA / "tutoring_problems.jsonl"),
         eval_seeds=arguments.heldout if arguments.data else 0,
         learning_rate=3e-4,
-        groups_per_batch=6,
+        groups_per_batch=4,
         max_steps=arguments.steps,
         log_path=str(runs / "tutor"),
     )

@@ -49,7 +49,7 @@ def test_missing_package_is_named_with_what_installs_it():
 
 
 def test_template_writes_gemmas_turns():
-    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, bos_token="<bos>")
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, bos_token="<bos>", eos_token="<eos>")
     messages = [
         {"role": "system", "content": "Be a tutor."},
         {"role": "user", "content": "4 + 5 = 8\n"},
@@ -61,9 +61,9 @@ def test_template_writes_gemmas_turns():
         messages, chat_template=template, tokenize=False, add_generation_prompt=True
     )
     assert written == (
-        "<bos><start_of_turn>user\nBe a tutor.\n\n4 + 5 = 8\n<end_of_turn>\n"
-        "<start_of_turn>model\nWhy?<end_of_turn>\n"
-        "<start_of_turn>user\nI counted.<end_of_turn>\n<start_of_turn>model\n"
+        "<bos><start_of_turn>user\nBe a tutor.\n\n4 + 5 = 8\n<eos>\n"
+        "<start_of_turn>model\nWhy?<eos>\n"
+        "<start_of_turn>user\nI counted.<eos>\n<start_of_turn>model\n"
     )
 
 
