@@ -25,7 +25,8 @@ from examples.smollm2 import (
 
 from socratic_distill import Evaluation, SeedError
 from socratic_distill.dialogues.recordings import load_recordings
-from socratic_distill.evaluation.measures import measure
+from socratic_distill.evaluation.intervals import means
+from socratic_distill.evaluation.measures import parts_of
 
 ASKS = ("It is 11.", "What do you get for 5 and 5?", "So it is 12.")
 TELLS = ("It is 11.", "No, it is 12.", "It is 12.")
@@ -34,7 +35,7 @@ GUESSES = ("It is 11.", "Look again.", "It is 13.")
 
 def evaluation_of(*dialogues):
     scored = tuple(scored_dialogue(dialogue) for dialogue in dialogues)
-    return Evaluation("tutor", "base", measure(scored), scored, (), lambda tokens: [])
+    return Evaluation("tutor", "base", means(parts_of(scored)), scored, (), lambda tokens: [])
 
 
 def talks(*kinds):

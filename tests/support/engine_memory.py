@@ -6,7 +6,6 @@ python engine_memory.py MODEL [--checkpointing]
 import argparse
 import asyncio
 import json
-import resource
 import tempfile
 
 import numpy as np
@@ -17,13 +16,16 @@ import transformers  # noqa: F401  (likewise)
 
 from socratic_distill.local import LocalServiceClient
 from socratic_distill.local.demand import Demand
+from socratic_distill.local.limits import process_peak
 from socratic_distill.local.memory import estimate
 
 ROWS, PROMPT, REPLY, RANK = 16, 200, 40, 16
 
 
 def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    held = process_peak()
+    assert held is not None
+    return held
 
 
 def prompts(seed: int) -> list[list[int]]:

@@ -53,16 +53,25 @@ def peak_memory(device: torch.device) -> dict[str, float]:
         device: where the model is; on a GPU, the most that torch's tensors held there is told too.
     """
     peaks = {}
-    try:
-        import resource
-    except ImportError:  # only Unix has it
-        pass
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-        peaks["memory/peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    if (peak := process_peak()) is not None:
+        peaks["memory/peak_mib"] = peak / 2**20
     if device.type == "cuda":
         peaks["memory/gpu_peak_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     return peaks
+
+
+def process_peak() -> int | None:
+    """The most memory that this process has held so far, bytes; None if the system does not say so."""
+    for line in _lines(_PROC / "self" / "status"):
+        # getrusage would also count what the parent held when it started this process.
+        if (match := re.fullmatch(r"VmHWM:\s*(\d+) kB", line)) is not None:
+            return int(match[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # only Unix has it
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _machine() -> Iterator[Limit]:

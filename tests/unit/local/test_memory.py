@@ -24,7 +24,7 @@ from socratic_distill.errors import UntrustedConfig
 from socratic_distill.local import LocalServiceClient, service as local_service
 from socratic_distill.local.adapters import LoraShape
 from socratic_distill.local.demand import Demand
-from socratic_distill.local.limits import Limit
+from socratic_distill.local.limits import Limit, process_peak
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.memory import estimate
 from socratic_distill.local.models import ModelSource
@@ -243,3 +243,14 @@ def test_quantised_weights_are_not_guessed(tmp_path):
     config = llama(2, quantization_config={"quant_method": "mxfp4"})
     with pytest.raises(Exception, match="quantised"):
         shapes(config, Machine.choose("cpu"), tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what one program has held")
+def test_a_process_is_not_charged_with_what_its_parent_held():
+    held = bytearray(400 * 2**20)
+    held[:: 2**12] = b"x" * len(held[:: 2**12])  # touches every page
+    code = "from socratic_distill.local.limits import process_peak; print(process_peak())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = process_peak()
+    assert own is not None and own > 400 * 2**20
+    assert int(child.stdout) < own
