@@ -33,7 +33,7 @@ help:
 	@echo "make test         the default tests, with and without torch; nine minutes on two idle cores"
 	@echo "make check        lint and types"
 	@echo "make smollm2      a Socratic tutor of the real SmolLM2-135M-Instruct, about 20 minutes"
-	@echo "make gemma        the real Gemma 3 270M, a base model with a sliding window, taught to ask; 20 minutes"
+	@echo "make gemma        the real Gemma 3 270M, a base model with a sliding window, taught to ask; ten minutes of a core"
 	@echo "make test-slow | test-data | test-smollm2 | test-gemma    the tests that take longer or need files"
 	@echo "make test-processors  the local engine's tests as on other processors and with 1 and 4 threads; half an hour"
 	@echo "make test-interop journals to and from the real tinker-cookbook"

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_tokenizer_splits_as_the_scores_in_the_file_say(client, file):
 
 
 def test_two_steps_on_real_weights_have_a_finite_teacher_kl(file, tmp_path):
-    fields = common_fields(str(file)) | {"max_tokens": 8, "student_max_tokens": 8, "lora_rank": 4}
+    fields: dict[str, Any] = common_fields(str(file)) | {"max_tokens": 8, "student_max_tokens": 8, "lora_rank": 4}
     config = build_socratic_config(
         **fields,
         learning_rate=3e-4,

@@ -3,6 +3,8 @@
 Gemma 3 270M is such a model: its log-probabilities under a filled adapter are tens of nats.
 """
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("torch")
@@ -27,7 +29,7 @@ def model(tmp_path_factory):
         layer_types=["sliding_attention", "full_attention"] * 4,
         num_key_value_heads=1,
     )
-    model = AutoModelForCausalLM.from_pretrained(path)
+    model: Any = AutoModelForCausalLM.from_pretrained(path)
     with torch.no_grad():
         model.get_decoder().norm.weight.fill_(40.0)
     model.save_pretrained(path)
