@@ -30,8 +30,25 @@ from socratic_distill.local.slots import CacheShape, Pass
 from socratic_distill.text import get_logger
 
 # Bounds the logits held at a time: positions x vocabulary, 16 MiB in fp32.
-_LOGITS_BUDGET = 2**22
+LOGITS_BUDGET = 2**22
 _log = get_logger(__name__)
+
+
+def checkpointing_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers whose activations can be recomputed in the backward pass."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+@contextmanager
+def recomputing(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """While layers are in training mode, in which alone transformers recomputes their activations."""
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
 
 
 class BaseModel:
@@ -80,7 +97,7 @@ class BaseModel:
         self._layers: list[torch.nn.Module] = []
         if machine.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-            self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+            self._layers = checkpointing_layers(self.model)
         self.adapters = Adapters(self.model, name, idle_layers(self.model))
 
     @property
@@ -168,13 +185,8 @@ class BaseModel:
 
         transformers checkpoints only layers in training mode. Only the layers' own flags are set, so dropout stays off.
         """
-        for layer in self._layers:
-            layer.training = True
-        try:
+        with recomputing(self._layers):
             yield
-        finally:
-            for layer in self._layers:
-                layer.training = False
 
     @contextmanager
     def few_layers(self) -> Iterator[None]:
@@ -227,7 +239,7 @@ class Weights:
     @property
     def chunk(self) -> int:
         """Number of positions whose logits are computed at a time."""
-        return max(1, _LOGITS_BUDGET // self.base.vocabulary)
+        return max(1, LOGITS_BUDGET // self.base.vocabulary)
 
     def read(self, tokens: torch.Tensor, here: Pass) -> torch.Tensor:
         """Reads tokens `[B, n]` into the slots of a pass; returns the last layer's outputs, `[B, n, H]`."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from socratic_distill.errors import NotEnoughMemory
-from socratic_distill.local.base_model import _LOGITS_BUDGET
+from socratic_distill.local.base_model import LOGITS_BUDGET
 from socratic_distill.local.demand import Demand
 from socratic_distill.local.limits import Limit
 from socratic_distill.local.machine import Machine
-from socratic_distill.local.prefixes import _LIMIT, BLOCK
-from socratic_distill.local.sampling import _MAX_ROWS, _SLOT_BYTES
+from socratic_distill.local.prefixes import BLOCK, LIMIT
+from socratic_distill.local.sampling import MAX_ROWS, SLOT_BYTES
 from socratic_distill.local.shapes import Shapes
 
 # The trained adapter, the weights that are played with, the next ones while they are opened, and a spare one.
@@ -164,7 +164,7 @@ def _sampling(demand: Demand, machine: Machine, model: Shapes) -> int:
         # A prompt's cache is copied for each reply but the last.
         rows, cache = 1, 2 * width * model.position_bytes
     else:
-        rows = min(_MAX_ROWS, max(demand.at_once, demand.group_size), _room(model, width))
+        rows = min(MAX_ROWS, max(demand.at_once, demand.group_size), _room(model, width))
         cache = rows * width * model.position_bytes
     logits = max(rows * model.vocabulary, _chunk(machine, model, width)) * _LOGIT_BYTES
     return cache + model.reading_bytes(rows, width) + logits
@@ -194,12 +194,12 @@ def _width(demand: Demand, model: Shapes) -> int:
 
 
 def _room(model: Shapes, width: int) -> int:
-    return max(1, _SLOT_BYTES // (model.position_bytes * width))
+    return max(1, SLOT_BYTES // (model.position_bytes * width))
 
 
 def _chunk(machine: Machine, model: Shapes, width: int) -> int:
     """Logits that are computed at a time."""
-    return min(_LOGITS_BUDGET, max(machine.pass_tokens, width) * model.vocabulary)
+    return min(LOGITS_BUDGET, max(machine.pass_tokens, width) * model.vocabulary)
 
 
 def _remembered(demand: Demand, model: Shapes) -> int:
@@ -207,7 +207,7 @@ def _remembered(demand: Demand, model: Shapes) -> int:
     if model.is_general:
         return 0
     dialogues = demand.batches * demand.groups * demand.group_size
-    return min(_LIMIT, _READERS * dialogues * _width(demand, model) * model.position_bytes)
+    return min(LIMIT, _READERS * dialogues * _width(demand, model) * model.position_bytes)
 
 
 def _advice(

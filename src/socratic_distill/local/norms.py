@@ -21,15 +21,16 @@ class QuickNorm:
     """
 
     weight: torch.Tensor
+    constant: float
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`[..., H]` of `[..., H]`."""
         shape = hidden_states.shape
         rows = hidden_states.reshape(-1, shape[-1])  # [N, H]
         if hidden_states.requires_grad and torch.is_grad_enabled():
-            result: Any = _Norm.apply(rows, self.weight, _constant(self))
+            result: Any = _Norm.apply(rows, self.weight, self.constant)
             return result.view(shape)
-        return _normed(rows, self.weight, _constant(self), None).view(shape)
+        return _normed(rows, self.weight, self.constant, None).view(shape)
 
 
 class _Norm(torch.autograd.Function):
@@ -62,6 +63,7 @@ def quicken_norms(model: nn.Module) -> None:
         if kind in quick or _is_plain(module):
             quick.setdefault(kind, type(kind.__name__, (QuickNorm, kind), {}))
             module.__class__ = quick[kind]
+            module.constant = _constant(module)  # once, since a norm is called at each token
 
 
 def _is_plain(module: nn.Module) -> bool:

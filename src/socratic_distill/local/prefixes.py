@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from socratic_distill.local.slots import Stretch
 
 BLOCK = 64  # above layers.FEW_ROWS, so that a block alone takes the same kernel as several together
-_LIMIT = 256 * 2**20
+LIMIT = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ START = 0  # in place of the block before a prompt's first
 class PrefixMemory:
     """Blocks by adapter, the block before, and tokens; the least recently used are dropped first."""
 
-    def __init__(self, limit: int = _LIMIT) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         """Begins empty.
 
         Args:

@@ -13,8 +13,8 @@ from socratic_distill.local.scoring import answer
 from socratic_distill.local.slots import Pass, Slots
 from socratic_distill.local.works import Work
 
-_MAX_ROWS = 128
-_SLOT_BYTES = 2**30  # limit for the keys and values of one batch
+MAX_ROWS = 128
+SLOT_BYTES = 2**30  # limit for the keys and values of one batch
 
 
 def carry_out(base: BaseModel, adapter: str | None, works: Sequence[Work]) -> None:
@@ -41,8 +41,8 @@ def _runs(works: Sequence[Work], base: BaseModel) -> list[list[Work]]:
     """Divides works into runs whose prompts fit slots of one width together."""
     runs: list[list[Work]] = []
     for work in works:  # sorted by length: the newest is the widest of its run
-        room = base.room(len(work.tokens), _SLOT_BYTES)
-        if not runs or len(runs[-1]) >= min(room, _MAX_ROWS):
+        room = base.room(len(work.tokens), SLOT_BYTES)
+        if not runs or len(runs[-1]) >= min(room, MAX_ROWS):
             runs.append([])
         runs[-1].append(work)
     return runs
@@ -73,7 +73,7 @@ class _Batch:
         width = max(work.width for work in works)
         wanted = sum(len(work.rows) for work in works)
         widest = max(len(work.rows) for work in works)  # the replies of one prompt begin together
-        self._room = max(widest, min(wanted, _MAX_ROWS, weights.base.room(width, _SLOT_BYTES)))
+        self._room = max(widest, min(wanted, MAX_ROWS, weights.base.room(width, SLOT_BYTES)))
         self._slots = Slots(weights.base.shape, self._room, width)
         self._rows: list[Row] = []
         self._lengths: list[int] = []  # positions read of each row

@@ -11,12 +11,11 @@ from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from socratic_distill.errors import LocalEngineError
 from socratic_distill.local.adapters import Adapters, LoraShape
 from socratic_distill.local.attention import quicken_attention, restore_attention
-from socratic_distill.local.base_model import BaseModel, Weights
+from socratic_distill.local.base_model import BaseModel, Weights, checkpointing_layers, recomputing
 from socratic_distill.local.counting import Counter, Fused
 from socratic_distill.local.layers import quicken
 from socratic_distill.local.machine import Machine
@@ -80,7 +79,7 @@ class Shapes:
             # Nothing random is recomputed, and the states of a `meta` generator could not be kept.
             options = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": _when_recomputed}
             model.activation_checkpointing_enable(options)
-            self._layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+            self._layers = checkpointing_layers(model)
         with _META:
             adapters = Adapters(model, source.source)
             adapter = adapters.add(shape, seed=0)
@@ -148,7 +147,7 @@ class Shapes:
     def _training_pass(self, sequences: Sequence[list[int]]) -> int:
         for parameter in self._trained:
             parameter.grad = torch.zeros_like(parameter)  # gradients are counted as a part of their own
-        with self._counted(gradients=True) as counter, self._recomputing():
+        with self._counted(gradients=True) as counter, recomputing(self._layers):
             outputs = torch.cat(read_sequences(self._weights, sequences))  # [sum of N, H]
             outputs.backward(torch.ones_like(outputs))
         return counter.peak
@@ -189,16 +188,6 @@ class Shapes:
         own += [parameter.grad for parameter in self._trained if parameter.grad is not None] if gradients else []
         with _as_on_meta(), Counter(own) as counter, torch.set_grad_enabled(gradients):
             yield counter
-
-    @contextmanager
-    def _recomputing(self) -> Iterator[None]:
-        for layer in self._layers:
-            layer.training = True
-        try:
-            yield
-        finally:
-            for layer in self._layers:
-                layer.training = False
 
     def _cache_shape(self) -> CacheShape:
         """The shape of keys and values; a model that keeps something else, or nothing, is on the general path."""

@@ -140,7 +140,7 @@ def test_scores_do_not_depend_on_the_budget(service, monkeypatch):
         return await asyncio.gather(*(client.compute_logprobs(prompt).result_async() for prompt in prompts))
 
     together = asyncio.run(scores())
-    monkeypatch.setattr(base_model, "_LOGITS_BUDGET", 257)
+    monkeypatch.setattr(base_model, "LOGITS_BUDGET", 257)
     for one, other in zip(together, asyncio.run(scores()), strict=True):
         np.testing.assert_allclose(one[1:], other[1:], atol=1e-4)
 

@@ -122,7 +122,7 @@ def ask(client: Any, prompt, count=1, **options) -> Any:
 
 @pytest.mark.parametrize(("dtype", "bound", "_"), PRECISIONS)
 def test_samples_and_scores_are_those_of_a_plain_forward(model_path, tmp_path, monkeypatch, dtype, bound, _):
-    monkeypatch.setattr(sampling, "_MAX_ROWS", 4)  # fewer than there are replies: rows leave, and others come in
+    monkeypatch.setattr(sampling, "MAX_ROWS", 4)  # fewer than there are replies: rows leave, and others come in
     service, client = open_service(model_path, tmp_path, dtype)
     sampler = client.save_weights_and_get_sampling_client().result()
     plain = open_plain(model_path, client, dtype)
@@ -221,7 +221,7 @@ def plain_terms(plain, one, loss_fn):
 @pytest.mark.parametrize("loss_fn", ["cross_entropy", "soft", "importance_sampling", "ppo", "cispo", "gspo", "dro"])
 @pytest.mark.parametrize(("dtype", "_", "bound"), PRECISIONS)
 def test_losses_and_gradients_are_those_of_autograd(model_path, tmp_path, monkeypatch, dtype, _, bound, loss_fn):
-    monkeypatch.setattr(base_model, "_LOGITS_BUDGET", 50 * VOCABULARY)  # the output layer in several pieces
+    monkeypatch.setattr(base_model, "LOGITS_BUDGET", 50 * VOCABULARY)  # the output layer in several pieces
     _, client = open_service(model_path, tmp_path, dtype)
     plain = open_plain(model_path, client, dtype, is_trainable=True)
     data = [datum(prompt, loss_fn, seed=i) for i, prompt in enumerate(PROMPTS)]
