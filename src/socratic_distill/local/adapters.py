@@ -79,7 +79,7 @@ class Adapters:
         self._peft: PeftModel | None = None
         self._layers: list[AdapterLinear] = []
         self._numbers = itertools.count(1)
-        # The adapter dropped last, reused by the next copy: peft takes half a second to make one on 210 layers.
+        # The adapter dropped last, reused for the next one like it: peft takes half a second for 210 layers.
         self._spare: str | None = None
         self._warned: set[str] = set()  # texts of the warnings given
 
@@ -142,7 +142,7 @@ class Adapters:
                 "not train; load weights that were saved without them, or start from the base model"
             )
         config.inference_mode = False  # else peft would freeze the adapter
-        name = self._add(config, seed=0)
+        name = self._reused(config) or self._add(config, seed=0)
         assert self._peft is not None
         own = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
@@ -153,22 +153,18 @@ class Adapters:
 
     def copy(self, adapter: str) -> str:
         """Adds a copy of an adapter, with its weights as they are now; returns the copy's name."""
-        theirs, name = self.parameters(adapter), self._spare
-        if name is not None and {k: p.shape for k, p in self.parameters(name).items()} == {
-            k: p.shape for k, p in theirs.items()
-        }:
-            self._spare = None
-        else:
-            config = self.config(adapter)
-            names = ("r", "lora_alpha", "lora_dropout", "bias", "task_type", "target_modules")
-            name = self._add(LoraConfig(**{key: getattr(config, key) for key in names}), seed=0)
+        config = self.config(adapter)
+        names = ("r", "lora_alpha", "lora_dropout", "bias", "task_type", "target_modules")
+        config = LoraConfig(**{key: getattr(config, key) for key in names})
+        name = self._reused(config) or self._add(config, seed=0)
+        theirs = self.parameters(adapter)
         with torch.no_grad():
             for key, parameter in self.parameters(name).items():
                 parameter.copy_(theirs[key])
         return name
 
     def drop(self, adapter: str) -> None:
-        """Marks an adapter as spare for the next copy, and frees the previous spare."""
+        """Marks an adapter as spare for the next one of its kind, and frees the previous spare."""
         assert self._peft is not None
         if self._spare is not None:
             self._peft.set_adapter(adapter)  # else peft may keep a deleted adapter as the active one
@@ -249,12 +245,28 @@ class Adapters:
         self._layers = [module for module in self._model.modules() if isinstance(module, AdapterLinear)]
         return adapter
 
+    def _reused(self, config: LoraConfig) -> str | None:
+        """The spare adapter, if a new one would be like it but for the weights, which the caller overwrites."""
+        name = self._spare
+        if name is None or _content(self.config(name)) != _content(config):
+            return None
+        self._spare = None
+        for parameter in self.parameters(name).values():
+            parameter.grad = None  # it may have been trained
+        return name
+
     def _targets(self, shape: LoraShape) -> list[str]:
         """Names of the linear layers that carry the adapter, in the form that peft takes."""
         names = self.targets.spelled(shape.parts)
         if not names:
             raise LocalEngineError(f"model {self._model_name!r} has no linear layer in any of {sorted(shape.parts)}")
         return names
+
+
+def _content(config: LoraConfig) -> dict[str, Any]:
+    """What a config says of its adapter's shape and scaling."""
+    about = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
+    return {key: value for key, value in config.to_dict().items() if key not in about}
 
 
 def _percent(share: float) -> str:

@@ -47,7 +47,6 @@ class Engine:
         self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
         self.machine = Machine.choose(device, dtype, gradient_checkpointing)
-        self.machine.keep_memory()
         self._paths = dict(paths or {})
         self._base_facts: dict[str, dict[str, Any]] = {}
         self._trust_remote_code = trust_remote_code

@@ -1,6 +1,5 @@
 """The device and the precision that the engine computes with."""
 
-import ctypes
 import os
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +10,6 @@ from socratic_distill.errors import LocalEngineError
 
 _THREADS = torch.get_num_threads()
 _FEW_PARAMETERS = 10**7
-# Names in glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -78,21 +75,6 @@ class Machine:
         """
         if self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(1 if parameters < _FEW_PARAMETERS else _THREADS)
-
-    def keep_memory(self) -> None:
-        """Has the C library keep the memory of freed tensors for the next ones, where it is glibc.
-
-        By default it gives large blocks back to the system at once, and every new tensor costs page faults: a tenth of
-        a training pass. What the environment says (`MALLOC_*`) is obeyed instead.
-        """
-        adjust = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-        if (
-            self.device.type == "cpu"
-            and adjust is not None
-            and not any(name.startswith("MALLOC_") for name in os.environ)
-        ):
-            adjust(_M_MMAP_THRESHOLD, 2**25)  # the most that glibc takes
-            adjust(_M_TRIM_THRESHOLD, 2**31 - 1)
 
     def precision(self, stored: torch.dtype | None) -> torch.dtype:
         """The precision to compute a model in: bf16 if that is fast and the weights are stored in 16 bits, else fp32.

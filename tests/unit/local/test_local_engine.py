@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from socratic_distill import LocalEngineError
 from socratic_distill.in_process import LANE
 from socratic_distill.local import LocalServiceClient, base_model, batches
-from socratic_distill.local.adapters import LoraShape
+from socratic_distill.local.adapters import Adapters, LoraShape
 from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.machine import Machine
@@ -291,6 +291,26 @@ def test_adapters_of_dropped_clients_are_freed(service):
     service.run(lambda: None).result()
     base = service.models["tiny"]
     assert len(base.adapters) <= 3  # the trained one, the newest snapshot, and one for the next
+
+
+def test_loaded_weights_take_the_adapter_of_dropped_ones(service, monkeypatch):
+    import gc
+
+    training, other = trained(service), trained(service, steps=1)
+    paths = [client.save_weights_for_sampler("a").result().path for client in (training, other)]
+    prompt, scores = tinker.ModelInput.from_ints(PROMPTS[0]), []
+    for path in paths:
+        client = service.create_sampling_client(path).result()
+        scores.append(client.compute_logprobs(prompt).result())
+        del client
+        gc.collect()
+        service.run(lambda: None).result()
+        monkeypatch.setattr(Adapters, "_add", None)  # from now on none is made
+    assert scores[0] != scores[1]
+    monkeypatch.undo()
+    for path, values in zip(paths, scores, strict=True):
+        alone = LocalServiceClient(service.store.root).create_sampling_client(path).result()
+        assert alone.compute_logprobs(prompt).result() == values
 
 
 def test_adapter_on_a_tied_output_layer_leaves_the_embedding_alone(service):
