@@ -23,6 +23,8 @@ ALONE = {"eval_every": None, "eval_seeds": 0, "write_report": False, "display": 
 BATCH = {"groups_per_batch": 4, "num_envs": 4}
 # Under the packaged tutor's prompt the tiny model tells.
 TELLING = str(files("socratic_distill.dialogues") / "prompts" / "tutor.txt")
+# The packaged teacher's prompt, and what the student said next.
+HINDSIGHT = str(Path(__file__).with_name("learning_hindsight.txt"))
 
 FORWARD = {"kind": "forward_kl"}
 NOT_TELLING = {"rewards": ({"kind": "not_telling"},), "reward_coef": 0.0}
@@ -58,6 +60,10 @@ def of_tiny(steps: int) -> Settings:
         "anchored_residual, 0.8": dict(anchored_residual(0.8)),
         "contrast, 0.5": dict(contrast(TELLING, 0.5)),
         "reward_gate, not_telling": NOT_TELLING | weights({"kind": "reward_gate", "failure": 0.25}),
+        "sign_gate, not_telling": NOT_TELLING | weights({"kind": "sign_gate"}),
+        "hindsight": {"teacher_prompt_file": HINDSIGHT},
+        "teacher_turns, half to none": {"teacher_turns": {"start": 0.5, "end": 0.0, "steps": steps}},
+        "solved_range, 0.2 to 0.8": {"solved_range": {"low": 0.2, "high": 0.8, "others": 0.1}},
         "max_staleness=1": stale,
         "max_staleness=1, freshness": stale | weights({"kind": "freshness"}),
         "max_staleness=1, trust_region": stale | weights({"kind": "trust_region", "bound": 0.1}),
@@ -66,6 +72,7 @@ def of_tiny(steps: int) -> Settings:
         "reverse and forward, entropy_gate": mixed(FORWARD) | weights({"kind": "entropy_gate", "threshold": 0.5}),
         "one turn": {"max_turns": 1},
         "half the dialogues": {"groups_per_batch": 2},
+        "half the dialogues, forward_kl": {"groups_per_batch": 2, "objective": FORWARD},
         "one turn, half the dialogues": short,
         "one turn, half the dialogues, forward_kl": short | {"objective": FORWARD},
         **CONTROLS,
