@@ -14,7 +14,19 @@ _NAME = "socratic-distill"
 _REQUIREMENT = re.compile(r"(?P<requirement>[^;]+?)\s*;\s*extra == ['\"](?P<extra>[\w-]+)['\"]")
 _TORCH = "Without a GPU, run this before it: pip install torch --index-url https://download.pytorch.org/whl/cpu"
 Extra = Literal[
-    "cloud", "local", "data", "wandb", "trackio", "tensorboard", "plot", "openai", "math", "bleu", "serve", "hub"
+    "cloud",
+    "local",
+    "quantized",
+    "data",
+    "wandb",
+    "trackio",
+    "tensorboard",
+    "plot",
+    "openai",
+    "math",
+    "bleu",
+    "serve",
+    "hub",
 ]
 """The extras that messages tell users to install."""
 

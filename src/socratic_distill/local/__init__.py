@@ -11,6 +11,7 @@ Importing this package does not import torch; using a client does.
 | `scheduler`, `batches` | the queue of calls, and which of them share a batch |
 | `base_model`, `models`, `model_files`, `gguf_files` | loads a base model and finds its files |
 | `machine` | device and precision |
+| `quantized`, `packed` | base weights in four bits |
 | `memory`, `demand`, `limits` | estimates the memory of a run, and what there is |
 | `shapes`, `counting` | a model without its weights, and the bytes of its passes |
 | `layers`, `norms` | linear layers and norms of a frozen model, in fewer steps |
@@ -29,6 +30,7 @@ Importing this package does not import torch; using a client does.
 | `tiny` | the packaged model and its problems |
 """
 
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from socratic_distill.local.service import LocalServiceClient
 
 
+# peft imports bitsandbytes where it is installed, and that warns of a kernel that the engine does not use.
+logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 _HOME = {"LocalRestClient": "rest", "LocalServiceClient": "service"}
 _PACKAGES = ("torch", "transformers", "peft", "safetensors")
 

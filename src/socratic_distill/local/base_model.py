@@ -26,6 +26,7 @@ from socratic_distill.local.probe import (
     state_argument,
     state_of,
 )
+from socratic_distill.local.quantized import count
 from socratic_distill.local.slots import CacheShape, Pass
 from socratic_distill.text import get_logger
 
@@ -77,7 +78,7 @@ class BaseModel:
         self.name = name
         self.machine = machine
         self.model, self.tokenizer = load_base_model(name, trust_remote_code, machine)
-        self.size = sum(weight.numel() for weight in self.model.parameters())
+        self.size = sum(count(weight) for weight in self.model.parameters())
         self._tokens = 1 + max(self.tokenizer.get_vocab().values())
         self.max_context = context_length(self.model, self.tokenizer, name)
         self.why_general, self._shape = "", None
@@ -140,6 +141,7 @@ class BaseModel:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "torch": torch.__version__,
             "device": self.machine.device.type,
+            "quantized": self.machine.quantized,
         }
         if self.machine.device.type == "cpu":
             facts |= {"threads": torch.get_num_threads(), "processor": torch.backends.cpu.get_cpu_capability()}

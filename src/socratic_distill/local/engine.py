@@ -42,11 +42,12 @@ class Engine:
         gradient_checkpointing: bool,
         grant: Grant | None,
         paths: Mapping[str, str] | None,
+        quantization: Any,
     ) -> None:
         """See `LocalServiceClient`."""
         self.store = Store(Path(store), grant)
         self.models: dict[str, BaseModel] = {}
-        self.machine = Machine.choose(device, dtype, gradient_checkpointing)
+        self.machine = Machine.choose(device, dtype, gradient_checkpointing, quantization)
         self._paths = dict(paths or {})
         self._base_facts: dict[str, dict[str, Any]] = {}
         self._trust_remote_code = trust_remote_code

@@ -23,6 +23,7 @@ class Machine:
             and moments are fp32 or wider.
         fast_bf16: whether the device multiplies bf16 natively.
         gradient_checkpointing: whether training recomputes activations instead of keeping them.
+        quantized: whether the base weights of linear layers are held in four bits.
         pass_tokens: most padded tokens of one pass; more need more memory and are not faster.
         pass_cost: fixed cost of a pass, in tokens; padding up to this is cheaper than another pass.
     """
@@ -31,6 +32,7 @@ class Machine:
     dtype: torch.dtype | None
     fast_bf16: bool
     gradient_checkpointing: bool
+    quantized: bool
     pass_tokens: int
     pass_cost: int
 
@@ -40,11 +42,12 @@ class Machine:
         device: str = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto",
         gradient_checkpointing: bool = False,
+        quantization: Literal["nf4"] | None = None,
     ) -> "Machine":
         """Chooses the device and its settings; "auto" takes a GPU if there is one.
 
         Raises:
-            LocalEngineError: the device or the dtype is unknown, or the device is not available.
+            LocalEngineError: the device, the dtype or the quantization is unknown, or the device is not available.
         """
         cuda = torch.cuda.is_available()
         try:
@@ -55,12 +58,15 @@ class Machine:
             raise LocalEngineError(f"device={device!r}, but torch finds no GPU here; give 'auto' or 'cpu'")
         if dtype != "auto" and dtype not in _DTYPES:
             raise LocalEngineError(f"dtype={dtype!r} is unknown; give 'auto' or one of {', '.join(_DTYPES)}")
+        if quantization not in (None, "nf4"):
+            raise LocalEngineError(f"quantization={quantization!r} is unknown; give 'nf4' or None")
         on_gpu = chosen.type == "cuda"
         return cls(
             device=chosen,
             dtype=None if dtype == "auto" else _DTYPES[dtype],
             fast_bf16=torch.cuda.is_bf16_supported() if on_gpu else _cpu_multiplies_bf16(),
             gradient_checkpointing=gradient_checkpointing,
+            quantized=quantization is not None,
             pass_tokens=16384 if on_gpu else 1024,
             pass_cost=1024 if on_gpu else 64,
         )

@@ -87,7 +87,8 @@ def estimate(demand: Demand, machine: Machine, open_shapes: OpenShapes, loaded: 
     shapes = {name: open_shapes(name, machine, demand) for name in demand.models}
     for name, model in shapes.items():
         if name not in loaded:
-            held[f"base weights, {str(model.dtype).removeprefix('torch.')}: {_brief(name)}"] = model.weight_bytes
+            precision = "four bits" if machine.quantized else str(model.dtype).removeprefix("torch.")
+            held[f"base weights, {precision}: {_brief(name)}"] = model.weight_bytes
         sampling.append(_sampling(demand, machine, model))
     tutor = shapes[demand.models[0]]
     adapters = _ADAPTERS + demand.other_adapters
@@ -234,6 +235,9 @@ def _choices(demand: Demand, machine: Machine) -> Iterator[tuple[str, list[tuple
     if not machine.gradient_checkpointing:
         recomputing = replace(machine, gradient_checkpointing=True)
         yield "an engine of your own with gradient_checkpointing", [("True", demand, recomputing)]
+    if not machine.quantized:
+        packed = replace(machine, quantized=True)
+        yield "an engine of your own with quantization", [("'nf4'", demand, packed)]
     # Shorter contexts than a prompt and two turns would leave no dialogue.
     least, longest = demand.prompt + 2 * demand.reply, demand.longest
     contexts = [longest * share // 8 for share in (6, 4, 3, 2, 1)]

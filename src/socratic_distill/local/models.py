@@ -1,14 +1,16 @@
 """Finds and loads a base model: the packaged tiny one, a directory, a GGUF file, or a hub name."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from socratic_distill.config.paths import TINY, resolved
-from socratic_distill.errors import LocalEngineError
+from socratic_distill.errors import LocalEngineError, LocalExtraMissing
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
+from socratic_distill.local.quantized import loading_options, ready
 from socratic_distill.local.tiny import MODEL_DIR
 
 # GGUF files are quantised more coarsely than this, so nothing is lost.
@@ -29,21 +31,29 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     Raises:
         LocalEngineError: there is no such model, or it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     found = model_source(name, trust_remote_code, machine)
+    if machine.quantized and found.gguf_file is not None:
+        load_base_model(name, trust_remote_code, replace(machine, quantized=False))  # leaves dequantised weights
+        found = model_source(name, trust_remote_code, machine)
     source, options, stored = found
     file = found.gguf_file
-    dtype = machine.precision(stored)
     logging.disable_progress_bar()  # transformers' bar would break the run's own display
     try:
-        if stored is None:
-            dtype = machine.precision(_dtype(source, options))
+        config = AutoConfig.from_pretrained(source, **options)
+        dtype = machine.precision(config.dtype if stored is None else stored)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if file is not None:
             gguf_files.split_as_trained(tokenizer, file)
+        if machine.quantized:
+            options = {**options, **loading_options(config, machine, dtype)}
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+        if machine.quantized:
+            ready(model)
+    except LocalExtraMissing:
+        raise
     except Exception as error:  # transformers raises many kinds of errors
         raise LocalEngineError(
             f"model {name!r} cannot be loaded as {_describe(source, options)}: {error}. Give 'tiny', a directory "

@@ -44,6 +44,7 @@ class LocalServiceClient(Engine):
         grant: Grant | None = None,
         paths: Mapping[str, str] | None = None,
         check_memory: bool = True,
+        quantization: Any = None,
     ) -> None:
         """Chooses the machine; models are loaded when they are first asked for.
 
@@ -59,11 +60,13 @@ class LocalServiceClient(Engine):
             grant: which models and weights a config that was read from a file may load. None: any.
             paths: paths of models whose name is a path in another working directory, by name. None: names are paths.
             check_memory: whether a run that would not fit this machine's memory, by an estimate, is refused.
+            quantization: "nf4" holds the base weights of linear layers in four bits, which needs the extra `quantized`.
+                None: they are held in `dtype`.
 
         Raises:
-            LocalEngineError: the device or the dtype is unknown, or the device is not available.
+            LocalEngineError: the device, the dtype or the quantization is unknown, or the device is not available.
         """
-        super().__init__(store, trust_remote_code, device, dtype, gradient_checkpointing, grant, paths)
+        super().__init__(store, trust_remote_code, device, dtype, gradient_checkpointing, grant, paths, quantization)
         self._refuses = check_memory
 
     def create_lora_training_client(

@@ -15,6 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from socratic_distill.local.parts import Part, named_part
+from socratic_distill.local.quantized import count
 
 # A module with such a child is attention, even if its name does not say so.
 _QUERIES = frozenset({"q", "q_proj", "q_a_proj", "qkv", "qkv_proj", "query", "query_key_value", "query_proj"})
@@ -113,7 +114,7 @@ class _Reader:
             if not self._is_router(path, module, line):
                 # A layer outside of the blocks, such as one that projects the embeddings, carries no LoRA.
                 weight: Any = module.weight
-                yield Target(path, self._part(line[:-1]), weight.numel(), is_layer=bool(line))
+                yield Target(path, self._part(line[:-1]), count(weight), is_layer=bool(line))
         elif line and not isinstance(module, nn.Embedding | nn.modules.conv._ConvNd):
             for name, parameter in module.named_parameters(recurse=False):
                 # Fused experts are [experts, in, out]; [1, 1, H] is only a vector.

@@ -60,7 +60,7 @@ def ask(client, prompt, seed=0, count=1, **params: Any):
 
 def trained(service, steps=2, **options):
     """A training client a few steps away from its start."""
-    client = service.create_lora_training_client("tiny", **({"rank": 4, "seed": 1} | options)).result()
+    client = service.create_lora_training_client(**({"base_model": "tiny", "rank": 4, "seed": 1} | options)).result()
     for _ in range(steps):
         client.forward_backward([entropy_datum(prompt) for prompt in PROMPTS], "cross_entropy").result()
         client.optim_step(tinker.AdamParams(learning_rate=1e-2)).result()
