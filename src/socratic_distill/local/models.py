@@ -42,7 +42,7 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     file = found.gguf_file
     logging.disable_progress_bar()  # transformers' bar would break the run's own display
     try:
-        config = AutoConfig.from_pretrained(source, **options)
+        config: Any = AutoConfig.from_pretrained(source, **options)
         dtype = machine.precision(config.dtype if stored is None else stored)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if file is not None:
