@@ -60,8 +60,8 @@ class LocalServiceClient(Engine):
             grant: which models and weights a config that was read from a file may load. None: any.
             paths: paths of models whose name is a path in another working directory, by name. None: names are paths.
             check_memory: whether a run that would not fit this machine's memory, by an estimate, is refused.
-            quantization: "nf4" holds the base weights of linear layers in four bits, which needs the extra `quantized`.
-                None: they are held in `dtype`.
+            quantization: "nf4" holds the base weights of linear layers in four bits, which needs the extra `quantized`;
+                None holds them in `dtype`.
 
         Raises:
             LocalEngineError: the device, the dtype or the quantization is unknown, or the device is not available.
