@@ -12,6 +12,7 @@ import tinker
 from tinker import APIFuture
 
 T = TypeVar("T")
+_HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
 
 
 class ServiceFuture(APIFuture[T]):
@@ -164,3 +165,12 @@ def check_question(size: int, vocabulary: int, logprobs: bool, last_n: int | Non
         raise status_error(400, "target_prompt_logprobs names no token id; give at least one, and -1 elsewhere")
     if targets.min() < -1 or targets.max() >= vocabulary:
         raise status_error(400, f"target_prompt_logprobs holds ids outside [-1, {vocabulary})")
+
+
+def expiry(now: float, ttl_seconds: int | None) -> float | None:
+    """When weights that are saved now expire; None: never."""
+    if ttl_seconds is None:
+        return None
+    if not _HOUR <= ttl_seconds <= _TEN_YEARS:
+        raise status_error(400, f"ttl_seconds={ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None to keep it")
+    return now + ttl_seconds

@@ -12,6 +12,7 @@ Exit codes: 0 done, 1 an error of this library, 2 wrong usage, 130 or 143 stoppe
 | `environment`, `completion` | `env`; completion scripts |
 | `completion_scripts` | what these scripts hold |
 | `printing` | tables, and examples in the help |
+| `bars` | progress bars |
 | `played` | progress of `evaluate` and `benchmark` |
 | `downloaded` | progress of `export --adapter` |
 | `given` | what `train`, `check` and `cost` are given: config, overrides, options |

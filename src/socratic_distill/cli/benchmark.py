@@ -2,10 +2,9 @@
 
 import argparse
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.options import add_options, allowed, with_named
 from socratic_distill.cli.printing import help_of, table_console
 from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.text import show
@@ -64,7 +63,7 @@ def run(parsed: argparse.Namespace) -> int:
     from socratic_distill.outputs.trackers.suites import track_suite
     from socratic_distill.run.directory import config_of
 
-    config, tutors = _with_named(config_of(parsed.log_path, **allowed(parsed)), parsed), parsed.tutor or ["final"]
+    config, tutors = _with_judge(config_of(parsed.log_path, **allowed(parsed)), parsed), parsed.tutor or ["final"]
     options = {"limit": parsed.limit, "reward_model": parsed.reward_model}
     show(str(estimate_benchmark(config, parsed.suite, parsed.data, tutors, **options)))
     if parsed.estimate:
@@ -84,12 +83,10 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _with_named(config: "SocraticConfig", parsed: argparse.Namespace) -> "SocraticConfig":
-    """The config with what the command line names, which needs no other permission."""
-    named = {name for name in parsed.tutor or () if name not in ("base", "teacher", "final") and not name.isdecimal()}
+def _with_judge(config: "SocraticConfig", parsed: argparse.Namespace) -> "SocraticConfig":
+    """The config with the judge that the command line names."""
     grant = config.grant
     if parsed.judge is not None:
         changes: dict[str, Any] = {"judge": {"model_name": parsed.judge}}
         config = type(config)(**(dict(config) | changes))
-        named.add(parsed.judge)
-    return config.granted(None if grant is None else replace(grant, named=frozenset(named)))
+    return config.granted(with_named(grant, parsed))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from socratic_distill.cli.given import add_given, handed_over
 from socratic_distill.cli.printing import help_of
 from socratic_distill.config.log_path import given_path
+from socratic_distill.text import dollars
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
         f"{estimate.steps} steps and {estimate.evaluations} evaluations are left; averages: {estimate.basis}; "
         f"prices: {estimate.prices}.",
     )
-    spent, left, total = _usd(estimate.spent_usd), _usd(estimate.usd), _usd(estimate.total_usd)
+    spent, left, total = dollars(estimate.spent_usd), dollars(estimate.usd), dollars(estimate.total_usd)
     console.print(f"Spent {spent}, left {left}, together {total} USD.")
     if estimate.unpriced is not None:
         console.print(f"{estimate.unpriced[0].upper()}{estimate.unpriced[1:]}.", markup=False)
@@ -83,15 +84,17 @@ def _print_billed(config: "SocraticConfig") -> int:
     hours = f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} UTC"
     usd = sum(amount.usd for amount in billed.of_run.values())
     estimated = Budget(with_known_names(config), directory).spent
-    console.print(f"Billed to the run's sessions from {hours}: {_usd(usd)} USD. Estimated here: {_usd(estimated)} USD.")
+    console.print(
+        f"Billed to the run's sessions from {hours}: {dollars(usd)} USD. Estimated here: {dollars(estimated)} USD."
+    )
     if not billed.of_run:
         console.print("The service has no figures of these sessions. They may be hours late; try again then.")
     if unpriced := sum(amount.unpriced for amount in billed.of_run.values()):
         console.print(f"{unpriced:,} tokens have no price from the service yet, and are not in its cost.")
     console.print(
         "The service's costs are gross estimates before credits, not invoice amounts. "
-        f"Not in them: {_usd(billed.others_usd)} USD of the organization's {billed.others} other sessions in these "
-        f"hours, and {_usd(billed.storage_usd)} USD of its storage, which belongs to no session."
+        f"Not in them: {dollars(billed.others_usd)} USD of the organization's {billed.others} other sessions in these "
+        f"hours, and {dollars(billed.storage_usd)} USD of its storage, which belongs to no session."
     )
     return 0
 
@@ -107,9 +110,9 @@ def _billed_table(billed: "Billed", ours: dict[str, int]) -> "Table":
         total = sum(amount.tokens for amount in models.values())
         usd = sum(amount.usd for amount in models.values())
         name = phase.replace("_", " ")
-        table.add_row(name, "all", f"{ours.get(phase, 0):,}", f"{total:,}", _usd(usd))
+        table.add_row(name, "all", f"{ours.get(phase, 0):,}", f"{total:,}", dollars(usd))
         for model, amount in models.items():
-            table.add_row(name, model, "", f"{amount.tokens:,}", _usd(amount.usd))
+            table.add_row(name, model, "", f"{amount.tokens:,}", dollars(amount.usd))
     return table
 
 
@@ -122,11 +125,7 @@ def _table(estimate: "CostEstimate") -> "Table":
     for part in _PARTS:
         lines = [line for line in estimate.lines if line.part == part]
         for line in lines:
-            table.add_row(part, line.role, line.phase.replace("_", " "), f"{line.tokens:,.0f}", _usd(line.usd))
+            table.add_row(part, line.role, line.phase.replace("_", " "), f"{line.tokens:,.0f}", dollars(line.usd))
         if lines:
-            table.add_row(part, "all", "", "", _usd(estimate.part_usd(part)), end_section=True)
+            table.add_row(part, "all", "", "", dollars(estimate.part_usd(part)), end_section=True)
     return table
-
-
-def _usd(value: float | None) -> str:
-    return "not known" if value is None else f"{value:,.4f}"

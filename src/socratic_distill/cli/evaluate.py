@@ -3,20 +3,15 @@
 import argparse
 import json
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from socratic_distill.cli.options import add_options, allowed
+from socratic_distill.cli.options import add_options, allowed, with_named
 from socratic_distill.cli.printing import help_of, table_console
 from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
     from socratic_distill.cli.options import Commands
-    from socratic_distill.config.grant import Grant
-
-
-_WORDS = ("base", "teacher", "final")
 
 
 def add_parser(commands: "Commands") -> None:
@@ -76,7 +71,7 @@ def run(parsed: argparse.Namespace) -> int:
         changes["eval_solve_samples"] = parsed.solve_samples
     if parsed.judge is not None:
         changes["judge"] = {"model_name": parsed.judge}
-    config = type(config)(**(dict(config) | changes)).granted(_with_named(config.grant, parsed))
+    config = type(config)(**(dict(config) | changes)).granted(with_named(config.grant, parsed))
     seeds = None if parsed.seeds is None else load_seeds(parsed.seeds, parsed.limit)
     with PlayedDialogues(TextConsole(stderr=True)) as progress:
         evaluations = compare(config, parsed.tutor or ["base", "final"], seeds=seeds, progress=progress)
@@ -93,9 +88,3 @@ def run(parsed: argparse.Namespace) -> int:
         rows = {name: evaluation.row() for name, evaluation in evaluations.items()}
         write_atomically(parsed.out, json.dumps(rows) + "\n")
     return 0
-
-
-def _with_named(grant: "Grant | None", parsed: argparse.Namespace) -> "Grant | None":
-    """What the run may do, and load what the command line names."""
-    named = {name for name in parsed.tutor or () if name not in _WORDS and not name.isdecimal()}
-    return None if grant is None else replace(grant, named=frozenset(named | ({parsed.judge} - {None})))

@@ -1,14 +1,19 @@
 """Options that several commands take: what the user allows a run directory to ask for."""
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from socratic_distill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from socratic_distill.config.grant import Allowed
+    from socratic_distill.config.grant import Allowed, Grant
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+# Tutors of the run itself; the number of a batch is one too.
+_OWN_TUTORS = ("base", "teacher", "final")
 
 
 def add_options(parser: Any, *options: str) -> None:
@@ -72,3 +77,11 @@ def allowed(parsed: argparse.Namespace) -> "Allowed":
         "allow_code": bool(getattr(parsed, "allow_code", None)),
         "allow_servers": tuple(others),
     }
+
+
+def with_named(grant: "Grant | None", parsed: argparse.Namespace) -> "Grant | None":
+    """The grant, extended by the models that --tutor and --judge name: the user's word is in the command itself."""
+    if grant is None:
+        return None
+    named = {name for name in parsed.tutor or () if name not in _OWN_TUTORS and not name.isdecimal()}
+    return replace(grant, named=frozenset(named | ({parsed.judge} - {None})))

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from socratic_distill.cli.bars import Bars
 from socratic_distill.outputs.display.console import TextConsole
 from socratic_distill.text import printable
 
 _SECONDS = 10  # between two lines
 
 
-class PlayedDialogues:
+class PlayedDialogues(Bars):
     """Shows how many were played or answered. A context manager; call it with a tutor's name, done and total."""
 
     def __init__(
@@ -29,22 +29,8 @@ class PlayedDialogues:
         self._now = now
         self._what = what
         self._last = now()
-        self._tasks: dict[str, Any] = {}
-        self._bars: Progress | None = None
-        if console.is_terminal and console.is_interactive:
-            columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-            self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-
-    def __enter__(self) -> Self:
-        """Draws the bars, if there are any."""
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        """Gives the terminal back."""
-        if self._bars is not None:
-            self._bars.stop()
+        name = TextColumn("{task.description}", markup=False)
+        super().__init__(console, name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
     def __call__(self, name: str, done: int, total: int) -> None:
         """So many of a tutor's dialogues were played."""
@@ -54,10 +40,7 @@ class PlayedDialogues:
             self._console.quiet = True
 
     def _show(self, name: str, done: int, total: int) -> None:
-        if self._bars is not None:
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=total)
-            self._bars.update(self._tasks[name], completed=done)
+        if self.drawn(name, done, total):
             return
         now = self._now()
         if done == total or (now - self._last).total_seconds() >= _SECONDS:

@@ -5,6 +5,9 @@ import math
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.values import eased, value
 
+# A step at which every schedule has ended.
+LATE_STEP = 10**9
+
 
 def learning_rate(config: SocraticConfig, step: int, total: int) -> float:
     """Adam's learning rate at a step.

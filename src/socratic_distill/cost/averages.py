@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.cost.costs import Phase, Use, evaluation_uses, step_uses
+from socratic_distill.cost.costs import PricedPhase, Use, evaluation_uses, step_uses
 from socratic_distill.cost.workload import Key, Talk, Tokens, Workload
 from socratic_distill.dialogues.dialogue import ModelRole
 from socratic_distill.evaluation.stored import StoredEvaluation
 
-_Phases = dict[tuple[ModelRole, Phase], float]
+_Phases = dict[tuple[ModelRole, PricedPhase], float]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Factors:
 
     sent: Mapping[ModelRole, float]
     cached: Mapping[ModelRole, float]
-    others: Mapping[tuple[ModelRole, Phase], float]
+    others: Mapping[tuple[ModelRole, PricedPhase], float]
 
     @classmethod
     def between(cls, counted: Sequence[Use], expected: Tokens) -> "Factors":
@@ -122,7 +122,7 @@ def _talk(workload: Workload, rows: Sequence[Mapping[str, Any]]) -> Talk:
     )
 
 
-def _by_phase(uses: Iterable[tuple[ModelRole, Phase, float]]) -> _Phases:
+def _by_phase(uses: Iterable[tuple[ModelRole, PricedPhase, float]]) -> _Phases:
     totals: _Phases = {}
     for role, phase, number in uses:
         totals[role, phase] = totals.get((role, phase), 0.0) + number

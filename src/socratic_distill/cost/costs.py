@@ -18,7 +18,7 @@ from socratic_distill.config.teachers import plan_teachers
 from socratic_distill.dialogues.dialogue import ModelRole, PromptUse
 from socratic_distill.errors import ConfigError
 
-Phase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]
+PricedPhase = Literal["prefill", "cached_prefill", "sample", "forward", "train"]
 
 _MILLION = 1_000_000
 # Phases that are not priced under their own name.
@@ -37,7 +37,7 @@ class Use:
     """
 
     role: ModelRole
-    phase: Phase
+    phase: PricedPhase
     tokens: float
 
 

@@ -13,7 +13,7 @@ from os import PathLike, fspath
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.cost.averages import Averages
 from socratic_distill.cost.budget import Budget
-from socratic_distill.cost.costs import Phase, Tariff, Use
+from socratic_distill.cost.costs import PricedPhase, Tariff, Use
 from socratic_distill.cost.workload import Key, Part, Tokens, Workload
 from socratic_distill.dialogues.dialogue import ModelRole
 from socratic_distill.errors import ConfigError
@@ -21,6 +21,7 @@ from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluation
 from socratic_distill.run.cloud.reading import readable
 from socratic_distill.run.directory import RunDirectory, load_config
 from socratic_distill.run.plan import Plan, read_plan
+from socratic_distill.text import dollars
 from socratic_distill.text.html import escaped, soft, table, titled
 
 
@@ -38,7 +39,7 @@ class CostLine:
 
     part: Part
     role: ModelRole
-    phase: Phase
+    phase: PricedPhase
     tokens: float
     usd: float | None
 
@@ -79,10 +80,10 @@ class CostEstimate:
         """Tokens and costs by part, and how they were estimated, for notebooks."""
         parts: dict[Part, None] = dict.fromkeys(line.part for line in self.lines)
         tokens = {part: sum(line.tokens for line in self.lines if line.part == part) for part in parts}
-        rows = [[escaped(part), f"{tokens[part]:,.0f}", _dollars(self.part_usd(part))] for part in parts]
-        rows.append(["left", f"{sum(tokens.values()):,.0f}", _dollars(self.usd)])
-        rows.append(["spent so far", "", _dollars(self.spent_usd)])
-        rows.append(["together", "", f"<b>{_dollars(self.total_usd)}</b>"])
+        rows = [[escaped(part), f"{tokens[part]:,.0f}", dollars(self.part_usd(part))] for part in parts]
+        rows.append(["left", f"{sum(tokens.values()):,.0f}", dollars(self.usd)])
+        rows.append(["spent so far", "", dollars(self.spent_usd)])
+        rows.append(["together", "", f"<b>{dollars(self.total_usd)}</b>"])
         how = f"{self.steps} steps and {self.evaluations} evaluations are left; averages: {self.basis}; "
         note = soft(escaped(f"{how}prices: {self.prices}"))
         return titled("Estimated cost", table(rows, ["", "tokens", "USD"], numbers=True), note)
@@ -171,10 +172,6 @@ def _evaluations_left(plan: Plan, evaluated: Sequence[StoredEvaluation]) -> int:
 
 def _usd(key: Key, number: float, tariff: Tariff | None) -> float | None:
     return None if tariff is None else tariff.cost([Use(key.role, key.phase, number)])
-
-
-def _dollars(usd: float | None) -> str:
-    return "not known" if usd is None else f"{usd:,.4f}"
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

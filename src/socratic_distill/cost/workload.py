@@ -16,7 +16,7 @@ from socratic_distill.config.parts import Judge
 from socratic_distill.config.schedules import turns
 from socratic_distill.config.trust import check_files
 from socratic_distill.config.values import value
-from socratic_distill.cost.costs import Phase
+from socratic_distill.cost.costs import PricedPhase
 from socratic_distill.cost.scores import asked_share, unscored_tokens
 from socratic_distill.dialogues.batches import on_policy_before
 from socratic_distill.dialogues.dialogue import ModelRole
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
     part: Part
     role: ModelRole
-    phase: Phase
+    phase: PricedPhase
 
 
 Tokens = dict[Key, float]

@@ -19,7 +19,7 @@ from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast, Member, Teachers
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_replies, check_same_tokens
-from socratic_distill.dialogues.dialogue import Ends
+from socratic_distill.dialogues.dialogue import NO_STEP, Ends
 from socratic_distill.dialogues.endings import load_endings
 from socratic_distill.dialogues.prompts import Prompts
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
@@ -88,8 +88,8 @@ class FrozenModels:
             teachers=self.teachers,
             prompts=self._prompts,
             profile=config.student_profile,
-            # An evaluation has step -1: it plays with max_turns, whatever the schedule says.
-            max_turns=lambda step: config.max_turns if step < 0 else turns(config, step),
+            # An evaluation plays with max_turns, whatever the schedule says.
+            max_turns=lambda step: config.max_turns if step == NO_STEP else turns(config, step),
             max_context=self._max_context,
             seed=config.seed,
             of_played=played,
@@ -97,7 +97,7 @@ class FrozenModels:
             first="tutor" if config.opening == "tutor" else "student",
             ends=self._ends,
             verdicts=self._verdicts,
-            teacher_turns=lambda step: 0.0 if step < 0 else value(config.teacher_turns, step),
+            teacher_turns=lambda step: 0.0 if step == NO_STEP else value(config.teacher_turns, step),
             reuses_scores=config.recordings is not None and config.recordings.reuse_scores,
         )
 
@@ -215,16 +215,27 @@ async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> 
     return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature)
 
 
+async def open_teacher_client(plan: TeacherPlan, service: Service) -> SamplingClient:
+    """A sampling client on a teacher's frozen weights; for a lagged teacher, on the base model that it starts with.
+
+    Raises:
+        ServiceError: the service failed the call.
+    """
+    weights = weights_of(plan)
+    kind = "base_model" if plan.checkpoint_path is None else "model_path"
+    return await open_sampling_client(service.client, f"the teacher {plan.name!r}, {weights!r}", **{kind: weights})
+
+
+def weights_of(plan: TeacherPlan) -> str:
+    """A teacher's frozen weights: the path of its checkpoint, or the name of its base model."""
+    return plan.model_name if plan.checkpoint_path is None else resolved(plan.checkpoint_path)
+
+
 async def _open_teacher(
     plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
 ) -> Member:
     """Opens a teacher, with a client of its own unless it scores with the tutor's weights."""
-    client, model = None, {"base_model": plan.model_name}
-    if plan.checkpoint_path is not None:
-        model = {"model_path": resolved(plan.checkpoint_path)}
-    if plan.lag_steps is None:
-        what = f"the teacher {plan.name!r}, {next(iter(model.values()))!r}"
-        client = await open_sampling_client(service.client, what, **model)
+    client = await open_teacher_client(plan, service) if plan.lag_steps is None else None
     renderer = await codecs.renderer(client or tutor_client, plan.model_name, plan.template)
     return Member(plan.name, renderer, client, plan.lag_steps, plan.weight)
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from socratic_distill.config.schedules import LATE_STEP
 from socratic_distill.dialogues.cast import Cast, Member
 from socratic_distill.dialogues.dialogue import Dialogue, Message, Role, Turn, teacher_view, tutor_view
 from socratic_distill.dialogues.rendering import Renderer
@@ -37,7 +38,6 @@ _REPLIES = (
 )
 _LONGEST = 4  # more than one, since the longest text in characters may not be the longest in tokens
 _STAND_IN = "?"  # a turn of one token; some templates refuse an empty one
-_LATE = 10**9  # a step at which every schedule has ended
 
 
 def check_same_tokens(tutor: Renderer, teacher: Renderer) -> None:
@@ -141,7 +141,7 @@ def check_room(cast: Cast, seeds: Sequence[Seed]) -> None:
         if need.first > cast.max_context:
             raise ConfigError(_no_room(need, cast, cast.max_context))
     # A schedule only rises or only falls, so its maximum is at its start or at its end.
-    most_turns = max(cast.max_turns(0), cast.max_turns(_LATE))
+    most_turns = max(cast.max_turns(0), cast.max_turns(LATE_STEP))
     if needs:
         _warn_of_long_dialogues(needs, most_turns, cast.max_context)
 

@@ -29,6 +29,9 @@ Ending = Literal[
     "ended_by_student",
     "ended_by_function",
 ]
+# The step of dialogues that belong to no batch, such as those of evaluations: their random numbers are the same at
+# each time.
+NO_STEP = -1
 # Endings in which the student reached the answer, whether or not the tutor told it.
 SOLVED: tuple[Ending, ...] = ("solved", "solved_after_tell", "solved_at_start")
 # Endings that say nothing of the answer, which an earlier turn may hold where an answer ends no dialogue.

@@ -10,7 +10,6 @@ spell a special token of the judge.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -21,7 +20,7 @@ from socratic_distill.config.trust import check_code
 from socratic_distill.dialogues.dialogue import Dialogue, Message, PromptUse, Turn
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
-from socratic_distill.dialogues.reading.values import FIELD_NAME
+from socratic_distill.dialogues.reading.values import PLACEHOLDER
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.seed import BY_VERDICT, Seed
 from socratic_distill.dialogues.speaker import Speaker
@@ -34,7 +33,6 @@ T = TypeVar("T")
 
 VERDICTS = {"VERDICT: YES": True, "VERDICT: NO": False}
 _FIELDS = ("question", "expected_answer", "rubric", "speaker", "message")
-_PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
 _EXPECTED = (
     "takes the text of a turn and its Seed, and returns True or False, as in `def {name}(text, seed): return "
     "seed.expected_answer in text`"
@@ -159,7 +157,7 @@ def check_judge_prompt(
     Raises:
         ConfigError: it does one of these.
     """
-    used = set(_PLACEHOLDER.findall(prompt))
+    used = set(PLACEHOLDER.findall(prompt))
     if unknown := sorted(used.difference(fields)):
         raise ConfigError(f"{whose} uses {{{unknown[0]}}}; the fields are {', '.join(fields)}")
     if shown not in used:
@@ -185,7 +183,7 @@ def answer_messages(turn: Turn, seed: Seed, prompt: str) -> list[Message]:
 
 def fill(prompt: str, facts: Mapping[str, str]) -> str:
     """A judge's prompt with its fields filled in one pass, so that a field's name in what is judged stays."""
-    return _PLACEHOLDER.sub(lambda match: facts[match[1]], prompt)
+    return PLACEHOLDER.sub(lambda match: facts[match[1]], prompt)
 
 
 def quoted(text: str) -> str:
@@ -204,10 +202,10 @@ async def ask_judge(
     assert replies is not None, "no limit was given"
     (reply,) = replies
     # A reply that was cut might have ended differently.
-    return last_line(reply.text, verdicts) if reply.stop_reason == "stop" else None, reply
+    return closing_verdict(reply.text, verdicts) if reply.stop_reason == "stop" else None, reply
 
 
-def last_line(reply: str, verdicts: Mapping[str, T]) -> T | None:
+def closing_verdict(reply: str, verdicts: Mapping[str, T]) -> T | None:
     """What a judge's reply ends with; None if that is no verdict.
 
     The last line must be a verdict in capitals and nothing else, and no other line may be a verdict. White space at the

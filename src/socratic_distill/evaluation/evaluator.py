@@ -13,7 +13,7 @@ from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import FrozenModels, open_frozen_models, open_judge
 from socratic_distill.dialogues.compatibility import check_room
-from socratic_distill.dialogues.dialogue import NOTHING_SENT, ModelRole, PromptUse
+from socratic_distill.dialogues.dialogue import NO_STEP, NOTHING_SENT, ModelRole, PromptUse
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.rollout import check_failures, play_batch
 from socratic_distill.dialogues.seeds import Seed
@@ -31,8 +31,6 @@ from socratic_distill.evaluation.solving import solve_parts, solve_rates
 from socratic_distill.service.connect import Service, open_sampling_client
 from socratic_distill.service.interface import SamplingClient
 
-# Training steps count from 0. Evaluations use -1, so that their random seeds are the same for every tutor.
-_STEP = -1
 Judging = tuple[Speaker | RemoteSpeaker, str]
 Progress = Callable[[str, int, int], None]
 """Is called with a tutor's name, how many of its dialogues were played, and how many there are."""
@@ -189,7 +187,7 @@ class Evaluator:
         concurrency = config.max_concurrent_dialogues
         per_seed = config.eval_dialogues_per_seed
         done = _counter(candidate.name, len(self._seeds) * per_seed, progress)
-        played = await play_batch(self._seeds, _STEP, per_seed, cast, concurrency, done)
+        played = await play_batch(self._seeds, NO_STEP, per_seed, cast, concurrency, done)
         scored = await score_batch(played, cast, self._scorer, concurrency)
         dialogues = [scores.dialogue for scores in scored]
         check_failures(dialogues, config.max_failed_fraction)
@@ -229,7 +227,7 @@ class Evaluator:
             return self._frozen.cast(candidate.client, version=0, wanted=Wanted())
         assert candidate.teacher is not None, "a candidate has a client of its own or is a teacher"
         member = self._frozen.teachers.members[candidate.teacher]
-        cast = self._frozen.cast(self._frozen.teachers.client(member, _STEP), version=0, wanted=Wanted())
+        cast = self._frozen.cast(self._frozen.teachers.client(member, NO_STEP), version=0, wanted=Wanted())
         return replace(cast, tutor=replace(cast.tutor, renderer=member.renderer), tutor_as=member.name)
 
 

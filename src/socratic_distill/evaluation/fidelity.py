@@ -36,7 +36,7 @@ from socratic_distill.dialogues.answers.kinds import rule_of
 from socratic_distill.dialogues.briefing import Briefing
 from socratic_distill.dialogues.cast import Cast
 from socratic_distill.dialogues.casting import open_frozen_models, open_judge
-from socratic_distill.dialogues.dialogue import Dialogue, Message, Turn, is_right
+from socratic_distill.dialogues.dialogue import NO_STEP, Dialogue, Message, Turn, is_right
 from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
@@ -65,7 +65,6 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 SCORE = "selective flip score"
 # A student whose score may be below this changes its mind whatever it hears.
 NEAR_ZERO = 0.1
-_STEP = -1  # as of evaluations: no batch
 _FIELDS = {"targeted": "feedback", "misaligned": "misaligned_feedback"}
 
 
@@ -214,7 +213,7 @@ class _Trial:
     async def on(self, seed: Seed, student: SimulatedStudent) -> _Attempts:
         """A student's attempts on a seed."""
         own = student.seed(seed)
-        opened = Dialogue(own, _STEP, 0, student=student.name)
+        opened = Dialogue(own, NO_STEP, 0, student=student.name)
         try:
             async with self.slots:
                 texts = {condition: await self._feedback(own, condition) for condition in CONDITIONS}

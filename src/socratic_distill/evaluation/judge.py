@@ -22,7 +22,7 @@ from socratic_distill.dialogues.prompts import read_prompt
 from socratic_distill.dialogues.randomness import stable_seed
 from socratic_distill.dialogues.remote_speaker import RemoteSpeaker
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.dialogues.verdicts import ask_judge, check_judge_prompt, fill, last_line, quoted
+from socratic_distill.dialogues.verdicts import ask_judge, check_judge_prompt, closing_verdict, fill, quoted
 from socratic_distill.evaluation.intervals import Part
 from socratic_distill.service.failures import describe
 from socratic_distill.service.waiting import gather_all
@@ -81,7 +81,7 @@ def parse_verdict(reply: str) -> bool | None:
     >>> parse_verdict("It asks.\nVERDICT: NO LEAK"), parse_verdict("VERDICT: LEAK"), parse_verdict("No leak, I think.")
     (False, True, None)
     """
-    return last_line(reply, _VERDICTS)
+    return closing_verdict(reply, _VERDICTS)
 
 
 async def judge_dialogues(

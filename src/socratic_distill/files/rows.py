@@ -8,7 +8,6 @@ import errno
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from socratic_distill.errors import SocraticError, StorageError
 from socratic_distill.files.durable import open_regular
-from socratic_distill.text import get_logger
+from socratic_distill.text import get_logger, whole_characters
 
 _log = get_logger(__name__)
 
@@ -30,7 +29,6 @@ _MOST_DEPTH = 200  # as pydantic's parser
 _MOST_LINE_BYTES = 1 << 28
 _MOST_OBJECT_BYTES = 1 << 30
 _MOST_WHOLE = 2**63
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +227,7 @@ def to_line(row: Mapping[str, Any]) -> tuple[bytes, list[str]]:
         return to_json(row, ensure_ascii=True, inf_nan_mode="null") + b"\n", unfit
     except PydanticSerializationError:  # a lone surrogate, which only the standard library can write
         text = json.dumps(parse(json.dumps(row).encode(), lenient=True), ensure_ascii=False)
-        return to_json(
-            from_json(_HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)), ensure_ascii=True
-        ) + b"\n", unfit
+        return to_json(from_json(whole_characters(text)), ensure_ascii=True) + b"\n", unfit
 
 
 def whole(value: object) -> int | None:

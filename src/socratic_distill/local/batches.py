@@ -16,7 +16,7 @@ from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
 from socratic_distill.local.sampling import carry_out
 from socratic_distill.local.scheduler import Job
-from socratic_distill.local.scoring import Question, Scores
+from socratic_distill.local.scoring import ScoreRequest, Scores
 from socratic_distill.local.works import Work
 
 
@@ -41,7 +41,7 @@ class Request:
     base: BaseModel
     adapter: str | None
     prompt: tuple[int, ...]
-    question: Question
+    question: ScoreRequest
     count: int = 0
     params: tinker.SamplingParams | None = None
     seed: int = 0

@@ -29,13 +29,12 @@ from socratic_distill.local.machine import Machine
 from socratic_distill.local.merge_plan import Adapter, MergePlan, plan_merge
 from socratic_distill.local.merging_loaded import merge_loaded
 from socratic_distill.local.model_files import base_of
-from socratic_distill.local.models import load_base_model
+from socratic_distill.local.models import GGUF_PRECISION, load_base_model
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.saved_paths import is_foreign, read_facts
 from socratic_distill.local.tensor_files import DTYPES, TensorFile, Written, write_tensors
 
 WeightType = Literal["auto", "float32", "bfloat16"]
-_OF_GGUF = torch.bfloat16  # finer than what GGUF files are quantised to
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def merge(
 def _merge(source: _Source, out: Path, dtype: torch.dtype | None, grant: Grant) -> None:
     name, loaded = source.base.resolved, None
     if name.endswith(".gguf"):
-        dtype = dtype or _OF_GGUF
+        dtype = dtype or GGUF_PRECISION
     if (files := find_files(name)) is None:
         loaded = load_base_model(name, grant.allow_code, Machine.choose("cpu", "float32"))
         files = find_files(name)  # loading a GGUF file leaves a dequantised copy

@@ -14,7 +14,7 @@ from socratic_distill.local.quantized import loading_options, ready
 from socratic_distill.local.tiny import MODEL_DIR
 
 # GGUF files are quantised more coarsely than this, so nothing is lost.
-_OF_GGUF = torch.bfloat16
+GGUF_PRECISION = torch.bfloat16  # finer than what GGUF files are quantised to
 
 
 def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tuple[Any, Any]:
@@ -100,10 +100,10 @@ def model_source(name: str, trust_remote_code: bool, machine: Machine) -> ModelS
         LocalEngineError: there is no such GGUF file.
     """
     source, options = _source(name)
-    stored = _OF_GGUF if "gguf_file" in options else None
+    stored = GGUF_PRECISION if "gguf_file" in options else None
     found = ModelSource(source, options, stored)
     if found.gguf_file is not None:
-        cached = gguf_files.cached_directory(found.gguf_file, machine.precision(_OF_GGUF))
+        cached = gguf_files.cached_directory(found.gguf_file, machine.precision(GGUF_PRECISION))
         found = found if cached is None else ModelSource(str(cached), {}, stored)
     return found._replace(options={**found.options, "trust_remote_code": trust_remote_code})
 
@@ -158,7 +158,7 @@ def stored_precision(name: str, trust_remote_code: bool) -> torch.dtype:
     """The precision of a model's stored weights; fp32 if its files do not state it, bf16 for GGUF files."""
     source, options = _source(name)
     if "gguf_file" in options:
-        return _OF_GGUF
+        return GGUF_PRECISION
     return _dtype(source, {**options, "trust_remote_code": trust_remote_code}) or torch.float32
 
 

@@ -21,7 +21,7 @@ from socratic_distill.local.draws import Row
 from socratic_distill.local.failures import explain
 from socratic_distill.local.sampling import carry_out
 from socratic_distill.local.saved_adapters import read_adapter_config
-from socratic_distill.local.scoring import Question
+from socratic_distill.local.scoring import ScoreRequest
 from socratic_distill.local.store import Store
 from socratic_distill.local.training import AdapterTrainer
 from socratic_distill.local.works import Work
@@ -133,7 +133,7 @@ def _tokens(base: BaseModel) -> tuple[int, ...]:
 def _work(tokens: tuple[int, ...]) -> tuple[Row, Work]:
     """Work with one reply to sample, and the log-probabilities of the prompt."""
     row = Row(_REPLY, 1.0, 1.0, -1, frozenset(), (), seed=0, index=0)
-    return row, Work(tokens, [row], Question(size=len(tokens), logprobs=True))
+    return row, Work(tokens, [row], ScoreRequest(size=len(tokens), logprobs=True))
 
 
 def _sampled(row: Row, work: Work) -> np.ndarray:
@@ -211,7 +211,7 @@ class _Proof:
 
     def _scores(self, adapter: str | None) -> np.ndarray:
         """The sampler's log-probabilities of the prompt without its first token, `[P - 1]`."""
-        work = Work(self._tokens, [], Question(size=len(self._tokens), logprobs=True))
+        work = Work(self._tokens, [], ScoreRequest(size=len(self._tokens), logprobs=True))
         carry_out(self._base, adapter, [work])
         assert work.scores is not None
         if not np.isfinite(work.scores.logprobs[1:]).all():

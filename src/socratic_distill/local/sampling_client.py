@@ -10,7 +10,7 @@ from socratic_distill.local.base_model import BaseModel
 from socratic_distill.local.batches import Request, check_request
 from socratic_distill.local.draws import Row
 from socratic_distill.local.engine import Engine
-from socratic_distill.local.scoring import Question
+from socratic_distill.local.scoring import ScoreRequest
 
 
 class LocalSamplingClient:
@@ -45,7 +45,7 @@ class LocalSamplingClient:
         """
         tokens = tuple(prompt.to_ints())
         seed = self._service.next_seed() if sampling_params.seed is None else sampling_params.seed
-        question = Question(
+        question = ScoreRequest(
             size=len(tokens),
             logprobs=include_prompt_logprobs,
             top=topk_prompt_logprobs,
@@ -91,7 +91,7 @@ class LocalSamplingClient:
                 self._base,
                 self._adapter,
                 tokens,
-                Question(size=len(tokens)),
+                ScoreRequest(size=len(tokens)),
                 num_samples,
                 sampling_params,
                 sampling_params.seed,
@@ -104,7 +104,7 @@ class LocalSamplingClient:
     ) -> ServiceFuture[list[float | None]]:
         """Log-probability of each prompt token given those before it, nats, `[P]`; the first is None."""
         tokens = tuple(prompt.to_ints())
-        question = Question(size=len(tokens), logprobs=True, last_n=prompt_logprobs_last_n)
+        question = ScoreRequest(size=len(tokens), logprobs=True, last_n=prompt_logprobs_last_n)
         return self._submit(Request(self._base, self._adapter, tokens, question))
 
     def get_tokenizer(self) -> Any:

@@ -11,7 +11,7 @@ from socratic_distill.local.draws import choose, likeliest, stream
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class ScoreRequest:
     """What is asked about the tokens of a prompt of P tokens. The first token has no score.
 
     Attributes:
@@ -79,7 +79,7 @@ class Scores:
     drawn_logprobs: np.ndarray
 
     @classmethod
-    def blank(cls, question: Question) -> "Scores":
+    def blank(cls, question: ScoreRequest) -> "Scores":
         """Scores of the right shapes, without any answer."""
         size, rows, top = question.size, question.size - 1, question.top
         return cls(
@@ -92,7 +92,7 @@ class Scores:
         )
 
 
-def answer(weights: Weights, tokens: tuple[int, ...], question: Question, outputs: torch.Tensor) -> Scores:
+def answer(weights: Weights, tokens: tuple[int, ...], question: ScoreRequest, outputs: torch.Tensor) -> Scores:
     """Answers a question, a bounded number of positions at a time.
 
     Args:
@@ -128,7 +128,7 @@ def answer(weights: Weights, tokens: tuple[int, ...], question: Question, output
 
 
 def _score(
-    question: Question, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor, known: int
+    question: ScoreRequest, tokens: tuple[int, ...], scores: Scores, start: int, logprobs: torch.Tensor, known: int
 ) -> None:
     """Fills in log-probabilities, and the likeliest tokens among ids below `known`, from the first scored token on."""
     # Targets or alternatives may need outputs from before the first scored token; those rows are skipped here.

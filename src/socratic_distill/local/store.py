@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from socratic_distill.config.grant import Grant
 from socratic_distill.errors import DamagedWeights, LocalEngineError
 from socratic_distill.files.durable import sync_directory, write_atomically
-from socratic_distill.in_process import status_error
+from socratic_distill.in_process import expiry, status_error
 from socratic_distill.local.foreign_adapters import read_foreign
 from socratic_distill.local.saved_adapters import read_adapter_config
 from socratic_distill.local.saved_paths import holds_weights, is_foreign, own_weights, read_facts
@@ -33,7 +33,6 @@ _log = get_logger(__name__)
 
 Kind = Literal["weights", "sampler_weights"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
-_HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Store:
         if target.exists() and not overwrite:
             raise status_error(409, f"{target} exists already; give another name or overwrite=True")
         created = time.time()
-        facts = {**facts, "created_at": created, "expires_at": _expiry(created, ttl_seconds)}
+        facts = {**facts, "created_at": created, "expires_at": expiry(created, ttl_seconds)}
         partial = target.with_name(f".{name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -209,7 +208,7 @@ class Store:
     def set_expiry(self, path: str, ttl_seconds: int | None) -> None:
         """Makes a directory expire in `ttl_seconds`; None: never."""
         directory = self.find_own(path)
-        facts = {**self.facts(directory), "expires_at": _expiry(time.time(), ttl_seconds)}
+        facts = {**self.facts(directory), "expires_at": expiry(time.time(), ttl_seconds)}
         write_atomically(directory / "state.json", json.dumps(facts, indent=2))
 
     def delete(self, path: str) -> None:
@@ -255,14 +254,6 @@ def _finite(tensors: dict[str, torch.Tensor], directory: Path) -> dict[str, torc
         if not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
             raise DamagedWeights(f"the weights in {directory} hold other values than finite numbers, in {name!r}")
     return tensors
-
-
-def _expiry(now: float, ttl_seconds: int | None) -> float | None:
-    if ttl_seconds is None:
-        return None
-    if not _HOUR <= ttl_seconds <= _TEN_YEARS:
-        raise status_error(400, f"ttl_seconds={ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None to keep it")
-    return now + ttl_seconds
 
 
 def _sync_tree(directory: Path) -> None:

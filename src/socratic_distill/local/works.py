@@ -5,7 +5,7 @@ from typing import Any
 
 from socratic_distill.local.draws import Row
 from socratic_distill.local.prefill import Prompt
-from socratic_distill.local.scoring import Question, Scores
+from socratic_distill.local.scoring import ScoreRequest, Scores
 
 
 @dataclass(eq=False)
@@ -21,7 +21,7 @@ class Work:
 
     tokens: tuple[int, ...]
     rows: list[Row]
-    question: Question
+    question: ScoreRequest
     scores: Scores | None = None
 
     @property

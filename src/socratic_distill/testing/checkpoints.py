@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 from tinker.types import ParsedCheckpointTinkerPath
 
-from socratic_distill.in_process import status_error
+from socratic_distill.in_process import expiry, status_error
 from socratic_distill.testing.store import Arrays, Header, Kind, RunInfo, Store, expiring
 
-_HOUR, _TEN_YEARS = 3600, 10 * 365 * 24 * 3600
 _KINDS: dict[str, Kind] = {"training": "weights", "sampler": "sampler_weights"}
 _USES: dict[Kind, str] = {"weights": "trained from", "sampler_weights": "sampled from"}
 
@@ -50,7 +49,7 @@ class Checkpoints:
             raise status_error(400, f"user_metadata values must be strings, given was {user_metadata!r}")
         size = sum(array.nbytes for array in arrays.values())
         now = self._now()
-        expires = _expiry(now, ttl_seconds)
+        expires = expiry(now, ttl_seconds)
         facts = (expires, user_metadata) if self._keeps_expiry else (None, None)
         header = Header(info, kind, name, now, size, *facts)
         if not overwrite and self._kept(header.path) is not None:
@@ -88,7 +87,7 @@ class Checkpoints:
         header = self.find(path)
         if not self._keeps_expiry:
             return
-        self._store.put(expiring(header, _expiry(self._now(), ttl_seconds)), self._store.arrays(header))
+        self._store.put(expiring(header, expiry(self._now(), ttl_seconds)), self._store.arrays(header))
 
     def all(self, run: str | None = None) -> list[Header]:
         """Every checkpoint, or those of one server run, that has not expired, the oldest first."""
@@ -111,14 +110,6 @@ class Checkpoints:
 
     def _is_expired(self, header: Header) -> bool:
         return header.expires is not None and header.expires <= self._now()
-
-
-def _expiry(now: float, ttl_seconds: int | None) -> float | None:
-    if ttl_seconds is None:
-        return None
-    if not _HOUR <= ttl_seconds <= _TEN_YEARS:
-        raise status_error(400, f"ttl_seconds is {ttl_seconds}; give {_HOUR} to {_TEN_YEARS}, or None for ever")
-    return now + ttl_seconds
 
 
 def parse(path: str) -> Kind:

@@ -23,6 +23,7 @@ _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
 )
 _LINE_ENDS = re.compile("[\n\t]")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def shown(text: object, *, one_line: bool = False) -> str:
@@ -72,6 +73,16 @@ def shortened(text: str, longest: int = 60) -> str:
         longest: number of characters that are kept.
     """
     return text if len(text) <= longest else f"{text[:longest]}\u2026"
+
+
+def whole_characters(text: str) -> str:
+    """A text with U+FFFD for half characters (lone surrogates), which UTF-8 cannot hold."""
+    return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def dollars(usd: float | None) -> str:
+    """An amount in USD; None: it is not known."""
+    return "not known" if usd is None else f"{usd:,.4f}"
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.named_models import named_models
-from socratic_distill.config.schedules import turns
+from socratic_distill.config.schedules import LATE_STEP, turns
 from socratic_distill.dialogues.dialogue import Dialogue, Message, student_view, teacher_view, tutor_view
 from socratic_distill.local.demand import Demand
 from socratic_distill.run.plan import Plan
@@ -14,7 +14,6 @@ from socratic_distill.service.connect import Service
 
 # Fewer than in English prose, where a token has about four, so that sequences are rather taken for too long.
 _CHARACTERS_A_TOKEN = 3
-_LATE = 10**9  # a step at which every schedule has ended
 
 
 @runtime_checkable
@@ -65,7 +64,7 @@ def demand_of(plan: Plan) -> Demand:
     config = plan.config
     models = dict.fromkeys(str(name) for name in named_models(config).values())  # the tutor's is the first
     prompt, reply = _prompt_tokens(plan), max(config.max_tokens, _student_tokens(config))
-    most_turns = max(turns(config, 0), turns(config, _LATE))
+    most_turns = max(turns(config, 0), turns(config, LATE_STEP))
     dialogue = prompt + _student_tokens(config) + most_turns * (config.max_tokens + _student_tokens(config))
     at_once = min(config.max_concurrent_dialogues, config.groups_per_batch * config.num_envs)
     return Demand(

@@ -17,7 +17,7 @@ from socratic_distill.dialogues.dialogue import NOTHING_SENT
 from socratic_distill.dialogues.reward_judges import VERDICTS, Brief, load_brief
 from socratic_distill.dialogues.rewards import load_rewards
 from socratic_distill.dialogues.speaker import Speaker
-from socratic_distill.dialogues.verdicts import last_line
+from socratic_distill.dialogues.verdicts import closing_verdict
 from socratic_distill.errors import ConfigError, RolloutError, TrainingError, UntrustedConfig
 from socratic_distill.run.directory import load_config
 
@@ -203,9 +203,9 @@ def test_whatever_is_said_a_turn_stays_one_quoted_line(student, tutor):
 )
 def test_a_reply_is_a_verdict_only_by_its_last_line(before, line):
     others = [other.strip() for other in before.split("\n")]
-    found = last_line(f"{before}\n{line}", VERDICTS)
+    found = closing_verdict(f"{before}\n{line}", VERDICTS)
     assert found is (None if any(other in VERDICTS for other in others) else VERDICTS[line])
-    assert last_line(f"{line}\nI mean it", VERDICTS) is None
+    assert closing_verdict(f"{line}\nI mean it", VERDICTS) is None
 
 
 async def test_a_dialogue_without_a_tutor_turn_is_not_judged(rewards_of, make_cast):

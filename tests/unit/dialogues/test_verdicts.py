@@ -11,7 +11,7 @@ from tests.support.rows import read_rows, write_rows
 from socratic_distill import ConfigError, RolloutError, Seed, evaluate, preflight
 from socratic_distill.dialogues.dialogue import Turn
 from socratic_distill.dialogues.stored import says_answer
-from socratic_distill.dialogues.verdicts import VERDICTS, answer_messages, last_line, load_answer_prompt
+from socratic_distill.dialogues.verdicts import VERDICTS, answer_messages, closing_verdict, load_answer_prompt
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 SEED = Seed("s", "Why is the sky blue?", "Blue light scatters most", answer_kind="judged", rubric="names scattering")
@@ -60,7 +60,7 @@ def judged_by(server: ChatServer) -> dict:
     ],
 )
 def test_only_the_last_line_is_a_verdict(reply, verdict):
-    assert last_line(reply, VERDICTS) is verdict
+    assert closing_verdict(reply, VERDICTS) is verdict
 
 
 def test_the_judge_sees_the_turn_as_one_quoted_line():

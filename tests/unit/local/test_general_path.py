@@ -26,7 +26,7 @@ from socratic_distill import UnsupportedModel, train
 from socratic_distill.local import LocalServiceClient, base_model, head, proof, slots
 from socratic_distill.local.draws import Row
 from socratic_distill.local.sampling import carry_out
-from socratic_distill.local.scoring import Question
+from socratic_distill.local.scoring import ScoreRequest
 from socratic_distill.local.works import Work
 
 PROMPTS = [list(range(20, 32)), list(range(20, 29)), [40, 41, 7, 43, 44, 45, 46, 47, 48, 9, 50, 51, 52, 53]]
@@ -70,7 +70,7 @@ def works(order):
     batch = []
     for i in order:
         rows = [Row(12, 1.0, 1.0, -1, frozenset(), (), seed=i, index=index) for index in range(1 + i)]
-        batch.append(Work(tuple(PROMPTS[i]), rows, Question(size=len(PROMPTS[i]), logprobs=True)))
+        batch.append(Work(tuple(PROMPTS[i]), rows, ScoreRequest(size=len(PROMPTS[i]), logprobs=True)))
     return dict(zip(order, batch, strict=True))
 
 

@@ -23,7 +23,7 @@ from socratic_distill.local import LocalServiceClient, attention, base_model, dr
 from socratic_distill.local.losses import loss_sum
 from socratic_distill.local.machine import Machine
 from socratic_distill.local.models import load_base_model
-from socratic_distill.local.scoring import Question
+from socratic_distill.local.scoring import ScoreRequest
 from socratic_distill.local.tiny import MODEL_DIR
 from socratic_distill.local.works import Work
 
@@ -131,7 +131,7 @@ def test_samples_and_scores_are_those_of_a_plain_forward(model_path, tmp_path, m
         Work(
             tuple(prompt),
             [make_row(8 + 5 * (i % 3), seed=i, index=k) for k in range(1 + i % 3)],
-            Question(size=len(prompt), logprobs=i % 2 == 0),
+            ScoreRequest(size=len(prompt), logprobs=i % 2 == 0),
         )
         for i, prompt in enumerate(PROMPTS)
     ]
@@ -163,7 +163,7 @@ def test_prompts_of_all_lengths_go_together(model_path, tmp_path, seed, pass_tok
     asked = [40, 40] + [int(random.integers(1, len(prompt))) for prompt in prompts[2:]]
     rows = [[make_row(int(random.integers(1, 6)), seed=i)] if i % 3 == 2 else [] for i in range(24)]
     works = [
-        Work(tuple(prompt), row, Question(size=len(prompt), logprobs=True, last_n=last_n))
+        Work(tuple(prompt), row, ScoreRequest(size=len(prompt), logprobs=True, last_n=last_n))
         for prompt, row, last_n in zip(prompts, rows, asked, strict=True)
     ]
     sampling.carry_out(base, sampler._adapter, works)

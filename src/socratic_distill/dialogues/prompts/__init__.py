@@ -13,11 +13,10 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import SINGLE_TEACHER
 from socratic_distill.config.trust import check_files
 from socratic_distill.dialogues.quotes import NOTHING_QUOTED, QUOTES, Quotes
-from socratic_distill.dialogues.reading.values import FIELD_NAME, SHARED_FIELDS
+from socratic_distill.dialogues.reading.values import PLACEHOLDER, SHARED_FIELDS
 from socratic_distill.dialogues.seed import Seed
 from socratic_distill.errors import ConfigError
 
-_PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")
 _OPENINGS = {"question": "student_question.txt"}
 _TUTOR_SEES = ("question",)
 # A student who knows the answer has nothing to learn.
@@ -208,7 +207,7 @@ def _check_public(prompts: Prompts) -> None:
 
 
 def _names(template: str) -> set[str]:
-    return set(_PLACEHOLDER.findall(template))
+    return set(PLACEHOLDER.findall(template))
 
 
 @lru_cache(256)  # asked at every turn
@@ -268,4 +267,4 @@ def _fill(template: str, given: tuple[tuple[str, str], ...]) -> str:
             )
         return facts[name]
 
-    return _PLACEHOLDER.sub(value, template)
+    return PLACEHOLDER.sub(value, template)

@@ -16,6 +16,7 @@ from socratic_distill.dialogues.seed import ANSWER_KINDS
 SHARED_FIELDS = ("question", "expected_answer", "initial_error", "student_profile")
 # Lower-case words only, so that LaTeX such as \frac{1}{2} in a prompt is left unchanged.
 FIELD_NAME = re.compile(r"[a-z_]+")
+PLACEHOLDER = re.compile(rf"\{{({FIELD_NAME.pattern})\}}")  # of a field, in a prompt
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -11,16 +11,16 @@ from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.log_path import is_url
 from socratic_distill.config.named_models import with_known_names
 from socratic_distill.config.paths import resolved
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers, tutor_template
+from socratic_distill.config.teachers import plan_teachers, tutor_template
 from socratic_distill.config.trust import check_files
-from socratic_distill.dialogues.casting import open_judge
+from socratic_distill.dialogues.casting import open_judge, open_teacher_client, weights_of
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.rendering import Renderer
 from socratic_distill.dialogues.seeds import seeds_of
 from socratic_distill.dialogues.speaker import Speaker
 from socratic_distill.distillation.scorer import Scorer
 from socratic_distill.errors import ConfigError, raise_all
-from socratic_distill.evaluation.evaluator import Candidate
+from socratic_distill.evaluation.evaluator import Candidate, Progress
 from socratic_distill.evaluation.intervals import means
 from socratic_distill.evaluation.judge import load_judge_prompt
 from socratic_distill.evaluation.paired import sums_by_seed
@@ -28,10 +28,10 @@ from socratic_distill.evaluation.suites.asking import Asker, RewardAsker
 from socratic_distill.evaluation.suites.catalogue import suite_named
 from socratic_distill.evaluation.suites.items import AnsweredItems
 from socratic_distill.evaluation.suites.results import Benchmark, SuiteResult, add_results
-from socratic_distill.evaluation.suites.suite import Answer, Asked, Item, Progress, Suite, Wish
+from socratic_distill.evaluation.suites.suite import Answer, Asked, Item, Suite, Wish
 from socratic_distill.evaluation.tutors import named_weights, open_candidate, say_which
 from socratic_distill.run.layout import SUITES
-from socratic_distill.service.connect import Service, connect, get_tokenizer, open_sampling_client, smallest_context
+from socratic_distill.service.connect import Service, connect, get_tokenizer, smallest_context
 from socratic_distill.service.endpoints import check_endpoints
 from socratic_distill.service.handover import hand_over
 from socratic_distill.service.interface import RestClient, ServiceClient
@@ -234,7 +234,7 @@ class _Trial:
         template, name = tutor_template(config), config.tutor_model_name
         if client is None:
             teacher = next(plan for plan in plan_teachers(config) if plan.name == candidate.teacher)
-            client, model = await _open_teacher(config, self.service, teacher)
+            client, model = await open_teacher_client(teacher, self.service), weights_of(teacher)
             template, name = teacher.template, teacher.model_name
         renderer = Renderer(Codec(await get_tokenizer(client)), name, template, config.system_role)
         context = config.max_context_tokens or await smallest_context(self.service.rest, {name})
@@ -268,12 +268,3 @@ def judge_identity(config: SocraticConfig) -> dict[str, Any]:
     """What decides a judge's verdicts: its model, how it samples, and its prompt file; JSON."""
     assert config.judge is not None, "the config has a judge"
     return config.judge.model_dump(mode="json")
-
-
-async def _open_teacher(config: SocraticConfig, service: Service, plan: TeacherPlan) -> tuple[Any, str]:
-    """A sampling client of a teacher, and what it is; a lagged one has the base model's weights, as in `evaluate`."""
-    if plan.checkpoint_path is not None:
-        path = resolved(plan.checkpoint_path)
-        return await open_sampling_client(service.client, f"the teacher {plan.name!r}", model_path=path), path
-    name = config.tutor_model_name if plan.lag_steps is not None else plan.model_name
-    return await open_sampling_client(service.client, f"the teacher {plan.name!r}", base_model=name), name

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from socratic_distill.dialogues.verdicts import last_line
+from socratic_distill.dialogues.verdicts import closing_verdict
 from socratic_distill.errors import BleuExtraMissing
 from socratic_distill.evaluation.intervals import Measure, Part
 from socratic_distill.evaluation.suites.definitions import MATHTUTORBENCH
@@ -185,7 +185,7 @@ def open_figures(task: str, items: Sequence[Item], answers: Answers) -> Figures:
         return Figures(parts)
     if not judged:
         return Figures(parts, notes=("open tasks have no win rate: neither a reward model nor a judge is given",))
-    verdicts = [(item, last_line(answers[item.id].text, PREFERENCES)) for item in judged]
+    verdicts = [(item, closing_verdict(answers[item.id].text, PREFERENCES)) for item in judged]
     parts[_name(task, "judge_win_rate")] = [
         Part(item.cluster, float(first == item.facts["is_first"])) for item, first in verdicts if first is not None
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from socratic_distill.dialogues.answers.numbers import final_answer
 from socratic_distill.dialogues.prompts import read_prompt
-from socratic_distill.dialogues.verdicts import fill, last_line, quoted
+from socratic_distill.dialogues.verdicts import closing_verdict, fill, quoted
 from socratic_distill.errors import SuiteError
 from socratic_distill.evaluation.intervals import Part
 from socratic_distill.evaluation.suites.definitions import DIMENSIONS, MRBENCH
@@ -91,7 +91,7 @@ class MRBench:
         parts, measures = {}, {}
         for dimension in DIMENSIONS:
             given = [
-                (item, last_line(_reply(answers, item), _ASKED[dimension].verdicts))
+                (item, closing_verdict(_reply(answers, item), _ASKED[dimension].verdicts))
                 for item in items
                 if item.task == dimension and answers[item.id].error is None
             ]

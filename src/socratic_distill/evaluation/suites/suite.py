@@ -1,6 +1,6 @@
 """What a published suite is: where its data come from, what it asks, and how it counts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -125,8 +125,6 @@ class Wish:
 
 Answers = Mapping[str, Answer]
 """By the id of an item."""
-Progress = Callable[[str, int, int], None]
-"""Is called with a name, how many items were answered, and how many there are."""
 
 
 class Suite(Protocol):

@@ -5,7 +5,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +16,9 @@ from socratic_distill.errors import ConfigError
 from socratic_distill.outputs.exports.choice import Choice, is_solved, is_told
 from socratic_distill.outputs.exports.rows import check_file, read_dialogues, replacing, run_directory
 from socratic_distill.run.layout import DIALOGUES
+from socratic_distill.text import whole_characters
 
 _SPEAKERS = {"student": "user", "tutor": "assistant"}
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 Row = Mapping[str, Any]
 TutorPrompt = Callable[[Row], str]
@@ -135,7 +134,7 @@ def _opening() -> str:
 
 def json_line(row: Mapping[str, Any]) -> str:
     """A row as a line of JSON that can be written as UTF-8."""
-    return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", json.dumps(row, ensure_ascii=False)) + "\n"
+    return whole_characters(json.dumps(row, ensure_ascii=False)) + "\n"
 
 
 def _is_talk(row: Row) -> bool:

@@ -3,8 +3,6 @@
 import json
 import re
 
-from socratic_distill.text import shown
-
 # No "<" opens a tag or a comment, no "&" an entity; the separators end a line of older JavaScript; half a character
 # (a lone surrogate) cannot be written as UTF-8.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -21,11 +19,6 @@ def to_json(value: object) -> bytes:
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _UNSAFE.sub(_escape, _TURNING.sub(lambda match: "\\" + _escape(match), text)).encode()
-
-
-def printable(text: object) -> str:
-    """A value as text that can be written as UTF-8, and that turns no other text around."""
-    return shown(text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from socratic_distill.evaluation.definitions import HEADLINE, MEASURES, Definition, definition_of
 from socratic_distill.files.rows import number
-from socratic_distill.outputs.report.embedding import printable
 from socratic_distill.outputs.report.reading import RunFiles
+from socratic_distill.text import shown
 
 _NOTHING = "–"
 
@@ -120,9 +120,9 @@ def _with_k(description: str, k: str) -> str:
 
 
 def _text(value: object) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def pretty(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """A config as names and texts."""
-    return ((printable(name), _text(value)) for name, value in values.items())
+    return ((shown(name), _text(value)) for name, value in values.items())

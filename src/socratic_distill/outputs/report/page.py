@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from socratic_distill.outputs.report.embedding import printable, to_json
+from socratic_distill.outputs.report.embedding import to_json
+from socratic_distill.text import shown
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -60,4 +61,4 @@ def _hash(text: str) -> str:
 
 
 def _printable(value: object) -> object:
-    return printable(value) if type(value) is str else value
+    return shown(value) if type(value) is str else value

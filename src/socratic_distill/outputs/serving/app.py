@@ -18,7 +18,7 @@ from socratic_distill.outputs.serving.guard import Guard
 from socratic_distill.outputs.serving.page import PAGE, POLICY
 from socratic_distill.outputs.serving.replies import Answer, ApiError, Head, Said, model_card
 from socratic_distill.outputs.serving.requests import ChatRequest, read_chat, read_scores
-from socratic_distill.outputs.serving.scores import Scores
+from socratic_distill.outputs.serving.scores import ReplyScores
 from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ _SECONDS = 0.2  # between two looks at whether a client is still there
 class App:
     """Answers for one tutor."""
 
-    def __init__(self, tutor: ServedTutor, scores: Scores, fingerprint: str) -> None:
+    def __init__(self, tutor: ServedTutor, scores: ReplyScores, fingerprint: str) -> None:
         """Keeps who answers.
 
         Args:

@@ -4,8 +4,8 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-from socratic_distill.config.paths import resolved
 from socratic_distill.config.teachers import SINGLE_TEACHER, TeacherPlan, plan_teachers
+from socratic_distill.dialogues.casting import open_teacher_client
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_tokens
 from socratic_distill.dialogues.dialogue import Message
@@ -15,14 +15,14 @@ from socratic_distill.distillation.scorer import span_scores
 from socratic_distill.errors import ConfigError, SocraticError
 from socratic_distill.outputs.serving.replies import ApiError, Said
 from socratic_distill.outputs.serving.tutor import Asked, ServedTutor
-from socratic_distill.service.connect import Service, get_tokenizer, open_sampling_client
+from socratic_distill.service.connect import Service, get_tokenizer
 from socratic_distill.service.failures import describe
 from socratic_distill.service.interface import SamplingClient
 
 _KEPT = 64  # replies that can still be scored
 
 
-class Scores:
+class ReplyScores:
     """Scores replies with the run's first teacher, which is opened when it is first asked."""
 
     def __init__(self, tutor: ServedTutor, service: Service) -> None:
@@ -42,7 +42,7 @@ class Scores:
     def teacher(self) -> str:
         """The teacher's model, and its name if it has one of its own."""
         model = self._plan.checkpoint_path or self._plan.model_name
-        return str(model) if self._plan.name == SINGLE_TEACHER else f"{self._plan.name} ({model})"
+        return model if self._plan.name == SINGLE_TEACHER else f"{self._plan.name} ({model})"
 
     def keep(self, id: str, asked: Asked, said: Said) -> None:
         """Keeps a reply for a while, so that it can be scored."""
@@ -76,7 +76,7 @@ class Scores:
         from tinker import ModelInput, SamplingParams
 
         async with self._opening:
-            client, renderer = await self._opened()
+            client, renderer = await self._opened_teacher()
         system = self._tutor.prompts.for_teacher(asked.seed, self._tutor.config.student_profile, self._plan.name)
         prompt = renderer.prompt([Message("system", system), *asked.talk])
         tokens = [*prompt, *said.tokens]
@@ -86,15 +86,12 @@ class Scores:
         (values,) = span_scores(sequence, answer.prompt_logprobs, f"teacher {self._plan.name!r}")
         return values.tolist()
 
-    async def _opened(self) -> tuple[SamplingClient, Renderer]:
+    async def _opened_teacher(self) -> tuple[SamplingClient, Renderer]:
         if self._teacher is None:
             plan, config = self._plan, self._tutor.config
             if plan.lag_steps is not None:
                 raise ConfigError(f"teacher {plan.name!r} scores with the tutor's own earlier weights")
-            model = {"base_model": plan.model_name}
-            if plan.checkpoint_path is not None:
-                model = {"model_path": resolved(plan.checkpoint_path)}
-            client = await open_sampling_client(self._service.client, f"the teacher {plan.name!r}", **model)
+            client = await open_teacher_client(plan, self._service)
             renderer = Renderer(Codec(await get_tokenizer(client)), plan.model_name, plan.template, config.system_role)
             check_same_tokens(self._tutor.renderer, renderer)
             self._teacher = client, renderer

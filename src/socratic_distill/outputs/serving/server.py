@@ -78,13 +78,13 @@ def serve(
         import uvicorn
 
         from socratic_distill.outputs.serving.app import App
-        from socratic_distill.outputs.serving.scores import Scores
+        from socratic_distill.outputs.serving.scores import ReplyScores
         from socratic_distill.outputs.serving.tutor import open_served_tutor
 
         with _listening(port) as listener:
             service = await connect(config, service_client, rest_client)
             tutor = await open_served_tutor(config, service, sampler_path, name, seed)
-            app = App(tutor, Scores(tutor, service), _fingerprint(sampler_path)).asgi()
+            app = App(tutor, ReplyScores(tutor, service), _fingerprint(sampler_path)).asgi()
             settings = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
                 log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,

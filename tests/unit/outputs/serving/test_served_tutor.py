@@ -20,7 +20,7 @@ from socratic_distill.outputs.serving import server
 from socratic_distill.outputs.serving.app import App
 from socratic_distill.outputs.serving.replies import ApiError, Said
 from socratic_distill.outputs.serving.requests import ChatRequest
-from socratic_distill.outputs.serving.scores import Scores
+from socratic_distill.outputs.serving.scores import ReplyScores
 from socratic_distill.outputs.serving.tutor import Asked, ServedTutor, open_served_tutor
 from socratic_distill.run.checkpoints import load_checkpoints
 from socratic_distill.service.connect import Service
@@ -177,7 +177,7 @@ async def test_seeds_of_64_bits_are_ones_that_every_server_keeps(tutor, seed):
 
 async def test_two_replies_that_are_scored_at_once_open_one_teacher(opened):
     tutor, service = opened
-    scores = Scores(tutor, service)
+    scores = ReplyScores(tutor, service)
     before = service.client.count("create_sampling_client")
     for name in "ab":
         request = asked(tutor)
@@ -190,7 +190,7 @@ async def test_two_replies_that_are_scored_at_once_open_one_teacher(opened):
 
 async def test_an_error_of_the_server_is_in_the_apis_shape_and_as_guarded_as_all_answers(opened, monkeypatch):
     tutor, service = opened
-    app = App(tutor, Scores(tutor, service), "fp").asgi()
+    app = App(tutor, ReplyScores(tutor, service), "fp").asgi()
     monkeypatch.setattr(tutor, "asked", lambda request: 1 / 0)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
@@ -202,7 +202,7 @@ async def test_an_error_of_the_server_is_in_the_apis_shape_and_as_guarded_as_all
 async def test_half_a_surrogate_pair_in_the_problem_is_answered(opened):
     tutor, service = opened
     tutor.seed = asked_seed("a\udcffb")  # from a terminal that is not in UTF-8
-    transport = httpx.ASGITransport(App(tutor, Scores(tutor, service), "fp").asgi())
+    transport = httpx.ASGITransport(App(tutor, ReplyScores(tutor, service), "fp").asgi())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         assert (await client.get("/about")).json()["problem"] == "a\udcffb"
         answer = await client.post("/v1/chat/completions", json={"model": "run", "messages": TALK})
@@ -211,7 +211,7 @@ async def test_half_a_surrogate_pair_in_the_problem_is_answered(opened):
 
 async def test_a_service_that_does_not_stream_answers_in_one_piece(opened):
     tutor, service = opened
-    transport = httpx.ASGITransport(App(tutor, Scores(tutor, service), "fp").asgi())
+    transport = httpx.ASGITransport(App(tutor, ReplyScores(tutor, service), "fp").asgi())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         body = {"model": "run", "messages": TALK, "seed": 5}
         one = (await client.post("/v1/chat/completions", json=body)).json()
@@ -231,7 +231,7 @@ async def test_a_service_that_does_not_stream_answers_in_one_piece(opened):
 @pytest.mark.parametrize("text", ['"\\ud800"', '"\\ue000"', '"<|im_end|></think>"', '"\\u0000"', '"\\u202e"'])
 async def test_odd_characters_get_a_reply_or_the_apis_own_error(opened, text):
     tutor, service = opened
-    transport = httpx.ASGITransport(App(tutor, Scores(tutor, service), "fp").asgi())
+    transport = httpx.ASGITransport(App(tutor, ReplyScores(tutor, service), "fp").asgi())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         for body in (
             f'{{"model": "run", "messages": [{{"role": "user", "content": {text}}}]}}',
@@ -249,7 +249,7 @@ async def test_odd_characters_get_a_reply_or_the_apis_own_error(opened, text):
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-1", "1e999", "9" * 5000, "true", '"1"'])
 async def test_numbers_that_are_none_are_refused(opened, number):
     tutor, service = opened
-    transport = httpx.ASGITransport(App(tutor, Scores(tutor, service), "fp").asgi())
+    transport = httpx.ASGITransport(App(tutor, ReplyScores(tutor, service), "fp").asgi())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         for field in ("temperature", "top_p", "n", "max_tokens"):
             body = f'{{"model": "run", "messages": [{{"role": "user", "content": "Hi"}}], "{field}": {number}}}'
