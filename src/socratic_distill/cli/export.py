@@ -52,6 +52,21 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument(
         "source", type=given_path, metavar="LOG_PATH", help="directory of the run, its URL, or of saved weights"
     )
+    _add_outputs(parser)
+    parser.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="A:B",
+        help="not with --adapter, --merge and --csv: only steps from A on and before B",
+    )
+    _add_options_of_models(parser)
+    _add_options_of_dialogues(parser)
+    _add_options_of_hubs(parser)
+    add_options(parser, "base_url", "files", "code")
+    parser.set_defaults(command=run, usage_error=parser.error)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     outputs = parser.add_mutually_exclusive_group(required=True)
     outputs.add_argument(
         "--adapter",
@@ -75,12 +90,9 @@ def add_parser(commands: "Commands") -> None:
     outputs.add_argument(
         "--trace", type=given_file, metavar="FILE", help="when each request was under way, for ui.perfetto.dev"
     )
-    parser.add_argument(
-        "--steps",
-        type=_steps,
-        metavar="A:B",
-        help="not with --adapter, --merge and --csv: only steps from A on and before B",
-    )
+
+
+def _add_options_of_models(parser: argparse.ArgumentParser) -> None:
     fetching = parser.add_argument_group("with --adapter")
     fetching.add_argument("--checkpoint", metavar="NAME", help="name of a checkpoint; the default is the newest one")
     fetching.add_argument(
@@ -101,6 +113,9 @@ def add_parser(commands: "Commands") -> None:
         metavar="PATH",
         help="with --gguf: llama.cpp's convert_hf_to_gguf.py; the default is the one that is installed here",
     )
+
+
+def _add_options_of_dialogues(parser: argparse.ArgumentParser) -> None:
     talks = parser.add_argument_group("with --messages and --dataset")
     talks.add_argument("--solved", action="store_true", default=None, help="only what the student solved, told or not")
     talks.add_argument(
@@ -112,6 +127,9 @@ def add_parser(commands: "Commands") -> None:
     talks.add_argument(
         "--tokens", action="store_true", default=None, help="with --dataset: tokens and log-probabilities too"
     )
+
+
+def _add_options_of_hubs(parser: argparse.ArgumentParser) -> None:
     pushing = parser.add_argument_group("to a model hub, with --adapter and --merge")
     pushing.add_argument("--push", metavar="REPO", help="upload what was written, to owner/name; private if it is new")
     pushing.add_argument("--public", action="store_true", default=None, help="everyone may see the repository")
@@ -119,8 +137,6 @@ def add_parser(commands: "Commands") -> None:
     pushing.add_argument(
         "--dry-run", action="store_true", default=None, help="write the export and say what would be sent; send nothing"
     )
-    add_options(parser, "base_url", "files", "code")
-    parser.set_defaults(command=run, usage_error=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -226,7 +242,7 @@ def _messages(parsed: argparse.Namespace) -> None:
     from socratic_distill.outputs.exports import export_messages
 
     options = {"system_prompt": bool(parsed.system_prompt), "allow_files": bool(parsed.allow_files)}
-    _tell(export_messages(parsed.source, parsed.messages, _choice(parsed), **options), parsed.messages)
+    _show_count(export_messages(parsed.source, parsed.messages, _choice(parsed), **options), parsed.messages)
 
 
 def _dataset(parsed: argparse.Namespace) -> None:
@@ -234,7 +250,7 @@ def _dataset(parsed: argparse.Namespace) -> None:
 
     options = {"system_prompt": bool(parsed.system_prompt), "tokens": bool(parsed.tokens)}
     options["allow_files"] = bool(parsed.allow_files)
-    _tell(export_dataset(parsed.source, parsed.dataset, _choice(parsed), **options), parsed.dataset)
+    _show_count(export_dataset(parsed.source, parsed.dataset, _choice(parsed), **options), parsed.dataset)
 
 
 def _csv(parsed: argparse.Namespace) -> None:
@@ -258,7 +274,7 @@ def _choice(parsed: argparse.Namespace) -> "Choice":
     return Choice(bool(parsed.solved), bool(parsed.not_told), first, stop)
 
 
-def _tell(exported: "Exported", out: Path) -> None:
+def _show_count(exported: "Exported", out: Path) -> None:
     why = f"{exported.left_out} failed, are recorded or have a side that says nothing"
     rest = [f"{exported.not_chosen} not chosen"] * bool(exported.not_chosen) + [why] * bool(exported.left_out)
     show(f"{exported.written} dialogues are in {out}" + (f" (left out: {'; '.join(rest)})" if rest else ""))

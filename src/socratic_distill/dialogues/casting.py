@@ -120,11 +120,7 @@ async def open_frozen_models(
         ServiceError: the service failed a call.
     """
     codecs, tutor_name = _Codecs(config), config.tutor_model_name
-    tutor_renderer = await codecs.renderer(
-        tutor_client,
-        tutor_name,
-        tutor_template(config),
-    )
+    tutor_renderer = await codecs.renderer(tutor_client, tutor_name, tutor_template(config))
     students = await open_students(config, briefing.prompts, service, codecs.renderer)
     members = {
         plan.name: replace(
@@ -136,10 +132,7 @@ async def open_frozen_models(
     for member in members.values():
         check_same_tokens(tutor_renderer, member.renderer)
         check_same_replies(tutor_renderer, member.renderer)
-    max_context = config.max_context_tokens
-    if max_context is None:
-        on_service = {name for field, name in named_models(config).items() if not is_judge(field)}
-        max_context = await smallest_context(service.rest, on_service)
+    max_context = await _max_context(config, service)
     verdicts = await _open_verdicts(config, service)
     teachers = Teachers(
         members, briefing.routes, config.teacher_average, config.teacher_residual_clip, config.max_staleness
@@ -158,6 +151,14 @@ async def open_frozen_models(
         load_endings(config),
         verdicts,
     )
+
+
+async def _max_context(config: SocraticConfig, service: Service) -> int | None:
+    """The limit of a dialogue's contexts, in tokens: the config's, or that of its models; None if none is known."""
+    if config.max_context_tokens is not None:
+        return config.max_context_tokens
+    on_service = {name for field, name in named_models(config).items() if not is_judge(field)}
+    return await smallest_context(service.rest, on_service)
 
 
 async def _open_verdicts(config: SocraticConfig, service: Service) -> Verdicts:

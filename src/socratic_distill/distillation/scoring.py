@@ -16,7 +16,7 @@ from socratic_distill.distillation.datums import Floats, Ids, TokenSequence, Tok
 from socratic_distill.distillation.divergences import entropy
 from socratic_distill.distillation.needed import Needed
 from socratic_distill.distillation.scorer import Ask, Named, Scorer, Scores
-from socratic_distill.distillation.teacher_scores import ask_teachers, name_of
+from socratic_distill.distillation.teacher_scores import TeacherScores, ask_teachers, name_of
 from socratic_distill.errors import TeacherError, TrainingError
 from socratic_distill.service.failures import describe
 from socratic_distill.service.numbers import explain_bad, first_bad
@@ -159,9 +159,24 @@ async def score(
         return scored
     top = [named.ids[:, : wanted.tutor_top] for named in likeliest] if wanted.tutor_top else []
     draws = [named.ids for named in of_tutor.draws]  # [T, K] a turn
-    # One request scores both kinds of named tokens; `width` tells them apart in the answer.
+    # One request scores both kinds of named tokens.
     ask = Ask(top=wanted.teacher_top, targets=_side_by_side(top, draws))
     answer = await ask_teachers(dialogue, cast, scorer, ask, needed.lengths, peer)
+    return replace(_with_answer(scored, answer, top, of_tutor.draws), span=(began, now()))
+
+
+def _with_answer(
+    scored: ScoredDialogue, answer: TeacherScores, top: Sequence[Ids], draws: Sequence[Named]
+) -> ScoredDialogue:
+    """A dialogue with the teachers' answer to what was asked of it.
+
+    Args:
+        scored: what is known of the tutor.
+        answer: log-probabilities of the tutor's own tokens, and of the named ones side by side, `[n, K]` a turn.
+        top: ids of the tutor's likeliest tokens, `[T, K]` a turn; none if they were not asked for.
+        draws: the tutor's drawn tokens; none if they were not asked for.
+    """
+    turns = scored.dialogue.tutor_turns
     width = top[0].shape[1] if top else 0
     # What is not known trains nothing. It is filled so that no formula meets a number that is not finite.
     targets = [_filled(values, len(turn.tokens)) for values, turn in zip(answer.targets, turns, strict=False)]
@@ -178,10 +193,9 @@ async def score(
             Named(_filled_ids(named.ids, len(turn.tokens)), _filled(named.logprobs, len(turn.tokens)))
             for named, turn in zip(answer.top, turns, strict=False)
         ),
-        draws=tuple(of_tutor.draws),
+        draws=tuple(draws),
         of_draws=tuple(both[:, width:] for both in targets) if draws else (),
         use=answer.use,
-        span=(began, now()),
     )
 
 

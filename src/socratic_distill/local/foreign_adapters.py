@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from socratic_distill.errors import CheckpointNotFound, DamagedWeights, UnsupportedAdapter
 from socratic_distill.files.rows import number, read_object, whole
-from socratic_distill.files.tensor_headers import read_header
+from socratic_distill.files.tensor_headers import Tensor, read_header
 from socratic_distill.local.parts import part_of_path
 
 if TYPE_CHECKING:
@@ -185,6 +185,16 @@ def read_factors(
         tensors = read_header(path)
     except (OSError, ValueError) as error:
         raise DamagedWeights(f"{path} cannot be read: {error}; give another copy of the adapter") from error
+    factors = _by_layer(path, tensors)
+    if not factors:
+        raise DamagedWeights(f"{path} holds no tensors; give another copy of the adapter")
+    for layer, shapes in factors.items():
+        _check_factors(path, layer, shapes, rank, with_experts)
+    return {layer: (shapes["A"], shapes["B"]) for layer, shapes in factors.items()}
+
+
+def _by_layer(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes of the factors of each layer, by the factor's letter."""
     factors: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
@@ -195,20 +205,23 @@ def read_factors(
                 "its base model and take the merged model"
             )
         factors.setdefault(match["layer"], {})[match["factor"]] = tensor.shape
-    for layer, found in factors.items():
-        is_experts = _EXPERTS.search(layer) is not None
-        if is_experts and not with_experts:
-            raise UnsupportedAdapter(
-                f"{path} is on experts ({layer}), which the local engine does not train. Merge the adapter into its "
-                "base model, and take the merged model"
-            )
-        if found.keys() != {"A", "B"} or {len(shape) for shape in found.values()} != {3 if is_experts else 2}:
-            raise DamagedWeights(f"{path} lacks a factor of layer {layer!r}, or has one that is no matrix")
-        inner = found["A"][-2], found["B"][-1]
-        if inner[0] != inner[1] or (inner[0] != rank and not is_experts):
-            raise DamagedWeights(
-                f"{path} has factors of rank {inner[0]} and {inner[1]} on layer {layer!r}, but {CONFIG} says r={rank}"
-            )
-    if not factors:
-        raise DamagedWeights(f"{path} holds no tensors; give another copy of the adapter")
-    return {layer: (found["A"], found["B"]) for layer, found in factors.items()}
+    return factors
+
+
+def _check_factors(
+    path: Path, layer: str, shapes: Mapping[str, tuple[int, ...]], rank: int, with_experts: bool
+) -> None:
+    """Refuses a layer whose factors do not make a LoRA of this rank."""
+    is_experts = _EXPERTS.search(layer) is not None
+    if is_experts and not with_experts:
+        raise UnsupportedAdapter(
+            f"{path} is on experts ({layer}), which the local engine does not train. Merge the adapter into its "
+            "base model, and take the merged model"
+        )
+    if shapes.keys() != {"A", "B"} or {len(shape) for shape in shapes.values()} != {3 if is_experts else 2}:
+        raise DamagedWeights(f"{path} lacks a factor of layer {layer!r}, or has one that is no matrix")
+    inner = shapes["A"][-2], shapes["B"][-1]
+    if inner[0] != inner[1] or (inner[0] != rank and not is_experts):
+        raise DamagedWeights(
+            f"{path} has factors of rank {inner[0]} and {inner[1]} on layer {layer!r}, but {CONFIG} says r={rank}"
+        )

@@ -12,7 +12,7 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.errors import ConfigError, ConverterError
 from socratic_distill.files.durable import sync_directory
 from socratic_distill.outputs.exports.fetched import DownloadProgress
-from socratic_distill.outputs.exports.merged import Fetching, WeightType, merge_source
+from socratic_distill.outputs.exports.merged import Fetching, MergeSource, WeightType, merge_source
 from socratic_distill.outputs.exports.unfinished import check_absent, unfinished, writing
 from socratic_distill.service.interface import RestClient, ServiceClient
 
@@ -72,19 +72,24 @@ def export_gguf(
     ):
         try:
             left.keep_only(())
-            model, file = left.files / "model", left.files / target.name
             with writing(target):
-                model.mkdir()
-                merge.write(model, dtype)
-                _convert(script, model, file, dtype)
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
-                check_absent(target)
-                os.rename(file, target)
-                sync_directory(target.parent)
+                _write(merge, script, left.files, target, dtype)
         finally:
             left.discard()
     return merge.name
+
+
+def _write(merge: MergeSource, script: Path, workspace: Path, target: Path, dtype: WeightType) -> None:
+    """Merges and converts in a directory of its own, and moves the complete file to its place."""
+    model, file = workspace / "model", workspace / target.name
+    model.mkdir()
+    merge.write(model, dtype)
+    _convert(script, model, file, dtype)
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    check_absent(target)
+    os.rename(file, target)
+    sync_directory(target.parent)
 
 
 def _find_converter(

