@@ -2,13 +2,14 @@
 
 One step, in the order of the code below:
 
-1. `_gather`: the dialogues of a batch arrive, played and scored by the teachers, and their passes are submitted.
+1. `_gather`: a batch's dialogues arrive from the stream, played from its seeds and scored by the teachers. They become
+   training examples, and their forward and backward passes are submitted.
 2. `_take_step`: one optimizer step moves the tutor towards the teachers; the new weights are saved to play with.
-3. `_end_step`: the step's rows are written, and a state is saved if one is due.
-4. `_play_on`: the next batch is played with the new weights.
+3. `_end_step`: the step's rows are written, and a state (weights and optimizer) is saved if one is due.
+4. `_play_on`: the saved weights are opened, and the next batch is played with them.
 
 With `max_staleness=0` this is strictly on-policy: every token trains the weights that sampled it. `stream` says what
-runs in parallel without changing that; `metrics` computes the metrics of a step.
+runs in parallel without changing that, `objective` what an example is, `metrics` how a row is computed.
 """
 
 import asyncio
@@ -71,8 +72,7 @@ class Loop:
     async def train(self) -> TrainResult:
         """Runs all steps. However it ends, a state of the batches done is saved if possible."""
         state, total, log_path = self._state, self._plan.total, self._plan.config.log_path
-        session, stream, progress = self._session, self._stream, self._progress
-        reason = None
+        session, stream, progress, reason = self._session, self._stream, self._progress, None
         try:
             # A resumed run's display shows its past.
             progress.watch(lambda: state.look(total, stream, session.saver, progress), self._run.metrics())
@@ -87,15 +87,13 @@ class Loop:
         except (ServiceError, StoppedAtOnce):  # a lost client saves nothing; a second signal wants no save
             raise
         except SocraticError as error:
-            stream.close(state.taken)
-            outcome = await self._stop(state.ending)
+            outcome = await self._stop()
             progress.say(f"{log_path}: stopping; {outcome}")
             if isinstance(error, (CostLimitReached, RolloutError)):
                 raise type(error)(f"{error}. {outcome}") from None
             raise
         except asyncio.CancelledError:
-            stream.close(state.taken)
-            outcome = await self._stop(state.ending)
+            outcome = await self._stop()
             message = f"{log_path} was interrupted; {outcome}. Start the same script again to go on"
             progress.say(message)
             raise asyncio.CancelledError(message) from None
@@ -104,9 +102,8 @@ class Loop:
             if state.ending is not None:
                 state.ending.cancel()
             stream.close()
-        end = "complete after" if reason is None else f"stopped by a callback ({reason}) after"
-        progress.say(f"{log_path}: {end} {state.batch} steps; final state {state_path}")
-        status = "completed" if reason is None else "stopped"
+        status, end = ("completed", "complete") if reason is None else ("stopped", f"stopped by a callback ({reason})")
+        progress.say(f"{log_path}: {end} after {state.batch} steps; final state {state_path}")
         return TrainResult(status, state.batch, state_path, sampler_path, row, reason)
 
     async def _take_steps(self) -> None:
@@ -164,11 +161,8 @@ class Loop:
 
     async def _settle_evaluations(self, step: int) -> None:
         """Waits for the evaluations under way, if a callback decides by them or the training depends on them."""
-        ending, evaluations, is_watched = (
-            self._state.ending,
-            self._session.evaluations,
-            self._hooks.waits_for_evaluations,
-        )
+        ending, is_watched = self._state.ending, self._hooks.waits_for_evaluations
+        evaluations = self._session.evaluations
         if is_watched and ending is not None and evaluations.is_due(step):
             await asyncio.wait([ending])  # it begins the evaluation of the weights before this step
         if is_watched or not self._session.keeps_apart:
@@ -215,9 +209,8 @@ class Loop:
             update: the step's update, with all its passes.
             *before: tasks to wait for first: the end of the previous step, and this step's substeps.
         """
-        for task in before:
-            if task is not None:
-                await task
+        for task in filter(None, before):
+            await task
         session, state, step = self._session, self._state, update.batch
         is_last = step + 1 == self._plan.total
         ended = await self._stream.ended(step)
@@ -245,8 +238,8 @@ class Loop:
         self._progress.step(state.batch, self._plan.total, row)
 
         # The student's last answers arrive after the batch was trained on; too many failed ones end the run here.
-        dialogues, config = [entry.dialogue for entry in scored], self._plan.config
-        has_failed = self._fails(lambda: check_failures(dialogues, config.max_failed_fraction))
+        dialogues, most = [entry.dialogue for entry in scored], self._plan.config.max_failed_fraction
+        has_failed = self._fails(lambda: check_failures(dialogues, most))
         if not (has_failed or is_last or self._hooks.stop.done() or self._fails(self._budget.check)):
             await self._play_on(update)
         return row
@@ -298,8 +291,10 @@ class Loop:
                 self._limit.set_exception(error)
         return self._limit.done()
 
-    async def _stop(self, ending: "asyncio.Task[Any] | None") -> str:
-        """Ends the step under way and saves a state; says what there is to resume from."""
+    async def _stop(self) -> str:
+        """Drops unfinished dialogues, ends the step under way and saves a state; says what there is to resume from."""
+        ending = self._state.ending
+        self._stream.close(self._state.taken)
         is_lost = ending is not None and await self._session.is_lost(ending, self._state.batch)
         may_save = self._state.rows_written.is_set() and not is_lost  # else the weights are ahead of the rows
         return await self._session.stop(self._state.batch, may_save)
