@@ -1,4 +1,4 @@
-"""What the hosted service says that a run used and cost, beside what the run itself counted.
+"""What the hosted service says that a run used and cost, next to what the run itself counted.
 
 The service attributes use to sessions, in buckets of an hour. Each start of a run opens one session, whose id begins
 the ids of its server runs. Storage belongs to no session, and so to no run.
@@ -42,7 +42,7 @@ class Span:
 
 @dataclass
 class Amount:
-    """Tokens, and their cost in USD as far as it is known.
+    """Tokens, and their known cost in USD.
 
     Attributes:
         tokens: number of tokens.

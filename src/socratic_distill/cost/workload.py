@@ -139,7 +139,7 @@ class _Dialogue:
         sent, fresh = self.for_teacher + read, self.for_teacher / self.sharing + read
         _add_request(tokens, "scoring", "teacher", at_once * sent, at_once * fresh, at_once)
         if self.each_turn:
-            # The prompt quotes the student's next turn, so nothing behind it is the same for two turns.
+            # The prompt quotes the student's next turn, so nothing after it is the same for two turns.
             n, each = self.turns, self.each_turn
             sent = n * (self.for_teacher + self.student) + n * (n + 1) / 2 * (self.tutor + self.student) - unscored
             _add_request(tokens, "scoring", "teacher", each * sent, each * sent, each * n)

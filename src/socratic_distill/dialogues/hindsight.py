@@ -1,4 +1,4 @@
-"""What a teacher is told with hindsight: how the student took a turn, and how this and another dialogue ended. Pure.
+"""What a teacher learns with hindsight: how the student took a turn, and how this and another dialogue ended. Pure.
 
 As in SDPO (2026, arXiv:2601.20802) and hindsight distillation (2026, arXiv:2605.17873), the teacher scores a turn
 knowing what came of it. The tutor never does.

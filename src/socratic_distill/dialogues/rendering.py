@@ -252,7 +252,7 @@ class Renderer:
 
         Raises:
             RenderingError: the model samples a part of the header that is no channel, such as a recipient. Speech could
-                not be told from the rest, and later contexts would hold the header twice.
+                not be distinguished from the rest, and later contexts would hold the header twice.
         """
         opening = _MARKERS.split(self._render([_QUESTION], add_generation_prompt=True))[-1]
         in_history, in_prompt = _UNSAID.sub("", header), _UNSAID.sub("", opening)

@@ -30,7 +30,7 @@ def template_variables(tokenizer: Any, model_name: str, choice: TemplateChoice) 
     `chat_template`, with a fixed date.
 
     Args:
-        tokenizer: the model's; its template may be a text, or be hidden behind `apply_chat_template`.
+        tokenizer: the model's; its template may be a text, or be used by `apply_chat_template` alone.
         model_name: for error messages, and to look up how its template is asked for reasoning.
         choice: what the config says.
 

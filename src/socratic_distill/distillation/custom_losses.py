@@ -92,7 +92,7 @@ def _slope(
 
     tutor, teacher, drawn = given
     mask = ~(np.isneginf(tutor) & np.isneginf(teacher))  # [M, K], slots that name a token
-    # Finite in empty slots: in torch, -inf - -inf is nan, whose gradient stays nan even behind torch.where.
+    # Finite in empty slots: in torch, -inf - -inf is nan, whose gradient stays nan even after torch.where.
     # np.maximum copies, so the function cannot change our arrays.
     logprobs, *others = [torch.from_numpy(np.maximum(values, LOWEST)) for values in (tutor, teacher, drawn)]
     logprobs.requires_grad_()

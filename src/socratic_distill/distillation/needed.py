@@ -106,7 +106,7 @@ def _first(mask: Mask, count: int) -> Mask:
 
 
 def cut(sequences: Sequence[TokenSequence], lengths: Sequence[int]) -> list[TokenSequence]:
-    """The sequences as far as their last token that needs a score; those without one are left out.
+    """The sequences up to their last token that needs a score; those without one are left out.
 
     Args:
         sequences: of a dialogue.

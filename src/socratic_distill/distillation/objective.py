@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Revision:
-    """What the tutor's current log-probabilities change in a datum, beside weights that depend on them.
+    """What the tutor's current log-probabilities change in a datum, in addition to weights that depend on them.
 
     Attributes:
         max_change: tokens that moved by more than this are left out; None: every token is kept.

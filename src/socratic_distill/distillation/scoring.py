@@ -71,7 +71,7 @@ class ScoredDialogue:
 
     @property
     def of_teacher(self) -> tuple[Floats, ...]:
-        """The teacher's log-probabilities as far as they are known, nats, `[n]` a turn."""
+        """The teacher's known log-probabilities, nats, `[n]` a turn."""
         lengths = self.known or [len(turn) for turn in self.teacher]
         return tuple(turn[:count] for turn, count in zip(self.teacher, lengths, strict=True))
 

@@ -11,7 +11,7 @@ its answer:
 A flip is a right answer after the feedback. A student that holds its misconception flips on targeted feedback more
 often than on the other two; one that only solves the problem again flips on each alike. Here the Selective Flip Score
 is the rate of flips on targeted feedback minus the mean of the rates on the other two, from -1 to 1; the rates are
-reported beside it, since the paper's own aggregate may weigh the controls otherwise.
+reported with it, since the paper's own aggregate may weigh the controls otherwise.
 
 Feedback is that of the seed's private fields `feedback` and `misaligned_feedback`, if it has them. Otherwise a model
 writes it, who sees the answer and the mistake. Feedback that says the answer is left out: whoever hears it may repeat

@@ -88,7 +88,7 @@ def check_plain(name: str, config: Mapping[str, Any]) -> None:
     if config.get("quantization_config") or _inner(config).get("quantization_config"):
         raise LocalEngineError(
             f"the weights of model {name!r} are quantised (quantization_config), and an adapter cannot be added to "
-            "them. Serve the adapter beside the model (export --adapter), or merge it into the model as it was before "
+            "them. Serve the adapter with the model (export --adapter), or merge it into the model as it was before "
             "it was quantised"
         )
 

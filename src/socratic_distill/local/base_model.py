@@ -135,7 +135,7 @@ class BaseModel:
         return was_kept
 
     def how_computed(self) -> dict[str, Any]:
-        """What the bits of a result depend on beside the config and the seeds. To be called by the worker thread."""
+        """What the bits of a result depend on besides the config and the seeds. To be called by the worker thread."""
         facts: dict[str, Any] = {
             "path": "general" if self.is_general else "fast",
             "dtype": str(self.model.dtype).removeprefix("torch."),

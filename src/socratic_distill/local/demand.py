@@ -1,4 +1,4 @@
-"""What a run asks of the engine, as far as its memory depends on it. Needs no torch."""
+"""What a run asks of the engine that its memory depends on. Needs no torch."""
 
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,7 @@ class Demand:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence, as far as the config says."""
+        """Tokens of the longest sequence that the config allows."""
         return self.dialogue if self.max_context is None else min(self.dialogue, self.max_context)
 
     def within(self, context: int) -> "Demand":

@@ -50,7 +50,7 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     """The most memory that this process has held so far, in MiB, as rows of metrics.jsonl hold it.
 
     Args:
-        device: where the model is; on a GPU, the most that torch's tensors held there is told too.
+        device: where the model is; on a GPU, it also gives the most that torch's tensors held there.
     """
     peaks = {}
     if (peak := process_peak()) is not None:

@@ -34,7 +34,7 @@ def merge_loaded(
 
     Args:
         model: the base model, fp32, on the CPU; it is changed.
-        tokenizer: of the model; it is written beside it.
+        tokenizer: of the model; it is written with it.
         config: of the adapter.
         directory: with the adapter's weights.
         name: of the base model.

@@ -36,7 +36,7 @@ class Shapes:
     """One model's shape, with an adapter's on it.
 
     Attributes:
-        is_general: whether the general path reads the model, as far as its config says.
+        is_general: whether the general path reads the model, by what its config says.
         parameters: number of base weights.
         weight_bytes: of the base weights and buffers.
         unpacked_bytes: what dequantising a GGUF file takes besides; 0 for other models, and after the first time.
@@ -96,7 +96,7 @@ class Shapes:
         self.position_bytes = self._cache.position_bytes
 
     def training_bytes(self, sequences: Sequence[list[int]]) -> int:
-        """Most bytes that a training pass over some sequences holds beside weights and gradients.
+        """Most bytes that a training pass over some sequences holds in addition to weights and gradients.
 
         Args:
             sequences: tokens of the data of a batch; they are divided into passes as the engine divides them.
@@ -109,7 +109,7 @@ class Shapes:
         )
 
     def reading_bytes(self, rows: int, width: int) -> int:
-        """Most bytes that a pass of sampling or scoring holds beside weights, keys and values.
+        """Most bytes that a pass of sampling or scoring holds in addition to weights, keys and values.
 
         Args:
             rows: sequences that are read at once.
@@ -162,7 +162,7 @@ class Shapes:
             with _META:
                 slots = Slots(self._cache, rows, start + count)
         known = [] if slots is None else [slots.keys, slots.values]
-        # Without gradients a layer leaves nothing behind, so one shows the peak of all.
+        # Without gradients a layer keeps nothing, so one shows the peak of all.
         depth = 1 if self._depth else 0
         with self._first_layers(depth), self._counted(known) as counter, torch.no_grad():
             if slots is None:

@@ -152,7 +152,7 @@ class RunDirectory:
     def note_server_run(self, server_run: str, batch: int) -> None:
         """Writes the id of a training client's life on the service, before its first training call.
 
-        Behind a line that a crash tore it would be lost, and with it every save that has no record yet.
+        After a line that a crash tore it would be lost, and with it every save that has no record yet.
         """
         self.check()
         end_line(self.path / SERVER_RUNS)
@@ -258,7 +258,7 @@ def load_config(
 ) -> SocraticConfig:
     """The config that a run directory was last started with, equal to the one that was built.
 
-    A run directory is data: whatever is done with this config, such as `evaluate`, obeys it only as far as the user
+    A run directory is data: whatever is done with this config, such as `evaluate`, obeys it only where the user
     allows here, and raises `UntrustedConfig` beyond.
 
     Args:

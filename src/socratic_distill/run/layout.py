@@ -37,7 +37,7 @@ def config_file(directory: Path) -> Path:
 def check_directory(log_path: str | os.PathLike[str]) -> None:
     """Returns if a run may be written to a directory. Reads only.
 
-    Beside a journal of tinker-cookbook a foreign `config.json` is no obstacle: it is kept. URLs are checked when the
+    Next to a journal of tinker-cookbook a foreign `config.json` is no obstacle: it is kept. URLs are checked when the
     store is opened.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hashes that a store sends with a file, as far as the standard library can check them.
+"""Hashes that a store sends with a file, of the kinds that the standard library can check.
 
 Only hashes of the whole file count: of an answer with a part of the file, those of the part are left out. An ETag is
 taken for no hash: it is the MD5 of a file only in some stores and for some uploads, and nothing says for which.

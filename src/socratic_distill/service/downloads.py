@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
-# A signature that expired, or that the store does not accept; some stores hide a file that is gone behind 403.
+# A signature that expired, or that the store does not accept; some stores answer 403 for a file that is gone.
 _REFUSED = (400, 401, 403, 404, 410)
 _BUSY = (408, 425, 429)
 
@@ -78,8 +78,8 @@ class Download:
         path: file to write; what it holds already is the beginning.
         sign: gives a URL, a fresh one if asked for.
         keep_alive: is awaited between blocks, and keeps what is downloaded from expiring.
-        note: is told what the store says of the file before any of it is written.
-        progress: is told the bytes so far, and all of them, if that is known.
+        note: is called with what the store says of the file, before any of it is written.
+        progress: is called with the bytes so far, and all of them, if that is known.
         stored: what an earlier attempt knew of the file.
         is_same: whether the part that is there is certainly of this file, so that a store without entity tags may go
             on from it.
@@ -193,7 +193,7 @@ class Download:
         raise DownloadError(f"the store redirects {self.name} more than {_MOST_REDIRECTS} times")
 
     def _range_headers(self, offset: int) -> dict[str, str]:
-        """Asks for the rest of a file, if what is there can be told to belong to it."""
+        """Asks for the rest of a file, if what is there is known to belong to it."""
         if not offset or (self.stored.etag is None and not self.is_same):
             return {}
         condition = {} if self.stored.etag is None else {"If-Range": self.stored.etag}

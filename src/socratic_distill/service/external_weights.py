@@ -59,7 +59,7 @@ async def save_external(client: ServiceClient, state_path: str, server: str) -> 
         server: the service's name, for messages.
 
     Returns:
-        The path of the weights, and the name of their base model as far as the service says it.
+        The path of the weights, and the name of their base model; None if the service does not say it.
 
     Raises:
         CheckpointNotFound: the service lacks the state.

@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 # to change anything.
 Division = Literal["nothing", "request", "step", "datum", "weights", "something else", "unclear"]
 LACKING = "lacking"
-# Ids that every vocabulary has: a short sequence whose gradient is followed, and a longer one beside it.
+# Ids that every vocabulary has: a short sequence whose gradient is followed, and a longer one that shares its pass.
 _SHORT, _LONG = (1, 2, 3), (3, 4, 5, 6)
 _WEIGHT, _TINY = 2.0, 1e-6
 _EPSILON = 1e3

@@ -348,7 +348,7 @@ class Stream:
             rewarding.cancel()
 
     def _needed(self, dialogue: Dialogue, rewarded: Rewarded | None = None) -> Needed:
-        """What of a dialogue must be scored, given its rewards as far as they are known."""
+        """What of a dialogue must be scored, given the rewards that are known so far."""
         return needed_scores(dialogue, self._config, rewarded)
 
     def _newest_cast(self) -> Cast:

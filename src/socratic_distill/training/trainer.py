@@ -74,7 +74,7 @@ def train(
     saves a state. The second one stops at once.
 
     A callback may stop a run before its last step; the result's status is then "stopped". Started again with the same
-    callbacks, such a run does no step, as far as they ask for the stop again in `on_begin`. Otherwise it goes on from
+    callbacks, such a run does no step if they ask for the stop again in `on_begin`. Otherwise it goes on from
     its final state.
 
     Args:
@@ -125,7 +125,7 @@ async def train_async(
     problems = AllProblems(config, service_client, rest_client)
     hooks = Hooks(callbacks, config)
     async with problems.reported():
-        # Before the directory is made or locked: a refused start leaves nothing behind.
+        # Before the directory is made or locked: a refused start leaves nothing on disk.
         check_directory(config.log_path)
         check_storage(config)
     async with (

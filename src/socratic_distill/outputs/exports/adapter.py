@@ -68,7 +68,7 @@ def export_adapter(
 
     Of a run on a service it takes a training state, since sampler weights cannot be downloaded. A training session of
     the service opens the state and saves its weights for an hour; they are downloaded, checked, and deleted there. If
-    that is interrupted, the same call goes on from what is in `.OUT.partial` beside `out`. Of a run on the local engine
+    that is interrupted, the same call goes on from what is in `.OUT.partial` next to `out`. Of a run on the local engine
     the weights are copied.
 
     Args:
@@ -79,7 +79,7 @@ def export_adapter(
         allow_files: whether the base model of a local run may be outside `source`.
         service_client: a Tinker service client, or an object with its interface. None: one is opened.
         rest_client: a REST client of the same service; given with `service_client`, or not at all.
-        progress: is told what happens. None: lines are logged.
+        progress: shows what happens. None: lines are logged.
 
     Returns:
         What was exported.

@@ -49,7 +49,7 @@ def export_messages(
 ) -> Exported:
     """Writes a run's dialogues as JSONL, one `{"messages": […], "question": …, …}` a line.
 
-    Beside the messages a row has `question`, `expected_answer`, `initial_error`, `student_profile`, `seed`, `step`,
+    In addition to the messages a row has `question`, `expected_answer`, `initial_error`, `student_profile`, `seed`, `step`,
     `number`, `ending`, `solved`, `told`, `reward` and `teachers`, those that are null left out. Half a character (a
     lone surrogate) is written as U+FFFD. The run may be under way.
 

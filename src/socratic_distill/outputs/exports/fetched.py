@@ -71,7 +71,7 @@ class Fetch:
     Attributes:
         config: of the run; its base_url says which service.
         out: directory to write.
-        progress: is told how far it is.
+        progress: is called as the download goes on.
         clients: of the service; None: opened, and closed, here.
     """
 

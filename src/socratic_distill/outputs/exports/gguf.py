@@ -37,7 +37,7 @@ def export_gguf(
     """Merges a tutor, and writes it as a GGUF file for llama.cpp, Ollama and LM Studio.
 
     llama.cpp's converter does it, a program that is not part of this library. It runs without network. The merged model
-    stands beside `out` meanwhile, so there must be room for both.
+    is kept next to `out` meanwhile, so there must be room for both.
 
     Args:
         source: as for `export_merged`.

@@ -137,7 +137,7 @@ def push(directory: Path, destination: Destination, say: Callable[[str], None] =
     Args:
         directory: an export.
         destination: as `check_destination` gave it.
-        say: is told what is sent before it is.
+        say: is called with a line on what is sent, before it is.
 
     Returns:
         URL of the commit.

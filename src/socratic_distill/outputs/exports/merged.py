@@ -106,7 +106,7 @@ class Fetching:
 def merge_source(
     source: str | os.PathLike[str], target: Path, allow_files: bool, allow_code: bool, fetching: Fetching
 ) -> Iterator["MergeSource"]:
-    """What is to be merged; the tutor of a run on a service stands beside the target meanwhile.
+    """What is to be merged; the tutor of a run on a service is kept next to the target meanwhile.
 
     Raises:
         SocraticError: as `export_merged`.

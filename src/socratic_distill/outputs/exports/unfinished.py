@@ -1,6 +1,6 @@
 """A directory that is being written, under another name until it is whole, and what an interrupted export left there.
 
-`.OUT.partial` beside OUT holds the files, and `export.json`: which weights they are of, where the service holds these
+`.OUT.partial` next to OUT holds the files, and `export.json`: which weights they are of, where the service holds these
 for download, and what its store said of each file. The same command, given again, goes on from there.
 """
 
@@ -47,7 +47,7 @@ class _Memory(BaseModel):
 
 @dataclass
 class Unfinished:
-    """What stands beside OUT.
+    """The directory next to OUT.
 
     Attributes:
         out: the directory to write.
@@ -65,7 +65,7 @@ class Unfinished:
 
     @property
     def path(self) -> Path:
-        """The directory beside OUT."""
+        """The directory next to OUT."""
         return partial_of(self.out)
 
     @property
@@ -118,17 +118,17 @@ class Unfinished:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def discard_if_empty(self) -> None:
-        """Removes what stands beside OUT, if nothing was downloaded and nothing waits on the service."""
+        """Removes the directory next to OUT, if nothing was downloaded and nothing waits on the service."""
         if self.external_path is None and not any(self.files.iterdir()):
             self.discard()
 
     def discard(self) -> None:
-        """Removes what stands beside OUT."""
+        """Removes the directory next to OUT."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def partial_of(out: Path) -> Path:
-    """The directory beside OUT in which it is written."""
+    """The directory next to OUT in which it is written."""
     return out.with_name(f".{out.name}.partial")
 
 
@@ -144,7 +144,7 @@ def check_absent(out: Path) -> None:
 
 @contextmanager
 def unfinished(out: Path, state_path: str) -> Iterator[Unfinished]:
-    """What stands beside OUT, or a beginning; no other process has it meanwhile.
+    """The directory next to OUT, or a new one; no other process has it meanwhile.
 
     What is left of an export of other weights is removed.
 
@@ -153,7 +153,7 @@ def unfinished(out: Path, state_path: str) -> Iterator[Unfinished]:
         state_path: the weights that it is to have.
 
     Raises:
-        ConfigError: OUT exists, another process writes it, or something else stands beside it.
+        ConfigError: OUT exists, another process writes it, or something else has the name of its directory.
         StorageError: the directory cannot be made.
     """
     check_absent(out)

@@ -73,7 +73,7 @@ def agreement(run: RunFiles, suites: Mapping[str, Benchmark]) -> str:
 
 
 def with_agreement(rows: list[dict[str, Any]], of_columns: list[str]) -> list[dict[str, Any]]:
-    """The rows of a table, with the judge's agreement beside its verdicts.
+    """The rows of a table, with the judge's agreement next to its verdicts.
 
     Args:
         rows: as `headline.table` gives them.

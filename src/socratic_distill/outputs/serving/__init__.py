@@ -1,4 +1,4 @@
-"""Talk to a run's tutor as to any model behind OpenAI's chat API, on this machine alone.
+"""Serves a run's tutor as a chat model of OpenAI's API, on this machine alone.
 
 The server listens on loopback. Nobody else on the network reaches it, and web pages of others are refused; whoever uses
 this machine may talk to it. Needs the `serve` extra.

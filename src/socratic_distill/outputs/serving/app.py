@@ -40,7 +40,7 @@ class App:
         self._created = int(time.time())
 
     def asgi(self) -> Guard:
-        """The application, behind its guard."""
+        """The application, within its guard."""
         routes = [
             Route("/", self._page, methods=["GET"]),
             Route("/about", self._about, methods=["GET"]),

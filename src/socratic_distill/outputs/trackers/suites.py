@@ -1,4 +1,4 @@
-"""Results of published suites at a run's trackers, beside its evaluations."""
+"""Results of published suites at a run's trackers, with its evaluations."""
 
 from collections.abc import Iterable
 
