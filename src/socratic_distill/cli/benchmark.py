@@ -70,15 +70,15 @@ def run(parsed: argparse.Namespace) -> int:
         return 0
     check_trackers(config.trackers)  # before anything is paid for
     with PlayedDialogues(TextConsole(stderr=True), what="items") as progress:
-        found = benchmark(config, parsed.suite, parsed.data, tutors, progress=progress, **options)
+        measured = benchmark(config, parsed.suite, parsed.data, tutors, progress=progress, **options)
     console = table_console()
-    console.print(found.table(console.width if console.is_terminal else None))
-    asked = [name for name in tutors if name in found.results]
+    console.print(measured.table(console.width if console.is_terminal else None))
+    asked = [name for name in tutors if name in measured.results]
     for other in asked[1:]:
         title = f"{other} minus {asked[0]}"
-        console.print(difference_table(found.differences(asked[0], other), every=True, title=title))
-    track_suite(config, found, asked or list(found.results)[-1:])
-    for note in found.notes:
+        console.print(difference_table(measured.differences(asked[0], other), every=True, title=title))
+    track_suite(config, measured, asked or list(measured.results)[-1:])
+    for note in measured.notes:
         console.print(note, highlight=False, markup=False)
     return 0
 

@@ -37,7 +37,7 @@ def commands_of(parser: argparse.ArgumentParser) -> list[Completed]:
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     helps = {choice.dest: choice.help or "" for choice in commands._choices_actions}
     program = Completed("", "", _options(parser))
-    return [program, *(_completed(name, helps[name], one) for name, one in commands.choices.items())]
+    return [program, *(_completed(name, helps[name], command) for name, command in commands.choices.items())]
 
 
 def _completed(name: str, about: str, parser: argparse.ArgumentParser) -> Completed:

@@ -108,8 +108,8 @@ def zsh(commands: Sequence[Completed]) -> str:
     lines += ["  fi", "  shift words; (( CURRENT-- ))", "  case $words[1] in"]
     for command in others:
         specs = [_zsh_option(option, flag) for option in command.options for flag in option.flags]
-        for place, words in enumerate(command.arguments, start=1):
-            specs.append(_quoted(f"{place}:argument:({' '.join(words)})") if words else f"{place}:file:_files")
+        for position, words in enumerate(command.arguments, start=1):
+            specs.append(_quoted(f"{position}:argument:({' '.join(words)})") if words else f"{position}:file:_files")
         specs += ["'*:file:_files'"] if command.takes_files else []
         lines.append(f"    {command.name}) _arguments {' '.join(specs)} ;;")
     # From a directory of `fpath` zsh runs the file at the first completion; a sourced one only registers the function.

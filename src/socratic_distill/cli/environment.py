@@ -31,12 +31,12 @@ def add_parser(commands: "Commands") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Prints them."""
-    found = environment()
+    facts = environment()
     if parsed.json:
-        show(json.dumps(found, indent=2))
+        show(json.dumps(facts, indent=2))
     else:
-        width = max(map(len, found))
-        for name, value in found.items():
+        width = max(map(len, facts))
+        for name, value in facts.items():
             show(f"{name:{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
     return 0
 
@@ -73,7 +73,7 @@ def _torch() -> dict[str, Any]:
     try:
         import torch
 
-        gpus = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+        gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return {
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             "threads of torch": torch.get_num_threads(),

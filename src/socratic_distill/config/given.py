@@ -45,7 +45,7 @@ class _Places:
         for end in range(len(known), 0, -1):
             if known[:end] in self.overrides:
                 return f"override {self.overrides[known[:end]]!r}"
-        below = [override for place, override in self.overrides.items() if known and place[: len(known)] == known]
+        below = [override for location, override in self.overrides.items() if known and location[: len(known)] == known]
         if below and known not in self.document.lines:
             return f"override {below[0]!r}"
         return self.document.place(location)
@@ -71,8 +71,12 @@ def build(document: Document, overrides: Sequence[Override], base: str | None, h
         values = _placed(values, lambda text: text if text in kept else PlacedText(text, base))
     elsewhere = written if here != base else set[str]()
     placed = [
-        Override(one.text, one.keys, _placed(one.value, lambda text: PlacedText(text, here, in_full=text in elsewhere)))
-        for one in overrides
+        Override(
+            override.text,
+            override.keys,
+            _placed(override.value, lambda text: PlacedText(text, here, in_full=text in elsewhere)),
+        )
+        for override in overrides
     ]
     places = _Places(Document(document.source, values, document.lines), apply(values, placed))
     try:
@@ -98,7 +102,7 @@ def named_paths(overrides: Sequence[Override], here: str) -> frozenset[str]:
         overrides: the overrides.
         here: the working directory.
     """
-    texts = {text for one in overrides for text in texts_in(one.value)}
+    texts = {text for override in overrides for text in texts_in(override.value)}
     texts |= {text.rpartition("#")[0] for text in texts}  # `<run directory>#<name of a checkpoint>`
     return frozenset(texts | {PlacedText(text, here, in_full=True).path for text in texts} - {""})
 

@@ -83,7 +83,7 @@ def apply(values: dict[str, Any], overrides: Sequence[Override]) -> dict[Locatio
                 _put(node, index, override.value)
             else:
                 node = _part(node, index, override.keys[number + 1])
-        places = {place: text for place, text in places.items() if place[: len(location)] != location}
+        places = {key: text for key, text in places.items() if key[: len(location)] != location}
         places[location] = override.text
     return places
 

@@ -114,7 +114,7 @@ def reward_names(rewards: Sequence[Reward]) -> tuple[str, ...]:
 
 def judge_rewards(rewards: Sequence[Reward]) -> list[tuple[int, JudgeReward]]:
     """The judges among some rewards, each with its place."""
-    return [(place, reward) for place, reward in enumerate(rewards) if reward.kind == "judge"]
+    return [(index, reward) for index, reward in enumerate(rewards) if reward.kind == "judge"]
 
 
 def penalty_of(reward: Reward) -> tuple[Veto | None, float]:

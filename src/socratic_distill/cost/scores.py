@@ -44,16 +44,16 @@ def asked_share(plan: Plan) -> float:
 
 def _fits(recording: Recording, key: str | None, top: int) -> bool:
     scores = [turn.scores for turn in recording.tutor_turns]
-    if key is None or not all(one is not None and one.digest.startswith(f"{key}-") for one in scores):
+    if key is None or not all(stored is not None and stored.digest.startswith(f"{key}-") for stored in scores):
         return False
-    return not top or all(one is not None and {len(row) for row in one.top} == {top} for one in scores)
+    return not top or all(stored is not None and {len(row) for row in stored.top} == {top} for stored in scores)
 
 
 def _keys(plan: Plan) -> dict[str, str | None]:
     """The digest of each recorded seed's teachers, by seed id."""
     config, briefing = plan.config, plan.briefing
-    teachers = {one.name: one for one in briefing.teachers}
-    own = {name: teacher_key(one, briefing.prompts.teachers[name], config) for name, one in teachers.items()}
+    teachers = {teacher.name: teacher for teacher in briefing.teachers}
+    own = {name: teacher_key(teacher, briefing.prompts.teachers[name], config) for name, teacher in teachers.items()}
     keys = {}
     for recording in plan.recordings:
         names = briefing.routes[recording.seed.id]

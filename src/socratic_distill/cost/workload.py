@@ -140,9 +140,9 @@ class _Dialogue:
         _add_request(tokens, "scoring", "teacher", at_once * sent, at_once * fresh, at_once)
         if self.each_turn:
             # The prompt quotes the student's next turn, so nothing after it is the same for two turns.
-            n, each = self.turns, self.each_turn
+            n, teachers = self.turns, self.each_turn
             sent = n * (self.for_teacher + self.student) + n * (n + 1) / 2 * (self.tutor + self.student) - unscored
-            _add_request(tokens, "scoring", "teacher", each * sent, each * sent, each * n)
+            _add_request(tokens, "scoring", "teacher", teachers * sent, teachers * sent, teachers * n)
         if self.peers:
             requests = self.turns if self.each_turn else 1.0
             _add_request(tokens, "scoring", "teacher", requests * self.peers * self.talk, self.peers * self.talk, 0.0)

@@ -205,8 +205,8 @@ class Cast:
         share = self.teacher_turns(dialogue.step)
         if not share or self.tutor_as is not None:
             return None
-        place = (dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
-        if stable_seed("teacher_turn", self.seed, *place) >= share * 2**31:
+        key = (dialogue.step, dialogue.seed.id, dialogue.number, len(dialogue.turns))
+        if stable_seed("teacher_turn", self.seed, *key) >= share * 2**31:
             return None
         return next((member for member in self.teachers.of(dialogue.seed) if member.weight > 0.0), None)
 

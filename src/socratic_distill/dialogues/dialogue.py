@@ -199,8 +199,8 @@ class Dialogue:
 
     def __repr__(self) -> str:
         """Its place, and how it ended, in one line."""
-        place = f"seed={self.seed.id!r}, step={self.step}, number={self.number}"
-        return f"Dialogue({place}, turns={len(self.turns)}, ending={self.ending!r})"
+        what = f"seed={self.seed.id!r}, step={self.step}, number={self.number}"
+        return f"Dialogue({what}, turns={len(self.turns)}, ending={self.ending!r})"
 
     def _repr_html_(self) -> str:
         """The dialogue to read, for notebooks. It has no scores: the tokens have no colours."""

@@ -90,10 +90,10 @@ def _tokens(turn: Row) -> str:
     weights = {name: turn[key] for name, key in _WEIGHTS.items() if _fits(turn.get(key), len(tutor))}
     ends = turn.get("stop_reason") != "length"
     spans = []
-    for place, (piece, gap) in enumerate(zip(turn["pieces"], gaps(turn), strict=True)):
-        is_end = ends and place == len(turn["pieces"]) - 1
-        tip = f"tutor {_nats(tutor[place])}, teacher {_nats(teacher[place])}, difference {_nats(gap)} nats"
-        tip += "".join(f", {name} {_nats(values[place])}" for name, values in weights.items())
+    for index, (piece, gap) in enumerate(zip(turn["pieces"], gaps(turn), strict=True)):
+        is_end = ends and index == len(turn["pieces"]) - 1
+        tip = f"tutor {_nats(tutor[index])}, teacher {_nats(teacher[index])}, difference {_nats(gap)} nats"
+        tip += "".join(f", {name} {_nats(values[index])}" for name, values in weights.items())
         style = _style(gap) + (f";{SOFT};font-size:85%" if is_end else "")
         spans.append(f'<span style="{style}" title="{escaped(tip)}">{escaped(piece)}</span>')
     return "".join(spans)

@@ -53,15 +53,13 @@ def _by_function(path: str) -> Ends:
     function: Callable[[Dialogue], object] = import_function(path, "ending function", _EXPECTED)
 
     def ends(dialogue: Dialogue) -> Ending | None:
-        place = f"dialogue {dialogue.number} on seed {dialogue.seed.id!r}"
+        what = f"dialogue {dialogue.number} on seed {dialogue.seed.id!r}"
         try:
             result = function(dialogue)
         except Exception as error:
-            raise RolloutError(
-                f"ending function {path!r} raised {type(error).__name__}: {error}, on {place}"
-            ) from error
+            raise RolloutError(f"ending function {path!r} raised {type(error).__name__}: {error}, on {what}") from error
         if not isinstance(result, bool):
-            raise RolloutError(f"ending function {path!r} returned {result!r:.60} on {place}; expected True or False")
+            raise RolloutError(f"ending function {path!r} returned {result!r:.60} on {what}; expected True or False")
         return "ended_by_function" if result else None
 
     return ends

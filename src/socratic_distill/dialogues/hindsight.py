@@ -10,15 +10,15 @@ from socratic_distill.dialogues.dialogue import Dialogue, gives_answer
 from socratic_distill.dialogues.quotes import NOTHING_QUOTED, Quotes
 
 
-def quotes_for(dialogue: Dialogue, place: int, peer: Dialogue | None) -> Quotes:
+def quotes_for(dialogue: Dialogue, index: int, peer: Dialogue | None) -> Quotes:
     """What a teacher's prompt may quote for one tutor turn.
 
     Args:
         dialogue: the whole dialogue.
-        place: the turn's place among its turns.
+        index: of the turn among its turns.
         peer: a solved dialogue of its group; None: there is none.
     """
-    after = dialogue.turns[place + 1 : place + 2]
+    after = dialogue.turns[index + 1 : index + 2]
     return Quotes(
         after[0].text if after else NOTHING_QUOTED.next_student_turn,
         outcome_in_words(dialogue),

@@ -45,7 +45,7 @@ class RemoteSpeaker:
         """
         heard = [{"role": message.role, "content": message.text or ""} for message in messages]
         seeds = [seed if number == 0 else stable_seed(seed, number) for number in range(count)]
-        return await gather_all(self._turn(heard, one) for one in seeds)
+        return await gather_all(self._turn(heard, seed) for seed in seeds)
 
     async def _turn(self, heard: list[dict[str, str]], seed: int) -> Turn:
         now = asyncio.get_running_loop().time

@@ -170,7 +170,7 @@ class Rewards:
         now = asyncio.get_running_loop().time
         rewards, began = self.config.rewards, now()
         given = await gather_all(
-            self._give(place, reward, dialogue, cast, before) for place, reward in enumerate(rewards)
+            self._give(index, reward, dialogue, cast, before) for index, reward in enumerate(rewards)
         )
         names, values = reward_names(rewards), [part.value for part in given]
         terms = terms_of(rewards, values)
@@ -182,18 +182,18 @@ class Rewards:
         return Rewarded(
             dict(zip(names, values, strict=True)),
             terms,
-            {reward.name: given[place].is_unparsed for place, reward in judge_rewards(rewards)},
+            {reward.name: given[index].is_unparsed for index, reward in judge_rewards(rewards)},
             is_rejected(rewards, values),
             sum((part.student for part in given), NOTHING_SENT),
             sum((part.judge for part in given), NOTHING_SENT),
             (began, now()) if any(reward.kind in ("solve_rate", "judge") for reward in rewards) else None,
         )
 
-    async def _give(self, place: int, reward: Reward, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> Given:
+    async def _give(self, index: int, reward: Reward, dialogue: Dialogue, cast: Cast, before: Attempts | None) -> Given:
         if reward.kind == "function":
-            return Given(await self._functions[place](dialogue))
+            return Given(await self._functions[index](dialogue))
         if reward.kind == "judge":
-            verdict = await judgement(self._briefs[place], self.judges[reward.name], dialogue, cast.seed)
+            verdict = await judgement(self._briefs[index], self.judges[reward.name], dialogue, cast.seed)
             return Given(verdict.accepted, judge=verdict.use, is_unparsed=verdict.is_unparsed)
         if reward.kind == "solve_rate":
             return await _solve_rate(reward, dialogue, cast, before)
@@ -213,11 +213,11 @@ def load_rewards(config: SocraticConfig) -> Rewards | None:
     check_code(config, "rewards")
     check_files(config, "rewards")
     functions = {
-        place: _checked(reward, config.answer_timeout_seconds)
-        for place, reward in enumerate(config.rewards)
+        index: _checked(reward, config.answer_timeout_seconds)
+        for index, reward in enumerate(config.rewards)
         if reward.kind == "function"
     }
-    briefs = {place: load_brief(reward, config.subject) for place, reward in judge_rewards(config.rewards)}
+    briefs = {index: load_brief(reward, config.subject) for index, reward in judge_rewards(config.rewards)}
     return Rewards(config, {}, functions, briefs)
 
 

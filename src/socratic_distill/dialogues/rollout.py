@@ -233,7 +233,7 @@ def begin_or_fail(recording: Recording, step: int, numbers: Sequence[int], last:
         last: how many of its tutor turns the tutor speaks itself.
         cast: who plays.
     """
-    places = [place for place, turn in enumerate(recording.turns) if turn.role == "tutor"]
+    places = [index for index, turn in enumerate(recording.turns) if turn.role == "tutor"]
     start = replace(recording, turns=recording.turns[: places[max(len(places) - last, 0)]])
     first = recording.turns[0].role
     begun = replace(replay_or_fail(start, step, cast), recording=None, begun=recording.id, first=first)

@@ -63,7 +63,7 @@ def _weights(plan: TeacherPlan, config: SocraticConfig) -> list[str] | None:
         return None
     if config.base_url != "local":
         return [name, path or ""]
-    if config.grant is not None and not all(config.grant.may_load(place) for place in (name, path) if place):
+    if config.grant is not None and not all(config.grant.may_load(source) for source in (name, path) if source):
         return None
     held = describe_weights(path) if path is not None else describe_model(name) or name
     return None if held is None else [name if path else "", held]

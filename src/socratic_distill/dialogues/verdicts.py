@@ -71,12 +71,12 @@ class Verdicts:
         if seed.answer_kind == "function":
             assert self.function is not None, "a start without the function is refused"
             return [replace(turn, verdict=self.function(turn.text, seed)) for turn in turns]
-        return await gather_all(self._judged(turn, dialogue, place) for place, turn in enumerate(turns))
+        return await gather_all(self._judged(turn, dialogue, index) for index, turn in enumerate(turns))
 
-    async def _judged(self, turn: Turn, dialogue: Dialogue, place: int) -> Turn:
+    async def _judged(self, turn: Turn, dialogue: Dialogue, index: int) -> Turn:
         assert self.judge is not None, "a start without the judge is refused"
         own = stable_seed(
-            self.seed, dialogue.step, dialogue.seed.id, dialogue.number + place, f"verdict {len(dialogue.turns)}"
+            self.seed, dialogue.step, dialogue.seed.id, dialogue.number + index, f"verdict {len(dialogue.turns)}"
         )
         messages = answer_messages(turn, dialogue.seed, self.prompt)
         verdict, reply = await ask_judge(self.judge, messages, own, VERDICTS)
@@ -206,11 +206,11 @@ async def ask_judge(
 
 
 def closing_verdict(reply: str, verdicts: Mapping[str, T]) -> T | None:
-    """What a judge's reply ends with; None if that is no verdict.
+    """What a judge's reply named with; None if that is no verdict.
 
     The last line must be a verdict in capitals and nothing else, and no other line may be a verdict. White space at the
-    ends of lines and blank lines after the last are ignored.
+    named of lines and blank lines after the last are ignored.
     """
     lines = [line.strip() for line in reply.rstrip().split("\n")]
-    found = [line for line in lines if line in verdicts]
-    return verdicts[lines[-1]] if found == lines[-1:] else None
+    named = [line for line in lines if line in verdicts]
+    return verdicts[lines[-1]] if named == lines[-1:] else None

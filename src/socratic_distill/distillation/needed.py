@@ -118,7 +118,7 @@ def cut(sequences: Sequence[TokenSequence], lengths: Sequence[int]) -> list[Toke
     """
     kept = []
     for sequence in sequences:
-        places = [place for place, span in enumerate(sequence.spans) if lengths[span.turn]]
+        places = [index for index, span in enumerate(sequence.spans) if lengths[span.turn]]
         if places:
             spans = sequence.spans[places[0] : places[-1] + 1]
             last = replace(spans[-1], stop=spans[-1].start + lengths[spans[-1].turn])

@@ -34,8 +34,8 @@ def reward_advantages(group: Sequence[Terms | None], normalization: Literal["non
         return group_advantages([None if member is None else member.total_with(means) for member in group])
     weights, standardized = terms[0].weights if terms else (), [_standardized(column) for column in columns]
     sums = [
-        math.fsum(weight * column[place] for weight, column in zip(weights, standardized, strict=True))
-        for place in range(len(terms))
+        math.fsum(weight * column[index] for weight, column in zip(weights, standardized, strict=True))
+        for index in range(len(terms))
     ]
     of_terms = iter(sums)
     return [0.0 if member is None else next(of_terms) for member in group]

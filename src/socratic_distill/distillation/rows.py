@@ -81,29 +81,29 @@ def _turn_row(
     if scored.dialogue.seed.answer_kind != "number":
         row["gives_answer"] = gives_answer(turn, scored.dialogue.seed)
     if turn.role == "tutor":
-        place = sum(earlier.role == "tutor" for earlier in before)
+        index = sum(earlier.role == "tutor" for earlier in before)
         row |= {"by": turn.by} if turn.by else {}
         row |= {"version": turn.version, "tokens": list(turn.tokens), "pieces": pieces(turn.tokens)}
         row |= {"tutor_logprobs": list(turn.logprobs)}
         if scored.tutor:  # at temperature 1; differs from the sampler's own if the tutor sampled at another
-            row["tutor_logprobs"] = scored.tutor[place].tolist()
+            row["tutor_logprobs"] = scored.tutor[index].tolist()
         if scored.teacher:
-            row |= _of_teacher(scored, place, len(turn.tokens), with_top)
+            row |= _of_teacher(scored, index, len(turn.tokens), with_top)
         if scored.weights is not None:
-            row["weights"] = scored.weights.of("reverse")[place].tolist()
+            row["weights"] = scored.weights.of("reverse")[index].tolist()
             if scored.weights.forward is not None:
-                row["forward_weights"] = scored.weights.forward[place].tolist()
+                row["forward_weights"] = scored.weights.forward[index].tolist()
     return row
 
 
-def _of_teacher(scored: ScoredDialogue, place: int, count: int, with_top: bool) -> dict[str, Any]:
+def _of_teacher(scored: ScoredDialogue, index: int, count: int, with_top: bool) -> dict[str, Any]:
     """The scores of one of the tutor's turns; None at tokens without one."""
-    known = scored.of_teacher[place].tolist()
+    known = scored.of_teacher[index].tolist()
     row: dict[str, Any] = {"teacher_logprobs": [*known, *[None] * (count - len(known))]}
     if scored.digests and scored.dialogue.recording is None and len(known) == count:
-        row["scored_as"] = scored.digests[place]
+        row["scored_as"] = scored.digests[index]
         if with_top and scored.top_of_teacher:
-            named = scored.top_of_teacher[place]
+            named = scored.top_of_teacher[index]
             rows = zip(named.ids.tolist(), named.logprobs.tolist(), strict=True)
             row["teacher_top"] = [list(map(list, zip(*pair, strict=True))) for pair in rows]
     return row

@@ -232,8 +232,8 @@ def _likeliest(turns: Sequence[Turn], of_tutor: Scores) -> list[Named]:
     ]
     counts = [len(turn.tokens) for turn in turns]
     return [
-        Named(_filled_ids(one.ids, count), _filled(one.logprobs, count))
-        for one, count in zip(named, counts, strict=True)
+        Named(_filled_ids(entry.ids, count), _filled(entry.logprobs, count))
+        for entry, count in zip(named, counts, strict=True)
     ]
 
 

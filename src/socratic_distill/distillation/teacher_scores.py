@@ -123,24 +123,24 @@ def _cut_top(by_turn: dict[int, Named], known: Sequence[int]) -> tuple[Named, ..
         return ()
     some = next(iter(by_turn.values()))
     named = [by_turn.get(turn, some) for turn in range(len(known))]
-    return tuple(Named(one.ids[:count], one.logprobs[:count]) for one, count in zip(named, known, strict=True))
+    return tuple(Named(entry.ids[:count], entry.logprobs[:count]) for entry, count in zip(named, known, strict=True))
 
 
 def teacher_prompts(dialogue: Dialogue, cast: Cast, member: Member, peer: Dialogue | None = None) -> Prompts:
     """A teacher's context before each tutor turn."""
-    tutor_turns = [place for place, turn in enumerate(dialogue.turns) if turn.role == "tutor"]
-    return [_teacher_prompt(dialogue, place, cast, member, peer) for place in tutor_turns]
+    tutor_turns = [index for index, turn in enumerate(dialogue.turns) if turn.role == "tutor"]
+    return [_teacher_prompt(dialogue, index, cast, member, peer) for index in tutor_turns]
 
 
 def _teacher_prompt(
-    dialogue: Dialogue, place: int, cast: Cast, member: Member, peer: Dialogue | None
+    dialogue: Dialogue, index: int, cast: Cast, member: Member, peer: Dialogue | None
 ) -> tuple[int, ...]:
     """A teacher's context before one tutor turn. A quote that its context has no room for is left out."""
-    before = replace(dialogue, turns=dialogue.turns[:place])
+    before = replace(dialogue, turns=dialogue.turns[:index])
     if cast.prompts.quoted_by(member.name):
         for shown in dict.fromkeys((peer, None)):
-            prompt = cast.teacher_prompt(before, member, quotes_for(dialogue, place, shown))
-            if cast.has_room(len(prompt), len(dialogue.turns[place].tokens)):
+            prompt = cast.teacher_prompt(before, member, quotes_for(dialogue, index, shown))
+            if cast.has_room(len(prompt), len(dialogue.turns[index].tokens)):
                 return prompt
     # The dialogue was played so that this fits.
     return cast.teacher_prompt(before, member)

@@ -176,7 +176,7 @@ def weigh(
     """
     if not config.token_weights:
         return [list(group) for group in groups]
-    return [[replace(one, weights=_weights(one, config, step, version)) for one in group] for group in groups]
+    return [[replace(entry, weights=_weights(entry, config, step, version)) for entry in group] for group in groups]
 
 
 def _weights(scored: ScoredDialogue, config: SocraticConfig, step: int, version: int) -> TokenWeights | None:

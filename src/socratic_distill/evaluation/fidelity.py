@@ -219,7 +219,7 @@ class _Trial:
                 texts = {condition: await self._feedback(own, condition) for condition in CONDITIONS}
                 first = await student.reply(opened, self._seed(opened, "opening"), self.samples, self.cast.max_context)
             wrong = [turn for turn in first or () if turn.text and not is_right(turn, own)]
-            dialogues = [replace(opened.with_turn(turn), number=place) for place, turn in enumerate(wrong)]
+            dialogues = [replace(opened.with_turn(turn), number=number) for number, turn in enumerate(wrong)]
             flips: dict[Condition, list[bool]] = {
                 condition: await gather_all(self._flips(dialogue, text, condition, student) for dialogue in dialogues)
                 for condition in CONDITIONS

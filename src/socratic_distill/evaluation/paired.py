@@ -119,7 +119,7 @@ def _difference(name: str, first: BySeed, second: BySeed) -> Difference:
     if not seeds:
         return Difference(None, None, None, 0)
     means, linear = zip(*(_linearised([of[seed] for seed in seeds]) for of in (first, second)), strict=True)
-    value, each = means[1] - means[0], linear[1] - linear[0]  # [C]
+    value, by_seed = means[1] - means[0], linear[1] - linear[0]  # [C]
     definition = definition_of(name)
     sign = -1.0 if definition is not None and definition.direction == "down" else 1.0
     gains = [sign * (second[seed][0] / second[seed][1] - first[seed][0] / first[seed][1]) for seed in seeds]
@@ -127,8 +127,8 @@ def _difference(name: str, first: BySeed, second: BySeed) -> Difference:
     if len(seeds) < 2:
         return Difference(value, None, None, len(seeds), won, lost)
     is_share = definition is not None and definition.kind == "share"
-    low, high = (float(end[0]) for end in paired_ends(each[:, None], is_share))
-    needed = _needed(value, float(np.std(each, ddof=1)))
+    low, high = (float(end[0]) for end in paired_ends(by_seed[:, None], is_share))
+    needed = _needed(value, float(np.std(by_seed, ddof=1)))
     return Difference(value, min(low, value), max(high, value), len(seeds), won, lost, needed)
 
 

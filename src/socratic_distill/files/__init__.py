@@ -7,7 +7,6 @@ Files that users write, such as seeds, are read in `dialogues`.
 |---|---|
 | `durable` | appends and replaces files so that a crash leaves the old content or the new |
 | `extras` | how to install an extra of this package |
-| `tensor_headers` | checks the header of a safetensors file |
 | `rows` | the only reader of the run's own JSON and JSONL: forwards, and from the end |
 | `tensor_headers` | the header of a safetensors file, checked without the library |
 """

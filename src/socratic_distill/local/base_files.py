@@ -68,9 +68,9 @@ def read_files(directory: Path) -> BaseFiles:
         return BaseFiles(directory, config, (TensorFile(directory / SINGLE),), None)
     index = _object(directory / INDEX)
     places = index.get("weight_map")
-    if not isinstance(places, dict) or not all(_is_plain(place) for place in places.values()):
+    if not isinstance(places, dict) or not all(_is_plain(name) for name in places.values()):
         raise LocalEngineError(f"{directory / INDEX} has no weight_map with names of files; {_FIX}")
-    shards = tuple(TensorFile(directory / place) for place in sorted(set(places.values())))
+    shards = tuple(TensorFile(directory / name) for name in sorted(set(places.values())))
     for shard in shards:
         if strangers := {name for name in shard.tensors if places.get(name) != shard.path.name}:
             raise LocalEngineError(f"{shard.path} holds {min(strangers)!r}, which {INDEX} does not place there; {_FIX}")

@@ -92,27 +92,27 @@ class Siblings:
         self._weight, self._bias = layers[0].weight, layers[0].bias
         if len(layers) > 1:
             self._weight, self._bias = _joined(layers, "weight"), _joined(layers, "bias")
-        for place, layer in enumerate(layers):
-            layer.siblings, layer.place = self, place
+        for index, layer in enumerate(layers):
+            layer.siblings, layer.place = self, index
         self._rounded: tuple[Any, torch.Tensor, torch.Tensor, float] | None = None
         # What was computed last: the input, the adapter and the mode; and the outputs that are not taken yet.
         self._key: tuple[Any, ...] = ()
         self._pending: dict[int, torch.Tensor] = {}
 
-    def output(self, place: int, x: torch.Tensor, adapter: str | None) -> torch.Tensor:
+    def output(self, index: int, x: torch.Tensor, adapter: str | None) -> torch.Tensor:
         """The output of one of the layers, `[..., out]` of `[..., in]`.
 
         Args:
-            place: number of the layer.
+            index: number of the layer.
             x: the input.
             adapter: name of the adapter that is on; None for none.
         """
         key = (x, adapter, torch.is_grad_enabled())
-        if place not in self._pending or any(a is not b for a, b in zip(key, self._key, strict=True)):
+        if index not in self._pending or any(a is not b for a, b in zip(key, self._key, strict=True)):
             # The product first: torch may stop it when it recomputes, and then nothing may be held.
             self._pending = dict(enumerate(self._product(x, adapter)))
             self._key = key
-        output = self._pending.pop(place)
+        output = self._pending.pop(index)
         if not self._pending:
             self._key = ()  # the input's memory is needed again
         return output

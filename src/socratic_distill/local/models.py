@@ -34,12 +34,12 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    found = model_source(name, trust_remote_code, machine)
-    if machine.quantized and found.gguf_file is not None:
+    files = model_source(name, trust_remote_code, machine)
+    if machine.quantized and files.gguf_file is not None:
         load_base_model(name, trust_remote_code, replace(machine, quantized=False))  # leaves dequantised weights
-        found = model_source(name, trust_remote_code, machine)
-    source, options, stored = found
-    file = found.gguf_file
+        files = model_source(name, trust_remote_code, machine)
+    source, options, stored = files
+    file = files.gguf_file
     logging.disable_progress_bar()  # transformers' bar would break the run's own display
     try:
         config: Any = AutoConfig.from_pretrained(source, **options)
@@ -101,11 +101,11 @@ def model_source(name: str, trust_remote_code: bool, machine: Machine) -> ModelS
     """
     source, options = _source(name)
     stored = GGUF_PRECISION if "gguf_file" in options else None
-    found = ModelSource(source, options, stored)
-    if found.gguf_file is not None:
-        cached = gguf_files.cached_directory(found.gguf_file, machine.precision(GGUF_PRECISION))
-        found = found if cached is None else ModelSource(str(cached), {}, stored)
-    return found._replace(options={**found.options, "trust_remote_code": trust_remote_code})
+    known = ModelSource(source, options, stored)
+    if known.gguf_file is not None:
+        cached = gguf_files.cached_directory(known.gguf_file, machine.precision(GGUF_PRECISION))
+        known = known if cached is None else ModelSource(str(cached), {}, stored)
+    return known._replace(options={**known.options, "trust_remote_code": trust_remote_code})
 
 
 def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:

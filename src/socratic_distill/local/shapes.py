@@ -116,7 +116,7 @@ class Shapes:
             width: positions of each.
         """
         sizes = [(1, 0, width)] if self.is_general else self._slot_sizes(rows, width)
-        return max(self._remembered(("reading", *each), lambda each=each: self._reading(*each)) for each in sizes)
+        return max(self._remembered(("reading", *size), lambda size=size: self._reading(*size)) for size in sizes)
 
     def _slot_sizes(self, rows: int, width: int) -> list[tuple[int, int, int]]:
         """Rows, earlier positions and new positions of the passes that take most."""
@@ -142,10 +142,10 @@ class Shapes:
         if self._depth < 3:
             return self._training_pass(sequences)
         with self._first_layers(1):
-            one = self._training_pass(sequences)
+            single = self._training_pass(sequences)
         with self._first_layers(2):
-            two = self._training_pass(sequences)
-        return one + (self._depth - 1) * (two - one)
+            double = self._training_pass(sequences)
+        return single + (self._depth - 1) * (double - single)
 
     def _training_pass(self, sequences: Sequence[list[int]]) -> int:
         for parameter in self._trained:

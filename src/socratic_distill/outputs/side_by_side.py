@@ -60,29 +60,29 @@ class SideBySide:
     def last_evaluations(self, *, every: bool = False) -> list[tuple[str, list[str]]]:
         """Measures of each run's last evaluation, as `socratic_distill.evaluation.table.measure_rows`."""
         last = [list(evaluations.values())[-1] if evaluations else {} for evaluations in self.evaluations]
-        return measure_rows({str(place): _measures(values) for place, values in enumerate(last)}, every=every)
+        return measure_rows({str(index): _measures(values) for index, values in enumerate(last)}, every=every)
 
     def last_differences(self, *, every: bool = False) -> list[tuple[str, list[str]]]:
         """How each run's last evaluation differs from the first run's, paired over the seeds that both have."""
         first, *others = self.by_seed
-        found = [
+        tables = [
             {row[0]: row for row in difference_rows(paired_differences(first, other), every=every)} for other in others
         ]
-        names = dict.fromkeys(name for rows in found for name in rows)
+        names = dict.fromkeys(name for rows in tables for name in rows)
         return [
             (
                 name,
-                ["", *(f"{row[1]}, wins {row[2]} of {row[3]}" if (row := rows.get(name)) else "–" for rows in found)],
+                ["", *(f"{row[1]}, wins {row[2]} of {row[3]}" if (row := rows.get(name)) else "–" for rows in tables)],
             )
             for name in names
         ]
 
     def suite_measures(self) -> list[tuple[str, list[str]]]:
         """The measures that suites found of each run's trained tutor, or of its judge."""
-        found = [_of_suites(suites) for suites in self.suites]
-        names = dict.fromkeys(name for measures in found for name in measures)
+        of_runs = [_of_suites(suites) for suites in self.suites]
+        names = dict.fromkeys(name for measures in of_runs for name in measures)
         return (
-            measure_rows({str(place): measures for place, measures in enumerate(found)}, list(names)) if names else []
+            measure_rows({str(index): measures for index, measures in enumerate(of_runs)}, list(names)) if names else []
         )
 
     def sorted_by(self, name: str) -> "SideBySide":
@@ -94,20 +94,20 @@ class SideBySide:
         Raises:
             ConfigError: no run has it.
         """
-        values = [self._value(place, name) for place in range(len(self.overviews))]
+        values = [self._value(index, name) for index in range(len(self.overviews))]
         if all(value is None for value in values):
             raise ConfigError(f"no run has a figure {name!r}; the measures stand in `compare … --all` and in its JSON")
         known = definition_of(name)
         sign = 1.0 if known is not None and known.direction == "down" else -1.0
-        order = sorted(range(len(values)), key=lambda place: _first(values[place], sign))
+        order = sorted(range(len(values)), key=lambda index: _first(values[index], sign))
         lists = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "differences"}
-        differ = [(field, [cells[place] for place in order]) for field, cells in self.differences]
-        return SideBySide(differences=differ, **{key: [of[place] for place in order] for key, of in lists.items()})
+        differ = [(field, [cells[index] for index in order]) for field, cells in self.differences]
+        return SideBySide(differences=differ, **{key: [of[index] for index in order] for key, of in lists.items()})
 
-    def _value(self, place: int, name: str) -> float | None:
-        last = _measures(list(self.evaluations[place].values())[-1]) if self.evaluations[place] else {}
-        measure = (last | _of_suites(self.suites[place])).get(name)
-        return number(self.metrics[place].get(name)) if measure is None else measure.value
+    def _value(self, index: int, name: str) -> float | None:
+        last = _measures(list(self.evaluations[index].values())[-1]) if self.evaluations[index] else {}
+        measure = (last | _of_suites(self.suites[index])).get(name)
+        return number(self.metrics[index].get(name)) if measure is None else measure.value
 
     def row(self) -> dict[str, Any]:
         """The same as JSON."""
@@ -122,8 +122,8 @@ class SideBySide:
             ],
             "suites": [
                 {
-                    name: {tutor: asdict(of)["measures"] for tutor, of in found.results.items()}
-                    for name, found in of_run.items()
+                    name: {tutor: asdict(of)["measures"] for tutor, of in benchmark.results.items()}
+                    for name, benchmark in of_run.items()
                 }
                 for of_run in self.suites
             ],
@@ -159,8 +159,8 @@ def side_by_side(log_paths: Sequence[str | os.PathLike[str]]) -> SideBySide:
 
 def _differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[str]]]:
     """The fields that differ between the configs that could be read; a dash for those that could not."""
-    found = differences([dict(_flat(run.config)) for run in runs if run.config])
-    return [(name, _with_dashes(values, runs)) for name, values in found]
+    of_configs = differences([dict(_flat(run.config)) for run in runs if run.config])
+    return [(name, _with_dashes(values, runs)) for name, values in of_configs]
 
 
 def _with_dashes(values: Sequence[str], runs: Sequence[RunFiles]) -> list[str]:
@@ -190,7 +190,7 @@ def _measures(values: Mapping[str, Any]) -> dict[str, Measure]:
 
 def _of_suites(suites: Mapping[str, Benchmark]) -> dict[str, Measure]:
     """The measures of the trained tutor, or else of whom a suite measured last."""
-    results = [found.results for found in suites.values() if found.results]
+    results = [benchmark.results for benchmark in suites.values() if benchmark.results]
     return {
         name: measure
         for of_suite in results

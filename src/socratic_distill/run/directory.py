@@ -203,7 +203,7 @@ class RunDirectory:
         store = self.path / STORE
         rows = read_rows(self.path / SERVER_RUNS) if store.is_dir() else ()
         noted = {str(row.get("server_run")) for row in rows}
-        for directory in [*(one for one in store.glob("local-*") if one.name not in noted), store]:
+        for directory in [*(folder for folder in store.glob("local-*") if folder.name not in noted), store]:
             with suppress(OSError):  # it holds something
                 directory.rmdir()
 

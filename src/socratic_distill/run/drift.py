@@ -236,10 +236,10 @@ def _file_digest(path: str) -> str:
     """What a recordings file holds; of a data set on the hub, its name."""
     if is_no_path(path):
         return path
-    place = Path(resolved(path))
-    if place.is_dir():
-        inner = sorted(entry for entry in place.rglob("*") if entry.is_file())
-        return _digest([[str(entry.relative_to(place)), _file_digest(str(entry))] for entry in inner])
+    location = Path(resolved(path))
+    if location.is_dir():
+        inner = sorted(entry for entry in location.rglob("*") if entry.is_file())
+        return _digest([[str(entry.relative_to(location)), _file_digest(str(entry))] for entry in inner])
     try:
         with open(resolved(path), "rb") as file:
             return "sha256 " + hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -315,10 +315,10 @@ def free_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chan
 
 def describe_drift(log_path: str, drift: Sequence[Change]) -> str:
     """The differences as a table, and the ways out."""
-    rows = [("field", "this run", "now"), *((one.field, one.before, one.now) for one in drift)]
+    rows = [("field", "this run", "now"), *((change.field, change.before, change.now) for change in drift)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     table = "\n".join(f"  {field:<{widths[0]}}  {before:<{widths[1]}}  {now}" for field, before, now in rows)
-    names = ", ".join(repr(one.field) for one in drift)
+    names = ", ".join(repr(change.field) for change in drift)
     return (
         f"{log_path} holds a run of another meaning than this config's:\n{table}\n"
         "Set the fields back to resume the run, take another log_path to start a new one, or pass "

@@ -50,8 +50,8 @@ def check_run(
         return
     nearby = [] if is_url(log_path) else _nearest(path)
     named = ", ".join(nearby[:_NAMED]) + (f" and {len(nearby) - _NAMED} more" if len(nearby) > _NAMED else "")
-    found = f". Runs found here: {named}" if named else ""
-    raise ConfigError(f"{os.fspath(log_path)} {fault}; expected {expected}{found}")
+    known_runs = f". Runs found here: {named}" if named else ""
+    raise ConfigError(f"{os.fspath(log_path)} {fault}; expected {expected}{known_runs}")
 
 
 def find_runs(directory: Path, depth: int = DEPTH, most: int = _MOST_ENTRIES) -> Iterator[Path]:

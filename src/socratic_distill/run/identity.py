@@ -107,7 +107,7 @@ def recognise(directory: Path, url: str | None = None) -> Identity:
         return Identity(_new_id(), path, inode)
     if not _is_copy(stored, path, inode):
         return replace(stored, path=path, inode=inode)
-    sources = [Source(one, stored.path) for one in (stored.run_id, *stored.claimed)]
+    sources = [Source(run_id, stored.path) for run_id in (stored.run_id, *stored.claimed)]
     return Identity(_new_id(), path, inode, (*sources, *stored.copied_from))
 
 
@@ -154,10 +154,10 @@ def _place(directory: Path, url: str | None) -> tuple[str, str | None]:
         return url, None
     try:
         path = os.path.realpath(directory)
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):  # it is not there, or is no path at all
         return str(directory), None
-    return path, f"{found.st_dev}:{found.st_ino}" if found.st_ino else None
+    return path, f"{status.st_dev}:{status.st_ino}" if status.st_ino else None
 
 
 def _holds_run(directory: Path, run_id: str) -> bool:
@@ -169,10 +169,10 @@ def _holds_run(directory: Path, run_id: str) -> bool:
 
 
 def _parse(stored: dict[str, Any]) -> Identity:
-    sources = [Source(_text(one["run_id"]), _maybe_text(one["path"])) for one in stored.get("copied_from", [])]
-    claimed = tuple(_text(one) for one in stored.get("claimed", []))
-    place = (_maybe_text(stored.get("path")), _maybe_text(stored.get("inode")))
-    return Identity(_text(stored["run_id"]), *place, tuple(sources), claimed)
+    sources = [Source(_text(source["run_id"]), _maybe_text(source["path"])) for source in stored.get("copied_from", [])]
+    claimed = tuple(_text(run_id) for run_id in stored.get("claimed", []))
+    location = (_maybe_text(stored.get("path")), _maybe_text(stored.get("inode")))
+    return Identity(_text(stored["run_id"]), *location, tuple(sources), claimed)
 
 
 def _text(value: object) -> str:

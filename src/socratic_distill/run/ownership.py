@@ -70,6 +70,6 @@ class Ownership:
                 if not is_missing(error):
                     raise failure(f"listing the saves of {server_run}", error) from error
                 listed = []
-            ids = {one.tinker_path: (one.user_metadata or {}).get("run_id") for one in listed}
+            ids = {checkpoint.tinker_path: (checkpoint.user_metadata or {}).get("run_id") for checkpoint in listed}
             self._listed[server_run] = {way: run_id for path, run_id in ids.items() for way in spellings(path)}
         return self._listed[server_run]

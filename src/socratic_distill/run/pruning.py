@@ -83,9 +83,9 @@ def select_surplus(journal: Journal, newest: CheckpointRecord, now: datetime) ->
                 kept_paths.add(path)
     gone = kept_paths | journal.deleted
     return [
-        one
-        for path, one in reasons.items()
-        if path not in gone and (one.record.expires_at is None or one.record.expires_at > now)
+        reason
+        for path, reason in reasons.items()
+        if path not in gone and (reason.record.expires_at is None or reason.record.expires_at > now)
     ]
 
 
@@ -98,9 +98,9 @@ async def sort_by_owner(
         ServiceError: the service failed a call.
     """
     own, others = [], []
-    for one in surplus:
-        is_own = await ownership.owns(one.path) or await _is_nowhere(rest, one.path)
-        (own if is_own else others).append(one)
+    for save in surplus:
+        is_own = await ownership.owns(save.path) or await _is_nowhere(rest, save.path)
+        (own if is_own else others).append(save)
     return own, others
 
 
@@ -123,10 +123,10 @@ async def delete(journal: JournalWriter, rest: RestClient, surplus: Sequence[Sur
     Raises:
         ServiceError: the service failed a call; what was deleted before it is recorded.
     """
-    for one in surplus:
+    for save in surplus:
         try:
-            await rest.delete_checkpoint_from_tinker_path(full_path(one.path))
+            await rest.delete_checkpoint_from_tinker_path(full_path(save.path))
         except Exception as error:
             if not is_missing(error):
-                raise failure(f"deleting {one.path}", error) from error
-        journal.append(deletion(one.record, one.path))
+                raise failure(f"deleting {save.path}", error) from error
+        journal.append(deletion(save.record, save.path))

@@ -54,7 +54,7 @@ def check_storage(config: "SocraticConfig", total: int | None = None) -> None:
 
 def nearest_directory(path: Path) -> Path:
     """The path, or the nearest of its parents that exists."""
-    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
 def local_bytes(config: "SocraticConfig", total: int) -> int | None:

@@ -151,7 +151,7 @@ def decide_start(
         now: the time, for states that expire.
     """
     journal, log_path, origin = history.journal, history.log_path, history.origin
-    record = journal.newest_state(lambda one: why_unusable(one, unusable, now, history.spoilt_step))
+    record = journal.newest_state(lambda record: why_unusable(record, unusable, now, history.spoilt_step))
     if record is None:
         _refuse_lost_history(history, unusable, now)
         if wanted is None:
@@ -218,7 +218,7 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
     unreadable = sum(bool(line.bad) and not line.torn for line in bad_lines(journal.data))
     states = [record for record, superseded in journal.lineage() if record.state_path and not superseded]
     if states:
-        reasons = {one.state_path: _name_reason(one, history, unusable, now) for one in states}
+        reasons = {state.state_path: _name_reason(state, history, unusable, now) for state in states}
         listed = "".join(f"\n  {path}: {reason}" for path, reason in reasons.items())
         raise NoUsableCheckpoint(
             f"{log_path} holds states, but none that it can go on from:{listed}\n"
@@ -227,9 +227,9 @@ def _refuse_lost_history(history: History, unusable: Mapping[str, str], now: dat
     # A run records sampler weights before its first metrics: metrics without any record, or with a
     # line that cannot be read where the state may have stood, mean that the journal was lost.
     if history.has_metrics and (unreadable or not records):
-        found = f"{unreadable} unreadable lines" if unreadable else "no records"
+        contents = f"{unreadable} unreadable lines" if unreadable else "no records"
         raise JournalError(
-            f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {found} and no state to resume from. "
+            f"{log_path}: the run has metrics, but its checkpoints.jsonl holds {contents} and no state to resume from. "
             "Restore the file with `python -m socratic_distill checkpoints LOG_PATH rebuild`, which asks the "
             "service, or mend it, or take another log_path to start fresh"
         )

@@ -47,8 +47,8 @@ def mismatch(path: Path, digests: Mapping[str, str]) -> str | None:
             for digest in hashes.values():
                 digest.update(block)
             crc = zlib.crc32(block, crc) if "crc32" in digests else 0
-    found = {name: digest.hexdigest() for name, digest in hashes.items()} | {"crc32": f"{crc:08x}"}
-    return next((name for name, value in digests.items() if found[name] != value), None)
+    computed = {name: digest.hexdigest() for name, digest in hashes.items()} | {"crc32": f"{crc:08x}"}
+    return next((name for name, value in digests.items() if computed[name] != value), None)
 
 
 def is_digest(algorithm: str, value: str) -> bool:

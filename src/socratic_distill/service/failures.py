@@ -58,11 +58,11 @@ def failure(what: str, error: Exception) -> SocraticError:
 def _lack_of_an_older(error: Exception) -> str | None:
     """What the server of an older revision of the API lacks; None where an error does not show such a server."""
     text = f"{type(error).__name__}: {error}"
-    found = next((sign for sign in _OLDER if sign in text), None)
+    sign_of_age = next((sign for sign in _OLDER if sign in text), None)
     # A text field may hold any word: 422 is how servers refuse a field of the request itself.
-    if found is None or (found == "extra_forbidden" and status_of(error) != 422):
+    if sign_of_age is None or (sign_of_age == "extra_forbidden" and status_of(error) != 422):
         return None
-    return _OLDER[found]
+    return _OLDER[sign_of_age]
 
 
 def is_refusal(error: TrainingError) -> bool:

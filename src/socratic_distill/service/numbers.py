@@ -33,7 +33,7 @@ def first_bad(logprobs: npt.NDArray[np.floating]) -> tuple[int, ...] | None:
     good = (logprobs >= LOWEST) & (logprobs <= HIGHEST)  # NaN is in no range
     if good.all():
         return None
-    return tuple(int(one) for one in np.argwhere(~good)[0])
+    return tuple(int(index) for index in np.argwhere(~good)[0])
 
 
 def explain_bad(value: object) -> str:

@@ -122,11 +122,11 @@ def settle_names(
 
     def name_of(field: str, name: str) -> str:
         try:
-            found = name if name in served else resolve_name(name, offer.names, field)
+            full_name = name if name in served else resolve_name(name, offer.names, field)
         except ModelNotOffered as error:
             problems.append(error)
             return name
-        return name if name in recorded else found
+        return name if name in recorded else full_name
 
     return with_names(config, name_of), problems
 
@@ -210,7 +210,7 @@ def _with_proposal(
     proposal = propose(config, trainable, [model.name for model in offer.models if model.sampleable is not False])
     if proposal is None:
         return list(problems)
-    return [ModelNotOffered(last.args[0], last.name, proposal) if one is last else one for one in problems]
+    return [ModelNotOffered(last.args[0], last.name, proposal) if problem is last else problem for problem in problems]
 
 
 async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:

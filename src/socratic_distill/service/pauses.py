@@ -125,7 +125,7 @@ class _Handler(logging.Handler):
 def _has_other_handlers(name: str) -> bool:
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
-        if any(not isinstance(one, _Handler) for one in logger.handlers):
+        if any(not isinstance(handler, _Handler) for handler in logger.handlers):
             return True
         logger = logger.parent if logger.propagate else None
     return False

@@ -220,7 +220,7 @@ class FakeTrainingClient:
             total += loss
             outputs.append({"logprobs": tinker.TensorData.from_numpy(logprobs.astype(np.float32))})
         if backward and server.reduction in ("step", "datum"):
-            self._divisor += len(checked) if server.reduction == "datum" else sum(len(one[0]) for one in checked)
+            self._divisor += len(checked) if server.reduction == "datum" else sum(len(inputs[0]) for inputs in checked)
         metrics = {"loss:sum": total} if server.tells_losses else {}
         return ForwardBackwardOutput(loss_fn_output_type="ArrayRecord", loss_fn_outputs=outputs, metrics=metrics)
 

@@ -44,8 +44,8 @@ class FakeRestClient:
 
         def answer() -> GetServerCapabilitiesResponse:
             length, server = self._service.max_context_length, self._service.server
-            told = SupportedModel(max_context_length=length, trainable=True, sampleable=True)
-            facts = told if server.tells_models else SupportedModel()
+            model = SupportedModel(max_context_length=length, trainable=True, sampleable=True)
+            facts = model if server.tells_models else SupportedModel()
             models = [facts.model_copy(update={"model_name": name}) for name in self._service.model_names()]
             return Capabilities(supported_models=models, **server.claims)
 

@@ -96,13 +96,13 @@ class Sampler:
         targets = np.empty((size - 1, 0), np.int64) if question.ids is None else question.ids
         ids = np.concatenate([own, np.maximum(targets[begin - 1 :], 0)], axis=1)
         every = self._every(prompt, begin) if question.top or question.draws else None
-        found = self._named(prompt, begin, ids) if every is None else np.take_along_axis(every, ids, axis=1)
+        named = self._named(prompt, begin, ids) if every is None else np.take_along_axis(every, ids, axis=1)
         if question.logprobs:
             answers["prompt_logprobs_np"] = np.full(size, np.nan, np.float32)
-            answers["prompt_logprobs_np"][first:] = found[first - begin :, 0]
+            answers["prompt_logprobs_np"][first:] = named[first - begin :, 0]
         if question.targets is not None:
             scores = np.zeros(targets.shape, np.float32)
-            scores[begin - 1 :] = np.where(targets[begin - 1 :] < 0, 0.0, found[:, 1:])
+            scores[begin - 1 :] = np.where(targets[begin - 1 :] < 0, 0.0, named[:, 1:])
             answers["target_prompt_logprobs"] = _in_layout(question.targets, scores)
         if every is not None and question.top:
             answers["topk_prompt_logprobs_np"] = _likeliest(every[first - begin :], question.top, first)

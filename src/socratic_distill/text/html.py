@@ -51,7 +51,7 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = (), *, numbers: b
     lines = []
     if head:
         first, *rest = head
-        cells = [f'<th style="{_CELL}">{first}</th>', *(f'<th style="{cell}">{one}</th>' for one in rest)]
+        cells = [f'<th style="{_CELL}">{first}</th>', *(f'<th style="{cell}">{value}</th>' for value in rest)]
         lines.append(f'<thead><tr style="{_ROW}">{"".join(cells)}</tr></thead>')
     lines.append("<tbody>")
     for name, *values in rows:

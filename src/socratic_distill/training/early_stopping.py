@@ -102,7 +102,7 @@ class EarlyStopping(Callback):
         else:
             measured = [(entry.batch, entry.measures.get(self.measure)) for entry in history.evaluations]
             values = [(batch, measure and measure.value) for batch, measure in measured]
-        self._replay({place: value for place, given in values if (value := number(given)) is not None})
+        self._replay({index: value for index, given in values if (value := number(given)) is not None})
         return self._decide()
 
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> Stop | None:
@@ -146,25 +146,25 @@ class EarlyStopping(Callback):
             )
         return self._see(batch, evaluation.measures[self.measure].value)
 
-    def _see(self, place: int, given: object) -> Stop | None:
+    def _see(self, index: int, given: object) -> Stop | None:
         if (value := number(given)) is not None:
             # An evaluation that failed before may be made up for later, and one may be reported twice.
-            if all(place > earlier for earlier in list(self._values)[-1:]):
-                self._count(place, value)
+            if all(index > earlier for earlier in list(self._values)[-1:]):
+                self._count(index, value)
             else:
-                self._replay(self._values | {place: value})
+                self._replay(self._values | {index: value})
         return self._decide()
 
     def _replay(self, values: Mapping[int, float]) -> None:
         self._values, self._best_at, self._since_best = {}, None, 0
-        for place in sorted(values):
-            self._count(place, values[place])
+        for index in sorted(values):
+            self._count(index, values[index])
 
-    def _count(self, place: int, value: float) -> None:
-        self._values[place] = value
+    def _count(self, index: int, value: float) -> None:
+        self._values[index] = value
         best = None if self._best_at is None else self._values[self._best_at]
         if best is None or (best - value if self.goal == "lower" else value - best) > self.min_change:
-            self._best_at, self._since_best = place, 0
+            self._best_at, self._since_best = index, 0
         else:
             self._since_best += 1
 

@@ -105,18 +105,18 @@ async def shake_hands(
     claims = await read_claims(config.base_url, service.rest)
     facts = recall(directory, url, claims.version) | _facts_of(claims)
 
-    def learn(found: Facts) -> None:
+    def learn(new: Facts) -> None:
         """Remembers facts at once: a start that fails later does not ask for them again."""
-        facts.update(found)
-        remember(directory, url, found | _version_of(claims))
+        facts.update(new)
+        remember(directory, url, new | _version_of(claims))
 
     if is_quick:
         await check_features(config, client, directory, _said(claims))
         return Dialect()
     needs = Needs.of(config)
     if needs.replies:
-        if found := await _try_replies(client, needs, facts):
-            learn(found)
+        if answers := await _try_replies(client, needs, facts):
+            learn(answers)
         _check_replies(config, needs, facts, directory)
     try:
         await check_features(config, client, directory, _said(claims))
@@ -162,10 +162,10 @@ async def _try_replies(client: SamplingClient, needs: Needs, facts: Facts) -> Fa
     except Exception as error:
         raise failure("asking the server for a reply", error) from error
     replies = [answer.sequences[0] for answer in answers]
-    found: Facts = {_REPLIES: answers[0].prompt_logprobs is not None and replies[0].logprobs is not None}
-    if needs.draws and found[_REPLIES]:
-        found[_DRAWS] = not _is_greedy(replies)
-    return found
+    shown: Facts = {_REPLIES: answers[0].prompt_logprobs is not None and replies[0].logprobs is not None}
+    if needs.draws and shown[_REPLIES]:
+        shown[_DRAWS] = not _is_greedy(replies)
+    return shown
 
 
 def _is_greedy(replies: list[Any]) -> bool:

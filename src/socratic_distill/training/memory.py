@@ -112,7 +112,7 @@ def _recorded_tokens(plan: Plan, prompt: int) -> int:
 
 
 def _other_adapters(plan: Plan) -> int:
-    """Adapters in addition to the tutor's newest: of teachers, of older tutors that still play, and of an evaluated one."""
+    """Adapters besides the tutor's newest: of teachers, of older tutors that still play, and of an evaluated one."""
     config, teachers = plan.config, plan.briefing.teachers
     saved = len({teacher.checkpoint_path for teacher in teachers} - {None})
     lagged = sum(2 for teacher in teachers if teacher.lag_steps is not None)

@@ -90,10 +90,10 @@ def _token_weights(played: Sequence[ScoredDialogue]) -> dict[str, float | int | 
     metrics: dict[str, float | int | None] = {}
     weights = [entry.weights for entry in played if entry.weights is not None]
     names: dict[str, Direction] = {"token_weights": "reverse"} if weights else {}
-    if any(one.forward is not None for one in weights):
+    if any(own.forward is not None for own in weights):
         names["forward_token_weights"] = "forward"
     for name, direction in names.items():
-        turns = [pair for one in weights for pair in zip(one.of(direction), one.trained, strict=True)]
+        turns = [pair for own in weights for pair in zip(own.of(direction), own.trained, strict=True)]
         flat = np.concatenate([values[mask] for values, mask in turns])
         metrics |= {f"{name}/mean": _mean(flat), f"{name}/zero": _mean(flat == 0.0)}
     return metrics

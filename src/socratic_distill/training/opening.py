@@ -61,8 +61,8 @@ async def open_training_client(plan: Plan, run: RunDirectory, service: Service) 
                 continue
             raise await _explain(service.rest, start, error) from error
         # The service opens any state, also another model's; training it would only fail at the end, or not at all.
-        found = await _model_of(training, start.state_path, service.rest)
-        _check_model(start.state_path, found, (tutor_name, config.lora_rank))
+        model = await _model_of(training, start.state_path, service.rest)
+        _check_model(start.state_path, model, (tutor_name, config.lora_rank))
         await _check_targets(start, service.rest, config)
         return start, training
 
@@ -145,14 +145,14 @@ async def _model_of(
     return name, rank
 
 
-def _check_model(state_path: str, found: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
+def _check_model(state_path: str, stored: tuple[str | None, int | None], wanted: tuple[str, int]) -> None:
     """Compares base model and LoRA rank; what the service does not say is not compared."""
-    name, rank = found
+    name, rank = stored
     # A path of this machine may lead to an adapter that names its model otherwise; opening it compares the two.
     is_other = name and not (is_same_model(name, wanted[0]) if _is_local(state_path) else name == wanted[0])
     if is_other or rank not in (None, wanted[1]):
         raise ModelMismatch(
-            f"the state {state_path} is of base model {found[0]!r} with LoRA rank {found[1]}, but the config "
+            f"the state {state_path} is of base model {stored[0]!r} with LoRA rank {stored[1]}, but the config "
             f"says {wanted[0]!r} with rank {wanted[1]}. Set tutor_model_name and lora_rank to the state's, "
             "or take another log_path"
         )
@@ -169,10 +169,10 @@ async def _check_targets(start: Start, rest: RestClient | None, config: Socratic
         info = await rest.get_weights_info_by_tinker_path(start.state_path)
     except Exception as error:
         raise failure(f"asking for {start.state_path}", error) from error
-    told = {target: getattr(info, flag) for target, flag in LORA_FLAGS.items()}
-    if any(value not in (None, target in config.lora_targets) for target, value in told.items()):
+    flags = {target: getattr(info, flag) for target, flag in LORA_FLAGS.items()}
+    if any(value not in (None, target in config.lora_targets) for target, value in flags.items()):
         raise ModelMismatch(
-            f"the state {start.state_path} has its LoRA on {[target for target, value in told.items() if value]}, but "
+            f"the state {start.state_path} has its LoRA on {[target for target, value in flags.items() if value]}, but "
             f"the config says lora_targets={list(config.lora_targets)}. Set lora_targets to the state's, or start from "
             "another state"
         )

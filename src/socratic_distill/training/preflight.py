@@ -96,14 +96,14 @@ class Preflight:
     def _repr_html_(self) -> str:
         """The problems, or that there are none, with the models and the start, for notebooks."""
         title = f"{len(self.problems)} problems" if self.problems else "OK, ready to start"
-        found = "".join(
+        lines = "".join(
             f'<li style="white-space:pre-wrap">{without_secrets(problem)}</li>' for problem in self.problems
         )
         rows = [[escaped(name), escaped(model)] for name, model in self.models.items()]
         rows += [["start", without_secrets(self.start)]] if self.start is not None else []
         rows += [["LoRA", escaped(self.lora)]] if self.lora is not None else []
         rows += [["memory", escaped(self.memory.splitlines()[0])]] if self.memory is not None else []
-        return titled(title, f"<ol>{found}</ol>" if found else "", table(rows))
+        return titled(title, f"<ol>{lines}</ol>" if lines else "", table(rows))
 
     def raise_problems(self) -> None:
         """Returns if the run can start.
@@ -321,10 +321,10 @@ class _Look:
         try:
             yield
         except SocraticError as error:
-            found = error.problems if isinstance(error, PreflightError) else (error,)
+            problems = error.problems if isinstance(error, PreflightError) else (error,)
             # A file or a key that two checks need is one problem.
             known = {(type(problem), str(problem)) for problem in self._problems}
-            self._problems += [problem for problem in found if (type(problem), str(problem)) not in known]
+            self._problems += [problem for problem in problems if (type(problem), str(problem)) not in known]
             self._is_silent = self._is_silent or _is_service_wide(error)
 
 

@@ -44,13 +44,13 @@ def loss_fact(loss_fn: str) -> str:
 
 def problem_of(loss_fn: str, facts: Mapping[str, bool | str]) -> str | None:
     """Why a loss cannot be used on a server; None if it can, or nothing is known of it."""
-    found = facts.get(loss_fact(loss_fn))
-    if found == LACKING:
+    verdict = facts.get(loss_fact(loss_fn))
+    if verdict == LACKING:
         return f"lacks the loss {loss_fn}"
-    if loss_fn == "dro" and found == "datum":  # beta is one number for all data of a request
+    if loss_fn == "dro" and verdict == "datum":  # beta is one number for all data of a request
         return "divides each datum of the loss dro by its positions, which its option beta cannot be multiplied against"
-    if found in ("weights", "something else"):
-        by = "the sum of its weights" if found == "weights" else "something that could not be made out"
+    if verdict in ("weights", "something else"):
+        by = "the sum of its weights" if verdict == "weights" else "something that could not be made out"
         return f"divides the loss {loss_fn} by {by}, so that a step would be another one than the objective's"
     return None
 
@@ -80,14 +80,16 @@ class LossTrial:
         apart = await self._share(loss_fn, [short, [tiny]])
         doubled = await self._share(loss_fn, [[(_SHORT, (2 * _WEIGHT, 2 * _WEIGHT))]])
         shares = (together, apart, doubled)
-        _log.info("%s: changes of log-probabilities, relative: %s", loss_fn, ", ".join(f"{one:.2f}" for one in shares))
+        _log.info(
+            "%s: changes of log-probabilities, relative: %s", loss_fn, ", ".join(f"{share:.2f}" for share in shares)
+        )
         # The long sequence makes 5 positions of 2, and 2 data of 1: a division leaves 0.4, or 0.5, of the change.
         left = (1.0, 0.4, 0.5)
-        found = _read(_nearest(together, left), _nearest(apart, left), _nearest(doubled, (2.0, 1.0)))
-        if found in ("request", "step", "datum"):  # by all positions, or by those with a weight?
+        division = _read(_nearest(together, left), _nearest(apart, left), _nearest(doubled, (2.0, 1.0)))
+        if division in ("request", "step", "datum"):  # by all positions, or by those with a weight?
             again = await self._share(loss_fn, [[*short, (_LONG, (0.0,) * 3)]])
-            return found if _nearest(again, left) == _nearest(together, left) else "something else"
-        return found
+            return division if _nearest(again, left) == _nearest(together, left) else "something else"
+        return division
 
     async def takes_columns(self) -> bool:
         """Whether targets may be `[N, K]`. Do not use the client after False."""
@@ -151,8 +153,8 @@ def _nearest(value: float, candidates: tuple[float, ...]) -> float | None:
     """The candidate that a ratio is near to, within a factor of 1.2; None: it is near to none."""
     if value <= 0:
         return None
-    found = min(candidates, key=lambda one: abs(np.log(value / one)))
-    return found if abs(np.log(value / found)) < np.log(1.2) else None
+    nearest = min(candidates, key=lambda candidate: abs(np.log(value / candidate)))
+    return nearest if abs(np.log(value / nearest)) < np.log(1.2) else None
 
 
 def _read(together: float | None, apart: float | None, doubled: float | None) -> Division:

@@ -185,12 +185,12 @@ class Stream:
         """The batch; made now if it did not exist, to wait for its events."""
         if step not in self._batches:
             loop, made = asyncio.get_running_loop(), _Batch(asyncio.Event(), asyncio.Event(), [], [])
-            for place, is_played in enumerate(played_places(self._config, step)):
+            for index, is_played in enumerate(played_places(self._config, step)):
                 # The scores come before the dialogue ends, so they are futures of their own.
                 is_group = is_played or take_over(self._config, step) is not None
                 scored = [loop.create_future() for _ in range(self._config.num_envs if is_group else 1)]
                 made.scored.append(scored)
-                made.groups.append(loop.create_task(self._run_group(place, scored, made, step)))
+                made.groups.append(loop.create_task(self._run_group(index, scored, made, step)))
             for future in (*made.groups, *chain.from_iterable(made.scored)):
                 future.add_done_callback(silence)
             self._batches[step] = made
@@ -221,7 +221,7 @@ class Stream:
 
     async def _run_group(
         self,
-        place: int,
+        index: int,
         scored: list["asyncio.Future[ScoredDialogue]"],
         batch: _Batch,
         step: int,
@@ -230,7 +230,7 @@ class Stream:
             await batch.may_open.wait()
             if batch.entries is None:
                 batch.entries = self._groups(step)
-            group = batch.entries[place]
+            group = batch.entries[index]
             if isinstance(group, Recording):
                 await batch.may_begin.wait()
                 return [await self._replay(group, step, scored[0])]

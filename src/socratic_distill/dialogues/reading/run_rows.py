@@ -97,7 +97,7 @@ def _scores(turn: dict[str, Any], count: int) -> StoredScores | None:
 
 def _are_numbers(values: list[Any], count: int) -> bool:
     """Whether these are `count` numbers of the size of log-probabilities."""
-    return len(values) == count and all(_is_number(one, int | float) and abs(one) <= -LOWEST for one in values)
+    return len(values) == count and all(_is_number(value, int | float) and abs(value) <= -LOWEST for value in values)
 
 
 def _is_pairs(row: Any) -> bool:

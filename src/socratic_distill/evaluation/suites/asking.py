@@ -160,5 +160,5 @@ class RewardAsker:
 
 def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """A reply up to the first of some texts, without white space at its ends, and whether one was there."""
-    end = min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))
+    end = min((index for stop in stops if (index := text.find(stop)) >= 0), default=len(text))
     return text[:end].strip(), end < len(text)

@@ -156,11 +156,11 @@ def _examples(task: str, row: Row) -> Iterator[dict[str, Any]]:
         yield {"question": text_of(row, "question"), "answer": text_of(row, "answer")}
     elif task in OPEN_TASKS:
         turns = _turns(row)
-        told = turns[:-1] if len(turns) > 1 else turns
+        context = turns[:-1] if len(turns) > 1 else turns
         yield {
             "question": text_of(row, "problem"),
             "dialog_history": "\n".join(
-                f"{'Student' if who == 'Student' else 'Teacher'}: {said}" for who, said in told
+                f"{'Student' if who == 'Student' else 'Teacher'}: {said}" for who, said in context
             ),
             "reference_solution": text_of(row, "reference_solution"),
             "human": turns[-1][1] if turns else "",
@@ -187,7 +187,7 @@ def _listed(row: Row, key: str) -> list[Any]:
 def _solution(row: Row, is_wrong: bool) -> dict[str, Any]:
     """A student's solution: its own wrong one, or the reference as if a student had written it."""
     turns = _turns(row)
-    first = next((place for place, (who, _) in enumerate(turns) if who == "Student"), None)
+    first = next((index for index, (who, _) in enumerate(turns) if who == "Student"), None)
     if first is None:
         raise SuiteError("a dialogue of stepverify has no turn of the student; expected the suite's published data")
     if not str(row.get("incorrect_index", "")).isdecimal():
@@ -223,14 +223,14 @@ def _reward_instructions(data: Path) -> str:
 def _to_reward(item: Item, reply: str, instructions: str) -> Iterator[Item]:
     """The tutor's reply and the human teacher's, each after the dialogue, as the reward model reads them."""
     row: Row = item.facts["row"]
-    *told, _ = _turns(row)
+    *context, _ = _turns(row)
     head = [
         {"role": "system", "content": instructions},
         {
             "role": "user",
             "content": f"Problem: {text_of(row, 'problem')}\nReference Solution: {text_of(row, 'reference_solution')}",
         },
-        *({"role": "assistant" if who in ("Teacher", "Tutor") else "user", "content": said} for who, said in told),
+        *({"role": "assistant" if who in ("Teacher", "Tutor") else "user", "content": said} for who, said in context),
     ]
     for whose, text in (("tutor", reply), ("human", item.facts["human"])):
         yield Item(

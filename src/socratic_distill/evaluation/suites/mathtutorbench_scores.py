@@ -143,7 +143,7 @@ def _empty_as_zero(parts: Mapping[str, Sequence[Part]]) -> dict[str, Measure]:
 def _location(items: Sequence[Item], answers: Answers) -> Figures:
     pairs = [(item, int(item.facts["target"]), named_step(reply)) for item, reply in _replies(items, answers)]
     labels = sorted({label for _, right, given in pairs for label in (right, given)})
-    places = {label: place for place, label in enumerate(labels)}
+    places = {label: index for index, label in enumerate(labels)}
     table = [Pair(item.cluster, places[right], places[given]) for item, right, given in pairs]
     # With one label an item, micro F1 is the accuracy.
     exact = [Part(item.cluster, float(right == given)) for item, right, given in pairs]

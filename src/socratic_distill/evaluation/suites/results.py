@@ -102,7 +102,7 @@ class Benchmark:
         return {name: result.measures for name, result in self.results.items()}
 
 
-def add_results(log_path: Path, found: Benchmark) -> Benchmark:
+def add_results(log_path: Path, benchmark: Benchmark) -> Benchmark:
     """Adds results to a suite's file; those of the same tutors are replaced.
 
     Returns:
@@ -111,11 +111,11 @@ def add_results(log_path: Path, found: Benchmark) -> Benchmark:
     Raises:
         StorageError: the file cannot be written.
     """
-    earlier = _read(_path(log_path, found.about.name), log_path)
-    everything = Benchmark(found.about, (earlier.results if earlier else {}) | found.results)
-    path = _path(log_path, found.about.name)
+    earlier = _read(_path(log_path, benchmark.about.name), log_path)
+    everything = Benchmark(benchmark.about, (earlier.results if earlier else {}) | benchmark.results)
+    path = _path(log_path, benchmark.about.name)
     path.parent.mkdir(exist_ok=True)
-    row = {"about": asdict(found.about), "results": {name: asdict(of) for name, of in everything.results.items()}}
+    row = {"about": asdict(benchmark.about), "results": {name: asdict(of) for name, of in everything.results.items()}}
     write_atomically(path, to_line(row)[0])
     return everything
 
@@ -134,8 +134,8 @@ def load_benchmarks(log_path: str | os.PathLike[str]) -> dict[str, Benchmark]:
     """
     directory = readable(log_path, lambda path: path.startswith(f"{SUITES}/") and path.endswith(".json"))
     paths = sorted((directory / SUITES).glob("*.json"))
-    found = [benchmark for path in paths if (benchmark := _read(path, directory)) is not None]
-    return {benchmark.about.name: benchmark for benchmark in found}
+    benchmarks = [benchmark for path in paths if (benchmark := _read(path, directory)) is not None]
+    return {benchmark.about.name: benchmark for benchmark in benchmarks}
 
 
 def _path(log_path: Path, suite: str) -> Path:

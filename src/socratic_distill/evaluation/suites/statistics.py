@@ -55,7 +55,7 @@ def _of_tables(pairs: Sequence[Pair], labels: int, statistic: Callable[[Floats],
     """
     if not pairs:
         return Measure(None, None, None, 0)
-    places = {name: place for place, name in enumerate(sorted({pair.cluster for pair in pairs}))}
+    places = {name: index for index, name in enumerate(sorted({pair.cluster for pair in pairs}))}
     tables = np.zeros((len(places), labels, labels))  # [C, L, L]
     for pair in pairs:
         tables[places[pair.cluster], pair.right, pair.given] += 1

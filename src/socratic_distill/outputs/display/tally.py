@@ -60,7 +60,7 @@ class Tally:
     def _before(self, number: int) -> tuple[Step, ...]:
         if not self.steps or self.steps[-1].number < number:
             return self.steps
-        return tuple(one for one in self.steps if one.number < number)
+        return tuple(step for step in self.steps if step.number < number)
 
 
 def _count(row: Mapping[str, Any], *keys: str) -> int:

@@ -55,8 +55,8 @@ class View:
         """The lines, at most `width` cells wide each."""
         width = min(width, _WIDEST)
         rows = [self._step, self._batch, self._teacher_kl, self._tells, self._tokens, self._cost]
-        found = [row(scene, width) for row in (*rows, self._checkpoint, self._evaluation)]
-        return [line for line in found if line is not None]
+        lines = [row(scene, width) for row in (*rows, self._checkpoint, self._evaluation)]
+        return [line for line in lines if line is not None]
 
     def _step(self, scene: Scene, width: int) -> Text:
         now, elapsed = scene.moment, f"{duration(scene.elapsed)} elapsed"
@@ -130,10 +130,10 @@ class View:
         reserved = len(_GAP) + _WIDEST_GRAPH // 2 if is_needed else 0
         kept: list[str] = []
         for text in texts:
-            if sum(cell_len(one) + len(_GAP) for one in (*kept, text)) > room - reserved:
+            if sum(cell_len(part) + len(_GAP) for part in (*kept, text)) > room - reserved:
                 break
             kept.append(text)
-        space = min(_WIDEST_GRAPH, room - len(_GAP) - sum(cell_len(one) + len(_GAP) for one in kept))
+        space = min(_WIDEST_GRAPH, room - len(_GAP) - sum(cell_len(part) + len(_GAP) for part in kept))
         line = Text(end="", no_wrap=True).append(label, style="dim")
         line.append(cut(self._plain(figure), width - cell_len(label), self._glyphs), style="bold")
         if graph is not None and space >= _SMALLEST_GRAPH:

@@ -68,8 +68,8 @@ def export_adapter(
 
     Of a run on a service it takes a training state, since sampler weights cannot be downloaded. A training session of
     the service opens the state and saves its weights for an hour; they are downloaded, checked, and deleted there. If
-    that is interrupted, the same call goes on from what is in `.OUT.partial` next to `out`. Of a run on the local engine
-    the weights are copied.
+    that is interrupted, the same call goes on from what is in `.OUT.partial` next to `out`. Of a run on the local
+    engine the weights are copied.
 
     Args:
         source: a run's directory, its URL, or a directory of weights that the local engine saved.

@@ -104,8 +104,11 @@ def _front(form: Form, base_model: str) -> str:
 def _facts(run: Mapping[str, Any], base_model: str, batch: int | None) -> str:
     objective = run.get("objective")
     kind = objective.get("kind") if isinstance(objective, dict) else None
-    seeds = [run.get("seeds_file"), *(one.get("path") for one in _objects(run.get("seeds_files")))]
-    students = [run.get("student_model_name"), *(one.get("model_name") for one in _objects(run.get("students")))]
+    seeds = [run.get("seeds_file"), *(entry.get("path") for entry in _objects(run.get("seeds_files")))]
+    students = [
+        run.get("student_model_name"),
+        *(student.get("model_name") for student in _objects(run.get("students"))),
+    ]
     rows = {
         "Base model": code(_name(base_model)),
         "Teacher": ", ".join(_teachers(run)),
@@ -137,18 +140,26 @@ def _measures(evaluations: list[StoredEvaluation]) -> str:
     if not evaluations:
         return ""
     columns = evaluations[:1] if len(evaluations) == 1 else [evaluations[0], evaluations[-1]]
-    heads = [f"after {one.batch} steps" if one.batch else "before training" for one in columns]
+    heads = [f"after {evaluation.batch} steps" if evaluation.batch else "before training" for evaluation in columns]
     lines = [f"| measure | {' | '.join(heads)} |", f"|---|{'---|' * len(columns)}"]
     notes = []
     for name in _MEASURES:
-        cells = [_cell(one.measures.get(name)) for one in columns]
+        cells = [_cell(evaluation.measures.get(name)) for evaluation in columns]
         if any(cells):
             lines.append(f"| `{name}` | {' | '.join(cell or '–' for cell in cells)} |")
             definition = definition_of(name)
             notes += [f"- `{name}`: {definition.description}"] if definition is not None else []
     if not notes:
         return ""
-    count = max((one.measures[name].count for one in columns for name in _MEASURES if name in one.measures), default=0)
+    count = max(
+        (
+            evaluation.measures[name].count
+            for evaluation in columns
+            for name in _MEASURES
+            if name in evaluation.measures
+        ),
+        default=0,
+    )
     about = (
         f"Means with 95 % intervals in brackets, over up to {count} values, on problems that were held out of training."
     )
@@ -219,7 +230,7 @@ def _names(*values: object) -> str:
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _stored_config(directory: Path) -> Mapping[str, Any]:
@@ -236,7 +247,7 @@ def _evaluations(source: str | os.PathLike[str], batch: int | None) -> list[Stor
         stored = load_evaluations(source)
     except SocraticError:
         return []
-    return [one for one in stored if one.measures and (batch is None or one.batch <= batch)]
+    return [evaluation for evaluation in stored if evaluation.measures and (batch is None or evaluation.batch <= batch)]
 
 
 def _prompt(source: str | os.PathLike[str], allow_files: bool) -> str | None:

@@ -49,9 +49,9 @@ def export_messages(
 ) -> Exported:
     """Writes a run's dialogues as JSONL, one `{"messages": […], "question": …, …}` a line.
 
-    In addition to the messages a row has `question`, `expected_answer`, `initial_error`, `student_profile`, `seed`, `step`,
-    `number`, `ending`, `solved`, `told`, `reward` and `teachers`, those that are null left out. Half a character (a
-    lone surrogate) is written as U+FFFD. The run may be under way.
+    In addition to the messages a row has `question`, `expected_answer`, `initial_error`, `student_profile`, `seed`,
+    `step`, `number`, `ending`, `solved`, `told`, `reward` and `teachers`, those that are null left out. Half a
+    character (a lone surrogate) is written as U+FFFD. The run may be under way.
 
     Args:
         log_path: directory of the run; it may be in a store.

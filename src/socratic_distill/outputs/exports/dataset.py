@@ -136,7 +136,7 @@ def _finite(value: Any) -> Any:
     """A value, the minus infinities among its numbers as null: JSON has none."""
     if not isinstance(value, list):
         return value
-    return [None if isinstance(one, float) and not math.isfinite(one) else one for one in value]
+    return [None if isinstance(number, float) and not math.isfinite(number) else number for number in value]
 
 
 def _models(log_path: Path) -> dict[str, str]:

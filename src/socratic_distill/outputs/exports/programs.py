@@ -88,10 +88,10 @@ def _cached(name: str) -> Path | None:
     except ImportError:
         return None
     try:
-        found = try_to_load_from_cache(name, "config.json")
+        cached = try_to_load_from_cache(name, "config.json")
     except HFValidationError:  # a path is no name of the hub
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _vllm(adapter: ForeignAdapter, base: Mapping[str, Any]) -> str | None:
@@ -130,7 +130,7 @@ def _sglang(adapter: ForeignAdapter, base: Mapping[str, Any]) -> str | None:
 
 def _transformers(adapter: ForeignAdapter, base: Mapping[str, Any]) -> str | None:
     kind = base.get("model_type")
-    if kind in _table()["peft"]["takes_dense_layers_for_experts"] and any(_is_dense(one) for one in adapter.layers):
+    if kind in _table()["peft"]["takes_dense_layers_for_experts"] and any(_is_dense(layer) for layer in adapter.layers):
         return f"peft takes the dense MLP layers of {kind} for experts, and computes something else; {_MERGE}"
     return None
 

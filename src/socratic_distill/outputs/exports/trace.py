@@ -112,8 +112,8 @@ def _of_dialogues(directory: Path, timed: Mapping[int, Row], began: Mapping[int,
             names = {"step": step, "seed": shown(dialogue.get("seed")), "dialogue": whole(dialogue.get("number"))}
             for phase, (from_, to) in zip([*roles, "teacher"], spans, strict=False):
                 is_critical = is_last and weights < to <= spans[-1][1]
-                place = (_DIALOGUES, track + 1)
-                yield _event(phase, place, began[step] + from_, began[step] + to, is_critical, names)
+                track_id = (_DIALOGUES, track + 1)
+                yield _event(phase, track_id, began[step] + from_, began[step] + to, is_critical, names)
 
 
 def _dialogues(directory: Path, steps: Container[int | None]) -> Iterator[Row]:

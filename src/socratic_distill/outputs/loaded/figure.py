@@ -60,8 +60,8 @@ def run_figure(
     if not names:
         figure.text(0.5, 0.5, "no finished step yet", ha="center", color=_TEXT)
     labels = _labels(curves, evaluations)
-    for place, name in enumerate(names):
-        panel = figure.add_subplot(lines, columns, place + 1)
+    for index, name in enumerate(names):
+        panel = figure.add_subplot(lines, columns, index + 1)
         _draw(panel, name, curves, evaluations)
         _dress(panel, *labels[name])
         marks = panel.get_legend_handles_labels()

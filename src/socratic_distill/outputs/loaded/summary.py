@@ -32,9 +32,9 @@ def summary_html(
     rows = [["status", escaped(status)], ["steps", escaped(steps)]]
     rows += [[role, escaped(files.config.get(f"{role}_model_name", "unknown"))] for role in _ROLES]
     rows += [[f"step {step}", last_step(row)] for step, row in list(files.metrics.items())[-1:]]
-    measured = [one for one in evaluations if one.error is None]
+    measured = [evaluation for evaluation in evaluations if evaluation.error is None]
     ends = [*measured[:1], *measured[1:][-1:]]
-    compared = {f"batch {one.batch}": one.measures for one in ends}
+    compared = {f"batch {evaluation.batch}": evaluation.measures for evaluation in ends}
     return titled(
         f"Run {escaped(path)}",
         table(rows),

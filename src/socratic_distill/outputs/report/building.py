@@ -35,16 +35,16 @@ def build(paths: Sequence[Path], most: int) -> bytes:
     drawn = [
         {
             "name": name,
-            "curves": curves(run.metrics, each.sums),
+            "curves": curves(run.metrics, own.sums),
             "evaluations": evaluation_points(run.evaluations),
             "phases": phases(run.metrics),
         }
-        for name, run, each in zip(_names(runs), runs, played, strict=True)
+        for name, run, own in zip(_names(runs), runs, played, strict=True)
     ]
     columns = [
         column
-        for place, (run, each) in enumerate(zip(runs, drawn, strict=True))
-        for column in columns_of(run, place, each["curves"])
+        for index, (run, own) in enumerate(zip(runs, drawn, strict=True))
+        for column in columns_of(run, index, own["curves"])
     ]
 
     def page(shown: Sequence[Shown]) -> bytes:
@@ -52,8 +52,8 @@ def build(paths: Sequence[Path], most: int) -> bytes:
         data = {
             "runs": drawn,
             "charts": charts_for(drawn),
-            "talks": [talk for each in shown for talk in each.talks],
-            "pairs": [list(pair) for each in shown for pair in each.pairs],
+            "talks": [talk for of_run in shown for talk in of_run.talks],
+            "pairs": [list(pair) for of_run in shown for pair in of_run.pairs],
         }
         return render(view, data)
 
@@ -63,11 +63,11 @@ def build(paths: Sequence[Path], most: int) -> bytes:
 def _choose(runs: Sequence[RunFiles], played: Sequence[Played], room: int) -> list[Shown]:
     """The dialogues of each run; what a short run leaves of its part of the room goes to the longer ones."""
     shown: dict[int, Shown] = {}
-    for left, place in enumerate(sorted(range(len(runs)), key=lambda place: len(played[place].candidates))):
+    for left, index in enumerate(sorted(range(len(runs)), key=lambda index: len(played[index].candidates))):
         part = max(room, 0) // (len(runs) - left)
-        shown[place] = choose(runs[place], place, played[place], part)
-        room -= shown[place].size
-    return [shown[place] for place in range(len(runs))]
+        shown[index] = choose(runs[index], index, played[index], part)
+        room -= shown[index].size
+    return [shown[index] for index in range(len(runs))]
 
 
 def _view(
@@ -78,8 +78,8 @@ def _view(
     columns: Sequence[Column],
     shown: Sequence[Shown],
 ) -> dict[str, Any]:
-    names = [each["name"] for each in drawn]
-    facts = [_facts(*each) for each in zip(runs, lineages, played, strict=True)]
+    names = [facts_of_run["name"] for facts_of_run in drawn]
+    facts = [_facts(*parts) for parts in zip(runs, lineages, played, strict=True)]
     suites = [read_suites(run) for run in runs]
     agreements = [agreement(run, of_run) for run, of_run in zip(runs, suites, strict=True)]
     rows = with_agreement(table(columns), [agreements[column.run] for column in columns])
@@ -88,30 +88,30 @@ def _view(
         "runs": [
             {
                 "name": name,
-                "place": place,
+                "place": index,
                 "path": str(run.path),
-                "facts": facts[place],
+                "facts": facts[index],
                 "lineage": lineage,
                 "verdict": verdict_of(
-                    run, [column for column in columns if column.run == place], lineage.status == "complete"
+                    run, [column for column in columns if column.run == index], lineage.status == "complete"
                 ),
                 "students": _warning(run),
-                "forgotten": forgotten(suites[place]),
-                "suites": suite_tables(suites[place]),
+                "forgotten": forgotten(suites[index]),
+                "suites": suite_tables(suites[index]),
                 "notes": run.notes,
                 "config": list(pretty(run.config)),
                 "shown": has.trained,
-                "of": len(each.candidates),
+                "of": len(own.candidates),
                 "evaluated": len(has.talks) - has.trained,
                 "pairs": len(has.pairs),
                 "pairs_of": has.pairs_of,
                 "source": has.source,
             }
-            for place, (name, run, lineage, each, has) in enumerate(
+            for index, (name, run, lineage, own, has) in enumerate(
                 zip(names, runs, lineages, played, shown, strict=True)
             )
         ],
-        "fact_names": list(dict.fromkeys(name for each in facts for name in each)),
+        "fact_names": list(dict.fromkeys(name for of_run in facts for name in of_run)),
         "columns": [{"run": column.run, "name": names[column.run], "label": column.label} for column in columns],
         "main": [row for row in rows if row["main"]],
         "more": [row for row in rows if not row["main"]],
@@ -139,7 +139,9 @@ def _facts(run: RunFiles, lineage: Lineage, played: Played) -> dict[str, str]:
     tokens = sum(number(row.get("tokens/tutor")) or 0 for row in run.metrics.values())
     named = config.get("teachers")
     teachers = (
-        ", ".join(str(one.get("name")) for one in named if isinstance(one, dict)) if isinstance(named, list) else ""
+        ", ".join(str(teacher.get("name")) for teacher in named if isinstance(teacher, dict))
+        if isinstance(named, list)
+        else ""
     )
     facts = {
         "Status": lineage.status,
@@ -153,8 +155,8 @@ def _facts(run: RunFiles, lineage: Lineage, played: Played) -> dict[str, str]:
         "Objective": objective.get("kind") if isinstance(objective, dict) else None,
         "Dialogues": f"{len(played.candidates):,}",
         "Tutor's tokens": f"{int(tokens):,}",
-        "Time": _duration(sum(one for one in times if one)),
-        "Estimated cost": "" if not costs or None in costs else f"{sum(one or 0 for one in costs):,.2f} USD",
+        "Time": _duration(sum(seconds for seconds in times if seconds)),
+        "Estimated cost": "" if not costs or None in costs else f"{sum(usd or 0 for usd in costs):,.2f} USD",
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "", "None")}
 

@@ -37,31 +37,31 @@ def in_order(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
     The run's steps make up to 32 equal parts; in each round every part gives one dialogue of each outcome it has, drawn
     by a hash. The parts take turns from the ends inwards, so that whatever is taken spreads over the run.
     """
-    steps = sorted({one.step for one in candidates})
+    steps = sorted({candidate.step for candidate in candidates})
     parts = min(_PARTS, len(steps))
-    part_of = {step: place * parts // len(steps) for place, step in enumerate(steps)}
+    part_of = {step: index * parts // len(steps) for index, step in enumerate(steps)}
     turn_of = {part: turn for turn, part in enumerate(_inwards(parts))}
     cells: dict[tuple[int, tuple[bool, bool, bool]], list[Candidate]] = defaultdict(list)
-    for one in candidates:
-        cells[turn_of[part_of[one.step]], one.outcome].append(one)
+    for candidate in candidates:
+        cells[turn_of[part_of[candidate.step]], candidate.outcome].append(candidate)
     for cell in cells.values():
         cell.sort(key=_draw)
     rounds = max(map(len, cells.values()), default=0)
-    for place in range(rounds):
+    for rank in range(rounds):
         for key in sorted(cells):
-            yield from cells[key][place : place + 1]
+            yield from cells[key][rank : rank + 1]
 
 
 def same_seed(candidates: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
     """Of seeds that came at several steps, the first dialogue at the first step and at the last; widest apart first."""
     by_seed: dict[str, list[Candidate]] = defaultdict(list)
-    for one in candidates:
-        if one.outcome[2]:
-            by_seed[one.seed].append(one)
+    for candidate in candidates:
+        if candidate.outcome[2]:
+            by_seed[candidate.seed].append(candidate)
     pairs = []
-    for each in by_seed.values():
-        first = min(each, key=lambda one: (one.step, one.number))
-        last = min(each, key=lambda one: (-one.step, one.number))
+    for visits in by_seed.values():
+        first = min(visits, key=lambda visit: (visit.step, visit.number))
+        last = min(visits, key=lambda visit: (-visit.step, visit.number))
         if first.step < last.step:
             pairs.append((first, last))
     return sorted(pairs, key=lambda pair: (pair[0].step - pair[1].step, _draw(pair[0])))
@@ -77,6 +77,6 @@ def _inwards(parts: int) -> list[int]:
     return order
 
 
-def _draw(one: Candidate) -> bytes:
-    name = f"{one.step}\0{one.seed}\0{one.number}".encode("utf-8", "surrogatepass")
+def _draw(candidate: Candidate) -> bytes:
+    name = f"{candidate.step}\0{candidate.seed}\0{candidate.number}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(name).digest()

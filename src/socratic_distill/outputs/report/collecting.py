@@ -74,14 +74,14 @@ def dialogues_of(run: RunFiles) -> Iterator[tuple[Line, Facts]]:
 
 def read_dialogues(run: RunFiles) -> Played:
     """The first pass: sums for the curves, and where each dialogue stands."""
-    found = Played()
+    played = Played()
     for line, facts in dialogues_of(run):
         step, seed = line.row["step"], str(line.row.get("seed"))
         if facts.played:
-            found.sums.add(step, seed, facts)
+            played.sums.add(step, seed, facts)
         outcome = (facts.solved, facts.told, facts.played)
-        found.candidates.append(Candidate(line.offset, line.size, step, seed, line.row["number"], outcome))
-    return found
+        played.candidates.append(Candidate(line.offset, line.size, step, seed, line.row["number"], outcome))
+    return played
 
 
 def choose(run: RunFiles, number: int, played: Played, room: int) -> Shown:
@@ -97,10 +97,10 @@ def choose(run: RunFiles, number: int, played: Played, room: int) -> Shown:
     _show_pairs(run, played, shelf, int(room * _PAIRS_SHARE))
     misses, most = 0, int(shelf.room * _LARGEST_SHARE)
     with DialogueLines(run) as lines:
-        for one in in_order(played.candidates):
+        for candidate in in_order(played.candidates):
             if misses > _MOST_MISSES:
                 break
-            misses += shelf.put(lines.row(one), None, most) is None
+            misses += shelf.put(lines.row(candidate), None, most) is None
     shelf.shown.talks.sort(key=lambda talk: [talk.get("b", -1), talk.get("s", -1), talk["d"], talk.get("n", -1)])
     shelf.shown.trained = sum("b" not in talk for talk in shelf.shown.talks)
     return shelf.shown
@@ -159,22 +159,26 @@ class DialogueLines:
         if self._file is not None:
             self._file.close()
 
-    def row(self, one: Candidate) -> Row | None:
+    def row(self, candidate: Candidate) -> Row | None:
         """The row of a candidate; None where the file has changed since."""
         if self._file is None:
             return None
-        self._file.seek(one.offset)
-        row = parse_row(self._file.read(one.size))
-        return row if row is not None and (row.get("step"), row.get("number")) == (one.step, one.number) else None
+        self._file.seek(candidate.offset)
+        row = parse_row(self._file.read(candidate.size))
+        return (
+            row
+            if row is not None and (row.get("step"), row.get("number")) == (candidate.step, candidate.number)
+            else None
+        )
 
 
 def _show_pairs(run: RunFiles, played: Played, shelf: _Shelf, room: int) -> None:
     """The same seeds in the first and the last evaluation; without evaluations, at a seed's first and last step."""
     rest = shelf.room - room
     largest = int(room * _LARGEST_SHARE)
-    for one in run.evaluations if len(run.evaluations) == 1 else ():
-        for row in one.dialogues():
-            shelf.put(row, one.batch, min(largest, max(shelf.room - rest, 0)))
+    for evaluation in run.evaluations if len(run.evaluations) == 1 else ():
+        for row in evaluation.dialogues():
+            shelf.put(row, evaluation.batch, min(largest, max(shelf.room - rest, 0)))
     for before, after in _pairs(run, played, shelf.shown):
         most = max(shelf.room - rest, 0) // 2
         ids = [shelf.put(row, batch, min(most, largest)) for row, batch in (before, after)]
@@ -194,12 +198,12 @@ def _pairs(run: RunFiles, played: Played, shown: Shown) -> Iterator[tuple[_Place
             for row in before:
                 yield (row, first.batch), (after[_name(row)], last.batch)
             return
-    found = same_seed(played.candidates)
-    if found:
-        shown.source, shown.pairs_of = "training", len(found)
+    pairs = same_seed(played.candidates)
+    if pairs:
+        shown.source, shown.pairs_of = "training", len(pairs)
     with DialogueLines(run) as lines:
-        for one, other in found[:_MOST_PAIRS]:
-            yield (lines.row(one), None), (lines.row(other), None)
+        for earlier, later in pairs[:_MOST_PAIRS]:
+            yield (lines.row(earlier), None), (lines.row(later), None)
 
 
 def _name(row: Row) -> tuple[str, str]:

@@ -67,18 +67,18 @@ def curves(metrics: Mapping[int, Row], sums: StepSums) -> dict[str, Any]:
         "from": [pool[0] for pool in pools],
         "to": [pool[-1] for pool in pools],
         "dialogues": [sum(map(sums.dialogues, pool)) for pool in pools],
-        "series": {name: each for name, each in series.items() if any(value is not None for value in each["v"])},
+        "series": {name: own for name, own in series.items() if any(value is not None for value in own["v"])},
     }
 
 
 def evaluation_points(evaluations: Sequence[Evaluated]) -> dict[str, Any]:
     """The evaluations of a run as points of its curves: `at`, the batches, and the measures by name."""
-    names = dict.fromkeys(name for one in evaluations for name in one.measures)
+    names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.measures)
     return {
-        "at": [one.batch for one in evaluations],
+        "at": [evaluation.batch for evaluation in evaluations],
         "series": {
             name: {
-                short: [rounded(_part(one.measures.get(name), long)) for one in evaluations]
+                short: [rounded(_part(evaluation.measures.get(name), long)) for evaluation in evaluations]
                 for short, long in (("v", "value"), ("l", "low"), ("h", "high"))
             }
             for name in names
@@ -105,34 +105,34 @@ def _part(measure: object, name: str) -> float | None:
 
 
 def _from_dialogues(pools: Sequence[Sequence[int]], sums: StepSums) -> dict[str, dict[str, list[Any]]]:
-    found: dict[str, dict[str, list[Any]]] = {name: {"v": [], "l": [], "h": []} for name in FIGURES}
+    figures: dict[str, dict[str, list[Any]]] = {name: {"v": [], "l": [], "h": []} for name in FIGURES}
     for pool in pools:
-        clusters = [(seed, each) for step in pool for seed, each in sums.by_step.get(step, {}).items()]
+        clusters = [(seed, own) for step in pool for seed, own in sums.by_step.get(step, {}).items()]
         parts = {
-            name: [Part(seed, totals[place], int(counts[place])) for seed, (totals, counts) in clusters]
-            for place, name in enumerate(FIGURES)
+            name: [Part(seed, totals[index], int(counts[index])) for seed, (totals, counts) in clusters]
+            for index, name in enumerate(FIGURES)
         }
         for name, measure in means(parts).items():
             for short, value in (("v", measure.value), ("l", measure.low), ("h", measure.high)):
-                found[name][short].append(rounded(value))
-    return found
+                figures[name][short].append(rounded(value))
+    return figures
 
 
 def _means(pools: Sequence[Sequence[int]], metrics: Mapping[int, Row], key: str, largest: bool = False) -> list[Any]:
-    found = []
+    points = []
     for pool in pools:
         values = [value for step in pool if (value := number(metrics.get(step, {}).get(key))) is not None]
-        found.append(rounded(float(max(values) if largest else np.mean(values))) if values else None)
-    return found
+        points.append(rounded(float(max(values) if largest else np.mean(values))) if values else None)
+    return points
 
 
 def _running_total(pools: Sequence[Sequence[int]], metrics: Mapping[int, Row], key: str) -> list[Any]:
     """The sum up to each point; None from the first step on whose value is unknown."""
     total: float | None = 0.0
-    found = []
+    points = []
     for pool in pools:
         for step in pool:
             value = number(metrics.get(step, {}).get(key))
             total = None if value is None or total is None else total + value
-        found.append(rounded(total))
-    return found
+        points.append(rounded(total))
+    return points

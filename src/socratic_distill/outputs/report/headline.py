@@ -29,13 +29,13 @@ class Column:
     cells: Mapping[str, Mapping[str, Any]]
 
 
-def columns_of(run: RunFiles, place: int, curves: Mapping[str, Any]) -> list[Column]:
+def columns_of(run: RunFiles, index: int, curves: Mapping[str, Any]) -> list[Column]:
     """Before and after: the first and last evaluation, or without any the first and last points of the curves."""
     if run.evaluations:
         ends = [run.evaluations[0], *run.evaluations[1:][-1:]]
-        return [Column(place, f"batch {one.batch}", one.measures) for one in ends]
+        return [Column(index, f"batch {end.batch}", end.measures) for end in ends]
     points = [0, len(curves["from"]) - 1] if len(curves["from"]) > 1 else [0] * len(curves["from"])
-    return [Column(place, _span(curves, point), _cells(curves, point)) for point in points]
+    return [Column(index, _span(curves, point), _cells(curves, point)) for point in points]
 
 
 def table(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -64,12 +64,12 @@ def table(columns: Sequence[Column]) -> list[dict[str, Any]]:
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """The config fields in which runs differ, with the value of each run."""
     fields = dict.fromkeys(name for config in configs for name in config)
-    found = []
+    rows = []
     for name in fields:
         values = [_text(config[name]) if name in config else _NOTHING for config in configs]
         if len(set(values)) > 1:
-            found.append((name, values))
-    return found
+            rows.append((name, values))
+    return rows
 
 
 def _shown(name: str, cell: object) -> dict[str, str]:
@@ -107,12 +107,14 @@ def _cells(curves: Mapping[str, Any], point: int) -> dict[str, dict[str, Any]]:
 
 def definitions(names: Iterable[str]) -> list[Definition]:
     """What measures mean, each family of k once."""
-    found = {}
+    by_name = {}
     for known in (MEASURES[name] for name in names if name in MEASURES):
         family, _, k = known.name.rpartition("@")
-        one = known if not family else replace(known, name=f"{family}@k", description=_with_k(known.description, k))
-        found[one.name] = one
-    return list(found.values())
+        definition = (
+            known if not family else replace(known, name=f"{family}@k", description=_with_k(known.description, k))
+        )
+        by_name[definition.name] = definition
+    return list(by_name.values())
 
 
 def _with_k(description: str, k: str) -> str:

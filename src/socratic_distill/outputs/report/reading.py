@@ -43,10 +43,10 @@ class Evaluated:
     def dialogues(self) -> list[Row]:
         """Its dialogues, read anew each time: the run may hold many evaluations."""
         try:
-            found = (rows.parse_row(rows.read_file(self.path)) or {}).get("dialogues")
+            dialogues = (rows.parse_row(rows.read_file(self.path)) or {}).get("dialogues")
         except OSError:  # it has gone since
             return []
-        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        return [row for row in dialogues if isinstance(row, dict)] if isinstance(dialogues, list) else []
 
 
 @dataclass
@@ -126,7 +126,7 @@ def _read_object(path: Path, notes: list[str], root: Path | None = None) -> Row 
 
 
 def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
-    found: list[Evaluated] = []
+    evaluated: list[Evaluated] = []
     for path in batch_files(directory):
         row = _read_object(path, notes, directory.parent)
         if row is None:
@@ -134,7 +134,7 @@ def _read_evaluations(directory: Path, notes: list[str]) -> list[Evaluated]:
         if "error" in row:
             notes.append(f"Evaluation {path.stem} failed: {row['error']}")
         elif isinstance(row.get("measures"), dict) and (batch := whole(row.get("batch"))) is not None:
-            found.append(Evaluated(path, batch, str(row.get("tutor", "")), row["measures"], row.get("by_seed")))
+            evaluated.append(Evaluated(path, batch, str(row.get("tutor", "")), row["measures"], row.get("by_seed")))
         else:
             notes.append(f"{EVALUATIONS}/{path.name} is no evaluation and is left out.")
-    return sorted(found, key=lambda one: one.batch)
+    return sorted(evaluated, key=lambda evaluation: evaluation.batch)

@@ -31,23 +31,25 @@ def read_suites(run: RunFiles) -> dict[str, Benchmark]:
 def suite_tables(suites: Mapping[str, Benchmark]) -> list[dict[str, Any]]:
     """A table for each suite: `title`, `columns`, `rows` of a name and cells, and `notes`."""
     tables = []
-    for found in suites.values():
-        names = dict.fromkeys(name for result in found.results.values() for name in result.measures)
+    for benchmark in suites.values():
+        names = dict.fromkeys(name for result in benchmark.results.values() for name in result.measures)
         rows = [
-            (name, [measure_text(name, result.measures.get(name)) for result in found.results.values()])
+            (name, [measure_text(name, result.measures.get(name)) for result in benchmark.results.values()])
             for name in names
         ]
-        tables.append({"title": found.about.title, "columns": list(found.results), "rows": rows, "notes": found.notes})
+        tables.append(
+            {"title": benchmark.about.title, "columns": list(benchmark.results), "rows": rows, "notes": benchmark.notes}
+        )
     return tables
 
 
 def forgotten(suites: Mapping[str, Benchmark]) -> str:
     """What the trained tutor gained and lost against the untrained one, in a line; empty if neither was measured."""
     gained, lost, same = list[str](), list[str](), list[str]()
-    for found in suites.values():
-        if not {"base", "final"} <= found.results.keys():
+    for benchmark in suites.values():
+        if not {"base", "final"} <= benchmark.results.keys():
             continue
-        differences = found.differences("base", "final")
+        differences = benchmark.differences("base", "final")
         for name in _ABLE:
             of = differences.get(name)
             if of is None or of.value is None:
@@ -55,14 +57,14 @@ def forgotten(suites: Mapping[str, Benchmark]) -> str:
             ((_, text, *_),) = difference_rows({name: of}, names=[name])
             (same if not of.is_clear else gained if _is_better(name, of.value) else lost).append(f"{name} {text}")
     parts = [("gained", gained), ("lost", lost), ("not clear", same)]
-    told = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
-    return f"What training changed of what the model could do before: {told}." if told else ""
+    changes = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
+    return f"What training changed of what the model could do before: {changes}." if changes else ""
 
 
 def agreement(run: RunFiles, suites: Mapping[str, Benchmark]) -> str:
     """How far the run's judge agrees with people on whether a reply gives the answer away, or that nobody knows."""
-    judge, found = run.config.get("judge"), suites.get(MRBENCH)
-    results = found.results.values() if found is not None else ()
+    judge, benchmark = run.config.get("judge"), suites.get(MRBENCH)
+    results = benchmark.results.values() if benchmark is not None else ()
     same = [result for result in results if _is_same(result.asked.get("judge"), judge)]
     if not same:
         return _NOT_MEASURED

@@ -62,11 +62,11 @@ def fitted(talk: dict[str, Any], most: int) -> dict[str, Any]:
     turns = list(talk["t"])
     sizes = [talk_size(turn) for turn in turns]
     excess = talk_size({**talk, "t": []}) + sum(sizes) - most
-    for place in reversed(range(len(turns))):
-        if excess > 0 and "u" in turns[place]:
-            turns[place] = {key: value for key, value in turns[place].items() if key not in _FIGURES} | {"no": 1}
-            excess += talk_size(turns[place]) - sizes[place]
-            sizes[place] = talk_size(turns[place])
+    for index in reversed(range(len(turns))):
+        if excess > 0 and "u" in turns[index]:
+            turns[index] = {key: value for key, value in turns[index].items() if key not in _FIGURES} | {"no": 1}
+            excess += talk_size(turns[index]) - sizes[index]
+            sizes[index] = talk_size(turns[index])
     kept = len(turns)
     while excess > 0 and kept > 1:
         kept -= 1
@@ -84,10 +84,10 @@ def _tutor_turn(turn: Mapping[str, Any], versioned: bool) -> dict[str, Any]:
     # Rows of runs that wrote no pieces: the page numbers the tokens.
     named = {"p": list(map(str, pieces))} if len(pieces) == len(tokens) else {"k": list(map(whole, tokens))}
     version = {"v": whole(turn.get("version"))} if versioned else {}
-    found = {short: turn.get(long) for short, long in _FIGURES_OF.items()}
+    figures_of_tokens = {short: turn.get(long) for short, long in _FIGURES_OF.items()}
     figures = {
         short: [_thousandths(value) for value in values]
-        for short, values in found.items()
+        for short, values in figures_of_tokens.items()
         if values and len(values) == len(tokens)
     }
     return {**_turn(turn), "w": 1, **version, **named, **({"u": [], "c": []} | figures)}
@@ -99,8 +99,8 @@ def _short(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _thousandths(value: object) -> int | None:
-    found = number(value)
-    return None if found is None else round(found * 1000)
+    nats = number(value)
+    return None if nats is None else round(nats * 1000)
 
 
 def talk_size(value: Mapping[str, Any]) -> int:

@@ -123,12 +123,12 @@ def _both_ends(
 
 def _one_end(shares: Sequence[Sequence[Share | None]], when: Sequence[str]) -> str:
     """Where there is nothing to compare with."""
-    place = next(i for i in range(len(when)) if any(row[i] for row in shares))
-    tells, untold = (row[place] for row in shares)
+    index = next(i for i in range(len(when)) if any(row[i] for row in shares))
+    tells, untold = (row[index] for row in shares)
     parts = [f"this tutor tells the answer in {_percent(tells)} of dialogues"] if tells else []
     if untold:
         parts.append(f"the student solves {_percent(untold)}{'' if parts else ' of dialogues'} without being told")
-    return _sentence(f"{when[place]}, {'; '.join(parts)}") + " There is nothing yet to compare this with."
+    return _sentence(f"{when[index]}, {'; '.join(parts)}") + " There is nothing yet to compare this with."
 
 
 def _caution(tells: tuple[Share | None, Share | None], untold: tuple[Share | None, Share | None]) -> str:
@@ -157,11 +157,11 @@ def _caution(tells: tuple[Share | None, Share | None], untold: tuple[Share | Non
 
 def _basis(run: RunFiles, columns: Sequence[Column], shares: Sequence[Sequence[Share | None]]) -> str:
     counts = [next((share.count for share in (row[i] for row in shares) if share), 0) for i in range(len(columns))]
-    each = [f"{count:,} at {column.label}" for count, column in zip(counts, columns, strict=True)]
+    ends = [f"{count:,} at {column.label}" for count, column in zip(counts, columns, strict=True)]
     if run.evaluations:
-        said = f"Counted in dialogues on held-out problems: {' and '.join(each)}."
+        said = f"Counted in dialogues on held-out problems: {' and '.join(ends)}."
     else:
-        said = f"There is no evaluation. Counted in dialogues of training, on different problems: {' and '.join(each)}."
+        said = f"There is no evaluation. Counted in dialogues of training, on different problems: {' and '.join(ends)}."
     intervals = [
         f"{name} {' → '.join(map(_interval, row))}"
         for name, row in zip(("tells", "solves untold"), shares, strict=True)

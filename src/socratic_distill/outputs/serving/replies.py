@@ -75,7 +75,7 @@ class Head:
 
     def whole(self, said: list[Said], prompt_tokens: int) -> dict[str, Any]:
         """An answer in one piece."""
-        choices = [_choice(index, one) for index, one in enumerate(said)]
+        choices = [_choice(index, reply) for index, reply in enumerate(said)]
         return self._begin("chat.completion") | {"choices": choices, "usage": usage(said, prompt_tokens)}
 
     def part(self, index: int, delta: Mapping[str, str], ended: str | None = None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Head:
 
 def usage(said: list[Said], prompt_tokens: int) -> dict[str, int]:
     """Tokens that were read and sampled."""
-    sampled = sum(len(one.tokens) for one in said)
+    sampled = sum(len(reply.tokens) for reply in said)
     return {"prompt_tokens": prompt_tokens, "completion_tokens": sampled, "total_tokens": prompt_tokens + sampled}
 
 

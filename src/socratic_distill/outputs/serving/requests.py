@@ -136,7 +136,7 @@ def _checked(kind: type[T], fields: dict[str, Any]) -> T:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"])
         param = str(first["loc"][0]) if first["loc"] else None
         code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-        raise ApiError(400, f"{place}: {first['msg']}", code, param) from None
+        raise ApiError(400, f"{location}: {first['msg']}", code, param) from None

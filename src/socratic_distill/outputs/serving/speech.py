@@ -58,7 +58,7 @@ class Speech:
 
     def _end_of(self, visible: str) -> int | None:
         """Where the first stop text begins."""
-        places = [place for stop in self._stops if (place := visible.find(stop)) >= 0]
+        places = [index for stop in self._stops if (index := visible.find(stop)) >= 0]
         return min(places, default=None)
 
     def _held(self, visible: str) -> int:

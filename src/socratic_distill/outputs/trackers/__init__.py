@@ -56,7 +56,7 @@ class Trackers:
         name = config.tracker_name or log_path.resolve().name
         tracked = TrackedRun(run_id, batch, config.tracker_project, name, log_path, config.model_dump(mode="json"))
         hush()
-        self._workers = [Worker(one, OPENERS[one], tracked) for one in config.trackers]
+        self._workers = [Worker(name, OPENERS[name], tracked) for name in config.trackers]
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Logs a step's row of metrics.jsonl, what is no number left out.
@@ -76,8 +76,8 @@ class Trackers:
             measures: by name.
         """
         ends = {}
-        for name, one in measures.items():
-            ends |= {f"eval/{name}": one.value, f"eval/{name}/low": one.low, f"eval/{name}/high": one.high}
+        for name, measure in measures.items():
+            ends |= {f"eval/{name}": measure.value, f"eval/{name}/low": measure.low, f"eval/{name}/high": measure.high}
         values = {key: value for key, value in ends.items() if value is not None}
         self._send(lambda tracker: tracker.evaluation(batch, values))
 
@@ -112,9 +112,9 @@ def check_trackers(names: Iterable[TrackerName]) -> None:
 def _is_installed(name: str) -> bool:
     if name in sys.modules:
         return True
-    found = importlib.util.find_spec(name)
+    spec = importlib.util.find_spec(name)
     # A folder of that name next to the script, such as wandb's own output, is found too, but has no file.
-    return found is not None and found.origin is not None
+    return spec is not None and spec.origin is not None
 
 
 def _is_number(value: Any) -> bool:

@@ -11,14 +11,14 @@ from socratic_distill.run.directory import RunDirectory
 _OF_RUN = ("base", "final")
 
 
-def track_suite(config: SocraticConfig, found: Benchmark, names: Iterable[str]) -> None:
+def track_suite(config: SocraticConfig, benchmark: Benchmark, names: Iterable[str]) -> None:
     """Logs a suite's results: `eval/<measure>` of the run's own tutors, `eval/<measure>/of/<name>` of others.
 
     The untrained tutor's are logged at step 0, those of weights before a batch at that batch, others at the last.
 
     Args:
         config: names the trackers; without any, nothing is done.
-        found: the results.
+        benchmark: the results.
         names: the results to log.
 
     Raises:
@@ -32,7 +32,7 @@ def track_suite(config: SocraticConfig, found: Benchmark, names: Iterable[str]) 
     trackers.begin(run.identity.run_id, last, run.path)
     try:
         for name in names:
-            result = found.results[name]
+            result = benchmark.results[name]
             is_own = name in _OF_RUN or result.batch is not None
             batch = 0 if name == "base" else last if result.batch is None else result.batch
             ending = "" if is_own else f"/of/{name}"

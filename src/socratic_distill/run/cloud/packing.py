@@ -42,12 +42,12 @@ class Changed(Exception):
 
 def look(directory: Path) -> dict[str, Seen]:
     """The files of a run directory that are kept in the store, as they stand."""
-    found = {}
+    pieces = {}
     for path in sorted(_files(directory)):
         with suppress(FileNotFoundError):  # a tracker may take its own away at any time
             facts = path.stat()
-            found[path.relative_to(directory).as_posix()] = Seen(facts.st_size, facts.st_mtime_ns, facts.st_ino)
-    return found
+            pieces[path.relative_to(directory).as_posix()] = Seen(facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    return pieces
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -110,23 +110,23 @@ class Packer:
     def _grown(self, path: Path, pieces: tuple[Piece, ...], size: int, compare: bool) -> tuple[Piece, ...]:
         try:
             with path.open("rb") as file:
-                kept, place = [], 0
+                kept, offset = [], 0
                 for piece in pieces:
-                    if place + piece.size > size or (compare and _digest(file.read(piece.size)) != piece.digest):
+                    if offset + piece.size > size or (compare and _digest(file.read(piece.size)) != piece.digest):
                         break
                     kept.append(piece)
-                    place += piece.size
-                if place == size and (kept or size):
+                    offset += piece.size
+                if offset == size and (kept or size):
                     return tuple(kept)
                 if kept and kept[-1].size < _WHOLE_BYTES:
-                    place -= kept.pop().size
-                file.seek(place)
-                while place < size or not kept:
-                    data = file.read(min(_LARGEST_BYTES, size - place))
-                    if not data and size > place:
+                    offset -= kept.pop().size
+                file.seek(offset)
+                while offset < size or not kept:
+                    data = file.read(min(_LARGEST_BYTES, size - offset))
+                    if not data and size > offset:
                         raise Changed(path)
                     kept.append(self._piece(data))
-                    place += len(data)
+                    offset += len(data)
         except FileNotFoundError as error:
             raise Changed(path) from error
         return tuple(kept)

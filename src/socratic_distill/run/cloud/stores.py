@@ -89,10 +89,10 @@ class FsspecStore:
         path = self._path(folder)
         self._fs.invalidate_cache()
         try:
-            found: list[Any] = self._fs.ls(path, detail=False)
+            paths: list[Any] = self._fs.ls(path, detail=False)
         except FileNotFoundError:
             return []
-        return sorted(str(one).rstrip("/").rpartition("/")[2] for one in found)
+        return sorted(str(entry).rstrip("/").rpartition("/")[2] for entry in paths)
 
     def delete(self, name: str) -> None:  # noqa: D102
         try:
@@ -132,8 +132,8 @@ def check_store(store: ObjectStore, patience: Patience) -> None:
         refused = [error for error in rivals.map(claim, texts) if error is not None]
     late = _error_of(lambda: store.create(name, b"late"))
     kept = _error_of(lambda: _expect(store.read(name) in texts))
-    for one in (name, f"{name}-plain"):
-        _error_of(lambda one=one: store.delete(one))
+    for path in (name, f"{name}-plain"):
+        _error_of(lambda path=path: store.delete(path))
     if len(refused) != _RIVALS - 1 or late is None or kept is not None:
         reason = f" ({type(refused[0]).__name__}: {refused[0]})" if len(refused) == _RIVALS else ""
         raise StorageError(
