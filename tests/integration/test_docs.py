@@ -314,6 +314,25 @@ def test_files_that_pages_name_exist():
     assert not missing
 
 
+def test_import_paths_that_pages_name_lead_somewhere():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    moved = re.findall(r"^\| `[\w.]+` \| (.+) \|$", changes, re.MULTILINE)
+    missing = [name for cell in moved for name in re.findall(r"`([a-z_.]+)`", cell) if not is_importable(name)]
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"(?<![\w/.-])socratic_distill\.((?:[a-z_]+\.)*\w+)", text)
+        missing += [f"{page.name}: {name}" for name in named if not is_importable(name)]
+    assert moved and not missing
+
+
+def is_importable(name: str) -> bool:
+    try:
+        resolve_name(f"socratic_distill.{name}")
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
 def test_every_error_names_its_section_on_the_page_on_troubleshooting():
     page = ROOT / "docs" / "troubleshooting.md"
     headings = re.findall(r"^### (\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
