@@ -58,7 +58,7 @@ def test_a_run_begins_with_the_adapters_own_log_probabilities_and_resumes(adapte
         ({"lora_targets": ["attention"]}, r"on \['attention', 'mlp'\]"),
     ],
 )
-def test_another_shape_than_the_configs_is_refused_before_anything_is_played(adapter, tmp_path, changes, told):
+def test_another_shape_than_the_configs_is_refused_before_playing(adapter, tmp_path, changes, told):
     config = tiny_config(tmp_path / "run", load_checkpoint_path=adapter[0], **SHAPE | changes)
     with pytest.raises(ModelMismatch, match=told):
         train(config)

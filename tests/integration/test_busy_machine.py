@@ -52,7 +52,7 @@ def seconds_a_step(log_path, **environment: str) -> float:
     return min(row["time/step"] for row in rows if "time/step" in row)
 
 
-def test_default_environment_is_as_fast_as_one_thread_while_all_cores_are_busy(tmp_path):
+def test_default_is_as_fast_as_one_thread_while_all_cores_are_busy(tmp_path):
     with busy_cores():
         # In turns, so that a slow minute of the machine meets both.
         default, single = [], []

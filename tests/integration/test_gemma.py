@@ -63,7 +63,7 @@ def test_logprobs_beyond_the_window_are_those_of_plain_transformers(client, plai
     assert expected.mean() > -4, "the model knows English"
 
 
-def test_reply_that_crosses_the_window_has_the_logprobs_of_plain_transformers(client, plain, tokens):
+def test_reply_across_the_window_has_the_logprobs_of_transformers(client, plain, tokens):
     prompt = tokens[: WINDOW - 4]
     params = tinker.SamplingParams(max_tokens=12, temperature=1.0, seed=3)
     (reply,) = client.sample(tinker.ModelInput.from_ints(prompt), 1, params).result().sequences

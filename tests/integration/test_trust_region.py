@@ -154,7 +154,7 @@ def test_named_and_sampled_tokens_are_read_forward_in_passes_of_their_own(make_c
     assert calls == [(call, loss_fn) for call in ("forward", "forward_backward") for loss_fn in losses]
 
 
-def test_on_the_local_engine_a_wide_bound_changes_no_bit_and_a_narrow_one_masks(tmp_path):
+def test_on_the_engine_a_wide_bound_changes_no_bit_and_a_narrow_one_masks(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("peft")
     small = {"max_steps": 2, "max_tokens": 12, "num_substeps": 3, "max_turns": 1}
@@ -168,7 +168,7 @@ def test_on_the_local_engine_a_wide_bound_changes_no_bit_and_a_narrow_one_masks(
 
 
 @pytest.mark.slow
-def test_on_the_local_engine_fresh_tokens_are_not_masked_and_a_resume_is_exact(tmp_path):
+def test_on_the_engine_fresh_tokens_are_not_masked_and_a_resume_is_exact(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("peft")
     small = {"max_tokens": 12, "max_turns": 1, "max_probability_change": 0.01, "loss_fn": "gspo", "save_every": 1}

@@ -87,7 +87,7 @@ def test_intervals_are_students_and_pairs_share_a_seed():
         ([(0, 0.3), (10, 0.5)], 0),
     ],
 )
-def test_cost_to_reach_lies_on_the_line_to_the_first_point_that_is_good_enough(points, expected):
+def test_cost_to_reach_lies_on_the_line_to_the_first_good_point(points, expected):
     assert cost_to_reach(points, 0.4) == expected
 
 

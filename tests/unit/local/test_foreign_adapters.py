@@ -160,7 +160,7 @@ def test_tensors_that_do_not_fit_are_refused(adapter, service):
         open_state(service, adapter)
 
 
-def test_another_base_model_is_refused_and_the_same_in_another_folder_is_not(adapter, service):
+def test_another_base_model_is_refused_but_not_one_in_another_folder(adapter, service):
     change_settings(adapter, base_model_name_or_path="Qwen/Qwen3-8B")
     with pytest.raises(ModelMismatch, match="Qwen/Qwen3-8B"):
         open_state(service, adapter)

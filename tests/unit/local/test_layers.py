@@ -89,7 +89,7 @@ def test_siblings_share_one_product_and_keep_their_own_weights():
 
 
 @torch.no_grad()
-def test_each_input_has_its_own_outputs_in_whatever_order_layers_are_called():
+def test_each_input_has_its_own_outputs_in_any_order_of_layers():
     model: Any = Attention(bias=False).requires_grad_(False)
     expected = copy.deepcopy(model)
     quicken(model)
@@ -102,7 +102,7 @@ def test_each_input_has_its_own_outputs_in_whatever_order_layers_are_called():
 
 
 @torch.no_grad()
-def test_a_switched_adapter_is_not_answered_with_the_outputs_of_the_last_one():
+def test_a_switched_adapter_does_not_get_the_outputs_of_the_last_one():
     model: Any = Attention(bias=False).requires_grad_(False)
     ours, theirs = adapted(model, list(NAMES))
     x = torch.randn(2, 8)

@@ -383,7 +383,7 @@ def test_adapters_of_another_rank_are_tried_on_their_own(monkeypatch):
     assert [other.block_rows, weights.base.using(weights.adapter).block_rows, other.block_rows] == [4, 8, 4]
 
 
-def test_a_state_says_how_it_was_computed_and_a_resume_that_computes_otherwise_warns(service, caplog):
+def test_a_resume_that_computes_otherwise_than_its_state_warns(service, caplog):
     path = trained(service).save_state("s").result().path
     (model,) = service.models.values()
     assert json.loads((service.store.find(path) / "state.json").read_text())["computed"] == {

@@ -61,7 +61,7 @@ def test_a_converter_that_fails_leaves_nothing(adapter, tmp_path, text):
     assert [path.name for path in tmp_path.iterdir()] == ["convert_hf_to_gguf.py"]
 
 
-def test_without_a_converter_the_commands_are_said_before_anything_is_written(adapter, tmp_path, monkeypatch, capsys):
+def test_without_a_converter_the_commands_are_said_before_writing(adapter, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
     script(tmp_path, "raise SystemExit('a file of a stranger')\n")  # in the working directory: not run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.errors import CheckpointNotFound, ConfigError, DownloadError, SocraticError, UnsupportedServer
@@ -235,7 +235,7 @@ def _named(tutors: Sequence[SavedTutor]) -> str:
     return f"{tutors[0].path} is" if len(tutors) == 1 else f"all {len(tutors)} training states are"
 
 
-async def _close(client: Any, status: str) -> None:
+async def _close(client: ServiceClient, status: str) -> None:
     """Ends the session of a client that was opened here; one that does not end is left to the service."""
     if (close := getattr(client, "close", None)) is not None:
         with suppress(Exception):

@@ -21,7 +21,7 @@ def test_figures_are_those_counted_by_hand():
         )
 
 
-def test_without_a_rise_or_a_second_subject_there_is_no_ratio_and_no_stability():
+def test_without_a_rise_or_a_second_subject_there_is_no_ratio():
     found = gain_figures(np.array([-0.5, 0.0]), ["maths", "maths"])
     assert found["learning/pnir"].value is None and found["learning/css"].value is None
     assert found["learning/alg"].value == -0.25

@@ -26,7 +26,7 @@ def read(**fields: Any) -> Any:
         ("response_format", [{"type": "text"}], {"type": "json_object"}), ("logprobs", [False, None], True),
     ],
 )  # fmt: skip
-def test_what_would_change_the_reply_is_refused_by_name_and_what_changes_nothing_passes(name, harmless, other):
+def test_only_what_would_change_the_reply_is_refused_and_by_name(name, harmless, other):
     for value in harmless:
         assert read(**{name: value}).model == "run"
     with pytest.raises(ApiError, match=f"{name} is not supported") as error:

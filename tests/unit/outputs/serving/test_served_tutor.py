@@ -188,7 +188,7 @@ async def test_two_replies_that_are_scored_at_once_open_one_teacher(opened):
     assert first == second and service.client.count("create_sampling_client") == before + 1
 
 
-async def test_an_error_of_the_server_is_in_the_apis_shape_and_as_guarded_as_all_answers(opened, monkeypatch):
+async def test_an_error_of_the_server_has_the_apis_shape_and_its_guards(opened, monkeypatch):
     tutor, service = opened
     app = App(tutor, ReplyScores(tutor, service), "fp").asgi()
     monkeypatch.setattr(tutor, "asked", lambda request: 1 / 0)

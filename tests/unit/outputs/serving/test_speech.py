@@ -86,7 +86,7 @@ def test_a_torn_character_is_no_stop_text():
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_what_any_family_thinks_is_never_said_and_its_speech_comes_piece_by_piece(name):
+def test_thoughts_of_any_family_are_not_said_and_speech_comes_in_pieces(name):
     levels = catalogue().switches[catalogue().models[name].reasoning or ""]
     level: Any = next(level for level in ("on", "high", "max") if level in levels)
     codec = Codec(FamilyTokenizer(TEMPLATES[name], ENDS.get(name, "<|im_end|>")))
