@@ -19,7 +19,7 @@ Average = Literal["log_mean", "mixture"]
 
 
 @dataclass(frozen=True)
-class TeacherPlan:
+class ResolvedTeacher:
     """One teacher, with its defaults filled in.
 
     Attributes:
@@ -48,11 +48,11 @@ class TeacherPlan:
         return bool(self.seeds_files or self.tags)
 
 
-def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
+def plan_teachers(config: SocraticConfig) -> tuple[ResolvedTeacher, ...]:
     """The teachers of a config, in its order; what they do not set comes from its `teacher_…` fields."""
     if config.teachers:
         return tuple(_plan(config, teacher) for teacher in config.teachers)
-    only = TeacherPlan(
+    only = ResolvedTeacher(
         name=SINGLE_TEACHER,
         model_name=config.teacher_model_name,
         checkpoint_path=config.teacher_checkpoint_path,
@@ -62,8 +62,8 @@ def plan_teachers(config: SocraticConfig) -> tuple[TeacherPlan, ...]:
     return (only,)
 
 
-def _plan(config: SocraticConfig, teacher: Teacher) -> TeacherPlan:
-    return TeacherPlan(
+def _plan(config: SocraticConfig, teacher: Teacher) -> ResolvedTeacher:
+    return ResolvedTeacher(
         name=teacher.name,
         model_name=teacher.model_name or config.teacher_model_name,
         checkpoint_path=teacher.checkpoint_path,

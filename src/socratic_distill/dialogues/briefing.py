@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import ResolvedTeacher, plan_teachers
 from socratic_distill.dialogues.prompts import Prompts, check_prompts, load_prompts
 from socratic_distill.dialogues.routing import route, teachers_of
 from socratic_distill.dialogues.seeds import Seed
@@ -20,7 +20,7 @@ class Briefing:
         routes: by seed id, the names of its teachers in the config's order.
     """
 
-    teachers: tuple[TeacherPlan, ...]
+    teachers: tuple[ResolvedTeacher, ...]
     prompts: Prompts
     routes: Mapping[str, tuple[str, ...]]
 

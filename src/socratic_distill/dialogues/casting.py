@@ -11,7 +11,7 @@ from socratic_distill.config.paths import resolved
 from socratic_distill.config.reasoning import TemplateChoice
 from socratic_distill.config.rewards import judge_rewards
 from socratic_distill.config.schedules import turns
-from socratic_distill.config.teachers import TeacherPlan, tutor_template
+from socratic_distill.config.teachers import ResolvedTeacher, tutor_template
 from socratic_distill.config.trust import check_files
 from socratic_distill.config.values import value
 from socratic_distill.config.wanted import Wanted
@@ -216,7 +216,7 @@ async def open_judge(judge: Judge, config: SocraticConfig, service: Service) -> 
     return Speaker("tutor", client, renderer, judge.max_tokens, judge.temperature)
 
 
-async def open_teacher_client(plan: TeacherPlan, service: Service) -> SamplingClient:
+async def open_teacher_client(plan: ResolvedTeacher, service: Service) -> SamplingClient:
     """A sampling client on a teacher's frozen weights; for a lagged teacher, on the base model that it starts with.
 
     Raises:
@@ -227,13 +227,13 @@ async def open_teacher_client(plan: TeacherPlan, service: Service) -> SamplingCl
     return await open_sampling_client(service.client, f"the teacher {plan.name!r}, {weights!r}", **{kind: weights})
 
 
-def weights_of(plan: TeacherPlan) -> str:
+def weights_of(plan: ResolvedTeacher) -> str:
     """A teacher's frozen weights: the path of its checkpoint, or the name of its base model."""
     return plan.model_name if plan.checkpoint_path is None else resolved(plan.checkpoint_path)
 
 
 async def _open_teacher(
-    plan: TeacherPlan, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
+    plan: ResolvedTeacher, service: Service, codecs: "_Codecs", tutor_client: TrainingClient | SamplingClient
 ) -> Member:
     """Opens a teacher, with a client of its own unless it scores with the tutor's weights."""
     client = await open_teacher_client(plan, service) if plan.lag_steps is None else None

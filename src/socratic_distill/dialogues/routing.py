@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from socratic_distill.config.teachers import Average, TeacherPlan
+from socratic_distill.config.teachers import Average, ResolvedTeacher
 from socratic_distill.dialogues.seeds import Seed
 from socratic_distill.errors import ConfigError
 
 
-def route(plans: Sequence[TeacherPlan], seeds: Sequence[Seed], average: Average | None) -> dict[str, tuple[str, ...]]:
+def route(
+    plans: Sequence[ResolvedTeacher], seeds: Sequence[Seed], average: Average | None
+) -> dict[str, tuple[str, ...]]:
     """Which teachers each seed has.
 
     Args:
@@ -33,7 +35,7 @@ def route(plans: Sequence[TeacherPlan], seeds: Sequence[Seed], average: Average 
     return routes
 
 
-def teachers_of(seed: Seed, plans: Sequence[TeacherPlan], average: Average | None) -> tuple[str, ...]:
+def teachers_of(seed: Seed, plans: Sequence[ResolvedTeacher], average: Average | None) -> tuple[str, ...]:
     """The names of a seed's teachers, in the config's order. There may be none or too many, which `route` refuses."""
     named = tuple(plan.name for plan in plans if _names(plan, seed))
     if named and average is None:
@@ -41,12 +43,12 @@ def teachers_of(seed: Seed, plans: Sequence[TeacherPlan], average: Average | Non
     return tuple(plan.name for plan in plans if not plan.is_routed or plan.name in named)
 
 
-def _names(plan: TeacherPlan, seed: Seed) -> bool:
+def _names(plan: ResolvedTeacher, seed: Seed) -> bool:
     """Whether the seed's file or one of its tags is among those that the teacher takes."""
     return seed.source in plan.seeds_files or not set(plan.tags).isdisjoint(seed.tags)
 
 
-def _check_files(plans: Sequence[TeacherPlan], seeds: Sequence[Seed]) -> None:
+def _check_files(plans: Sequence[ResolvedTeacher], seeds: Sequence[Seed]) -> None:
     # A seeds file without seeds is refused earlier, so every file of the config is the source of a seed.
     known = sorted({seed.source for seed in seeds if seed.source is not None})
     for plan in plans:
@@ -59,7 +61,9 @@ def _check_files(plans: Sequence[TeacherPlan], seeds: Sequence[Seed]) -> None:
                 )
 
 
-def _check_number(seed: Seed, names: tuple[str, ...], plans: Sequence[TeacherPlan], average: Average | None) -> None:
+def _check_number(
+    seed: Seed, names: tuple[str, ...], plans: Sequence[ResolvedTeacher], average: Average | None
+) -> None:
     if not names:
         raise ConfigError(
             f"seed {seed.id!r} ({_about(seed)}) has no teacher: none of {_listed(plans)} takes its file or tags; "
@@ -72,7 +76,7 @@ def _check_number(seed: Seed, names: tuple[str, ...], plans: Sequence[TeacherPla
         )
 
 
-def _idle(plan: TeacherPlan, seeds: Sequence[Seed]) -> str:
+def _idle(plan: ResolvedTeacher, seeds: Sequence[Seed]) -> str:
     if not plan.is_routed:
         return (
             f"teacher {plan.name!r} has no seed: the other teachers' seeds_files and tags take all seeds; leave it out"
@@ -90,7 +94,7 @@ def _about(seed: Seed) -> str:
     return f"{seed.source or 'built-in'}, {tags}"
 
 
-def _listed(plans: Sequence[TeacherPlan]) -> str:
+def _listed(plans: Sequence[ResolvedTeacher]) -> str:
     return ", ".join(repr(plan.name) for plan in plans)
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from socratic_distill.config.config import SocraticConfig
-from socratic_distill.config.teachers import Average, TeacherPlan
+from socratic_distill.config.teachers import Average, ResolvedTeacher
 from socratic_distill.dialogues.template_variables import read_template
 from socratic_distill.local.model_files import describe_model, describe_weights
 
 
-def teacher_key(plan: TeacherPlan, prompt: str, config: SocraticConfig) -> str | None:
+def teacher_key(plan: ResolvedTeacher, prompt: str, config: SocraticConfig) -> str | None:
     """A digest of one teacher; None if its weights change, or if nothing says what they are.
 
     Args:
@@ -56,7 +56,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-def _weights(plan: TeacherPlan, config: SocraticConfig) -> list[str] | None:
+def _weights(plan: ResolvedTeacher, config: SocraticConfig) -> list[str] | None:
     """What the weights are called, of local ones what they hold; None if that is not known, or changes."""
     path, name = plan.checkpoint_path, plan.model_name
     if plan.lag_steps is not None:

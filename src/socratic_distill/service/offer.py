@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from socratic_distill.config.config import SocraticConfig
 from socratic_distill.config.model_names import nearest, resolve_name
 from socratic_distill.config.named_models import is_judge, named_models, with_names
-from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.config.teachers import ResolvedTeacher
 from socratic_distill.errors import CheckpointNotFound, ConfigError, ModelMismatch, ModelNotOffered, SocraticError
 from socratic_distill.service.connect import GONE, Service
 from socratic_distill.service.failures import failure, is_missing, status_of
@@ -213,7 +213,7 @@ def _with_proposal(
     return [ModelNotOffered(last.args[0], last.name, proposal) if problem is last else problem for problem in problems]
 
 
-async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | None) -> list[SocraticError]:
+async def check_teachers(teachers: Iterable[ResolvedTeacher], rest: RestClient | None) -> list[SocraticError]:
     """The problems of the checkpoints that teachers score with.
 
     Raises:
@@ -223,7 +223,7 @@ async def check_teachers(teachers: Iterable[TeacherPlan], rest: RestClient | Non
     return [problem for problem in problems if problem is not None]
 
 
-async def _check_teacher(plan: TeacherPlan, rest: RestClient | None) -> SocraticError | None:
+async def _check_teacher(plan: ResolvedTeacher, rest: RestClient | None) -> SocraticError | None:
     path = plan.checkpoint_path
     if path is None or not path.startswith("tinker://"):
         return None

@@ -8,7 +8,7 @@ from socratic_distill.service.connect import is_complete
 
 
 @dataclass(frozen=True)
-class SavePlan:
+class SaveSchedule:
     """Which state to save when, and for how long.
 
     Attributes:
@@ -27,7 +27,7 @@ class SavePlan:
     is_kept_to: bool = True
 
     @classmethod
-    def of(cls, config: SocraticConfig) -> "SavePlan":
+    def of(cls, config: SocraticConfig) -> "SaveSchedule":
         """The plan of a config."""
         lifetimes = {
             "sampler": config.sampler_ttl_seconds,

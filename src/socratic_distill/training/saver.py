@@ -18,7 +18,7 @@ from socratic_distill.service.failures import failure, is_answer
 from socratic_distill.service.interface import RestClient, TrainingClient
 from socratic_distill.service.waiting import fail_with, silence
 from socratic_distill.text import get_logger
-from socratic_distill.training.save_plan import SavePlan
+from socratic_distill.training.save_plan import SaveSchedule
 
 if TYPE_CHECKING:
     from tinker.types import SaveWeightsForSamplerResponse, SaveWeightsResponse
@@ -74,7 +74,7 @@ class Saver:
         client: TrainingClient,
         journal: JournalWriter,
         rest: RestClient | None,
-        plan: SavePlan,
+        plan: SaveSchedule,
         facts: SaveFacts,
         max_failed: int,
         failed: Counter[What],

@@ -30,7 +30,7 @@ from socratic_distill.training.handshake import shake_hands
 from socratic_distill.training.learner import Learner
 from socratic_distill.training.older_samplers import check_older_samplers
 from socratic_distill.training.opening import open_training_client, restore_tutors
-from socratic_distill.training.save_plan import SavePlan
+from socratic_distill.training.save_plan import SaveSchedule
 from socratic_distill.training.saver import SaveFacts, Saver
 
 _log = get_logger(__name__)
@@ -173,7 +173,7 @@ async def open_session(
         training,
         run.checkpoints,
         service.rest,
-        SavePlan.of(config),
+        SaveSchedule.of(config),
         facts,
         config.max_failed_saves,
         failed_saves,

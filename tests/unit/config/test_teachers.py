@@ -1,14 +1,14 @@
 from socratic_distill.config.reasoning import TemplateChoice
-from socratic_distill.config.teachers import TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import ResolvedTeacher, plan_teachers
 
 
 def test_config_without_teachers_has_one_of_its_teacher_fields(make_config):
     (plan,) = plan_teachers(make_config(teacher_model_name="Qwen3-8B", teacher_enable_thinking=True))
-    assert plan == TeacherPlan("teacher", "Qwen3-8B", template=TemplateChoice(True))
+    assert plan == ResolvedTeacher("teacher", "Qwen3-8B", template=TemplateChoice(True))
     (plan,) = plan_teachers(make_config(teacher_checkpoint_path="tinker://a/sampler_weights/b"))
     assert plan.checkpoint_path == "tinker://a/sampler_weights/b" and plan.lag_steps is None
     (plan,) = plan_teachers(make_config(teacher_lag_steps=4))
-    assert plan == TeacherPlan("teacher", "small", lag_steps=4)
+    assert plan == ResolvedTeacher("teacher", "small", lag_steps=4)
 
 
 def test_teachers_take_what_they_leave_open_from_the_config(make_config):
@@ -20,9 +20,9 @@ def test_teachers_take_what_they_leave_open_from_the_config(make_config):
     ]  # fmt: skip
     config = make_config(teacher_enable_thinking=True, teachers=teachers, teacher_average="mixture")
     assert plan_teachers(config) == (
-        TeacherPlan("open", "small", template=TemplateChoice(True)),
-        TeacherPlan(
+        ResolvedTeacher("open", "small", template=TemplateChoice(True)),
+        ResolvedTeacher(
             "full", "Qwen3-32B", "tinker://a/sampler_weights/b", None, TemplateChoice(), 2.0, ("x.jsonl",), ("a",)
         ),
-        TeacherPlan("lagged", "small", lag_steps=3, template=TemplateChoice(True)),
+        ResolvedTeacher("lagged", "small", lag_steps=3, template=TemplateChoice(True)),
     )

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from socratic_distill import ConfigError, Seed
-from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.config.teachers import ResolvedTeacher
 from socratic_distill.dialogues.routing import lag_batch, route
 
-ANY = TeacherPlan("any", "m")
-ALGEBRA = TeacherPlan("algebra", "m", tags=("algebra", "equations"))
-FILE = TeacherPlan("file", "m", seeds_files=("a.jsonl",))
+ANY = ResolvedTeacher("any", "m")
+ALGEBRA = ResolvedTeacher("algebra", "m", tags=("algebra", "equations"))
+FILE = ResolvedTeacher("file", "m", seeds_files=("a.jsonl",))
 
 
 def seed(name: str, source: str | None = None, *tags: str) -> Seed:
@@ -43,7 +43,7 @@ def test_averaged_teachers_without_a_route_take_every_seed_in_order():
 
 
 def test_a_file_or_a_tag_is_enough():
-    both = TeacherPlan("both", "m", seeds_files=("a.jsonl",), tags=("long",))
+    both = ResolvedTeacher("both", "m", seeds_files=("a.jsonl",), tags=("long",))
     assert route([both, ANY], SEEDS, None) == {"1": ("both",), "2": ("any",), "3": ("both",)}
 
 
@@ -55,27 +55,27 @@ def test_seed_without_a_teacher_is_named(how):
 
 
 def test_seed_with_several_teachers_is_named_with_the_ways_out():
-    other = TeacherPlan("other", "m", tags=("equations",))
+    other = ResolvedTeacher("other", "m", tags=("equations",))
     seeds = [*SEEDS, seed("4", None, "algebra", "equations")]
     said = refusal([ANY, ALGEBRA, other, FILE], seeds, None)
     assert said.startswith("seed '4' (built-in, tags algebra, equations) has the teachers 'algebra', 'other'; ")
     assert "set teacher_average" in said and "narrow their seeds_files and tags" in said
     assert route([ANY, ALGEBRA, other, FILE], seeds, "mixture")["4"] == ("any", "algebra", "other")
-    assert "has the teachers 'any', 'second'" in refusal([ANY, TeacherPlan("second", "m")], SEEDS, None)
+    assert "has the teachers 'any', 'second'" in refusal([ANY, ResolvedTeacher("second", "m")], SEEDS, None)
 
 
 def test_teacher_without_a_seed_is_named():
-    said = refusal([ANY, TeacherPlan("idle", "m", tags=("algbra",))], SEEDS, None)
+    said = refusal([ANY, ResolvedTeacher("idle", "m", tags=("algbra",))], SEEDS, None)
     assert said.startswith("teacher 'idle' has no seed: none of the 3 seeds has one of its tags (algbra); ")
     assert "their tags are algebra, long" in said
     assert "they have no tags" in refusal([ANY, ALGEBRA], [seed("1")], "mixture")
-    every = TeacherPlan("every", "m", seeds_files=("a.jsonl", "b.jsonl"))
+    every = ResolvedTeacher("every", "m", seeds_files=("a.jsonl", "b.jsonl"))
     assert refusal([ANY, every], SEEDS, None).startswith("teacher 'any' has no seed: the other teachers'")
     assert route([ANY, every], SEEDS, "mixture")["1"] == ("any", "every")
 
 
 def test_file_that_is_none_of_the_configs_is_named():
-    plans = [ANY, TeacherPlan("file", "m", seeds_files=("a.jsonl", "./b.jsonl"))]
+    plans = [ANY, ResolvedTeacher("file", "m", seeds_files=("a.jsonl", "./b.jsonl"))]
     said = refusal(plans, SEEDS, None)
     assert "teacher 'file' has seeds_files='./b.jsonl', which is none of the config's seeds files" in said
     assert "('a.jsonl', 'b.jsonl'); write it exactly as there" in said

@@ -1,24 +1,24 @@
 import pytest
 
 from socratic_distill.config.reasoning import TemplateChoice
-from socratic_distill.config.teachers import TeacherPlan
+from socratic_distill.config.teachers import ResolvedTeacher
 from socratic_distill.dialogues.teacher_keys import joint_key, teacher_key
 
-PLAN = TeacherPlan("teacher", "small")
+PLAN = ResolvedTeacher("teacher", "small")
 
 
 def test_a_teachers_name_and_routes_are_no_part_of_it(make_config):
-    other = TeacherPlan("other", "small", tags=("algebra",), weight=2.0)
+    other = ResolvedTeacher("other", "small", tags=("algebra",), weight=2.0)
     assert teacher_key(other, "Teach.", make_config()) == teacher_key(PLAN, "Teach.", make_config())
 
 
 @pytest.mark.parametrize(
     ("plan", "prompt", "fields"),
     [
-        (TeacherPlan("teacher", "big"), "Teach.", {}),
-        (TeacherPlan("teacher", "small", "tinker://a/sampler_weights/b"), "Teach.", {}),
-        (TeacherPlan("teacher", "small", template=TemplateChoice(True)), "Teach.", {}),
-        (TeacherPlan("teacher", "small", template=TemplateChoice(options={"a": 1})), "Teach.", {}),
+        (ResolvedTeacher("teacher", "big"), "Teach.", {}),
+        (ResolvedTeacher("teacher", "small", "tinker://a/sampler_weights/b"), "Teach.", {}),
+        (ResolvedTeacher("teacher", "small", template=TemplateChoice(True)), "Teach.", {}),
+        (ResolvedTeacher("teacher", "small", template=TemplateChoice(options={"a": 1})), "Teach.", {}),
         (PLAN, "Teach well.", {}),
         (PLAN, "Teach.", {"base_url": "http://localhost:8000"}),
         (PLAN, "Teach.", {"system_role": "merge"}),
@@ -29,7 +29,7 @@ def test_whatever_changes_its_scores_changes_its_key(make_config, plan, prompt, 
 
 
 def test_a_lagged_teacher_has_no_key(make_config):
-    assert teacher_key(TeacherPlan("teacher", "small", lag_steps=2), "Teach.", make_config()) is None
+    assert teacher_key(ResolvedTeacher("teacher", "small", lag_steps=2), "Teach.", make_config()) is None
 
 
 def test_a_local_model_is_what_its_files_hold(make_config, tmp_path):
@@ -38,7 +38,7 @@ def test_a_local_model_is_what_its_files_hold(make_config, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(text)
     one, two, three = (
-        teacher_key(TeacherPlan("t", str(tmp_path / name)), "", config) for name in ("one", "two", "three")
+        teacher_key(ResolvedTeacher("t", str(tmp_path / name)), "", config) for name in ("one", "two", "three")
     )
     assert one == two != three
 

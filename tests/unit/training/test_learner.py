@@ -16,7 +16,7 @@ from socratic_distill.testing import FakeServiceClient, Fault
 from socratic_distill.testing.clock import run_virtual
 from socratic_distill.testing.virtual import VirtualServiceClient
 from socratic_distill.training.learner import Learner
-from socratic_distill.training.save_plan import SavePlan
+from socratic_distill.training.save_plan import SaveSchedule
 from socratic_distill.training.saver import SaveFacts, Saver
 
 TTL = {"sampler": 3600, "periodic": None, "rolling": None, "interrupted": None, "final": None}
@@ -46,7 +46,7 @@ class Bench:
         self.service = service or FakeServiceClient(faults=faults)
         self.client = client or self.service.create_lora_training_client("small").result()
         facts = SaveFacts(run_id="run-1", config_digest="d1", began=0)
-        plan = SavePlan(None, None, None, TTL)
+        plan = SaveSchedule(None, None, None, TTL)
         self.saver = Saver(self.client, CheckpointManager(path), None, plan, facts, 3, Counter())
         self.learner = Learner(self.client, self.saver, lambda _: {"learning_rate": RATE}, version)
 

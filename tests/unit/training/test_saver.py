@@ -20,7 +20,7 @@ from socratic_distill import (
 from socratic_distill.run.directory import RunDirectory
 from socratic_distill.run.journal import Journal
 from socratic_distill.testing import FakeRestClient, FakeServiceClient, Fault
-from socratic_distill.training.save_plan import SavePlan
+from socratic_distill.training.save_plan import SaveSchedule
 from socratic_distill.training.saver import SaveFacts, Saver
 
 HOUR, DAY = 3600, 24 * 3600
@@ -38,7 +38,7 @@ class Bench:
         self.rest = FakeRestClient(self.service) if rest else None
         self.client = self.service.create_lora_training_client("small").result()
         self.failed = Counter()
-        self.plan = SavePlan(every, seconds, rolling, TTL)
+        self.plan = SaveSchedule(every, seconds, rolling, TTL)
         self.journal = CheckpointManager(path)
         self.max_failed = max_failed
         self.facts = facts

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-from socratic_distill.config.teachers import SINGLE_TEACHER, TeacherPlan, plan_teachers
+from socratic_distill.config.teachers import SINGLE_TEACHER, ResolvedTeacher, plan_teachers
 from socratic_distill.dialogues.casting import open_teacher_client
 from socratic_distill.dialogues.codec import Codec
 from socratic_distill.dialogues.compatibility import check_same_tokens
@@ -33,7 +33,7 @@ class ReplyScores:
             service: that holds the teacher.
         """
         self._tutor, self._service = tutor, service
-        self._plan: TeacherPlan = plan_teachers(tutor.config)[0]
+        self._plan: ResolvedTeacher = plan_teachers(tutor.config)[0]
         self._said: OrderedDict[str, tuple[Asked, Said]] = OrderedDict()
         self._teacher: tuple[SamplingClient, Renderer] | None = None
         self._opening = asyncio.Lock()  # two replies that are scored at once open one teacher
