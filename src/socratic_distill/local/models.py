@@ -14,7 +14,7 @@ from socratic_distill.local.quantized import loading_options, ready
 from socratic_distill.local.tiny import MODEL_DIR
 
 # GGUF files are quantised more coarsely than this, so nothing is lost.
-GGUF_PRECISION = torch.bfloat16  # finer than what GGUF files are quantised to
+GGUF_PRECISION = torch.bfloat16
 
 
 def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ class SaveSchedule:
 
     @classmethod
     def of(cls, config: SocraticConfig) -> "SaveSchedule":
-        """The plan of a config."""
+        """The schedule of a config."""
         lifetimes = {
             "sampler": config.sampler_ttl_seconds,
             "periodic": config.periodic_ttl_seconds,
