@@ -146,7 +146,7 @@ $(TUFT)/.ready: constraints.txt tests/selfhosted/host_tuft/requirements.txt
 test-selfhosted: $(READY) $(SKYRL)/.ready $(TUFT)/.ready
 	SOCRATIC_SKYRL_PYTHON=$(CURDIR)/$(SKYRL)/bin/python SOCRATIC_TUFT_PYTHON=$(CURDIR)/$(TUFT)/bin/python \
 		$(BIN)/python -m pytest -p no:cacheprovider \
-		-W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning --timeout 600 \
+		-W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning --timeout 1800 \
 		-m selfhosted tests/selfhosted
 
 # An S3 server from PyPI, in an environment of its own and without constraints.txt: the libraries of S3 want an older

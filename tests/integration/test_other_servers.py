@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.on_the_fake import train_on_fake
-from tests.support.rows import read_rows
+from tests.support.rows import read_rows, write_rows
 
 from socratic_distill import SocraticError, UnsupportedFeature, UnsupportedServer, preflight
 from socratic_distill.errors import ConfigError, TrainingError
@@ -22,6 +22,7 @@ from socratic_distill.training.server_losses import loss_fact
 URL = "http://server.invalid:8104"
 RELEASED = [name for name in SERVERS if "-" in name]
 MIXTURE = [{"objective": {"kind": "sampled_reverse_kl"}}, {"objective": {"kind": "forward_kl", "k": 4}}]
+CUSTOM = "tests.support.torch_losses:forward"
 OBJECTIVES = {
     "sampled_reverse_kl": {},
     "ppo": {"loss_fn": "ppo"},
@@ -36,15 +37,18 @@ OBJECTIVES = {
     "jensen_shannon": {"objective": {"kind": "jensen_shannon", "k": 2}},
     "monte_carlo_kl": {"objective": {"kind": "monte_carlo_kl", "k": 4}},
     "mixture": {"objective": {"kind": "mixture", "parts": MIXTURE}},
+    "custom": {"objective": {"kind": "custom", "function": CUSTOM, "k": 4, "tokens": "teacher"}},
+    "rewards": {"rewards": [{"kind": "not_telling"}], "reward_coef": 0.5},
+    "supervised": {"recordings": {}},  # with a file of its own
     "substeps": {"num_substeps": 3},
 }
 # What trains; all other pairs are refused.
-POLICY = {"sampled_reverse_kl", "ppo", "cispo", "substeps", "bounded"}
+POLICY = {"sampled_reverse_kl", "ppo", "cispo", "substeps", "bounded", "rewards"}
 TRAINS = {
     "skyrl": POLICY | {"gspo"},
-    "tuft": POLICY | {"dro", "few_forward_kl", "bucket", "mixture"},
+    "tuft": POLICY | {"dro", "few_forward_kl", "bucket", "mixture", "custom", "supervised"},
     "hatchery": POLICY | {"gspo"},
-    "baseten": POLICY | {"dro", "few_forward_kl", "forward_kl", "bucket", "mixture"},
+    "baseten": POLICY | {"dro", "few_forward_kl", "forward_kl", "bucket", "mixture", "custom", "supervised"},
 }
 
 
@@ -59,9 +63,18 @@ def weights_of(service, path):
 @pytest.fixture
 def config_of(make_config, tmp_path):
     """A config on a server; at temperature 0.9, since one of the servers is greedy at 1."""
-    return lambda name, **changes: make_config(
-        **({"base_url": URL, "temperature": 0.9, "log_path": tmp_path / name, "max_steps": 3} | changes)
-    )
+    recorded = tmp_path / "recorded.jsonl"
+    talk = [{"role": "user", "content": "17 + 25 is 32."}, {"role": "assistant", "content": "What is 7 + 5?"}]
+    write_rows(recorded, *[{"messages": talk}] * 4)
+
+    def make(name, **changes):
+        if "recordings" in changes:
+            changes["recordings"] = {"files": [recorded]}
+        return make_config(
+            **({"base_url": URL, "temperature": 0.9, "log_path": tmp_path / name, "max_steps": 3} | changes)
+        )
+
+    return make
 
 
 def test_the_expected_table_has_each_server_that_may_train():
@@ -95,6 +108,8 @@ def test_a_released_server_is_refused_with_one_error(config_of, server):
     config = config_of("run")
     with pytest.raises(UnsupportedServer, match=r"older revision of the Tinker API.*SkyRL 0.4.0 and TuFT 0.2.2"):
         train_on_fake(service, config)
+    outcomes = [call.outcome for call in service.calls]
+    assert outcomes.index("failed") == len(outcomes) - 1, "more was asked of a server of another revision"
     found = preflight(config, service_client=service, rest_client=FakeRestClient(service))
     assert [type(problem) for problem in found.problems] == [UnsupportedServer]
     assert service.count("sample") <= 2

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 KEY = "tml-only-a-test"
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True)

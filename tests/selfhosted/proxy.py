@@ -28,6 +28,7 @@ class Faults:
         lost: share that is carried out and answered by 500.
         cut: share whose connection is cut, half of them after they were carried out.
         bursts: (of how many requests, how many): so many of so many are answered by 429, all in a row.
+        kept: ends of paths of requests whose answers are not lost once they were carried out.
     """
 
     seed: int = 0
@@ -36,6 +37,7 @@ class Faults:
     lost: float = 0.0
     cut: float = 0.0
     bursts: tuple[int, int] | None = None
+    kept: tuple[str, ...] = ()
 
 
 class Proxy:
@@ -118,7 +120,7 @@ class Proxy:
             (faults.cut / 2, "cut after"),
         ):
             if drawn < share:
-                return fault
+                return None if fault in ("lost", "cut after") and path.endswith(faults.kept) else fault
             drawn -= share
         return None
 

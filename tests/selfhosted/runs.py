@@ -13,7 +13,7 @@ from tests.selfhosted.hosting import Host
 
 from socratic_distill.training.server_facts import REMEMBERED
 
-PATIENCE = 180.0
+PATIENCE = 900.0
 # What a run's own history puts into its rows.
 _HISTORY = ("time/", "recovery/", "cost/")
 

@@ -49,5 +49,6 @@ def test_a_command_ends_in_one_error(released, seeds, tmp_path, command):
     output = ended.stdout + ended.stderr
     assert ended.returncode == 1, output
     assert "UnsupportedServer" in output and "Traceback" not in output
+    assert "non-retryable" not in output, "a line of the SDK's own"
     assert seconds < PATIENCE, f"{seconds:.1f} s\n{output}"
     assert not finished_rows(tmp_path / "run")

@@ -4,10 +4,7 @@ The models are tiny: each name of today's catalogue stands for the packaged one 
 a hub cache on this machine.
 """
 
-import inspect
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.selfhosted.hosting import TUFT, Host
 from tests.selfhosted.runs import finished_rows
-from tinker.lib.public_interfaces import sampling_client
+from tests.support.hub_cache import lay_tokenizers
 
 from socratic_distill.config.catalogue import catalogue
 from socratic_distill.local.tiny import MODEL_DIR
@@ -25,7 +22,6 @@ from socratic_distill.local.tiny import MODEL_DIR
 pytestmark = pytest.mark.selfhosted
 
 TODAY = [model.name for model in catalogue().models.values() if model.retired is None]
-TOKENIZER = ("chat_template.jinja", "config.json", "tokenizer.json", "tokenizer_config.json")
 REFUSED = """
 from socratic_distill import ModelNotOffered, PreflightError, train
 from tests.support.guide import guides_call
@@ -59,18 +55,7 @@ def todays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def hub(tmp_path: Path) -> Path:
     """The home of a hub cache that holds a tokenizer for every model of today's catalogue."""
-    # The SDK asks for some tokenizers by a revision.
-    pinned = re.findall(r'"revision": "([0-9a-f]{40})"', inspect.getsource(sampling_client))
-    revisions = ["0" * 40, *pinned]
-    for name in TODAY:
-        repository = tmp_path / "home" / "hub" / f"models--{name.replace('/', '--')}"
-        (repository / "refs").mkdir(parents=True)
-        (repository / "refs" / "main").write_text(revisions[0])
-        for revision in revisions:
-            snapshot = repository / "snapshots" / revision
-            snapshot.mkdir(parents=True)
-            for file in TOKENIZER:
-                shutil.copy(MODEL_DIR / file, snapshot)
+    lay_tokenizers(tmp_path / "home", TODAY)
     return tmp_path / "home"
 
 

@@ -65,6 +65,15 @@ def _lack_of_an_older(error: Exception) -> str | None:
     return _OLDER[sign_of_age]
 
 
+def shows_older_api(text: str) -> bool:
+    """Whether an error shows that the server speaks an older revision of the API than the SDK.
+
+    Args:
+        text: the error, as the SDK logs it.
+    """
+    return any(sign in text for sign in _OLDER)
+
+
 def is_refusal(error: TrainingError) -> bool:
     """Whether clients were lost because the service refused a request, and would refuse it again.
 

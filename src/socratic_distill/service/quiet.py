@@ -2,10 +2,10 @@
 
 import logging
 
+from socratic_distill.service.failures import shows_older_api
+
 _RETRIES = "tinker.lib.retry_handler"
 _LAST_N = "prompt_logprobs_last_n"
-# A server of an older API, of which one error of ours says all.
-_OLDER = "sample_sequence_ids"
 
 
 def refuses_last_n(error: str) -> bool:
@@ -24,5 +24,5 @@ def drop_handled_errors() -> None:
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    is_handled = refuses_last_n(message) or _OLDER in message
+    is_handled = refuses_last_n(message) or shows_older_api(message)  # one error of ours says all of an older API
     return not (message.startswith("Request failed with non-retryable error: ") and is_handled)

@@ -335,6 +335,8 @@ def _decides_the_start(path: str) -> bool:
 
 def _is_service_wide(error: SocraticError) -> bool:
     """Whether other requests to the service would fail too."""
+    if isinstance(error, UnsupportedServer):
+        return True
     if not isinstance(error, ServiceError) or isinstance(error, UnsupportedFeature):
         return False
     cause = error.__cause__

@@ -8,12 +8,12 @@ from socratic_distill.config.objectives import EVERY_KIND, Feature, ObjectiveKin
 from socratic_distill.config.wanted import features_of_weights
 from socratic_distill.errors import UnsupportedFeature
 from socratic_distill.service.connect import is_complete
-from socratic_distill.service.failures import failure
+from socratic_distill.service.failures import failure, status_of
 from socratic_distill.service.interface import SamplingClient
 from socratic_distill.text import get_logger
 from socratic_distill.training.dialect import MOST_COLUMNS
 from socratic_distill.training.server_facts import REMEMBERED, Facts, recall, remember
-from socratic_distill.training.server_losses import problem_of
+from socratic_distill.training.server_losses import problem_of, refuses_request
 
 if TYPE_CHECKING:
     from tinker import SampleResponse
@@ -26,8 +26,6 @@ _log = get_logger(__name__)
 TWO_DIMENSIONS = "targets_in_two_dimensions"
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 
-# A server that does not know a field of a request ignores it, or refuses the request with one of these.
-_REFUSALS = (400, 422, 501)
 # Ids that every vocabulary has.
 _PROMPT = (1, 2, 3)
 
@@ -101,8 +99,7 @@ async def _probe(client: SamplingClient, feature: Feature) -> bool:
 
 def _is_refusal(error: Exception, feature: Feature) -> bool:
     """Whether an error refuses the feature: by its status, or by its text if the SDK itself misses the answer."""
-    status = getattr(error, "status_code", None)
-    return status in _REFUSALS or (status is None and feature in str(error))
+    return refuses_request(error) or (status_of(error) is None and feature in str(error))
 
 
 async def _ask(client: SamplingClient, feature: Feature) -> "SampleResponse":

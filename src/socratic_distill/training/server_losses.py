@@ -34,7 +34,8 @@ _EPSILON = 1e3
 _FIRST_RATE, _MOST_RATE, _FASTER = 1e-3, 1e9, 10.0
 # Nats: a change that is seen above rounding in bf16, and the one that is aimed at. A larger one is not proportional.
 _SEEN, _AIM = 0.04, 0.1
-_REFUSALS = (400, 404, 422, 501)
+# How servers refuse a request that they do not know, or a field of it.
+_REFUSALS = (400, 422, 501)
 
 
 def loss_fact(loss_fn: str) -> str:
@@ -170,4 +171,9 @@ def _read(together: float | None, apart: float | None, doubled: float | None) ->
 
 def is_refused(error: Exception) -> bool:
     """Whether the server will not do what was asked, rather than failed to do it."""
-    return status_of(error) in _REFUSALS or is_answer(error)
+    return refuses_request(error) or status_of(error) == 404 or is_answer(error)
+
+
+def refuses_request(error: Exception) -> bool:
+    """Whether the server refuses a request by its status."""
+    return status_of(error) in _REFUSALS

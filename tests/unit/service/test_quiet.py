@@ -12,8 +12,8 @@ from socratic_distill.service.connect import connect
 from socratic_distill.testing import FakeServiceClient
 
 HANDLED = "RuntimeError: prompt_logprobs_last_n=5 was requested but the server returned prompt logprobs before it"
-
 OLDER = "AssertionError: asample promises always carry sample_sequence_ids"
+FORBIDDEN = "UnprocessableEntityError: Error code: 422 - {'detail': [{'type': 'extra_forbidden'}]}"
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ async def sdk(make_config, caplog):
     [
         ("retry_handler", f"Request failed with non-retryable error: {HANDLED}", False),
         ("retry_handler", f"Request failed with non-retryable error: {OLDER}", False),
+        ("retry_handler", f"Request failed with non-retryable error: {FORBIDDEN}", False),
         ("retry_handler", "Request failed with non-retryable error: BadRequestError: prompt too long", True),
         ("retry_handler", f"No progress made in 7200s. Requests appear to be stuck: {HANDLED}", True),
         ("internal_client_holder", f"Request failed with non-retryable error: {HANDLED}", True),

@@ -210,6 +210,13 @@ async def test_a_refused_probe_means_that_the_feature_is_lacking(config_of, tmp_
     assert json.loads((tmp_path / "features.json").read_text()) == {URL: {"topk_prompt_logprobs": False}}
 
 
+async def test_a_refusal_while_the_sdk_waits_means_the_same(config_of, tmp_path):
+    waited = ValueError("Error retrieving result")
+    waited.__cause__ = status_error(422, "unknown field")
+    with pytest.raises(UnsupportedFeature, match="topk_prompt_logprobs"):
+        await check_features(config_of("forward_kl"), Refusing(waited), tmp_path)
+
+
 async def test_an_answer_without_the_requested_part_means_a_missing_feature(config_of, tmp_path):
     with pytest.raises(UnsupportedFeature):
         await check_features(config_of(ALL), Ignoring(), tmp_path)
