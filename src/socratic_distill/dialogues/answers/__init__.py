@@ -10,6 +10,7 @@ or a function of the user gives a verdict on a turn when it is played, and the t
 | `detection` | the kind of an answer that a file does not state |
 | `number_rule`, `expressions`, `choices`, `wordings` | the rules of the kinds number, expression, choice and text |
 | `numbers` | finds numbers in text, and compares them |
+| `digits` | digits of other scripts |
 | `locales` | numbers as other countries write them |
 | `amounts` | numbers with the words and signs that change their value |
 | `calculations` | numbers that are no answer alone: operands, bounds, ranges, alternatives |

@@ -13,7 +13,6 @@ saying 0.5.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -44,22 +43,6 @@ _FACTOR = re.compile(
     f"[{SUPERSCRIPTS}]|[xyzn](?![A-Za-z]|\\s?\\d|\\s(?:as|more|the|bigger|larger|faster)\\b)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
 )
 _LISTED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE | re.ASCII)
-
-
-def plain_digits(text: str) -> str:
-    """A text of the same length with the digits, points and percent signs of other scripts written in ASCII."""
-    if text.isascii():
-        return text
-    return "".join(character if character < "\u0600" else _in_ascii(character) for character in text)
-
-
-def _in_ascii(character: str) -> str:
-    digit = unicodedata.decimal(character, None)
-    if digit is not None:
-        return str(digit)
-    return {"\u066b": ".", "\u066c": ",", "\u066a": "%", "\uff0e": ".", "\uff0c": ",", "\uff05": "%"}.get(
-        character, character
-    )
 
 
 def amounts_of(text: str, numbers: Sequence[Number]) -> list[Number]:

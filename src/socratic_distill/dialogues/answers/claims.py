@@ -43,7 +43,7 @@ _TAKEN_BACK = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
 _REASON = re.compile(
-    r"\b(?:because|since|cause|cuz)\b|\bas\b(?!\s+(?:well|many|much|an?|the|[a-z]+\s+as)\b)", re.IGNORECASE
+    r"\b(?:because|since|cause|cuz|check(?!\s+(?:it\s+)?again))\b|\bas\b(?!\s+(?:well|many|much|an?|the|[a-z]+\s+as)\b)", re.IGNORECASE
 )
 _REASON_END = re.compile(
     r"[.!?](?=\s|\Z)|\n|\b(?:so|therefore|thus|hence|then|but|wait|which|making|now|actually|it['\u2019]s|it\s+is|the\s+answer|i\s+g[eo]t)\b|[=-]>|[\u2192\u21d2]",
@@ -51,7 +51,7 @@ _REASON_END = re.compile(
 )
 _PAST = re.compile(r"\b(?:was|had|thought|said|first)\b[^.!?\n]*\Z", re.IGNORECASE)
 _BEFORE_REASON = re.compile(
-    r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
+    r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than|wait|no|but|oops|hmm+|actually)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
     re.IGNORECASE,
 )
 _RESULT_OF = re.compile(

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from socratic_distill.dialogues.answers.amounts import amounts_of, plain_digits
+from socratic_distill.dialogues.answers.amounts import amounts_of
 from socratic_distill.dialogues.answers.boxes import boxes_of
 from socratic_distill.dialogues.answers.calculations import is_open, operands
 from socratic_distill.dialogues.answers.claims import Claims
+from socratic_distill.dialogues.answers.digits import plain_digits
 from socratic_distill.dialogues.answers.locales import other_readings
 from socratic_distill.dialogues.answers.numbers import Number, check_answer, find_numbers, last_number
 from socratic_distill.dialogues.answers.units import Unit, joined_amounts, same_quantity, units_of
@@ -79,6 +80,7 @@ class NumberRule:
 @lru_cache(maxsize=1024)
 def _wanted(answer: str) -> tuple[Number, frozenset[Unit]] | None:
     """The number of an answer, and the meanings of its unit."""
+    answer = plain_digits(answer)
     number = last_number(answer)
     return None if number is None else (number, units_of(answer, number))
 

@@ -28,6 +28,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from socratic_distill.dialogues.answers.boxes import boxes_of
+from socratic_distill.dialogues.answers.digits import plain_digits
 from socratic_distill.text import shortened
 
 _MINUS = "-\u2212\u2013"
@@ -257,6 +258,7 @@ def check_answer(answer: str) -> None:
 
 def _only_number(answer: str) -> Number:
     """The only number of an answer; words around it, such as units, are allowed."""
+    answer = plain_digits(answer)
     numbers = find_numbers(answer)
     if len(numbers) != 1:
         raise ValueError(f"an answer must hold exactly one number, {_quoted(answer)} holds {len(numbers)}; {_ADVICE}")
@@ -274,7 +276,7 @@ def as_decimal(answer: str) -> str:
     >>> as_decimal("$1,200"), as_decimal("3/4"), as_decimal("1/3"), as_decimal("12 eggs")
     ('1200', '0.75', '1/3', '12')
     """
-    number = last_number(answer)
+    number = last_number(plain_digits(answer))
     if number is None:
         return answer
     if number.decimal is not None:
