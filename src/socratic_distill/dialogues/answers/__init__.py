@@ -13,6 +13,7 @@ or a function of the user gives a verdict on a turn when it is played, and the t
 | `digits` | digits of other scripts |
 | `locales` | numbers as other countries write them |
 | `amounts` | numbers with the words and signs that change their value |
+| `number_words` | numbers in English words |
 | `calculations` | numbers that are no answer alone: operands, bounds, ranges, alternatives |
 | `units` | units of numbers, and the factors between them |
 | `formulas`, `algebra` | finds formulas in text: in LaTeX, in prose |

@@ -7,9 +7,6 @@ r"""Numbers with the words and signs that change their value: `5 thousand`, `2 a
 - words negate them: `negative 5`, and `minus 5` where nothing is subtracted from; so does the minus of `= - 5`;
 - they are no amount of their own in `2x`, `5²`, `2√3`, `√9`, `2π`;
 - they number the lines of a list that counts from 1.
-
-Other number words, such as `twelve`, `half` and `two thirds`, are not read: a tutor says "take half of it" without
-saying 0.5.
 """
 
 import re
@@ -96,7 +93,7 @@ def _scaled(text: str, number: Number) -> Number:
         number = replace(number, value=number.value + part, stop=match.end(), decimal=None)
     for _ in range(3):  # "5 hundred thousand"
         match = _SCALE.match(text, number.stop)
-        if match is None and _MONEY.search(text, max(0, number.start - 2), number.start + 1):
+        if match is None and _MONEY.search(text, max(0, number.start - 2), number.start):
             match = _SHORT_SCALE.match(text, number.stop)
         if match is None:
             break

@@ -1,8 +1,9 @@
 r"""Finds the formulas of a text, in LaTeX and in prose, and their parts. Pure.
 
 Formulas are the contents of `\boxed{}`, of `$…$`, `$$…$$`, `\(…\)` and `\[…\]`, and the algebra of the text between
-them. Displays such as `\begin{aligned}` and matrices need no marks. A dollar sign opens a formula if another one on its line closes it: both touch the formula, or neither does, and
-no digit follows the closing one. So `$5 and $7` is no formula.
+them. Displays such as `\begin{aligned}` and matrices need no marks. A dollar sign opens a formula if another one on its
+line closes it: both touch the formula, or neither does, and no digit follows the closing one. So `$5 and $7` is no
+formula.
 """
 
 import re
