@@ -10,8 +10,10 @@ or a function of the user gives a verdict on a turn when it is played, and the t
 | `detection` | the kind of an answer that a file does not state |
 | `number_rule`, `expressions`, `choices`, `wordings` | the rules of the kinds number, expression, choice and text |
 | `numbers` | finds numbers in text, and compares them |
+| `digits` | digits of other scripts |
 | `locales` | numbers as other countries write them |
 | `amounts` | numbers with the words and signs that change their value |
+| `number_words` | numbers in English words |
 | `calculations` | numbers that are no answer alone: operands, bounds, ranges, alternatives |
 | `units` | units of numbers, and the factors between them |
 | `formulas`, `algebra` | finds formulas in text: in LaTeX, in prose |

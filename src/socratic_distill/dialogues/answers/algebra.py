@@ -1,9 +1,9 @@
 r"""Finds algebra in prose, and writes it in LaTeX. Pure.
 
 Algebra is what a person types without `$`: `x = 2y + 1`, `(x-1)(x+1)`, `{1, 2}`, `[0, 3)`, `x > 3`, `2/3`, `sqrt(2)`,
-`√2`, `π/2`, `1/2 x`, and bare LaTeX such as `\frac{1}{2}`. Its operands are numbers, single letters, products of a few
-letters that touch a sign (`2xy`), functions and groups; a word ends it. Blanks between two operands are read as a
-product only after a number or a group (`2 x`, `(x-1) (x+1)`), so that "a 3" is no product. "a", "A" and "I" are
+`√2`, `π/2`, `|x - 1|`, `1/2 x`, and bare LaTeX such as `\frac{1}{2}`. Its operands are numbers, single letters,
+products of a few letters that touch a sign (`2xy`), functions and groups; a word ends it. Blanks between two operands
+are read as a product only after a number or a group (`2 x`, `(x-1) (x+1)`), so that "a 3" is no product. "a", "A" and "I" are
 variables only next to a sign. A fraction of digits before a blank is one factor: `1/2 x` is x/2, while `1/2x` is left
 to math-verify.
 """
@@ -20,6 +20,7 @@ FUNCTIONS = frozenset((
     "exp",
 ))  # fmt: skip
 _CONSTANTS = {"pi": r"\pi ", "inf": r"\infty ", "infinity": r"\infty ", "oo": r"\infty "}
+_LONE = (r"\pi", r"\infty", r"\emptyset", r"\varnothing")  # commands that are a formula alone
 _PRODUCT = re.compile(r"[xyzabcnkmrt]{2,3}")
 _SIGNS = {
     "\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "*": r"\cdot ",
@@ -38,12 +39,13 @@ _UNICODE = re.compile(f"[{''.join(sign for sign in (*_SIGNS, *_GREEK) if not sig
 _TOKEN = re.compile(
     rf"""
     (?P<arrow>   -> | => | <- | [\u2190-\u21ff\u27f5-\u27ff] )
-  | (?P<number>  \d{{1,9}}[ ]\d{{1,9}}/\d{{1,9}}(?![\d/]) | \d+(?:[.,]\d+)* | (?<![\w)\]])\.\d+ )
+  | (?P<number>  \d{{1,9}}[ ]\d{{1,9}}/\d{{1,9}}(?![\d/]) | \d{{1,3}}(?:\{{,\}}\d{{3}})+(?:\.\d+)?
+                 | \d+(?:[.,]\d+)*(?:[eE][+-]?\d{{1,3}}(?!\w))? | (?<![\w)\]])\.\d+ )
   | (?P<vulgar>  [{VULGAR}] )
-  | (?P<command> \\(?:[A-Za-z]+|[{{}}%,;!]) )
   | (?P<word>    [A-Za-z]+ | [\u0391-\u03c9] )
-  | (?P<open>    [(\[{{] )
-  | (?P<close>   [)\]}}] )
+  | (?P<open>    (?:\\left\s?)?(?:\\\{{|[(\[{{]) )
+  | (?P<close>   (?:\\right\s?)?(?:\\\}}|[)\]}}]) )
+  | (?P<command> \\(?:[A-Za-z]+|[%,;!]) )
   | (?P<raised>  [{SUPERSCRIPTS}]+ )
   | (?P<suffix>  [%\u00b0] )
   | (?P<symbol>  [\u221e\u2205] )
@@ -52,10 +54,15 @@ _TOKEN = re.compile(
                  | [-+*/^_=<>:\u2212\u2013\u00d7\u00b7\u22c5\u00f7\u2264\u2265\u2260\u2248\u00b1\u222a\u2229\u2208] )
   | (?P<factorial> ! )
   | (?P<comma>   [,;] )
+  | (?P<bar>     \| )
   | (?P<blank>   [ \t\u00a0]+ )
     """,
     re.VERBOSE | re.ASCII,
 )
+# The bars of an absolute value touch what they enclose; those of a table do not.
+_ABSOLUTE = re.compile(r"\|(?=[^\s|])[^|\n]{1,60}(?<=\S)\|")
+_POWER_OF_TEN = re.compile(r"[eE]\+?")
+_LABEL = re.compile(r"\b(?:step|part|question|problem|exercise|example|case|no|q)\W{0,3}\Z", re.IGNORECASE)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _ENDS_OPERAND = frozenset(("number", "vulgar", "command", "word", "close", "raised", "suffix", "symbol", "factorial"))
 _BEGINS_OPERAND = frozenset(("number", "vulgar", "command", "word", "open", "symbol", "root"))
@@ -83,21 +90,32 @@ def find_algebra(text: str, start: int = 0, stop: int | None = None) -> list[tup
     return spans
 
 
+def _tokens(text: str, start: int, stop: int) -> Iterator[Token]:
+    """The tokens of a part of a text; the bars of an absolute value open and close a group."""
+    bars = {
+        index: kind
+        for match in _ABSOLUTE.finditer(text, start, stop)
+        for index, kind in ((match.start(), "open"), (match.end() - 1, "close"))
+    }
+    for match in _TOKEN.finditer(text, start, stop):
+        kind = bars.get(match.start(), "bar") if match.lastgroup == "bar" else match.lastgroup or ""
+        yield Token(kind, match[0], match.start(), match.end())
+
+
 def _runs(text: str, start: int, stop: int) -> Iterator[list[Token]]:
     """Tokens that may be one piece of algebra, with commas in brackets alone."""
     run: list[Token] = []
     depth, position = 0, start
-    for match in _TOKEN.finditer(text, start, stop):
-        kind = match.lastgroup or ""
-        gap = match.start() != position
-        position = match.end()
+    for token in _tokens(text, start, stop):
+        kind = token.kind
+        gap = token.start != position
+        position = token.stop
         if kind == "blank" and not gap:  # whether it parts two operands is known at the second one
             continue
-        token = Token(kind, match[0], match.start(), match.end())
         if run and gap:
             yield run
             run, depth = [], 0
-        breaks = kind in ("blank", "arrow") or not _is_algebra(text, token, run)
+        breaks = kind in ("blank", "arrow", "bar") or not _is_algebra(text, token, run)
         if run and (breaks or (kind == "comma" and not depth) or not _joins(run[-1], token)):
             yield run
             run, depth = [], 0
@@ -113,7 +131,8 @@ def _is_algebra(text: str, token: Token, run: list[Token]) -> bool:
     """Whether a token can be a part of algebra where it stands; the run is what comes before it."""
     before, after = text[token.start - 1 : token.start], text[token.stop : token.stop + 1]
     if token.kind == "word":
-        if before == "'" or after in ("'", "\u2019") or ("_" in before + after and len(token.text) > 1):
+        is_name = "_" in before + after and len(token.text) > 1 and token.text not in FUNCTIONS
+        if before == "'" or after in ("'", "\u2019") or is_name:
             return False
         if len(token.text) == 1 or token.text in FUNCTIONS or token.text in _CONSTANTS:
             return True
@@ -126,6 +145,8 @@ def _is_algebra(text: str, token: Token, run: list[Token]) -> bool:
         if not run or run[-1].kind not in _ENDS_OPERAND:
             return False
         return after in tuple("/*+-^)=") or any(earlier.kind == "factorial" for earlier in run[-8:])
+    if token.text == ":" and run and before + after == "  ":  # the ratio `1 : 2`, but not `Step 1 : 2 apples`
+        return run[-1].kind == "number" and _LABEL.search(text[max(0, run[0].start - 12) : run[0].start]) is None
     if token.text in (":", "_"):
         return bool(before.strip()) and bool(after.strip()) and (token.text == "_" or (before + after).isdigit())
     return True
@@ -197,6 +218,8 @@ def _trimmed(text: str, piece: list[Token]) -> list[Token]:
     kept = piece[first:last]
     if len(kept) == 1 and kept[0].kind in ("word", "command", "raised"):
         lone = kept[0].text
+        if lone in _LONE:
+            return kept
         return kept if kept[0].kind == "word" and lone not in _ALONE and lone not in FUNCTIONS else []
     return kept
 
@@ -215,11 +238,7 @@ def to_latex(algebra: str) -> str:
         return algebra.replace(",", ".")
     if "\\" in algebra:
         return _UNICODE.sub(lambda match: _SIGNS.get(match[0]) or _GREEK[match[0]], algebra)
-    tokens = [
-        Token(match.lastgroup or "", match[0], match.start(), match.end())
-        for match in _TOKEN.finditer(algebra)
-        if match.lastgroup != "blank"
-    ]
+    tokens = [token for token in _tokens(algebra, 0, len(algebra)) if token.kind != "blank"]
     return _Writer(algebra, tokens).write().strip()
 
 
@@ -256,6 +275,8 @@ class _Writer:
             return self._word(token)
         if token.kind == "sign" and token.text in ("^", "**"):
             return f"^{{{self._operand()}}}"
+        if token.text == "_":
+            return f"_{{{self._operand()}}}"
         if token.text in ("{", "}"):
             return f"\\{token.text}"
         return _SIGNS.get(token.text, token.text)
@@ -265,6 +286,10 @@ class _Writer:
             whole, _, fraction = token.text.partition(" ")
             top, _, bottom = fraction.partition("/")
             return rf"{whole}\frac{{{top}}}{{{bottom}}}"
+        if (power := _POWER_OF_TEN.search(token.text)) is not None:
+            return rf"{token.text[: power.start()]}\times 10^{{{token.text[power.end() :]}}}"
+        if "{" in token.text:
+            return token.text.replace("{,}", "")
         text = (
             token.text.replace(",", "") if _THOUSANDS.fullmatch(token.text) and not self._in_list(token) else token.text
         )
@@ -291,7 +316,7 @@ class _Writer:
         if self._index >= len(self._tokens):
             return ""
         token = self._tokens[self._index]
-        if token.kind == "open":
+        if token.kind == "open" and token.text != "|":
             self._index += 1
             inner = self.write(closing=True)
             self._index += 1

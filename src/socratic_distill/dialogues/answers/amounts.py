@@ -7,13 +7,9 @@ r"""Numbers with the words and signs that change their value: `5 thousand`, `2 a
 - words negate them: `negative 5`, and `minus 5` where nothing is subtracted from; so does the minus of `= - 5`;
 - they are no amount of their own in `2x`, `5²`, `2√3`, `√9`, `2π`;
 - they number the lines of a list that counts from 1.
-
-Other number words, such as `twelve`, `half` and `two thirds`, are not read: a tutor says "take half of it" without
-saying 0.5.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -44,22 +40,6 @@ _FACTOR = re.compile(
     f"[{SUPERSCRIPTS}]|[xyzn](?![A-Za-z]|\\s?\\d|\\s(?:as|more|the|bigger|larger|faster)\\b)|\\s?(?:[\u03c0\u221a\u221b]|\\\\pi\\b|\\\\sqrt)"
 )
 _LISTED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE | re.ASCII)
-
-
-def plain_digits(text: str) -> str:
-    """A text of the same length with the digits, points and percent signs of other scripts written in ASCII."""
-    if text.isascii():
-        return text
-    return "".join(character if character < "\u0600" else _in_ascii(character) for character in text)
-
-
-def _in_ascii(character: str) -> str:
-    digit = unicodedata.decimal(character, None)
-    if digit is not None:
-        return str(digit)
-    return {"\u066b": ".", "\u066c": ",", "\u066a": "%", "\uff0e": ".", "\uff0c": ",", "\uff05": "%"}.get(
-        character, character
-    )
 
 
 def amounts_of(text: str, numbers: Sequence[Number]) -> list[Number]:
@@ -113,7 +93,7 @@ def _scaled(text: str, number: Number) -> Number:
         number = replace(number, value=number.value + part, stop=match.end(), decimal=None)
     for _ in range(3):  # "5 hundred thousand"
         match = _SCALE.match(text, number.stop)
-        if match is None and _MONEY.search(text, max(0, number.start - 2), number.start + 1):
+        if match is None and _MONEY.search(text, max(0, number.start - 2), number.start):
             match = _SHORT_SCALE.match(text, number.stop)
         if match is None:
             break

@@ -17,6 +17,7 @@ _OPERATOR = re.compile(
     [\s(\[{{$]{{0,4}}""",
     re.VERBOSE,
 )
+_LABEL = re.compile(r"\b(?:step|problem|question|exercise|example|equation|hint|attempt|method)s?\s#?\Z", re.IGNORECASE)
 _SURE = re.compile(r"\s?%\s+(?:sure|certain|confident|positive)\b", re.IGNORECASE)
 _SHARE_OF = re.compile(r"%?\s+of\s+(?:the\s+|these\s+|those\s+)?[$]?")
 _OUT_OF = re.compile(
@@ -28,13 +29,15 @@ _OPERAND = re.compile(
 )
 _BOUND = re.compile(
     r"""(?: \b(?:more|less|greater|fewer|bigger|smaller|larger|higher|lower)\s+than
-      | \b(?:almost|nearly) | \bnot\s+quite | (?<![=\n-])(?<!\A)[<>]=? | [\u2264\u2265\u2260\u00b1] | !=
+      | (?<!left\ )\b(?:under|over|above|below) | \b(?:almost|nearly) | \bnot\s+quite
+      | (?<![=\n-])(?<!\A)[<>]=? | [\u2264\u2265\u2260\u00b1] | !=
       | \\(?:leq?|geq?|lt|gt|neq?|pm) ) [\s$(\[]{0,3} \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
 _TAG = re.compile(r"</?\w{1,10}\s?/?>\s?\Z")
 _BETWEEN = re.compile(r"\bbetween\s+[$(]{0,2}\Z", re.IGNORECASE)
-_TO = re.compile(rf"{_NOUN}\s+(?:to|through)\s+[$]?")
+_TO = re.compile(rf"{_NOUN}\s+(?:up\s+)?(?:to|through)\s+[$]?")
+_RANGE = re.compile(r"[-\u2212\u2013\u2014:]")  # `10-12`, `3:4`
 _FROM_HERE = re.compile(
     r"(?:\A|[.!?:\n]|\b(?:is|it['\u2019]?s|be|say|guess|think|about|around|maybe)\b)[\s*$]{0,3}\Z", re.I
 )
@@ -49,13 +52,15 @@ _EITHER = re.compile(r"\beither\b[^.!?\n]*\Z", re.IGNORECASE)
 def operands(text: str, numbers: Sequence[Number]) -> set[int]:
     """Positions among the numbers of those that are no result.
 
-    They are operands of a calculation, the whole of `12 out of 20`, and the percentage of `100% sure`. A minus
-    subtracts if blanks are around it: `3-5` may be a range.
+    They are operands of a calculation, the whole of `12 out of 20`, the percentage of `100% sure`, and the 3 of
+    `step 3`. A minus subtracts if blanks are around it: `3-5` may be a range.
     """
     inside = {
         index
         for index, number in enumerate(numbers)
-        if _precedes(_OPERAND, text, number.start) or (number.is_percent and _SURE.match(text, number.stop))
+        if _precedes(_OPERAND, text, number.start)
+        or _precedes(_LABEL, text, number.start)
+        or (number.is_percent and _SURE.match(text, number.stop))
     }
     for index in range(len(numbers) - 1):
         first, second = numbers[index], numbers[index + 1]
@@ -71,7 +76,7 @@ def operands(text: str, numbers: Sequence[Number]) -> set[int]:
 
 
 def is_open(text: str, numbers: Sequence[Number], index: int) -> bool:
-    """Whether a number is a bound, the end of a range, or one of two that are joined by "or"; so it is no value.
+    """Whether a number is no value: a bound, the end of a range or a ratio, or one of two that are joined by "or".
 
     Args:
         text: the text.
@@ -85,6 +90,8 @@ def is_open(text: str, numbers: Sequence[Number], index: int) -> bool:
         return False
     earlier = numbers[index - 1]
     gap = text[earlier.stop : number.start]
+    if _RANGE.fullmatch(gap):
+        return True
     if "and" in gap and _precedes(_BETWEEN, text, earlier.start):
         return True
     if _TO.fullmatch(gap) and _precedes(_FROM_HERE, text, earlier.start):

@@ -19,17 +19,18 @@ from functools import lru_cache
 from itertools import pairwise
 from string import ascii_uppercase as LETTERS
 
+from socratic_distill.dialogues.answers.claims import TAKEN_BACK
 from socratic_distill.dialogues.answers.letters import leads_line, letters_of, marks_answer
 from socratic_distill.dialogues.answers.ordinals import positions_of
 from socratic_distill.dialogues.answers.words import Word, is_negated, mentions, wording, words_of
 from socratic_distill.dialogues.seed import Seed
 
 _ONE_LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|$)\s*(.*)", re.DOTALL)
-# Signs that change what an option means, so that its words alone do not tell it from others.
+# Numbers, and signs that change what an option means, so that its words alone do not tell it from others.
 _MATHS = re.compile(
-    r"[=+*^<>\\$|\u00b1\u00d7\u00f7\u00b2\u00b3\u03c0\u221a\u221e\u2264\u2265]|[-\u2212\u2013]\s?\d|\d[./]\d|%"
+    r"\A\W*\d[\d,]*(?:\s?[^\W\d]+)?\W*\Z|[=+*^<>\\$|\u00b1\u00d7\u00f7\u00b2\u00b3\u03c0\u221a\u221e\u2264\u2265]|[-\u2212\u2013]\s?\d|\d[./]\d|%"
 )
-_CLAUSE = re.compile(r"[.!?;\n]+(?:\s|$)|\b(?:but|actually|however|wait)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.!?;\n]+(?:\s|$)|\b(?:but|actually|however|wait|nope|sorry|i\s+mean|no(?=[,.!]))\b", re.I)
 # Wider than for numbers (`claims`): whatever a choice is said not to be, a speaker who says so rejects it.
 _DENIED = re.compile(
     r"""[\s*"')\]]{0,3}\s (?: (?:is|are|was|were)(?:n['\u2019]?t\b | \s+(?:not|wrong|incorrect|false|out)\b)
@@ -39,10 +40,12 @@ _DENIED = re.compile(
 )
 _BETWEEN_LISTED = re.compile(
     r"""(?! [^\n]*[.!?]\s )  # no end of a sentence
-    (?: [^\w=]* (?:or|and|vs|versus|either|option|choice|letter|the|an?|is|it|maybe|perhaps)\b )* [^\w=]*""",
+    (?: [^\w=]* (?:or|and|also|plus|vs|versus|either|option|choice|letter|the|an?|is|it|maybe|perhaps)\b )* [^\w=]*""",
     re.VERBOSE | re.IGNORECASE,
 )
 
+_HEAD = re.compile(r"[\s>*_#(\[\"'$-]*")
+_LETTER = re.compile(r"[A-Za-z](?![^\W_])")
 _LONGEST_JOINT = 60  # characters between two members of a list
 
 
@@ -154,7 +157,11 @@ def _literals(choices: tuple[str, ...]) -> re.Pattern[str]:
     for index in sorted(range(len(choices)), key=lambda index: -len(choices[index])):
         signs = "".join(choices[index].split())
         if signs:
-            before = r"(?<![\w.,\u2212\u2013-])" if signs[0].isalnum() else r"(?<![\w)])(?<![\d)]\s)"
+            before = (
+                r"(?<![\w.,\u2212\u2013-])(?<![+*/\u00d7\u00f7]\s)(?<![+*/\u00d7\u00f7])"
+                if signs[0].isalnum()
+                else r"(?<![\w)])(?<![\d)]\s)"
+            )
             body = r"\s*".join(re.escape(sign) for sign in signs)
             patterns.append(rf"{before}(?P<c{index}>{body})(?!\w|[.,]\d|\s?[+*/^\u2212]\s?[\w(])")
     return re.compile("|".join(patterns) or r"(?!)", re.IGNORECASE)
@@ -230,6 +237,8 @@ def _given(text: str, seed: Seed) -> _Named | None:
     named = [mention for mention in _named(text, seed) if not mention.negated and not mention.listed]
     if not named:
         return None
+    if _holds(text, named):
+        return named[0]
     clauses = [match.start() for match in _CLAUSE.finditer(text)]
     last = bisect_right(clauses, named[-1].start)
     clause = [mention for mention in named if bisect_right(clauses, mention.start) == last]
@@ -238,10 +247,28 @@ def _given(text: str, seed: Seed) -> _Named | None:
     return (marked or leading or clause)[-1]
 
 
+def _holds(text: str, named: list[_Named]) -> bool:
+    """Whether the first choice begins the text and is no longer in question: `C. Because A is breathed.`."""
+    first, *others = named
+    if not others or not _HEAD.fullmatch(text, 0, first.start) or any(other.marked or other.leads for other in others):
+        return False
+    between = text[first.stop : others[0].start]
+    return _CLAUSE.search(between) is not None and TAKEN_BACK.search(between) is None
+
+
+def _leads_alone(text: str, named: list[_Named]) -> bool:
+    """Whether the first mention is a letter that begins its line, no other does, and nothing takes it back."""
+    first = named[0]
+    if not first.leads or _LETTER.match(text, first.start) is None or any(other.leads for other in named[1:]):
+        return False
+    return len(named) < 2 or TAKEN_BACK.search(text, first.stop, named[1].start) is None
+
+
 def _revealing(text: str, seed: Seed) -> list[_Named]:
     """The mentions of the right choice that give it away: alone in the text, or marked as the answer."""
     answer = answer_index(seed)
     named = [mention for mention in _named(text, seed) if not mention.negated]
     alone = {mention.which for mention in named} == {answer}
+    head = named[0] if named and _leads_alone(text, named) else None
     right = [mention for mention in named if mention.which == answer and not mention.listed]
-    return [mention for mention in right if alone or mention.marked]
+    return [mention for mention in right if alone or mention.marked or mention is head]

@@ -35,23 +35,32 @@ _ANNOUNCED = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _ITS = re.compile(r"\b(?:it['\u2019]?s|it\s+is|that['\u2019]?s|that\s+is|i\s+g[eo]t)\s[\s*_$(\[]{0,4}\Z", re.IGNORECASE)
-_START = re.compile(r"\A[\s>*_#(\[\"'\u201c$-]{0,8}\Z")
-_ALONE = re.compile(r"[\s*_)\]\"'\u201d$%]{0,5}(?:[.!](?:\s|\Z)|\n)")
-_TAKEN_BACK = re.compile(
+_START = re.compile(
+    r"\A(?:(?:yes|yeah|ok|okay|right|great|ah|aha|oh)[,.!\s]{1,3})?[\s>*_#(\[\"'\u201c$-]{0,8}\Z", re.IGNORECASE
+)
+_ALONE = re.compile(r"[\s*_)\]\"'\u201d$%]{0,5}(?:[^\W\d]{1,20})?(?:[.!](?:\s|\Z)|\n|\s[-\u2013\u2014]\s(?=I\b))")
+TAKEN_BACK = re.compile(
     r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|hmm+|sorry|now|then|next|oh|see|mean|meant|should|must)\b",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n")
+_OTHER = re.compile(rf"{TAKEN_BACK.pattern}|\bor\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|\n|\s[-\u2013\u2014]\s")
 _REASON = re.compile(
-    r"\b(?:because|since|cause|cuz)\b|\bas\b(?!\s+(?:well|many|much|an?|the|[a-z]+\s+as)\b)", re.IGNORECASE
+    r"""\b(?:because|since|cause|cuz|check(?!\s+(?:it\s+)?again)|using|(?:by|after)\s+[a-z]+ing)\b
+    | \b(?:when|if)\s+(?:i|you|we|they|he|she)\b
+    | \b(?:which|that)(?:\s+is|['\u2019]s)\s+(?=[$]?[\d.,]+\s+(?:[^\W\d]+\s+)?(?:more|less|fewer|times)\s+(?:than|as)\b)
+    | \bas\b(?!\s+(?:well|many|much|an?|the|[a-z]+\s+as)\b)""",
+    re.VERBOSE | re.IGNORECASE,
 )
+# What stands in brackets after a claim explains it: "12 apples (5 red, 7 green)".
+_IN_BRACKETS = re.compile(r"[\s*$]{0,3}(?:[^\W\d]{2,}\s){0,2}\((?P<inside>[^()\n]{1,80})\)")
 _REASON_END = re.compile(
     r"[.!?](?=\s|\Z)|\n|\b(?:so|therefore|thus|hence|then|but|wait|which|making|now|actually|it['\u2019]s|it\s+is|the\s+answer|i\s+g[eo]t)\b|[=-]>|[\u2192\u21d2]",
     re.IGNORECASE,
 )
 _PAST = re.compile(r"\b(?:was|had|thought|said|first)\b[^.!?\n]*\Z", re.IGNORECASE)
 _BEFORE_REASON = re.compile(
-    r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
+    r"(?!.*\b(?:more|less|fewer|times|of|out|other|and|or|plus|minus|than|wait|no|but|oops|hmm+|actually)\b)\W{0,4}(?:[^\W\d]+\W{1,3}){0,3}",
     re.IGNORECASE,
 )
 _RESULT_OF = re.compile(
@@ -72,7 +81,7 @@ _RIGHT = r"(?:it|right|correct|true|possible|what\b.*|the\s+(?:right\s|correct\s
 _DENIED = re.compile(
     rf"""[\s*"')\]$}}]{{0,3}} (?:\s[^\W\d]+)?                                  # "12", "12 eggs"
     (?: \s | ,?\s (?:but\s (?:that|it) | that | which) (?: \s | (?=['\u2019]s\b) ) )  # "12, but that"
-    (?: (?:is|was|are|were|['\u2019]s) \s+ {_WRONG}
+    (?: (?:is|was|are|were|seems?|looks?|sounds?|['\u2019]s) \s+ {_WRONG}
       | (?:is|was|are|were) (?:n['\u2019]?t|\s+not) (?:\s+{_RIGHT})? \s* (?:[.,;!?\n]|\Z)
       | (?:can['\u2019]?t|cannot|can\ not|couldn['\u2019]?t|won['\u2019]?t|doesn['\u2019]?t)
         \s+ (?:be|work|fit|make\ssense)\b )""",
@@ -151,7 +160,7 @@ class Claims:
         for earlier in reversed(range(max(0, index - 8), index)):
             start, stop = self._spans[earlier]
             between = self._text[stop : self._spans[index][0]]
-            if len(between) > 400 or _TAKEN_BACK.search(between):
+            if len(between) > 400 or TAKEN_BACK.search(between):
                 break
             if _SENTENCE_END.search(between) and self._announces(start, stop):
                 return earlier
@@ -178,6 +187,10 @@ class Claims:
             closing = _REASON_END.search(self._text, match.end())
             end = closing.start() if closing else len(self._text)
             reasons |= set(range(index + 1, bisect_left(starts, end)))
+        for index, (_, stop) in enumerate(self._spans[:-1]):
+            match = _IN_BRACKETS.match(self._text, stop)
+            if match is not None and self.is_claimed(index) and not _OTHER.search(match["inside"]):
+                reasons |= set(range(index + 1, bisect_left(starts, match.end())))
         return reasons
 
     def _is_claim_before(self, index: int, reason: int) -> bool:

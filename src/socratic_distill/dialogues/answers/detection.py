@@ -13,6 +13,7 @@ _VARIABLE = re.compile(r"(?<=[\d.)])\s?[a-z](?![A-Za-z\d])|(?<![A-Za-z\d])[a-z]\
 _GLUED = re.compile(r"^[^\d]*[^\W\d_]\d")  # a number that ends a word, as in H2O
 _DIGIT = re.compile(r"[0-9]")
 _GROUP = re.compile(r"\s*[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]\s*")
+_JOINT = re.compile(r"\b(?:and|or)\b")
 _FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
 
 
@@ -45,7 +46,7 @@ def detect(answer: str, choices: Sequence[str] = (), accepted: Sequence[str] = (
 def _is_expression(answer: str) -> bool:
     if re.search(r"[\\$]", answer):
         return True
-    if _WORD.search(_FUNCTION.sub(" ", answer)):
+    if _WORD.search(_JOINT.sub(" ", _FUNCTION.sub(" ", answer))):
         return False
     return bool(
         _SIGNS.search(answer)

@@ -28,6 +28,7 @@ from socratic_distill.text import shortened
 # Function calls of the comparisons of one text, a few seconds; formulas after them count as different.
 MOST_CALLS_IN_TEXT = 12_000_000
 _JOINT = re.compile(r"[\s$]*(?:\\[\])])?\s*(?:,?\s*\b(?P<word>and|or)\b|[,;])\s*(?:\\[\[(])?[\s$]*")
+_END = re.compile(r"[\s$.!?)*]*\Z")
 _LONGEST_JOINT = 40  # characters
 _MOST_JOINED = 6
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
@@ -37,6 +38,18 @@ _SAYS_ANSWER = re.compile(r"\b(?:answer|result|solution)\b", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?![xyzabcnkmrt]{3}\b)[A-Za-z]{3}\b")
 _NAMES = FUNCTIONS | {"inf", "infinity"}
+_WORD_JOINT = re.compile(r"\s*,?\s*\b(?:and|or)\b\s*")
+_ANY_JOINT = re.compile(r"\s*(?:,?\s*\b(?:and|or)\b|[,;])\s*")
+_BRACKET = re.compile(r"[(\[{]")
+# Intervals as they are written in many countries: `]a, b]`, `[a, b[`, `]a; b[`, `[0,5; 1,5]`.
+_END_POINT = (
+    r"\s*[-+\u2212]?\s*(?:\d[\d./]*|\u221a\d+|[\u221e\u03c0]|\\(?:infty|pi|frac\{\d+\}\{\d+\}|sqrt\{\d+\})|[a-z])\s*"
+)
+_INTERVAL = re.compile(
+    rf"(?P<left>[(\[]|(?:(?<![\w)\]])|(?<=\\left))\])"
+    rf"(?P<inside>{_END_POINT},{_END_POINT}|{_END_POINT}(?:,\d+\s*)?;{_END_POINT}(?:,\d+\s*)?)"
+    r"(?P<right>(?:\\right)?[\[\])])"
+)
 _ADVICE = r"write one formula, such as \frac{1}{2}, x^2 + 1, x = 3, [0, 3) or {1, 2}"
 
 
@@ -95,12 +108,29 @@ def _answer(answer: str) -> tuple[str, ...]:
     """An answer's formulas in LaTeX: what its dollar signs or its box enclose, or all of it."""
     if len(answer) > 2 * LONGEST:
         return (answer,)
+    answer = _plain_intervals(answer)
     typeset = [formula for formula in find_formulas(answer) if formula.kind != "algebra"]
     boxed = [formula for formula in typeset if formula.kind == "boxed"]
     if typeset:
         return tuple(formula.latex(answer) for formula in boxed[-1:] or typeset)
-    latex = to_latex(answer.strip().rstrip(".").rstrip())
-    return (latex,) if latex else ()
+    plain = answer.strip().rstrip(".").rstrip()
+    if "\\" in plain or _WORD_JOINT.search(plain) is None:
+        latex = to_latex(plain)
+        return (latex,) if latex else ()
+    joint = _WORD_JOINT if _BRACKET.search(plain) else _ANY_JOINT
+    return _values(tuple(to_latex(part) for part in joint.split(plain) if part))
+
+
+def _plain_intervals(text: str) -> str:
+    """A text of the same length in which intervals have round brackets at open ends, and a comma between their ends."""
+    return _INTERVAL.sub(_plain_interval, text)
+
+
+def _plain_interval(match: re.Match[str]) -> str:
+    inside = match["inside"]
+    if ";" in inside:
+        inside = inside.replace(",", ".").replace(";", ",")
+    return match["left"].replace("]", "(") + inside + match["right"].replace("[", ")")
 
 
 def _verbatim(text: str, answer: str) -> tuple[int, int] | None:
@@ -116,7 +146,7 @@ def _given(reply: str, answer: str) -> tuple[int, int] | None:
     if (whole := _verbatim(reply, answer)) is not None:
         return whole
     wanted = _answer(answer)
-    for reading in _final(reply):
+    for reading in _final(_plain_intervals(reply)):
         if _compared(wanted, reading.latex).equal:
             return reading.start, reading.stop
     return None
@@ -151,14 +181,17 @@ def _last_algebra(reply: str, formulas: Sequence[Formula], last: int, claims: Cl
             formula.start, formula.stop
         ):
             named = index < last and _SAYS_ANSWER.search(reply, formula.stop, formulas[last].start)
-            return last if named or _is_choice(reply, formulas[index : last + 1]) else index
+            return last if named or _is_list(reply, formulas[index : last + 1]) else index
     return last
 
 
-def _is_choice(reply: str, formulas: Sequence[Formula]) -> bool:
-    """Whether formulas are joined by "and" or "or", as in `x = 1 or 2`."""
+def _is_list(reply: str, formulas: Sequence[Formula]) -> bool:
+    """Whether formulas are joined by "and" or "or", as in `x = 1, 2 or 3`, or by commas and nothing follows."""
     gaps = [_gap(reply, first, second) for first, second in pairwise(formulas)]
-    return bool(gaps) and all(gap is not None and gap["word"] for gap in gaps)
+    if not gaps or any(gap is None for gap in gaps):
+        return False
+    words = [gap["word"] for gap in gaps if gap is not None]
+    return bool(words[-1]) or _END.match(reply, formulas[-1].stop) is not None
 
 
 def _joined(text: str, formulas: Sequence[Formula], last: int) -> list[_Reading]:
@@ -202,6 +235,7 @@ def _equal_parts(text: str, answer: str, first_only: bool = False) -> list[tuple
     """The spans of formulas, of their parts and of joined formulas that equal an answer, in order, not overlapping."""
     if (whole := _verbatim(text, answer)) is not None:
         return [whole]
+    text = _plain_intervals(text)
     wanted, calls = _answer(answer), 0
     spans: list[tuple[int, int]] = []
     for reading in _candidates(text, find_formulas(text)):

@@ -1,8 +1,9 @@
 r"""Finds the formulas of a text, in LaTeX and in prose, and their parts. Pure.
 
 Formulas are the contents of `\boxed{}`, of `$…$`, `$$…$$`, `\(…\)` and `\[…\]`, and the algebra of the text between
-them. A dollar sign opens a formula if another one on its line closes it: both touch the formula, or neither does, and
-no digit follows the closing one. So `$5 and $7` is no formula.
+them. Displays such as `\begin{aligned}` and matrices need no marks. A dollar sign opens a formula if another one on its
+line closes it: both touch the formula, or neither does, and no digit follows the closing one. So `$5 and $7` is no
+formula.
 """
 
 import re
@@ -17,19 +18,23 @@ from socratic_distill.dialogues.answers.boxes import boxes_of
 from socratic_distill.dialogues.answers.symbolic import LONGEST
 
 # Most turns of other subjects hold nothing of these, and this test is much faster.
-_MAY_HOLD = re.compile(r"[0-9\\$=^<>]|(?<![A-Za-z'])[A-Za-z](?![A-Za-z'])")
-_MARK = re.compile(r"\\\\(?![()\[\]])|\\[()\[\]]|\\\$|\$\$|\$|\n")
+_MAY_HOLD = re.compile(r"[0-9\\$=^<>]|(?<![A-Za-z'])[A-Za-z](?![A-Za-z'])|\b(?:pi|inf|infinity)\b")
+_DISPLAY = r"(?:align|aligned|gather|gathered|split|equation)\*?"
+_MATRIX = re.compile(r"\\begin\{[a-zA-Z]*(?:matrix|cases|array)\}")
+_MARK = re.compile(
+    rf"\\(?:begin|end)\{{(?:{_DISPLAY}|[a-zA-Z]*(?:matrix|cases|array))\}}"
+    r"|\\\\(?![()\[\]])|\\[()\[\]]|\\\$|\$\$|\$|\n"
+)
 _CLOSING = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
 _BREAK = re.compile(
-    r"""\\(?:implies|impliedby|iff|therefore|because|quad|qquad|[Rr]ightarrow|[Ll]ongrightarrow|to|Leftrightarrow|\\)(?![A-Za-z])
-    | \\(?:begin|end)\{(?:align|aligned|gather|gathered|split|equation)\*?\}
-    | \\(?:text|mathrm|mbox)\s?\{\s*,?\s*(?:and|or|so|hence|therefore|thus)\s*\}
+    rf"""\\(?:implies|impliedby|iff|therefore|because|quad|qquad|[Rr]ightarrow|[Ll]ongrightarrow|to|Leftrightarrow|\\)(?![A-Za-z])
+    | \\(?:begin|end)\{{{_DISPLAY}\}}
+    | \\(?:text|mathrm|mbox)\s?\{{\s*,?\s*(?:and|or|so|hence|therefore|thus)\s*\}}
     | [;,]""",
     re.VERBOSE,
 )
 _TOP = re.compile(r"\\[{}\[\]()]|[{}\[\]()]|\\left|\\right")
 _EQUALS = re.compile(r"(?<![\\<>!:])=(?![=>])|\\approx(?![A-Za-z])|\u2248")
-_MATRIX = re.compile(r"\\begin\{[a-zA-Z]*(?:matrix|cases|array)\}")
 _ENDS = " \t\n.,;:?&~"
 _WORDS_ONLY = re.compile(r"\s*\\(?:text|mathrm|textbf)\{[^{}]*\}\s*")
 
@@ -72,9 +77,17 @@ def find_formulas(text: str) -> list[Formula]:
         stop = formula.start if formula else len(text)
         formulas += [Formula(*span, kind="algebra") for span in find_algebra(text, position, stop)]
         if formula:
-            formulas.append(formula)
+            formulas += [formula] if formula.stop - formula.start <= LONGEST else _rows(text, formula)
             position = formula.stop
     return [formula for formula in formulas if formula.stop - formula.start <= LONGEST]
+
+
+def _rows(text: str, formula: Formula) -> list[Formula]:
+    """What stands between the breaks of a formula, such as the rows of a display."""
+    breaks, _ = _at_top(text, formula)
+    edges = [(formula.start, formula.start), *breaks, (formula.stop, formula.stop)]
+    spans = [_tight(text, start, stop) for (_, start), (stop, _) in pairwise(edges)]
+    return [Formula(start, stop, formula.kind) for start, stop in spans if start < stop]
 
 
 def _typeset(text: str) -> list[Formula]:
@@ -94,13 +107,19 @@ def _typeset(text: str) -> list[Formula]:
 
 
 def _between_marks(text: str) -> Iterator[tuple[int, int]]:
-    """What stands between an opening and a closing mark."""
+    """What stands between an opening and a closing mark; displays and matrices include both."""
     opened: tuple[str, int] | None = None
     for match in _MARK.finditer(text):
         mark = match[0]
-        if opened is not None and mark == _CLOSING[opened[0]] and _closes(text, opened, match.start()):
+        if opened is not None and opened[0].startswith("\\begin"):
+            if mark == opened[0].replace("begin", "end"):
+                yield opened[1], match.end()
+                opened = None
+        elif opened is not None and mark == _CLOSING[opened[0]] and _closes(text, opened, match.start()):
             yield opened[1], match.start()
             opened = None
+        elif mark.startswith("\\begin"):
+            opened = opened or (mark, match.start())
         elif mark == "\n":
             opened = None if opened is not None and opened[0] in ("$", "\\(") else opened
         elif mark in _CLOSING and (opened is None or opened[0] == "$"):
@@ -152,9 +171,12 @@ def last_part(text: str, formula: Formula) -> Formula | None:
         formula: the whole formula.
     """
     breaks, equals = _at_top(text, formula)
+    edge = formula.stop
+    while breaks and not text[breaks[-1][1] : edge].strip(_ENDS):  # the end of a display, an empty row
+        edge, _ = breaks.pop()
     if not breaks:
         return None
-    start, stop = _tight(text, breaks[-1][1], formula.stop)
+    start, stop = _tight(text, breaks[-1][1], edge)
     if text[slice(*breaks[-1])] in (",", ";") and not any(start <= sign < stop for sign, _ in equals):
         return None
     return Formula(start, stop, formula.kind) if start < stop else None

@@ -11,9 +11,9 @@ _LABEL = re.compile(
 )
 _NAMES_OPTION = re.compile(r"\b(?:option|choice|letter)s?[\s:*\"'(]{1,4}\Z", re.IGNORECASE)
 _MARK = re.compile(
-    r"""\b(?: answer(?:['\u2019]?s)? | say | pick | choose | chose | guess | think
+    r"""(?:\b|(?=[=\u2192]))(?: answer(?:['\u2019]?s)? | say | pick | choose | chose | guess | think
       | go(?:ing)?\ (?:with|for) | went\ with | be | is | was | it['\u2019]?s | that['\u2019]?s
-      | therefore | so | final )
+      | therefore | so | final | gets? | gives | makes | equals? | [=\u2192] )
     (?: \s (?:is|was|be|it['\u2019]?s|it\ is|that) )?
     (?: \s (?:definitely|probably|clearly|actually|the|option|choice|letter) ){0,2}
     \s* [:=]? [\s*_"'\u201c(\[{]* (?:\\(?:boxed|text|textbf|mathrm|mathbf)\s?\{\s?){0,2} \Z""",
@@ -21,8 +21,13 @@ _MARK = re.compile(
 )
 _HEAD = re.compile(r"(?:^|\n)[\s>*_#(\[\"'-]*\Z")
 _OPENING = re.compile(r"(?:^|[^\w)])\s?[(\[{]\s?\Z|\\(?:boxed|text|textbf|mathrm|mathbf)\s?\{\s?\Z")
+_TAG = re.compile(r"<[a-z]{1,12}>\s?\Z", re.IGNORECASE)
 _CLOSING = re.compile(r"\s?[)\]}]")
 _AFTER_HEAD = re.compile(r"\s?[*_]{0,2}(?:[.):\]]|\s*(?:\n|\Z))")
+_UNIT = re.compile(r"\d\s?\u00b0?\s?\Z")
+_THINKS = re.compile(
+    r",?\s(?:i\s(?:think|guess|believe|say)|maybe|probably|is\s(?:it|right|correct|the\sanswer))\b", re.IGNORECASE
+)
 _EQUATION = re.compile(r"\s?[=+^<>*/\u2264\u2265\u2260\u00d7\u00f7](?![*_])")
 _END = re.compile(r"[\s*_\"'\u201d)\]}]*(?:\Z|[.,;:!?\n\u2014/])")
 _NO_NOUN = re.compile(
@@ -64,9 +69,15 @@ def _is_choice(text: str, start: int, letter: str) -> bool:
         return True
     if _CLOSING.match(text, stop) and (_OPENING.search(text, first, start) or not text[start - 1 : start].strip()):
         return True
-    if _LABEL.search(text, first, start) or _EQUATION.match(text, stop):
+    if _LABEL.search(text, first, start) or (letter in "CFK" and _UNIT.search(text, first, start)):
         return False
-    if leads_line(text, start) and _AFTER_HEAD.match(text, stop):
+    if _TAG.search(text, first, start):
+        return True
+    if _EQUATION.match(text, stop):
+        return False
+    if leads_line(text, start) and (
+        _AFTER_HEAD.match(text, stop) or (letter not in "aiI" and _THINKS.match(text, stop))
+    ):
         return True
     ends = _END.match(text, stop) is not None
     if letter in "aiI":

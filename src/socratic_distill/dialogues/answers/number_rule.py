@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from socratic_distill.dialogues.answers.amounts import amounts_of, plain_digits
+from socratic_distill.dialogues.answers.amounts import amounts_of
 from socratic_distill.dialogues.answers.boxes import boxes_of
 from socratic_distill.dialogues.answers.calculations import is_open, operands
 from socratic_distill.dialogues.answers.claims import Claims
+from socratic_distill.dialogues.answers.digits import plain_digits
 from socratic_distill.dialogues.answers.locales import other_readings
+from socratic_distill.dialogues.answers.number_words import find_word_numbers
 from socratic_distill.dialogues.answers.numbers import Number, check_answer, find_numbers, last_number
 from socratic_distill.dialogues.answers.units import Unit, joined_amounts, same_quantity, units_of
 from socratic_distill.dialogues.seed import Seed
@@ -22,8 +24,8 @@ class NumberRule:
     bound, or one of two that are joined by "or" gives no answer, but it says the number.
 
     Units are ignored, or compared as amounts if the seed compares units: then `5 km` is `5000 m`, and neither `5` nor
-    `5 m`; and `1 h 30 min` is one amount. Numbers are read by the rules of `numbers` and `amounts`, and where these
-    break a number of another country into several, by those of `locales`.
+    `5 m`; and `1 h 30 min` is one amount. Numbers are read by the rules of `numbers`, `amounts` and
+    `number_words`, and where these break a number of another country into several, by those of `locales`.
     """
 
     def matches(self, reply: str, seed: Seed) -> bool:
@@ -41,6 +43,7 @@ class NumberRule:
         others = [number for number in other_readings(reply, plain) if number.stop == amounts[last].stop]
         claims = Claims(reply, [(number.start, number.stop) for number in others])
         readings = [number for number in others if not claims.denies(number.start, number.stop)]
+        readings += _in_other_units(reply, amounts, last)
         return any(self._equals(reply, number, seed) for number in (amounts[last], *readings))
 
     def reveals(self, turn: str, seed: Seed) -> bool:
@@ -79,12 +82,15 @@ class NumberRule:
 @lru_cache(maxsize=1024)
 def _wanted(answer: str) -> tuple[Number, frozenset[Unit]] | None:
     """The number of an answer, and the meanings of its unit."""
+    answer = plain_digits(answer)
     number = last_number(answer)
     return None if number is None else (number, units_of(answer, number))
 
 
 def _amounts(text: str, plain: Sequence[Number], seed: Seed) -> list[Number]:
     amounts = amounts_of(text, plain)
+    if words := find_word_numbers(text):
+        amounts = sorted([*amounts, *words], key=lambda number: number.start)
     return joined_amounts(text, amounts) if seed.compares_units else amounts
 
 
@@ -107,6 +113,17 @@ def _claimed(reply: str, amounts: Sequence[Number]) -> int | None:
         number.equals(amounts[last]) and claims.denies(number.start, number.stop) for number in amounts[last + 1 :]
     )
     return None if taken_back else last
+
+
+def _in_other_units(reply: str, amounts: Sequence[Number], last: int) -> list[Number]:
+    """The amounts before the claimed one that say the same in another unit: `120 minutes, which is 2 hours`."""
+    claimed = amounts[last]
+    units = units_of(reply, claimed)
+    return [
+        number
+        for number in amounts[max(0, last - 3) : last]
+        if number.value != claimed.value and same_quantity(number, units_of(reply, number), claimed, units)
+    ]
 
 
 def _without_overlaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

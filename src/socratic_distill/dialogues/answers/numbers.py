@@ -8,16 +8,16 @@ These count as numbers:
 - a fraction that is not whole: `3/4`, `2 1/2`, `½`, `\frac{3}{4}`, `1\frac12`. A fraction with a whole value is read as
   two numbers, because worked solutions write `16/2 = 8`, and a tutor who asks for `16/2` has not said 8. So is a
   fraction with blanks around its slash;
-- scientific notation with one digit before the point: `1.5e3`, `1.5 × 10^3`, `1.5 \times 10^{3}`;
+- scientific notation with one digit before the point or comma: `1.5e3`, `1,5 × 10^3`, `1.5 \times 10^{3}`;
 - currency signs are ignored: `$18` and `18` are the same;
 - a percentage equals its number and, if its hundredth is not whole, that hundredth too: `50%` equals `50` and `0.5`,
   but `100%` does not equal `1`, so that "100% sure" does not say 1;
 - a minus (`-`, U+2212 or the en dash) that touches the number belongs to it, unless an operand or a word comes before
   it on the line: `-5`, `-$5`, `$-5` and `x = -5` are negative, `10-5`, `10 -5` and `10 - 5` are 10 and 5.
 
-These do not count: ordinals (`2nd`), which name a step or a grade and not an amount; words (`twelve`); exponents and
-indices of letters (`cm^2`, `x_1`) and of metres (`m2`). A decimal comma is not read here: `3,5` is a list; `locales`
-knows the other reading.
+These do not count: ordinals (`2nd`), which name a step or a grade and not an amount; exponents and indices
+of letters (`cm^2`, `x_1`) and of metres (`m2`); names with digits (`H2O`, `Q12`). Words (`twelve`) are not read here,
+but by `number_words`. Nor is a decimal comma: `3,5` is a list; `locales` knows the other reading.
 """
 
 import re
@@ -28,11 +28,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 from socratic_distill.dialogues.answers.boxes import boxes_of
+from socratic_distill.dialogues.answers.digits import plain_digits
 from socratic_distill.text import shortened
 
 _MINUS = "-\u2212\u2013"
 SIGN = rf"(?P<sign> \\?[$£€] [{_MINUS}] | [{_MINUS}]? (?:\\?[$£€])? )"
-_COMMA = r"(?: , | \{,\} | \\[,!] | ,\\! | [\u00a0\u2009\u202f] )"
+_COMMA = r"(?: , | \{,\} | \\[,!;:\ ] | ,\\! | [\u00a0\u2009\u202f] )"
 _NUMBER = re.compile(
     rf"""
     {SIGN}
@@ -50,10 +51,10 @@ VULGAR = "\u00bc-\u00be\u2150-\u215e"
 _FRACTION = re.compile(
     rf"""
     {SIGN} (?<![\w./]) (?<!\d,)
-    (?:(?P<whole>\d{{1,18}}) (?: [ \u00a0]? (?=\\|[{VULGAR}]) | [ \u00a0] ))?
+    (?:(?P<whole>\d{{1,18}}) (?: (?:[ \u00a0]|\\[,;:\ ])? \s? (?=\\|[{VULGAR}]) | [ \u00a0] ))?
     (?:
         \\[dtc]?frac \s* (?:\{{\s*(?P<top>[{_MINUS}]?\d{{1,18}})\s*\}}|(?P<top_digit>\d))
-                     \s* (?:\{{\s*(?P<bottom>\d{{1,18}})\s*\}}|(?P<bottom_digit>\d))
+                     \s* (?:\{{\s*(?P<bottom>[{_MINUS}]?\d{{1,18}})\s*\}}|(?P<bottom_digit>\d))
       | (?P<vulgar>[{VULGAR}])
       | (?P<over>\d{{1,18}}) [/\u2044] (?P<under>\d{{1,18}}) (?! \d | [.,]\d | \s?[/\u2044] )
     )
@@ -64,11 +65,11 @@ SUPERSCRIPTS = "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u20
 _SCIENTIFIC = re.compile(
     rf"""
     {SIGN} (?<![\w.]) (?<!\d,)
-    (?P<digits>\d(?:\.\d+)?)
+    (?P<digits>\d(?:[.,]\d+)?)
     (?:
-        [eE] (?P<power>[+-]?\d{{1,3}}) (?![\w-])
+        (?<!,\d) [eE] (?P<power>[+-]?\d{{1,3}}) (?![\w-])
       | \s? (?:[x*\u00d7\u00b7]|\\times|\\cdot) \s? 10
-        (?: (?:\^|\*\*) (?P<brace>\{{)? \s? (?P<exponent>[{_MINUS}]?\d{{1,3}}) (?!\d) (?(brace)\s?\}})
+        (?: \s? (?:\^|\*\*) \s? (?P<brace>\{{)? \s? (?P<exponent>[{_MINUS}]?\d{{1,3}}) (?!\d) (?(brace)\s?\}})
           | (?P<raised>[{SUPERSCRIPTS}]{{1,4}}) )
     )
     """,
@@ -80,11 +81,13 @@ _NO_DIGIT = re.compile(r"[^\d.]", re.ASCII)
 _PLAIN_MINUS = str.maketrans(dict.fromkeys(_MINUS, "-"))
 _DIGIT = re.compile(rf"[0-9{VULGAR}]")
 _ORDINAL_ENDING = re.compile(r"(?:st|nd|rd|th)s?\b", re.IGNORECASE)
-_PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b)", re.IGNORECASE)
+PERCENT = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b)", re.IGNORECASE)
 # Exponents of letters and LaTeX groups only: "10^2" is a calculation with two numbers.
 # And of metres written with a plain digit, as in "25 m2".
 _METRES = r"(?:(?<=(?<![A-Za-z])m)|(?<=(?<![A-Za-z])[cdkm]m))[23]\b"
 _RAISED = re.compile(rf"(?<=[A-Za-z}}])(?:[\^_]|\*\*)(?:\{{\s*)?[-+]?\d+(?:\s*\}})?|{_METRES}", re.ASCII)
+# Names that hold digits: `H2O`, `Q12`, `x2`; but not the codes of currencies, `USD12` and `R12`.
+_NAME = re.compile(r"(?<![\w\\])(?!R\d|[A-Z]{3}\d)(?:[A-Za-z]\d|(?:[A-Z][a-z]?\d*){2,})[A-Za-z0-9]*", re.ASCII)
 _HARMLESS = re.compile(rf"{_RAISED.pattern}|\^\{{?\s*\\circ\s*\}}?", re.ASCII)
 _MARKED_ANSWER = re.compile(r"^[ \t]*####(?P<answer>.*)$", re.MULTILINE)
 _LIST = re.compile(r"[,;]\s|\b(?:and|or)\b")
@@ -97,6 +100,7 @@ _MORE = re.compile(
   | (?i:\b(?:sqrt|pi|log|ln|hundreds?|thousands?|millions?|billions?|trillions?|dozens?)\b)
   | (?i:\band\ (?:a|one)\ (?:half|third|quarter)\b)
   | \0\s?[KMB]\b
+  | \0[\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]            # 5²
   | \0\s*[*/+\u2212\u2013-]?\s*[xyznki]\b                          # 2x, 3 n, 5 - y
   | \b[xyznki]\s*[*/+\u2212\u2013-]\s*\0                           # x/2, y - 5
     """,
@@ -142,7 +146,7 @@ def find_numbers(text: str) -> list[Number]:
         return []
     numbers: list[Number] = []
     taken = bytearray(len(text))  # 1 where an earlier kind has read a character
-    for match in _RAISED.finditer(text):
+    for match in (*_RAISED.finditer(text), *_NAME.finditer(text)):
         taken[match.start() : match.end()] = b"\1" * len(match[0])
     for kind in (_scientific, _fractions, _plain):
         for number in kind(text):
@@ -156,7 +160,7 @@ def _scientific(text: str) -> Iterator[Number]:
     for match in _SCIENTIFIC.finditer(text):
         raised = unicodedata.normalize("NFKC", match["raised"] or "")
         power = int((match["power"] or match["exponent"] or raised).translate(_PLAIN_MINUS))
-        yield number_at(text, match, match.start("digits"), Decimal(match["digits"]).scaleb(power))
+        yield number_at(text, match, match.start("digits"), Decimal(match["digits"].replace(",", ".")).scaleb(power))
 
 
 def _fractions(text: str) -> Iterator[Number]:
@@ -166,7 +170,8 @@ def _fractions(text: str) -> Iterator[Number]:
         else:
             top = match["top"] or match["top_digit"] or match["over"]
             bottom = match["bottom"] or match["bottom_digit"] or match["under"]
-            part = Fraction(int(top.translate(_PLAIN_MINUS)), int(bottom)) if int(bottom) else Fraction(0)
+            over, under = (int(digits.translate(_PLAIN_MINUS)) for digits in (top, bottom))
+            part = Fraction(over, under) if under else Fraction(0)
         if part.denominator == 1:  # a division, not a fraction
             continue
         whole, start = match["whole"], match.end("sign")
@@ -193,7 +198,7 @@ def number_at(text: str, match: re.Match[str], start: int, size: Decimal | Fract
     is_first = start == match.end("sign")
     if is_first and any(minus in match["sign"] for minus in _MINUS) and not _ends_operand(text, match.start()):
         size, start = -size, match.start()
-    is_percent = _PERCENT.match(text, match.end()) is not None
+    is_percent = PERCENT.match(text, match.end()) is not None
     decimal = size if isinstance(size, Decimal) else None
     return Number(Fraction(size), start, match.end(), is_percent, decimal)
 
@@ -257,6 +262,7 @@ def check_answer(answer: str) -> None:
 
 def _only_number(answer: str) -> Number:
     """The only number of an answer; words around it, such as units, are allowed."""
+    answer = plain_digits(answer)
     numbers = find_numbers(answer)
     if len(numbers) != 1:
         raise ValueError(f"an answer must hold exactly one number, {_quoted(answer)} holds {len(numbers)}; {_ADVICE}")
@@ -274,7 +280,7 @@ def as_decimal(answer: str) -> str:
     >>> as_decimal("$1,200"), as_decimal("3/4"), as_decimal("1/3"), as_decimal("12 eggs")
     ('1200', '0.75', '1/3', '12')
     """
-    number = last_number(answer)
+    number = last_number(plain_digits(answer))
     if number is None:
         return answer
     if number.decimal is not None:

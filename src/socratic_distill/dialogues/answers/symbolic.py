@@ -49,6 +49,16 @@ _GROWING = frozenset(("exp", "sinh", "cosh", "tanh", "coth", "sech", "csch", "Ga
 _CONSTANT_BITS = 2.0  # more than e and pi have
 # Read once without a limit of calls: the libraries prepare themselves at their first formulas.
 _FIRST = (("x^2-1", "(x-1)(x+1)"), ("x=2y+1", "y=\\frac{x-1}{2}"), ("[0,\\sqrt{3})", "\\{1, 2\\}"), ("x>3", "\\sin x"))
+# What math-verify does not read, as what it reads.
+_WRITTEN = (
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset "),
+    (re.compile(r"(?:\\left\s?)?\\langle(?![A-Za-z])"), "("),
+    (re.compile(r"(?:\\right\s?)?\\rangle(?![A-Za-z])"), ")"),
+    (re.compile(r"\\(?:mathbf|boldsymbol|bm)\s?\{([^{}]*)\}"), r" \1 "),
+    (re.compile(r"\\degree(?![A-Za-z])"), r"^{\\circ}"),
+    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3})"), ""),
+)
+_REPEATING = re.compile(r"(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s?(?:\{(\d{1,9})\}|(\d))")
 _INTEGER = re.compile(r"-?\d{1,15}")
 _lock = threading.Lock()
 
@@ -102,13 +112,29 @@ def _parsed(formulas: tuple[str, ...]) -> tuple[list[Any], int]:
     library = _library()
     if not formulas or not all(is_small(formula) for formula in formulas):
         return [], 0
-    return _limited(lambda: _parse(library, formulas), [])
+    return _limited(lambda: _parse(library, tuple(map(_rewritten, formulas))), [])
+
+
+def _rewritten(formula: str) -> str:
+    for pattern, written in _WRITTEN:
+        formula = pattern.sub(written, formula)
+    return _REPEATING.sub(_as_fraction, formula)
+
+
+def _as_fraction(match: re.Match[str]) -> str:
+    """A repeating decimal as a fraction."""
+    whole, part, period = match[1], match[2], match[3] or match[4]
+    bottom = (10 ** len(period) - 1) * 10 ** len(part)
+    return rf"\frac{{{int(whole + part + period) - int(whole + part or 0)}}}{{{bottom}}}"
 
 
 def _parse(library: Any, formulas: tuple[str, ...]) -> list[Any]:
     text = " and ".join(f"${formula}$" for formula in formulas)
     config = [library.LatexExtractionConfig()]
-    return library.parse(text, extraction_config=config, fallback_mode="no_fallback", parsing_timeout=None)
+    parsed = library.parse(text, extraction_config=config, fallback_mode="no_fallback", parsing_timeout=None)
+    if not parsed and len(formulas) == 1 and "\\pm" in text:  # inside a fraction or a root it is not read
+        return _parse(library, (formulas[0].replace("\\pm", "+"), formulas[0].replace("\\pm", "-")))
+    return parsed
 
 
 @cache

@@ -5,9 +5,10 @@ A unit is what stands after a number (`5 km`, `5-km`, `5\text{ km}`, `50 %`, `30
 `$/kg`, `N·m`. Symbols keep their case (`mW` is not `MW`) unless the other case means nothing else (`KM`).
 
 Length, mass, time, volume, and the metric prefixes are converted exactly: `5 km` = `5000 m`, `1 l` = `1000 cm^3`,
-`1 ft` = `12 in`, `90 min` = `1.5 h`. So are cents, pence and the named metric units (`kJ`, `mA`, `kPa`). Temperatures,
-currencies, months and gallons have no exact factor between them: they equal themselves alone. A word that is no known
-unit (`12 eggs`) is compared as a word, in the singular; words between number and noun are allowed (`12 brown eggs`).
+`1 ft` = `12 in`, `90 min` = `1.5 h`. So are cents, pence and the named metric units (`kJ`, `mA`, `kPa`);
+`N`, `J`, `W` and `Pa` also as products (`kg m/s^2`). Temperatures, currencies, months and gallons have no exact factor
+between them: they equal themselves alone. A word that is no known unit (`12 eggs`) is compared as a word, in the
+singular; words between number and noun are allowed (`12 brown eggs`).
 """
 
 import re
@@ -57,12 +58,12 @@ _METRIC: tuple[tuple[str, str, str, int, str], ...] = (
 _OTHERS: tuple[tuple[str, str, int, str], ...] = (
     ("in inch inches", "m", 1, "0.0254"), ("ft foot feet", "m", 1, "0.3048"), ("yd yard", "m", 1, "0.9144"),
     ("mi mile", "m", 1, "1609.344"), ("lb lbs pound", "g", 1, "453.59237"), ("oz ounce", "g", 1, "28.349523125"),
-    ("t tonne", "g", 1, "1000000"), ("min minute", "s", 1, "60"), ("h hr hour", "s", 1, "3600"),
+    ("t tonne", "g", 1, "1000000"), ("min minute", "s", 1, "60"), ("h hr hrs hour", "s", 1, "3600"),
     ("day", "s", 1, "86400"), ("kilo", "g", 1, "1000"),
     ("week wk", "s", 1, "604800"), ("month", "month", 1, "1"), ("yr year", "month", 1, "12"),
     ("ha hectare", "m", 2, "10000"),
     ("acre", "acre", 1, "1"), ("gal gallon", "gallon", 1, "1"), ("cup", "cup", 1, "1"), ("dozen", "dozen", 1, "1"),
-    ("% percent", "%", 1, "1"), ("\u00b0 degree deg", "\u00b0", 1, "1"), ("rad radian", "rad", 1, "1"),
+    ("% percent pct", "%", 1, "1"), ("\u00b0 degree deg", "\u00b0", 1, "1"), ("rad radian", "rad", 1, "1"),
     ("\u00b0C \u2103 \u00b0celsius celsius \u00b0centigrade degC C", "\u00b0C", 1, "1"), ("K kelvin", "K", 1, "1"),
     ("\u00b0F \u2109 \u00b0fahrenheit fahrenheit degF F", "\u00b0F", 1, "1"),
     ("$ dollar USD buck", "$", 1, "1"), ("\u20ac euro EUR", "\u20ac", 1, "1"),
@@ -70,8 +71,26 @@ _OTHERS: tuple[tuple[str, str, int, str], ...] = (
     ("\u00a2 cent ct", "$", 1, "1/100"), ("cent ct", "\u20ac", 1, "1/100"), ("p penny pence", "\u00a3", 1, "1/100"),
     ("\u00a5 yen JPY", "\u00a5", 1, "1"), ("\u20b9 rupee INR Rs", "\u20b9", 1, "1"),
 )  # fmt: skip
+# Units that are products of others: dimensions, and the factor to gram, metre and second.
+_COMPOSED = {
+    "N": ((("g", 1), ("m", 1), ("s", -2)), 1000), "J": ((("g", 1), ("m", 2), ("s", -2)), 1000),
+    "W": ((("g", 1), ("m", 2), ("s", -3)), 1000), "Pa": ((("g", 1), ("m", -1), ("s", -2)), 1000),
+    "Wh": ((("g", 1), ("m", 2), ("s", -2)), 3_600_000),
+}  # fmt: skip
 _SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_TWO_UNITS = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "mps": "m/s", "Nm": "N*m", "cc": "cm^3"}
+_TWO_UNITS = {
+    "mph": "mi/h",
+    "kph": "km/h",
+    "kmh": "km/h",
+    "kmph": "km/h",
+    "mps": "m/s",
+    "Nm": "N*m",
+    "cc": "cm^3",
+    "kms": "km",
+    "kgs": "kg",
+    "cms": "cm",
+    "kWh": "kW*h",
+}
 
 
 def _in_lower_case(units: dict[str, frozenset[Unit]]) -> dict[str, frozenset[Unit]]:
@@ -87,7 +106,8 @@ def _table() -> dict[str, frozenset[Unit]]:
     meanings: dict[str, set[Unit]] = {}
     for symbols, names, base, power, factor in _METRIC:
         for prefix, (word, exponent) in _PREFIXES.items():
-            unit = Unit(((base, power),), Fraction(factor) * Fraction(10) ** exponent)
+            dimensions, size = _COMPOSED.get(base, (((base, power),), 1))
+            unit = Unit(dimensions, Fraction(factor) * size * Fraction(10) ** exponent)
             for name in (*(prefix + symbol for symbol in symbols.split()), *(word + name for name in names.split())):
                 meanings.setdefault(name, set()).add(unit)
     for names, base, power, factor in _OTHERS:
@@ -141,6 +161,8 @@ def units_of(text: str, number: Number) -> frozenset[Unit]:
     if code := _CODE.search(text, max(0, number.start - 5), number.start):
         return _units_in(_CODES[code[1]], after)
     currency = next((sign for sign in text[number.start : number.stop] if sign in _CURRENCIES), before[-1:])
+    if currency == " " and before[0] in _CURRENCIES and not _in_formula(text, number.start - 2):
+        currency = before[0]
     if currency == "$" and before != "\\$" and _CLOSING.search(after):
         currency = ""
     if currency not in _CURRENCIES:
@@ -173,7 +195,7 @@ def _product(after: str, units: frozenset[Unit], first: bool = False) -> frozens
     for _ in range(6):
         match = _FACTOR.match(after, position)
         joined = match is not None and match["join"]
-        if match is None or not (joined or first):
+        if match is None or not (joined or first or _continues(after, match)):
             break
         factor = _named(match["name"])
         if not factor and joined in ("/", "per"):
@@ -185,6 +207,13 @@ def _product(after: str, units: frozenset[Unit], first: bool = False) -> frozens
         units = frozenset(unit.times(meaning, power) for unit in units for meaning in factor)
         position, first = match.end(), False
     return units
+
+
+def _continues(after: str, match: re.Match[str]) -> bool:
+    """Whether a unit without a sign before it is a factor, as in `kg m/s^2`: a sign of a product follows."""
+    return (
+        match["name"] in _UNITS and len(match["name"]) < 3 and (bool(match["power"]) or after[match.end() :][:1] == "/")
+    )
 
 
 def _power(match: re.Match[str]) -> int:

@@ -11,13 +11,18 @@ _OR_BEFORE = re.compile(
     r"(?<!,)\sor\s(?:(?:maybe|perhaps|it['\u2019]?s|the|an?)\s){0,2}[\"'\u201c*]{0,2}\Z", re.IGNORECASE
 )
 _OR_AFTER = re.compile(r"[\"'\u201d*]{0,2}\sor\b(?!\s(?:so|something|whatever|similar|not)\b)", re.IGNORECASE)
+_EITHER = re.compile(r"\beither\b[^.!?\n]*\Z", re.IGNORECASE)
+_COMMA_OR = re.compile(r"[\"'\u201d*]{0,2},\sor\b", re.IGNORECASE)
 
 # "X. No wait, Y"; "I thought X, but Y". What Y says is not known, but it is not the answer.
 _NO = re.compile(
     r"[\"'\u201d*]{0,2}[.,!?;\u2026\u2014-]{1,3}\s*(?:oh,?\s+|hmm+,?\s+)?(?:no\s*,|no\s+wait|nope|wait|scratch\s+that|sorry)[\s,.]*\w",
     re.IGNORECASE,
 )
-_BEFORE = re.compile(r"\b(?:thought|used\s+to|at\s+first|initially|first\s+said)\b[^.!?\n]*\Z", re.IGNORECASE)
+_BEFORE = re.compile(
+    r"\b(?:thought|used\s+to|at\s+first|initially|(?:i|we)\s+(?:first\s+)?(?:said|guessed|wrote|had))\b[^.!?\n]*\Z",
+    re.IGNORECASE,
+)
 _BUT = re.compile(r"[^.!?\n]{0,20}\bbut\b", re.IGNORECASE)
 
 
@@ -71,6 +76,8 @@ def _is_listed(reply: str, said: list[Mention]) -> bool:
     last = said[-1]
     before = _OR_BEFORE.search(reply, max(0, last.start - _WINDOW), last.start)
     if before and not (len(said) > 1 and said[-2].stop >= before.start() - 1):
+        return True
+    if _EITHER.search(reply, max(0, last.start - _WINDOW), last.start) and _COMMA_OR.match(reply, last.stop):
         return True
     return _OR_AFTER.match(reply, last.stop) is not None
 

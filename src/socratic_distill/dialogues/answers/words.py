@@ -1,10 +1,10 @@
 """The words of a text, as wordings of answers are compared. Pure.
 
 Two texts have the same words if they differ in these only: case and Unicode form (NFKC, casefold), white space,
-punctuation and hyphens, apostrophes (`Newton's` is `newtons`), and the articles a, an, the. Accents are kept, since in
-many languages they make another word: give the other spelling among the accepted answers. `+` and `#` at the end of a
-word are kept (`Na+`, `C#`). In scripts without blanks between words (Chinese, Japanese, Thai, …), and in Korean, whose
-particles touch the word, each character is a word.
+punctuation and hyphens, points of initials (`U.S.A.`), apostrophes (`Newton's` is `newtons`), and the articles a, an,
+the. Accents are kept, since in many languages they make another word: give the other spelling among the accepted
+answers. `+` and `#` at the end of a word are kept (`Na+`, `C#`). In scripts without blanks between words (Chinese,
+Japanese, Thai, …), and in Korean, whose particles touch the word, each character is a word.
 """
 
 import re
@@ -17,9 +17,12 @@ ARTICLES = frozenset(("a", "an", "the"))
 _SEPARATE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _APOSTROPHE = "'\u2019\u02bc"
 _MARK = "\u0001"  # stands for combining characters, which are parts of words, in a copy of the text
+# Characters that are not seen: soft hyphen, joiners, byte order mark.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 _TOKEN = re.compile(
-    rf"[{_SEPARATE}]{_MARK}*"
-    rf"|(?:(?![{_SEPARATE}])[^\W_]|{_MARK})+(?:[{_APOSTROPHE}](?:(?![{_SEPARATE}])[^\W_]|{_MARK})+)*(?:[+#]+(?![^\W_]))?"
+    rf"(?<![^\W_])(?:[^\W\d_]\.)+[^\W\d_](?![^\W_])"  # U.S.A
+    rf"|[{_SEPARATE}]{_MARK}*"
+    rf"|(?:(?![{_SEPARATE}])[^\W_]|{_MARK})+(?:[{_APOSTROPHE}](?:(?![{_SEPARATE}])[^\W_]|{_MARK})+)*(?:[+#\u207a]+(?![^\W_]))?"
 )
 _IN_TOKEN = re.compile(r"[^\W_]+[+#]*|[+#]+")
 _OWN = re.compile(rf"[{_APOSTROPHE}]s\Z", re.IGNORECASE)
@@ -67,14 +70,19 @@ def _without_marks(text: str) -> str:
     if text.isascii():
         return text
     return "".join(
-        _MARK if ord(character) > 127 and unicodedata.category(character)[0] == "M" else character
+        _MARK
+        if ord(character) > 127 and (ord(character) in _UNSEEN or unicodedata.category(character)[0] == "M")
+        else character
         for character in text.replace(_MARK, " ")
     )
 
 
 def _normalised(token: str) -> list[str]:
     """A token's words: Unicode may write several as one character, such as a fraction."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", token).casefold())
+    if token[1:2] == ".":  # U.S.A
+        token = token.replace(".", "")
+    seen = token if token.isascii() else token.translate(_UNSEEN)
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     for sign in _APOSTROPHE:
         folded = folded.replace(sign, "")
     if folded.isascii():
@@ -152,12 +160,18 @@ _CONTRACTED = frozenset((
     "cant", "isnt", "arent", "wasnt", "werent", "dont", "doesnt", "didnt", "wont", "wouldnt", "couldnt", "shouldnt",
     "aint",
 ))  # fmt: skip
-_NEGATORS = _CONTRACTED | {"not", "never", "no", "without", "neither", "nor", "cannot", "eliminate", "exclude"}
+_NEGATORS = _CONTRACTED | {"not", "never", "no", "without", "neither", "nor", "non", "cannot", "eliminate", "exclude"}
 _INSTEAD = (("rather", "than"), ("instead", "of"), ("other", "than"), ("rule", "out"), ("ruled", "out"))
+# "not (B)", "anything but B"
+_REJECTED = re.compile(
+    r"(?:\b(?:not|never|is\s?n['\u2019]?t)\s[(\[*\"'\u201c]{1,2}|\b(?<!be\s)(?:anything|everything|all|any)\s+but\s+(?:the\s|an?\s)?)\Z",
+    re.IGNORECASE,
+)
 _STOP = re.compile(r"[.,;:!?\n\u2014()]")
 _OPINIONS = frozenset(("think", "believe", "say", "guess", "suppose"))
 # Words between an opinion and what it is about: "I don't think that the answer is X".
 _LINKS = frozenset(("it", "its", "is", "was", "be", "that", "thats", "this", "answer"))
+_REJECTED_WINDOW = 24  # characters
 _FARTHEST = 7  # words before a word that are read
 
 
@@ -169,6 +183,9 @@ def is_negated(text: str, words: Sequence[Word], first: int) -> bool:
     read. "No" must touch the word (`no X`, but not `no it's X`). These say X: "not only X", "not sure X", and the
     question "isn't it X".
     """
+    start = words[first].start
+    if _REJECTED.search(text, max(0, start - _REJECTED_WINDOW), start):
+        return True
     before = _words_before(text, words, first)
     last, earlier = [*before, "", ""][:2]
     if (earlier, last) in _INSTEAD:
@@ -177,8 +194,8 @@ def is_negated(text: str, words: Sequence[Word], first: int) -> bool:
         return False
     if last in _NEGATORS or (earlier in _NEGATORS and earlier != "no"):
         return not (earlier in _CONTRACTED and last in ("it", "that", "this"))
-    start = next((index for index, word in enumerate(before) if word not in _LINKS), len(before))
-    opinion, denial = [*before[start:], "", ""][:2]
+    index = next((index for index, word in enumerate(before) if word not in _LINKS), len(before))
+    opinion, denial = [*before[index:], "", ""][:2]
     if opinion == "doubt":
         return denial not in _NEGATORS
     return opinion in _OPINIONS and denial in _NEGATORS

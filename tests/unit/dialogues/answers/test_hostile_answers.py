@@ -33,7 +33,8 @@ scraps = st.sampled_from([
     " the ", "cell", "wall", "photo", "mitochondria", "e\u0301", "\u5149\u5408", "\ufb01", "\u0130", "\ud800", "\0",
     "\1", "**", "because ", ", not ", "minus ", " and a half", " thousand", " h 30 min", "\u0661", "answer is ",
     "the second one",
-    "\n1. ", "\n2. ", "wait ", " out of ", "I don't think ",
+    "\n1. ", "\n2. ", "wait ", "twelve", "twenty-", "a hundred and ", "two thirds", "|", "]", "U.S.A", "\u00ad", "H2O",
+    "\\begin{aligned}", "\\end{aligned}", "\\left\\{", "; ", " out of ", "I don't think ",
 ])  # fmt: skip
 hostile = st.lists(scraps, max_size=25).map("".join) | st.text()
 
@@ -102,6 +103,7 @@ REPEATED = [
     "1. 5\n", "1 h 30 min ", "minus 5 ", "5 and a half ", "5 thousand ", "\u0661", "The answer is 5. ", "5. ",
     "I thought ", "photo or ", "photo. No, ", "photo, but ", "the second one ",
     "the last one or ", "I don't think that it is 5 ",
+    "one ", "twenty-", "a hundred and ", "it's two ", "U.S.", "|x|", "|", "x) (", "]0, 1[ ", "\\begin{aligned}x&=1\\\\",
     "\\[", "\\(x\\) ", "**", "!", "5!", "&", "\\\\", "^", "x^2 ", "'s ", "-", "\u221a", " ", "\n", "1/", "\\int ", "x,",
 ]  # fmt: skip
 
