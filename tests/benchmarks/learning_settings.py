@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 
 from quickstart import make_config  # pyright: ignore[reportMissingImports]
-from smollm2 import model_file  # pyright: ignore[reportMissingImports]
+from smollm2 import bundled, common, model_file, teacher_config, trained  # pyright: ignore[reportMissingImports]
 from socratic_distill import SocraticConfig, anchored_residual, build_socratic_config, contrast
+from socratic_distill.local import LocalRestClient, LocalServiceClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Settings = dict[str, dict[str, Any]]
@@ -81,11 +83,13 @@ def of_tiny(steps: int) -> Settings:
 
 def of_smollm2(steps: int) -> Settings:
     """A small selection: the whole takes hours there."""
+    recorded = {"files": [str(bundled().dialogues)], "objective": FORWARD, "on_policy_fraction": 0.5}
     return {
         DEFAULT: {},
         "prefix, 8 tokens": weights({"kind": "prefix", "tokens": 8}),
         "forward_kl": {"objective": FORWARD},
         "half the dialogues, forward_kl": {"objective": FORWARD, "groups_per_batch": 2},
+        "half of them recorded, forward_kl": {"objective": FORWARD, "recordings": recorded},
         CONSTANT: CONTROLS[CONSTANT],
     }
 
@@ -116,11 +120,17 @@ def tiny(steps: int, directory: str) -> SocraticConfig:
 
 
 def smollm2(steps: int, directory: str) -> SocraticConfig:
-    """The default's config on SmolLM2: one turn, under the packaged prompts."""
-    model = str(model_file())
-    return build_socratic_config(
-        tutor_model_name=model, student_model_name=model, teacher_model_name=model,
-        learning_rate=1e-3, max_tokens=40, student_max_tokens=16, log_path=directory, base_url="local",
-        seeds_file=str(EXAMPLES / "data" / "tutoring_problems.jsonl"), groups_per_batch=4, num_envs=2, max_turns=1,
-        max_steps=steps, **ALONE,
-    )  # fmt: skip
+    """The default's config on SmolLM2: one turn, with the teacher that learned from recorded dialogues."""
+    fields = common(str(model_file()), bundled(), directory, steps)
+    return build_socratic_config(**{
+        **fields, **ALONE, "teacher_checkpoint_path": _teacher(), "groups_per_batch": 4, "num_envs": 2, "max_turns": 1
+    })  # fmt: skip
+
+
+@cache
+def _teacher() -> str:
+    """Sampler weights of the teacher of `examples/smollm2.py`; trained once, in the checkout's `runs`."""
+    runs = EXAMPLES.parent / "runs" / "learning" / "smollm2"
+    service = LocalServiceClient(runs / "local")
+    engine = {"service_client": service, "rest_client": LocalRestClient(service)}
+    return trained(teacher_config(str(model_file()), bundled(), runs / "teacher", 25), engine)
