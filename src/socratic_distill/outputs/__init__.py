@@ -5,6 +5,7 @@
 | `progress` | tells display and trackers what happens |
 | `display` | the live view, or plain lines |
 | `trackers` | wandb, trackio, tensorboard |
+| `benchmarks` | `benchmark`: a published suite, its results also at the trackers |
 | `serving` | a tutor as a chat model of OpenAI's API, and a page to talk to it |
 | `report` | the report, one HTML file |
 | `overview` | a run in one row |
