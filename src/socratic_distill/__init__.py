@@ -181,6 +181,9 @@ if TYPE_CHECKING:
     from socratic_distill.outputs.exports.programs import (
         fit_adapter as fit_adapter,
     )
+    from socratic_distill.outputs.leaderboard import (
+        write_leaderboard as write_leaderboard,
+    )
     from socratic_distill.outputs.loaded import (
         LoadedRun as LoadedRun,
         load_run as load_run,
@@ -271,6 +274,7 @@ _NAMES = {
     "outputs.exports.gguf": "export_gguf",
     "outputs.exports.merged": "export_merged",
     "outputs.exports.programs": "fit_adapter",
+    "outputs.leaderboard": "write_leaderboard",
     "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",
     "run.checkpoints": "CheckpointManager load_checkpoints",
