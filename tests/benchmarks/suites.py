@@ -56,6 +56,12 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TUTORS = {"base": "untrained", "final": "trained"}
 MAX_TOKENS = 256  # the suites allow 2,048, which a small model that repeats itself always takes
 DIALOGUES = "dialogues"
+TITLES = {
+    "mathtutorbench": "MathTutorBench",
+    "abilities": "what it can do",
+    DIALOGUES: "dialogues",
+    "costs": "time and cost",
+}
 JUDGED = 2  # dialogues of MRBench, with nine replies each in eight dimensions
 
 OF_MATHTUTORBENCH = {
@@ -108,9 +114,9 @@ class Subject:
     problems: Path
 
 
-def tiny(runs: Path, data: Path) -> Subject:
+def tiny(runs: Path, data: Path, steps: int) -> Subject:
     """The packaged model as the quickstart trains it. It knows only the words of its own problems."""
-    config = make_config(8, str(runs / "tiny"))
+    config = make_config(steps, str(runs / "tiny"))
     service = open_service(config)
     engine = {"service_client": service.client, "rest_client": service.rest}
     train(config, **engine)
@@ -118,20 +124,20 @@ def tiny(runs: Path, data: Path) -> Subject:
     return Subject("tiny", config, engine, heldout, Path(HELDOUT_SEEDS))
 
 
-def smollm2(runs: Path, data: Path) -> Subject:
+def smollm2(runs: Path, data: Path, steps: int) -> Subject:
     """SmolLM2-135M-Instruct as examples/smollm2.py trains it."""
     model, given, own = str(model_file()), bundled(), runs / "smollm2"
     service = LocalServiceClient(own / "local")
     engine = {"service_client": service, "rest_client": LocalRestClient(service)}
     teacher = trained(teacher_config(model, given, own / "teacher", 25), engine)
-    config = tutor_config(model, given, own / "tutor", 20, teacher)
+    config = tutor_config(model, given, own / "tutor", steps, teacher)
     trained(config, engine)
     # As the example measures it: at temperature 1 it often draws a word that makes no sense.
     measured = config.model_copy(update={"temperature": 0.5})
     return Subject("SmolLM2", measured, engine, given.heldout, data / "mathtutorbench" / "datasets" / "gsm8k.jsonl")
 
 
-SUBJECTS: dict[str, Callable[[Path, Path], Subject]] = {"tiny": tiny, "smollm2": smollm2}
+SUBJECTS: dict[str, tuple[Callable[[Path, Path, int], Subject], int]] = {"tiny": (tiny, 8), "smollm2": (smollm2, 20)}
 
 
 class Costs:
@@ -154,7 +160,7 @@ class Costs:
             self._path.write_text(json.dumps(self.seconds))
 
 
-def suite_files(subject: Subject, data: Path, runs: Path, items: int) -> dict[str, Path]:
+def suite_files(problems: Path, data: Path, runs: Path, items: int) -> dict[str, Path]:
     """The data of each suite; choices and texts are made of GSM8K, of rows that no other suite asks."""
     gsm8k = data / "mathtutorbench" / "datasets" / "gsm8k.jsonl"
     rows = [json.loads(line) for line in gsm8k.read_text(encoding="utf-8").splitlines()][-items:]
@@ -167,7 +173,7 @@ def suite_files(subject: Subject, data: Path, runs: Path, items: int) -> dict[st
         choices.append({"question": row["question"], "choices": options, "answer": right})
     return {
         "mathtutorbench": data / "mathtutorbench",
-        "gsm8k": subject.problems,
+        "gsm8k": problems,
         "choices": _written(runs / "choices.jsonl", choices),
         "text": _written(runs / "text.jsonl", [{"text": row["question"]} for row in rows]),
     }
@@ -255,13 +261,15 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="directory with the suites' files")
     parser.add_argument("--model", choices=SUBJECTS, default="tiny")
     parser.add_argument("--items", type=int, default=40, help="rows of each file, and held-out problems (default 40)")
+    parser.add_argument("--steps", type=int, help="steps of the tutor's training (default: the example's)")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="directory of the runs")
     parser.add_argument("--judge", action="store_true", help="also measure the untrained model as a judge")
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
     given = parser.parse_args()
-    subject = SUBJECTS[given.model](given.runs, given.data)
+    make, steps = SUBJECTS[given.model]
+    subject = make(given.runs, given.data, given.steps or steps)
     log_path = Path(subject.config.log_path)
-    files = suite_files(subject, given.data, given.runs, given.items)
+    files = suite_files(subject.problems, given.data, given.runs, given.items)
     costs = measure(subject, files, given.data, given.items, given.judge)
     rows = tables_of(subject.title, log_path, costs, given.items)
     heads = {
@@ -270,9 +278,9 @@ def main() -> None:
         DIALOGUES: list(OF_DIALOGUES),
         "costs": ["items", "failed", "tokens sent", "sampled", "CPU s, suites", "CPU s, dialogues", "USD"],
     }
-    parts = [table([f"{name}: tutor", *heads[name]], of) for name, of in rows.items()]
+    parts = [table([TITLES[name], *heads[name]], of) for name, of in rows.items()]
     if (of_judge := judge_row(subject.title, log_path)) is not None:
-        parts.append(table(["as a judge", *OF_JUDGE], [of_judge]))
+        parts.append(table(["MRBench, as a judge", *OF_JUDGE], [of_judge]))
     parts.append(f"{fill(forgotten(load_benchmarks(log_path)), 120)}\n")
     suffix = "" if given.model == "tiny" else f"-{given.model}"
     publish(f"suites {given.model}", "\n".join(parts), given.docs, f"bench-suites{suffix}", DOCUMENT)
