@@ -26,7 +26,7 @@ ELSEWHERE := data or smollm2 or gemma or interop or trackers or selfhosted or cl
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --constraint constraints.txt
 
-.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-gemma test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-learning bench-learning-smollm2 bench-pedagogical bench-settings bench-scaling fault-matrix check format smollm2 gemma tiny clean
+.PHONY: help install quickstart test test-light test-slow test-processors test-data test-smollm2 test-gemma test-interop test-trackers test-cloud test-serving test-selfhosted test-browser test-notebooks docs figures bench bench-local bench-gpu bench-objectives bench-learning bench-learning-smollm2 bench-pedagogical bench-suites bench-suites-smollm2 bench-settings bench-scaling fault-matrix check format smollm2 gemma tiny clean
 
 help:
 	@echo "make quickstart   train the tiny tutor on this machine, about a minute"
@@ -52,6 +52,7 @@ help:
 	@echo "make bench-learning   techniques of learning by quality and cost, into docs/learning.md; 25 minutes"
 	@echo "make bench-learning-smollm2  few of them on SmolLM2-135M-Instruct, into docs/learning.md"
 	@echo "make bench-pedagogical  PedagogicalRL's reward on the tiny model, into docs/guides/rewards.md; 30 minutes"
+	@echo "make bench-suites | bench-suites-smollm2  both models by the published suites, into docs/benchmarks.md; 2 and 30 minutes"
 	@echo "make bench-settings   learning rates by LoRA rank on the quickstart's run, into docs/settings.md; 5 minutes"
 	@echo "make bench-scaling   overhead, costs and long runs, into docs/scaling.md; 10 minutes"
 	@echo "make fault-matrix writes the table of docs/failures.md anew, from its test"
@@ -198,6 +199,13 @@ bench-learning-smollm2: $(VENV)/.smollm2
 
 bench-pedagogical: $(READY)
 	$(BIN)/python tests/benchmarks/pedagogical.py --docs
+
+# SOCRATIC_SUITES names a directory with the suites' files: see tests/benchmarks/suites.py.
+bench-suites: $(READY)
+	$(BIN)/python tests/benchmarks/suites.py $(SOCRATIC_SUITES) --items 120 --docs
+
+bench-suites-smollm2: $(VENV)/.smollm2
+	$(BIN)/python tests/benchmarks/suites.py $(SOCRATIC_SUITES) --model smollm2 --items 10 --docs
 
 bench-settings: $(READY)
 	$(BIN)/python tests/benchmarks/settings.py --docs

@@ -142,8 +142,6 @@ if TYPE_CHECKING:
         Fidelity as Fidelity,
         Measure as Measure,
         SuiteResult as SuiteResult,
-        benchmark as benchmark,
-        benchmark_async as benchmark_async,
         compare as compare,
         compare_async as compare_async,
         comparison_table as comparison_table,
@@ -155,6 +153,10 @@ if TYPE_CHECKING:
         paired_differences as paired_differences,
         student_fidelity as student_fidelity,
         student_fidelity_async as student_fidelity_async,
+    )
+    from socratic_distill.outputs.benchmarks import (
+        benchmark as benchmark,
+        benchmark_async as benchmark_async,
     )
     from socratic_distill.outputs.exports import (
         Choice as Choice,
@@ -178,6 +180,9 @@ if TYPE_CHECKING:
     )
     from socratic_distill.outputs.exports.programs import (
         fit_adapter as fit_adapter,
+    )
+    from socratic_distill.outputs.leaderboard import (
+        write_leaderboard as write_leaderboard,
     )
     from socratic_distill.outputs.loaded import (
         LoadedRun as LoadedRun,
@@ -259,15 +264,17 @@ _NAMES = {
         "UnsupportedAdapter UnsupportedFeature UnsupportedModel UnsupportedServer UntrustedConfig"
     ),
     "evaluation": (
-        "Benchmark Comparison Difference Evaluation Fidelity Measure SuiteResult benchmark benchmark_async "
+        "Benchmark Comparison Difference Evaluation Fidelity Measure SuiteResult "
         "compare compare_async comparison_table difference_table evaluate evaluate_async load_benchmarks "
         "load_evaluations paired_differences student_fidelity student_fidelity_async"
     ),
+    "outputs.benchmarks": "benchmark benchmark_async",
     "outputs.exports": "Choice Exported export_csv export_dataset export_messages export_trace",
     "outputs.exports.adapter": "DownloadProgress ExportedAdapter export_adapter export_adapter_async",
     "outputs.exports.gguf": "export_gguf",
     "outputs.exports.merged": "export_merged",
     "outputs.exports.programs": "fit_adapter",
+    "outputs.leaderboard": "write_leaderboard",
     "outputs.loaded": "LoadedRun load_run",
     "outputs.report": "write_report",
     "run.checkpoints": "CheckpointManager load_checkpoints",

@@ -20,7 +20,7 @@ pytest.importorskip("torch", reason="the quickstart needs the `local` extra")
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
-WIDE, NARROW = 1280, 400
+NARROW = 400
 MARKUP = "<img src=x onerror=\"document.title='hit'\"><b>bold</b></script><script>document.title='hit'</script>"
 
 
@@ -31,28 +31,6 @@ def report(tmp_path_factory):
     command = [sys.executable, ROOT / "examples" / "quickstart.py", "--steps", "4", "--log-path", log_path]
     subprocess.run(command, check=True, capture_output=True, timeout=500)
     return log_path / "report.html"
-
-
-@pytest.fixture
-def open_page(chromium):
-    """Opens a file; the test fails on any message of the console, any error, and any request but for the file."""
-    contexts, complaints = [], []
-
-    def open_file(path, width=WIDE, theme="light", height=900):
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        wanted = path.as_uri()
-        page.on("request", lambda request: request.url in (wanted, "data:,") or complaints.append(request.url))
-        page.goto(wanted)
-        contexts.append(context)
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def focused(page, what="textContent"):
@@ -260,7 +238,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(open_page, report, th
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert overflow(page) == 0
     picture(page, f"{theme}-400")
-    wide = open_page(report, WIDE, theme)
+    wide = open_page(report, 1280, theme)
     assert overflow(wide) == 0
 
 

@@ -2,22 +2,28 @@
 
 import json
 import shutil
+import tempfile
+import uuid
 
 import pytest
 from tests.support.mathtutorbench_like import write_checkout
 from tests.support.on_the_fake import strict_run
 from tests.support.rows import read_rows, write_rows
+from tests.support.stores_in_tests import QUICK
 
 from socratic_distill import (
     CheckpointNotFound,
     ConfigError,
     Price,
+    RunLocked,
     SuiteError,
     benchmark,
     estimate_benchmark,
     load_benchmarks,
 )
 from socratic_distill.cli import main
+from socratic_distill.run.cloud import mirror
+from socratic_distill.run.directory import RunDirectory
 from socratic_distill.service.connect import Service
 from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
@@ -170,16 +176,109 @@ def test_what_cannot_be_measured_is_refused(run, problems, suite, tutors, error,
         benchmark(run, suite, problems, tutors)
 
 
+def priced(config, **changes):
+    """The config, with a price for each model that is named."""
+    prices = {"small": Price(prefill=1.0, sample=2.0, train=3.0), "large": Price(prefill=10.0, sample=20.0, train=1.0)}
+    return config.model_copy(update={"prices": prices, **changes})
+
+
 def test_estimate_counts_every_tutor_and_option(run, questions):
     once = estimate_benchmark(run, "choices", questions, ["base"])
     twice = estimate_benchmark(run, "choices", questions, ["base", "final"])
     assert once.items == 8 and once.reply_tokens == 24
     assert (twice.prompt_tokens, twice.reply_tokens) == (2 * once.prompt_tokens, 48)
     assert once.usd is None and "no estimate of the cost" in str(once) and "8 items" in str(once)
-    priced = estimate_benchmark(
-        run.model_copy(update={"prices": {"small": Price(prefill=1.0, sample=2.0, train=3.0)}}), "choices", questions
+    assert estimate_benchmark(priced(run), "choices", questions).usd == pytest.approx(
+        (once.prompt_tokens + 2 * 24) / 1e6
     )
-    assert priced.usd == pytest.approx((once.prompt_tokens + 2 * 24) / 1e6)
+
+
+def test_estimate_prices_each_tutor_by_its_own_model(run, questions):
+    config = priced(run, teacher_model_name="large")
+    costs = {name: estimate_benchmark(config, "choices", questions, [name]).usd for name in ("final", "base", "large")}
+    assert costs["base"] == costs["final"] and costs["large"] == pytest.approx(10 * costs["base"])
+    teacher = estimate_benchmark(config, "choices", questions, ["teacher"])
+    assert teacher.usd == costs["large"]
+    both = estimate_benchmark(config, "choices", questions, ["final", "teacher"])
+    assert both.usd == pytest.approx(11 * costs["base"])
+    assert estimate_benchmark(config, "choices", questions, ["final", "unknown"]).usd is None
+
+
+def test_estimate_counts_stored_answers_as_free(run, questions, tmp_path):
+    config = priced(run)
+    first = estimate_benchmark(config, "choices", questions, ["base", "final"])
+    assert first.stored == 0 and not (tmp_path / "run" / "suites").exists(), "an estimate writes nothing"
+    benchmark(run, "choices", questions, ["base"])
+    second = estimate_benchmark(config, "choices", questions, ["base", "final"])
+    assert second.stored == 8 and second.usd == pytest.approx(first.usd / 2) and "8 answers stored" in str(second)
+    benchmark(run, "choices", questions, ["final", "teacher"])
+    done = estimate_benchmark(config, "choices", questions, ["base", "final", "teacher"])
+    assert (done.stored, done.prompt_tokens, done.reply_tokens, done.usd) == (24, 0, 0, 0.0)
+    (kept, *_) = (tmp_path / "run" / "suites" / "choices").iterdir()
+    kept.write_bytes(b"".join(kept.read_bytes().splitlines(keepends=True)[:3]))
+    assert estimate_benchmark(config, "choices", questions, ["base", "final", "teacher"]).stored == 19
+
+
+def test_estimate_knows_the_stored_verdicts_of_a_judge(make_config, server, tmp_path):
+    root = write_checkout(tmp_path / "checkout", rows=2)
+    for name in ("gsm8k", "gsm8k_socratic", "stepverify"):
+        (root / "datasets" / f"{name}.jsonl").unlink()
+    config = priced(make_config(judge={"model_name": "large", "max_tokens": 8}))
+    first = estimate_benchmark(config, "mathtutorbench", root, ["base"])
+    benchmark(config, "mathtutorbench", root, ["base"])
+    done = estimate_benchmark(config, "mathtutorbench", root, ["base"])
+    assert first.stored == 0 and first.usd > 0
+    assert (done.items, done.stored, done.usd) == (8, 16, 0.0), "replies and verdicts on them"
+
+
+def test_shorter_replies_are_other_replies(run, problems):
+    found = benchmark(run, "gsm8k", problems, ["base"], max_tokens=1).results["base"]
+    assert found.tokens["sampled"] == 12 and found.asked["max_tokens"] == 1
+    assert benchmark(run, "gsm8k", problems, ["base"]).results["base"].tokens["sampled"] > 12
+    with pytest.raises(ConfigError, match="max_tokens=0; expected at least 1"):
+        benchmark(run, "gsm8k", problems, ["base"], max_tokens=0)
+
+
+@pytest.fixture
+def stored_run(make_config, server, tmp_path, monkeypatch):
+    """A trained run's config, in a store."""
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr(mirror, "TIMING", QUICK)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    config = make_config(log_path=f"memory://{uuid.uuid4().hex}/run-001")
+    strict_run(config, server)
+    return config
+
+
+def test_run_in_a_store_is_measured_like_a_local_one(run, stored_run, problems, tmp_path, capsys):
+    found = benchmark(stored_run, "gsm8k", problems, ["base", "final"])
+    local = benchmark(run, "gsm8k", problems, ["base", "final"])
+    assert found.results["base"] == local.results["base"]
+    assert found.results["final"].measures.keys() == local.results["final"].measures.keys()
+    assert load_benchmarks(stored_run.log_path) == {"gsm8k": found}
+    assert estimate_benchmark(stored_run, "gsm8k", problems, ["base", "final"]).stored == 24
+    assert not list(tmp_path.glob("socratic-distill-[!c]*")), "a mirror is left on the disk"
+    assert main(["benchmark", stored_run.log_path, "--suite", "gsm8k", "--data", str(problems)]) == 0
+    assert "12 items, 12 answers stored" in capsys.readouterr().out
+
+
+def test_stopped_benchmark_in_a_store_goes_on_where_it_was(stored_run, server, problems):
+    def stop(name, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(stored_run, "gsm8k", problems, ["final"], progress=stop)
+    kept = estimate_benchmark(stored_run, "gsm8k", problems).stored
+    assert 5 <= kept < 12
+    before = sampled(server)
+    benchmark(stored_run, "gsm8k", problems, ["final"])
+    assert sampled(server) - before == 12 - kept
+
+
+def test_run_in_a_store_has_one_writer(stored_run, problems):
+    with RunDirectory(stored_run.log_path), pytest.raises(RunLocked):
+        benchmark(stored_run, "gsm8k", problems, ["final"])
 
 
 def test_command_prints_estimate_table_and_how_it_counts(run, problems, capsys, tmp_path):

@@ -36,6 +36,7 @@ for run in sorted(work.glob("*run*")):
     out = work / f"out {hostile}"
     for arguments in (
         ["check", run], ["chat", run], ["evaluate", run], ["report", run], ["checkpoints", run],
+        ["compare", run, "--page", f"{out}.html"], ["compare", run, run, "--sort", hostile],
         ["checkpoints", run, "--json"], ["checkpoints", run, "prune", "--yes"], ["checkpoints", run, "rebuild"],
         ["cost", run], ["export", run, "--trace", f"{out}.json"], ["export", run, "--csv", f"{out}.csv"],
         ["export", run, "--messages", f"{out}.jsonl"], ["export", run, "--dataset", f"{out} {run.name}"],

@@ -7,14 +7,16 @@ from typing import ClassVar
 
 import pytest
 from tests.support.on_the_fake import strict_run
+from tests.support.rows import write_rows
 
-from socratic_distill import Measure, benchmark, write_report
+from socratic_distill import ConfigError, Measure, benchmark, write_report
 from socratic_distill.cli import main
 from socratic_distill.evaluation.suites.catalogue import SUITES
 from socratic_distill.evaluation.suites.results import Benchmark, SuiteResult, add_results
 from socratic_distill.outputs.trackers.adapters import OPENERS
 from socratic_distill.outputs.trackers.suites import track_suite
-from socratic_distill.testing import FakeRestClient
+from socratic_distill.run.directory import RunDirectory
+from socratic_distill.testing import FakeRestClient, FakeServiceClient
 
 REVEALING = "mrbench/Revealing_of_the_Answer"
 AGREES = {f"{REVEALING}/accuracy": Measure(0.84, 0.8, 0.88, 90), f"{REVEALING}/kappa": Measure(0.612, 0.5, 0.7, 90)}
@@ -149,10 +151,40 @@ def test_trackers_get_the_results_of_suites(make_config, tmp_path, monkeypatch):
     config = make_config(max_steps=2)
     strict_run(config)
     Notebook.pages.clear()
-    measured = found("gsm8k", base=solver(0.5), final=solver(0.9), teacher=solver(1.0))
-    track_suite(config, measured, ["base", "final", "teacher"])
+    measured, run = (
+        found("gsm8k", base=solver(0.5), final=solver(0.9), teacher=solver(1.0)),
+        RunDirectory(tmp_path / "run"),
+    )
+    track_suite(config, run, measured)
     assert not Notebook.pages, "the config names no tracker"
-    track_suite(config.model_copy(update={"trackers": ("trackio",)}), measured, ["base", "final", "teacher"])
+    tracked = config.model_copy(update={"trackers": ("trackio",)})
+    track_suite(tracked, run, measured)
     assert [batch for batch, _ in Notebook.pages] == [0, 2, 2]
     assert [page["eval/gsm8k/accuracy"] for _, page in Notebook.pages[:2]] == [0.5, 0.9]
     assert Notebook.pages[2][1]["eval/gsm8k/accuracy/of/teacher"] == 1.0
+
+
+def test_benchmark_in_python_logs_to_trackers(make_config, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(OPENERS, "trackio", Notebook)
+    monkeypatch.setitem(sys.modules, "trackio", types.ModuleType("trackio"))
+    problems = write_rows(tmp_path / "gsm8k.jsonl", {"question": "What is 2 + 2?", "answer": "#### 4"})
+    config, service = make_config(max_steps=2), FakeServiceClient()
+    tracked = config.model_copy(update={"trackers": ("trackio",)})
+    clients = {"service_client": service, "rest_client": FakeRestClient(service)}
+    Notebook.pages.clear()
+    benchmark(tracked, "gsm8k", problems, ["base"], **clients)
+    assert not Notebook.pages and "has not begun" in caplog.text
+    strict_run(config, service)
+    benchmark(tracked, "gsm8k", problems, ["base"], **clients)
+    benchmark(tracked, "gsm8k", problems, ["final"], **clients)
+    assert [batch for batch, _ in Notebook.pages] == [0, 2], "only what this call measured is logged"
+    assert "eval/gsm8k/accuracy" in Notebook.pages[1][1]
+
+
+def test_missing_tracker_is_refused_before_anything_is_asked(make_config, tmp_path):
+    problems = write_rows(tmp_path / "gsm8k.jsonl", {"question": "What is 2 + 2?", "answer": "#### 4"})
+    config, service = make_config(), FakeServiceClient()
+    tracked = config.model_copy(update={"trackers": ("wandb",)})
+    with pytest.raises(ConfigError, match="its library is not installed"):
+        benchmark(tracked, "gsm8k", problems, ["base"], service_client=service, rest_client=FakeRestClient(service))
+    assert not service.calls

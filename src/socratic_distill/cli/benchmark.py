@@ -26,7 +26,7 @@ def add_parser(commands: "Commands") -> None:
             "benchmark runs/run-001 --suite choices --data mmlu.jsonl --estimate",
         ),
     )
-    parser.add_argument("log_path", type=given_path, help="directory of the run")
+    parser.add_argument("log_path", type=given_path, help="directory of the run, or its URL")
     parser.add_argument(
         "--suite", required=True, metavar="SUITE", help="mathtutorbench, mrbench, gsm8k, choices or text"
     )
@@ -41,6 +41,7 @@ def add_parser(commands: "Commands") -> None:
         help="as for evaluate; may be given again. Left out: final",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="take only N rows of each file")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="length limit of a reply, if below the suite's")
     parser.add_argument(
         "--judge", type=os.path.expanduser, metavar="MODEL", help="model of the judge; left out, the run's"
     )
@@ -56,19 +57,16 @@ def run(parsed: argparse.Namespace) -> int:
     """Prints the estimate, asks, and prints the table."""
     from socratic_distill.cli.played import PlayedDialogues
     from socratic_distill.cost.suites import estimate_benchmark
-    from socratic_distill.evaluation.suites.benchmark import benchmark
     from socratic_distill.evaluation.table import difference_table
+    from socratic_distill.outputs.benchmarks import benchmark
     from socratic_distill.outputs.display.console import TextConsole
-    from socratic_distill.outputs.trackers import check_trackers
-    from socratic_distill.outputs.trackers.suites import track_suite
     from socratic_distill.run.directory import config_of
 
     config, tutors = _with_judge(config_of(parsed.log_path, **allowed(parsed)), parsed), parsed.tutor or ["final"]
-    options = {"limit": parsed.limit, "reward_model": parsed.reward_model}
+    options = {"limit": parsed.limit, "max_tokens": parsed.max_tokens, "reward_model": parsed.reward_model}
     show(str(estimate_benchmark(config, parsed.suite, parsed.data, tutors, **options)))
     if parsed.estimate:
         return 0
-    check_trackers(config.trackers)  # before anything is paid for
     with PlayedDialogues(TextConsole(stderr=True), what="items") as progress:
         measured = benchmark(config, parsed.suite, parsed.data, tutors, progress=progress, **options)
     console = table_console()
@@ -77,7 +75,6 @@ def run(parsed: argparse.Namespace) -> int:
     for other in asked[1:]:
         title = f"{other} minus {asked[0]}"
         console.print(difference_table(measured.differences(asked[0], other), every=True, title=title))
-    track_suite(config, measured, asked or list(measured.results)[-1:])
     for note in measured.notes:
         console.print(note, highlight=False, markup=False)
     return 0

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from socratic_distill.cli.printing import help_of, table_console
-from socratic_distill.config.log_path import given_path
+from socratic_distill.config.log_path import given_file, given_path
 from socratic_distill.errors import ConfigError
 from socratic_distill.text import show
 
@@ -26,19 +26,28 @@ def add_parser(commands: "Commands") -> None:
             "compare runs/a runs/b runs/c --all",
             "compare runs/a runs/b runs/c --sort solved/untold",
             "compare runs/a runs/b --json",
+            "compare runs/a runs/b runs/c --page leaderboard.html",
         ),
     )
     parser.add_argument("log_path", type=given_path, nargs="+", metavar="RUN", help="directory of a run, or its URL")
     parser.add_argument("--all", action="store_true", help="every measure of the evaluations, not only the main ones")
     parser.add_argument("--sort", metavar="MEASURE", help="the run that is best by this measure comes first")
-    parser.add_argument("--json", action="store_true", help="for programs, with all metrics and evaluations")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs, with all metrics and evaluations")
+    form.add_argument(
+        "--page", type=given_file, metavar="FILE", help="write a leaderboard instead: one HTML file, columns to sort by"
+    )
     parser.set_defaults(command=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Prints the table."""
+    """Prints the table, or the path of the page."""
+    from socratic_distill.outputs.leaderboard import write_leaderboard
     from socratic_distill.outputs.side_by_side import side_by_side
 
+    if parsed.page is not None:
+        show(write_leaderboard(parsed.log_path, parsed.page, sort=parsed.sort))
+        return 0
     if len(parsed.log_path) < 2:
         raise ConfigError(f"only {parsed.log_path[0]} is given; expected two or more runs to compare")
     compared = side_by_side(parsed.log_path)

@@ -5,7 +5,7 @@ saved weights, requests of failed dialogues and failed evaluations, and steps wh
 pass is assumed to cost as much as training on the same tokens, since price lists have no price for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -93,20 +93,49 @@ def tariff_of(config: SocraticConfig) -> Tariff | None:
     Returns:
         The tariff; None for a run in this process, which is not billed.
     """
-    if config.base_url == "local":
-        return None
     names = models_of(config)
     every = sorted({name for models in names.values() for name in models})
-    own = {full_model_name(name): _with_cached(price) for name, price in config.prices.items()}
-    listed = {} if config.base_url is not None else {name: catalogue().price(name) for name in every if name not in own}
-    of_list = {name: known for name, known in listed.items() if known is not None}
-    prices = own | {name: known.price for name, known in of_list.items()}
-    unknown = tuple(name for name in every if name not in prices)
-    source = "; ".join([*_sources(of_list), *["the config's"] * any(name in own for name in every)])
+    known = prices_of(config, every)
+    if known is None:
+        return None
     by_role: dict[ModelRole, Price | None] = {
-        role: _only([prices.get(name) for name in sorted(models)]) for role, models in names.items()
+        role: _only([known.of.get(name) for name in sorted(models)]) for role, models in names.items()
     }
-    return Tariff(by_role, unknown, source or "the config's")
+    return Tariff(by_role, tuple(name for name in every if name not in known.of), known.source)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The prices of models.
+
+    Attributes:
+        of: by full name; models without a known price are left out.
+        source: where the prices are from, in words.
+    """
+
+    of: Mapping[str, Price]
+    source: str
+
+
+def prices_of(config: SocraticConfig, models: Sequence[str]) -> Prices | None:
+    """The prices of some models where a run's models are, by the rule of `tariff_of`.
+
+    Args:
+        config: the run.
+        models: full names, sorted.
+
+    Returns:
+        The prices; None for a run in this process, which is not billed.
+    """
+    if config.base_url == "local":
+        return None
+    own = {full_model_name(name): _with_cached(price) for name, price in config.prices.items()}
+    listed = (
+        {} if config.base_url is not None else {name: catalogue().price(name) for name in models if name not in own}
+    )
+    of_list = {name: known for name, known in listed.items() if known is not None}
+    source = "; ".join([*_sources(of_list), *["the config's"] * any(name in own for name in models)])
+    return Prices(own | {name: known.price for name, known in of_list.items()}, source or "the config's")
 
 
 def _sources(listed: Mapping[str, KnownPrice]) -> list[str]:

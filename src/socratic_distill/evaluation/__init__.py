@@ -27,7 +27,6 @@ from socratic_distill.evaluation.intervals import Measure
 from socratic_distill.evaluation.mathdial import success_at_k, telling_at_k
 from socratic_distill.evaluation.paired import Difference, paired_differences
 from socratic_distill.evaluation.stored import StoredEvaluation, load_evaluations
-from socratic_distill.evaluation.suites.benchmark import benchmark, benchmark_async
 from socratic_distill.evaluation.suites.catalogue import SUITES
 from socratic_distill.evaluation.suites.definitions import SUITE_MEASURES
 from socratic_distill.evaluation.suites.learning import learning_gain
@@ -49,8 +48,6 @@ __all__ = [
     "Measure",
     "StoredEvaluation",
     "SuiteResult",
-    "benchmark",
-    "benchmark_async",
     "compare",
     "compare_async",
     "comparison_table",

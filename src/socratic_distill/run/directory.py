@@ -3,8 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -190,6 +190,17 @@ class RunDirectory:
         if self._mirror is not None:
             self._mirror.request_if_late()
 
+    def note_added(self) -> None:
+        """Has files that were written beside the rows uploaded to the store within a minute.
+
+        Raises:
+            LeaseLost: another process took over a run in a store.
+            StorageError: the store has failed for too long.
+        """
+        if self._mirror is not None:
+            self._mirror.check()
+            self._mirror.request_if_late()
+
     def has_state(self) -> bool:
         """Whether the journal holds a state to go on from."""
         return Journal.read(self.checkpoints.path).newest_state() is not None
@@ -219,6 +230,26 @@ class RunDirectory:
             return
         for change in free_changes(before, json.loads(config.model_dump_json())):
             _log.info("%s: %s was %s and is %s from here on", self.path, change.field, change.before, change.now)
+
+
+@asynccontextmanager
+async def opened_to_add(log_path: str | os.PathLike[str]) -> AsyncIterator[RunDirectory]:
+    """A run's directory, to add files that no training writes.
+
+    A local directory is not locked: a training may go on in it. Of a run in a store this process becomes the writer.
+
+    Args:
+        log_path: the directory, or its URL.
+
+    Raises:
+        As entering `RunDirectory`.
+    """
+    run = RunDirectory(log_path)
+    if run.url is None:
+        yield run
+    else:
+        async with run:
+            yield run
 
 
 def _close(mirror: Mirror, failed: bool) -> None:

@@ -2,7 +2,8 @@
 
 | module | does |
 |---|---|
-| `benchmark` | `benchmark`: asks, counts, stores |
+| `order` | a suite as a user asked for it, and what each tutor is |
+| `measuring` | asks tutors or a judge, and counts |
 | `catalogue` | the suites by name |
 | `suite` | what a suite, an item and an answer are |
 | `mathtutorbench`, `mathtutorbench_scores` | MathTutorBench: its items, and how it counts |

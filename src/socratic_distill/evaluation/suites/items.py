@@ -25,12 +25,9 @@ class AnsweredItems:
         Raises:
             StorageError: the answers cannot be read, or the directory cannot be made.
         """
-        self.path = directory / f"{_digest(items, asker)}.jsonl"
+        self.path = _path(directory, items, asker)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        known = {item.id for item in items}
-        rows = [row for row in read_rows(self.path) if row.get("item") in known]
-        # Failed ones are asked again.
-        self.answers = {str(row["item"]): _answer(row) for row in rows if row.get("error") is None}
+        self.answers = stored_answers(directory, items, asker)
         if self.path.exists():
             end_line(self.path)
 
@@ -42,6 +39,26 @@ class AnsweredItems:
         """
         self.answers[item.id] = answer
         append_durably(self.path, to_line({"item": item.id, "task": item.task, **asdict(answer)})[0])
+
+
+def stored_answers(directory: Path, items: Sequence[Item], asker: Mapping[str, Any]) -> dict[str, Answer]:
+    """The answers that exist, by item; failed ones are left out, since they are asked again. Writes nothing.
+
+    Args:
+        directory: as of `AnsweredItems`.
+        items: the questions.
+        asker: as of `AnsweredItems`.
+
+    Raises:
+        StorageError: the answers cannot be read.
+    """
+    known = {item.id for item in items}
+    rows = [row for row in read_rows(_path(directory, items, asker)) if row.get("item") in known]
+    return {str(row["item"]): _answer(row) for row in rows if row.get("error") is None}
+
+
+def _path(directory: Path, items: Sequence[Item], asker: Mapping[str, Any]) -> Path:
+    return directory / f"{_digest(items, asker)}.jsonl"
 
 
 def _digest(items: Sequence[Item], asker: Mapping[str, Any]) -> str:

@@ -107,6 +107,7 @@ class Wish:
     Attributes:
         data: the directory or file with its data.
         limit: number of rows that are taken of each file; None: all.
+        max_tokens: length limit of a tutor's replies; None: the suite's own.
         seed: random seed of what is drawn.
         reward_model: directory of MathTutorBench's reward model; None without one.
         judge_prompt: the template of the prompt on leaks of the config's judge.
@@ -116,6 +117,7 @@ class Wish:
 
     data: Path
     limit: int | None = None
+    max_tokens: int | None = None
     seed: int = 0
     reward_model: Path | None = None
     judge_prompt: str = ""

@@ -14,7 +14,7 @@ from socratic_distill.outputs.report.headline import Column, columns_of, definit
 from socratic_distill.outputs.report.lineage import Lineage, began, lives, read_lineage
 from socratic_distill.outputs.report.page import render
 from socratic_distill.outputs.report.phases import phases
-from socratic_distill.outputs.report.reading import RunFiles, read_run
+from socratic_distill.outputs.report.reading import RunFiles, read_run, run_names
 from socratic_distill.outputs.report.suites import agreement, forgotten, read_suites, suite_tables, with_agreement
 from socratic_distill.outputs.report.verdict import verdict_of
 
@@ -39,7 +39,7 @@ def build(paths: Sequence[Path], most: int) -> bytes:
             "evaluations": evaluation_points(run.evaluations),
             "phases": phases(run.metrics),
         }
-        for name, run, own in zip(_names(runs), runs, played, strict=True)
+        for name, run, own in zip(run_names(runs), runs, played, strict=True)
     ]
     columns = [
         column
@@ -167,9 +167,3 @@ def _duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _names(runs: Sequence[RunFiles]) -> list[str]:
-    """The runs' folders, with the path where two are called alike."""
-    names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]

@@ -1,8 +1,8 @@
-"""The report's page: template, style and script in one file that asks the network for nothing."""
+"""Pages: template, style and scripts in one file that asks the network for nothing."""
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,29 @@ from socratic_distill.text import shown
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_SCRIPTS = (
+_REPORT = (
     "page.js", "charts.js", "phases.js", "tokens.js", "dialogues.js", "pairs.js", "lead.js", "start.js",
 )  # fmt: skip
 
 
-def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+def render(
+    view: Mapping[str, Any],
+    data: Mapping[str, Any],
+    template: str = "page.html",
+    scripts: Sequence[str] = _REPORT,
+) -> bytes:
     """The page.
 
     Args:
         view: what the template shows: titles, tables, notes.
         data: what the scripts draw: curves and dialogues.
+        template: name of the page's template.
+        scripts: names of its scripts, in order.
     """
     from markupsafe import Markup
 
-    style, script = _asset("page.css"), "\n".join(map(_asset, _SCRIPTS))
-    text = _template().render(
+    style, script = _asset("page.css"), "\n".join(map(_asset, scripts))
+    text = _template(template).render(
         **view,
         style=Markup(style),
         script=Markup(f'"use strict";\n{script}'),
@@ -40,14 +47,14 @@ def render(view: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
 
 
 @cache
-def _template() -> "Template":
+def _template(name: str) -> "Template":
     """Compiled once a process: it takes longer than to fill it in, and a run writes its report again and again."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
     )
-    return environment.from_string(_asset("page.html"))
+    return environment.from_string(_asset(name))
 
 
 @cache

@@ -1,6 +1,6 @@
 """What a run directory holds, for its report. Reads alone; any file may be missing, empty or torn."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,12 @@ def read_run(path: Path) -> RunFiles:
     run.metrics = dict(sorted(steps.items()))
     run.evaluations = _read_evaluations(path / EVALUATIONS, run.notes)
     return run
+
+
+def run_names(runs: Sequence[RunFiles]) -> list[str]:
+    """The runs' folders, with the path where two are called alike."""
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
 
 
 def read_lines(path: Path, notes: list[str]) -> Iterator[Line]:

@@ -4,12 +4,12 @@ import base64
 import copy
 import hashlib
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.examples import examples
+from tests.support.tags import Tags
 from tests.support.written_runs import ASKS, FAILS, TELLS, data_of, row_of, write_evaluation, write_rows, write_run
 
 from socratic_distill import ConfigError
@@ -25,24 +25,6 @@ ANYTHING = st.recursive(
     max_leaves=5,
 )
 MARKUP = "</script><!--<img src=x onerror=alert(1)>&amp;\u2028{{ 7 * 7 }}"
-
-
-class Tags(HTMLParser):
-    """Names and attributes of a page's elements, and its texts."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found, self.texts = [], []
-        self.feed(page.decode())
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def test_the_page_goes_into_the_first_directory_or_where_out_says(tmp_path):
