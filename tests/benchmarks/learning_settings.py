@@ -121,10 +121,9 @@ def tiny(steps: int, directory: str) -> SocraticConfig:
 
 def smollm2(steps: int, directory: str) -> SocraticConfig:
     """The default's config on SmolLM2: one turn, with the teacher that learned from recorded dialogues."""
-    fields = common(str(model_file()), bundled(), directory, steps)
-    return build_socratic_config(**{
-        **fields, **ALONE, "teacher_checkpoint_path": _teacher(), "groups_per_batch": 4, "num_envs": 2, "max_turns": 1
-    })  # fmt: skip
+    fields: dict[str, Any] = common(str(model_file()), bundled(), Path(directory), steps)
+    fields |= ALONE | {"groups_per_batch": 4, "num_envs": 2, "max_turns": 1}
+    return build_socratic_config(**fields, teacher_checkpoint_path=_teacher())
 
 
 @cache

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import uuid
+from typing import Any
 
 import pytest
 from tests.support.mathtutorbench_like import write_checkout
@@ -195,7 +196,8 @@ def test_estimate_counts_every_tutor_and_option(run, questions):
 
 def test_estimate_prices_each_tutor_by_its_own_model(run, questions):
     config = priced(run, teacher_model_name="large")
-    costs = {name: estimate_benchmark(config, "choices", questions, [name]).usd for name in ("final", "base", "large")}
+    names = ("final", "base", "large")
+    costs: dict[str, Any] = {name: estimate_benchmark(config, "choices", questions, [name]).usd for name in names}
     assert costs["base"] == costs["final"] and costs["large"] == pytest.approx(10 * costs["base"])
     teacher = estimate_benchmark(config, "choices", questions, ["teacher"])
     assert teacher.usd == costs["large"]
@@ -207,7 +209,7 @@ def test_estimate_prices_each_tutor_by_its_own_model(run, questions):
 def test_estimate_counts_stored_answers_as_free(run, questions, tmp_path):
     config = priced(run)
     first = estimate_benchmark(config, "choices", questions, ["base", "final"])
-    assert first.stored == 0 and not (tmp_path / "run" / "suites").exists(), "an estimate writes nothing"
+    assert first.usd and first.stored == 0 and not (tmp_path / "run" / "suites").exists(), "an estimate writes nothing"
     benchmark(run, "choices", questions, ["base"])
     second = estimate_benchmark(config, "choices", questions, ["base", "final"])
     assert second.stored == 8 and second.usd == pytest.approx(first.usd / 2) and "8 answers stored" in str(second)
@@ -227,7 +229,7 @@ def test_estimate_knows_the_stored_verdicts_of_a_judge(make_config, server, tmp_
     first = estimate_benchmark(config, "mathtutorbench", root, ["base"])
     benchmark(config, "mathtutorbench", root, ["base"])
     done = estimate_benchmark(config, "mathtutorbench", root, ["base"])
-    assert first.stored == 0 and first.usd > 0
+    assert first.stored == 0 and first.usd
     assert (done.items, done.stored, done.usd) == (8, 16, 0.0), "replies and verdicts on them"
 
 
