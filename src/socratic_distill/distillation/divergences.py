@@ -9,6 +9,8 @@ these slopes in closed form:
 
 D is the divergence as a function of the q_j and q_r. The contexts, which the tutor or a recording produced, are held
 fixed. All arrays are `[M, K]` for M positions; a slot that is -inf under both names no token.
+
+To add a divergence, begin in `config/objectives.py`, which says what each kind needs.
 """
 
 import numpy as np

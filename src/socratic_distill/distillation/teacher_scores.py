@@ -1,4 +1,8 @@
-"""The scores of a dialogue by its teachers: asked for, or those that a recording came with."""
+"""The scores of a dialogue by its teachers: asked for, or those that a recording came with.
+
+A teacher sees its own prompt, then the dialogue so far: `teacher_view` in `dialogues/dialogue.py`, with the texts of
+`dialogues/prompts`. `needed` says which of the tutor's tokens it scores.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

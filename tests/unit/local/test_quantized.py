@@ -51,7 +51,7 @@ def unpacked(directory):
     return str(directory)
 
 
-def test_scores_and_training_equal_plain_products_with_the_unpacked_weights(service, tmp_path):
+def test_scores_and_training_equal_plain_products_of_unpacked_weights(service, tmp_path):
     path = unpacked(tmp_path / "unpacked")
     plain = LocalServiceClient(tmp_path / "plain", device="cpu", dtype="float32")
     for ours, theirs in (
