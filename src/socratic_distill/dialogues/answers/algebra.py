@@ -3,9 +3,9 @@ r"""Finds algebra in prose, and writes it in LaTeX. Pure.
 Algebra is what a person types without `$`: `x = 2y + 1`, `(x-1)(x+1)`, `{1, 2}`, `[0, 3)`, `x > 3`, `2/3`, `sqrt(2)`,
 `√2`, `π/2`, `|x - 1|`, `1/2 x`, and bare LaTeX such as `\frac{1}{2}`. Its operands are numbers, single letters,
 products of a few letters that touch a sign (`2xy`), functions and groups; a word ends it. Blanks between two operands
-are read as a product only after a number or a group (`2 x`, `(x-1) (x+1)`), so that "a 3" is no product. "a", "A" and "I" are
-variables only next to a sign. A fraction of digits before a blank is one factor: `1/2 x` is x/2, while `1/2x` is left
-to math-verify.
+are read as a product only after a number or a group (`2 x`, `(x-1) (x+1)`), so that "a 3" is no product. "a", "A" and
+"I" are variables only next to a sign. A fraction of digits before a blank is one factor: `1/2 x` is x/2, while `1/2x`
+is left to math-verify.
 """
 
 import re
