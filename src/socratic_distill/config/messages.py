@@ -1,8 +1,8 @@
 """Turns pydantic's errors about a config into plain messages."""
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -85,7 +85,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[tu
         field = ".".join(str(part) for part in problem["loc"] if part not in UNNAMED)
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
-            text = f"{field} is missing: {model.model_fields[str(problem['loc'][0])].description}"
+            text = f"{field} is missing: {_description(problem['loc'], model)}"
         elif problem["type"] == "union_tag_not_found":
             text = f"{field}={_quoted(problem['input'])}: it does not say which kind it is; add 'kind'"
         elif problem["type"] == "union_tag_invalid":
@@ -96,6 +96,31 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[tu
             text = reason
         problems.append((problem["loc"], redacted(text)))
     return problems
+
+
+def _description(location: Sequence[str | int], model: type[BaseModel]) -> str | None:
+    """What the field at a location means; its part of the config may be one of several kinds, in a list or alone."""
+    models, description = [model], None
+    for part in location:
+        fields = [part_model.model_fields[str(part)] for part_model in models if str(part) in part_model.model_fields]
+        tagged = [part_model for part_model in models if _kind_of(part_model) == part]
+        if tagged and len(models) > 1:
+            models = tagged
+        elif fields:
+            models, description = list(_models_in(fields[0].annotation)), fields[0].description
+    return description
+
+
+def _kind_of(model: type[BaseModel]) -> object:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of, such as those of a list or a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _no_kind(context: Mapping[str, Any]) -> str:

@@ -158,7 +158,7 @@ def _read(file: PathLike, shape: Shape | None, function: str | None) -> Iterator
     if unwanted and not count + skipped:
         raise RecordingError(f"{source.name}: the function {function!r} left all of its {unwanted} rows out")
     if not count:
-        expected = "a dialogue that the tutor played and that did not fail" if skipped else "one JSON object a line"
+        expected = "a dialogue that the tutor played and that did not fail" if skipped else source.rows
         raise RecordingError(f"{source.name}: the file holds no recordings; expected {expected}")
 
 

@@ -181,7 +181,7 @@ def _scan_one(file: SeedsFile, stated: AnswerKind | None) -> Iterator[Scanned]:
         count += 1
         yield Scanned(place, recogniser.first.title if recogniser.first else "", seed)
     if not rows:
-        raise SeedError(f"{source.name}: the file holds no seeds; expected one JSON object a line")
+        raise SeedError(f"{source.name}: the file holds no seeds; expected {source.rows}")
     if not count:
         raise SeedError(f"{source.name}: the function {file.map!r} left all of its {rows} rows out")
 

@@ -284,6 +284,12 @@ def test_load_seeds_refuses_a_file_without_seeds(tmp_path, content):
     assert refusal(path) == f"{path}: the file holds no seeds; expected one JSON object a line"
 
 
+def test_a_table_without_rows_is_refused_as_a_table(tmp_path):
+    path = tmp_path / "empty.csv"
+    path.write_text("question,expected_answer\n")
+    assert refusal(path) == f"{path}: the file holds no seeds; expected a header, then a line for each"
+
+
 def test_load_seeds_refuses_what_is_no_readable_file(tmp_path):
     missing = tmp_path / "nowhere.jsonl"
     assert refusal(missing).startswith(f"{missing}: cannot be read (No such file or directory)")

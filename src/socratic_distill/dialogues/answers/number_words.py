@@ -46,19 +46,22 @@ _PHRASE = re.compile(
 _WORD = re.compile(r"[a-z]+")
 _WINDOW = 48  # characters before a number that say what it is
 _SAID = re.compile(
-    r"""(?: [=\u2248:\u2192\u21d2] | [=-]> | \b(?:gives?|makes?|equals?|leaves?)
+    rf"""(?: [=\u2248:\u2192\u21d2] | [=-]> | \b(?:gives?|makes?|equals?|leaves?)
+      | (?:\b(?:{_ONE}|ten)|\d)\s(?:is|are)
       | \b(?:answer|result|total|sum|it|that|this|x|y|which|i|you|we)
         (?: ['\u2019]s | \s(?:is|are|was|get|got|say|said|guess|think|(?:must|should|would|has\sto)\sbe) ) )
-    (?: \s(?:about|around|maybe|probably|exactly|just|only|it['\u2019]?s|it\sis|that|the\sanswer\sis) ){0,2}
-    [\s*_"\u201c(]{0,4} \Z""",
+    (?: \s(?:about|around|maybe|probably|exactly|just|only|it['\u2019]?s|it\sis|that|the\sanswer\sis) ){{0,2}}
+    [\s*_"\u201c(]{{0,4}} \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
 _HEAD = re.compile(
-    r"(?:\A|[.!?\n])\s*(?:(?:so|no|yes|oh|ok|okay|maybe|hmm+|well|um|then|about)[,.!\s]{1,3}){0,3}[\s*_\"\u201c(]{0,4}\Z",
+    r"(?:\A|[.!?\n])\s*(?:(?:so|no(?=[,.!])|yes|oh|ok|okay|maybe|hmm+|well|um|then|about)[,.!\s]{1,3}){0,3}[\s*_\"\u201c(]{0,4}\Z",
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"[\s*_\"\u201d)]{0,3}(?:[.,;!?\n]|\Z)")
-_NOUN = re.compile(r"\s(?!(?:of|or|and|as|to|by|is|more|less|way|thing|the|an?)\b)[^\W\d]+(?:\s?[.,;!?\n]|\s*\Z)", re.I)
+_NOUN = re.compile(
+    r"\s(?!(?:of|or|and|as|to|by|is|more|less|times|way|thing|the|an?)\b)[^\W\d]+(?:\s?[.,;!?\n]|\s*\Z)", re.I
+)
 _MOST_SMALL = 10
 
 

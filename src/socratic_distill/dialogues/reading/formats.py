@@ -8,7 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 # What users call the columns of a problem and its answer, for the proposal in a message.
 _QUESTIONS = ("problem", "prompt", "query", "input", "instruction", "task", "text", "question_text")
-_ANSWERS = ("solution", "answer", "final_answer", "target", "output", "label", "response", "completion", "reference")
+_ANSWERS = (
+    "ground_truth",
+    "solution",
+    "answer",
+    "final_answer",
+    "target",
+    "output",
+    "label",
+    "response",
+    "completion",
+    "reference",
+)
 _NEAR = 1 / 3  # of its keys, for a format to be named as the nearest
 
 

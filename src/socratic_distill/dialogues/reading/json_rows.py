@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from socratic_distill.dialogues.reading.packed import Source
 
+_MESSAGE = {"role", "from", "speaker", "user", "content"}  # keys of messages
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -110,7 +111,10 @@ def _listed(source: Source, text: str, start: int) -> Iterator[Row]:
 
 
 def _named(source: Source, text: str, start: int) -> Iterator[Row]:
-    """The objects of an object, each with its name as `id` if it has none; an object of other values is one row."""
+    """The objects of an object, each with its name as `id` if it has none, or those of the only list that it holds.
+
+    An object of other values is one row.
+    """
     if start == len(text):
         return
     value, stop = _decode(source, text, start, 1 + text.count("\n", 0, start))
@@ -123,8 +127,26 @@ def _named(source: Source, text: str, start: int) -> Iterator[Row]:
     if value and all(isinstance(row, dict) for row in value.values()):
         for number, (name, row) in enumerate(value.items(), start=1):
             yield Row(number, f"entry {name!r}", {"id": name} | row)
+    elif value and all(map(_is_list_of_rows, value.values())):
+        if len(value) > 1:
+            raise source.error(
+                f"{source.name}: it holds the lists {', '.join(map(repr, value))}; write the one that you mean to a "
+                "file of its own"
+            )
+        (rows,) = value.values()
+        for number, row in enumerate(rows, start=1):
+            yield Row(number, f"entry {number}", row)
     else:
         yield Row(1, "line 1", value)
+
+
+def _is_list_of_rows(value: Any) -> bool:
+    """Whether a value is a list of objects, and none of them a message of a dialogue."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(row, dict) and not row.keys() & _MESSAGE for row in value)
+    )
 
 
 def _decode(source: Source, text: str, position: int, line: int) -> tuple[Any, int]:

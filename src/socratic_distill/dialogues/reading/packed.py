@@ -18,6 +18,19 @@ from socratic_distill.files.extras import how_to_install
 PathLike = str | os.PathLike[str]
 _PACKED = (".gz", ".zst")
 _NAMES = {".json": "JSON", ".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet"}
+_ROWS = {
+    ".json": "a list of objects, or one JSON object a line",
+    ".csv": "a header, then a line for each",
+    ".tsv": "a header, then a line for each",
+    ".parquet": "a row for each",
+}
+# Files that people have their data in, and what makes one of them a file that is read.
+_UNREAD = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".bz2", ".xz", ".zip", ".7z", ".tar", ".tgz"), "unpack it, or pack it with gzip or zstandard"),
+    **dict.fromkeys((".arrow", ".feather", ".pkl", ".pickle", ".h5"), "write it as Parquet or JSONL"),
+    **dict.fromkeys((".yaml", ".yml", ".xml"), "write it as JSON or JSONL"),
+}
 _PART = 2**17  # bytes of a packed file that are read at a time
 _BOM = b"\xef\xbb\xbf"
 
@@ -55,6 +68,17 @@ class Source:
         path = Path(os.fspath(self.given))
         packing = path.suffix.lower() if path.suffix.lower() in _PACKED else ""
         return Path(path.stem if packing else path.name).suffix.lower(), packing
+
+    @cached_property
+    def rows(self) -> str:
+        """What its rows are expected to be, for messages."""
+        return _ROWS.get(self.suffixes[0], "one JSON object a line")
+
+    def check_suffix(self) -> None:
+        """Raises an error of its class if its name ends as one of the files that are not read."""
+        suffix = next((suffix for suffix in reversed(self.suffixes) if suffix in _UNREAD), None)
+        if suffix is not None:
+            raise self.error(f"{self.name}: {suffix} files are not read; {_UNREAD[suffix]}")
 
     @cached_property
     def stem(self) -> str:

@@ -3,7 +3,7 @@
 | source | is read as |
 |---|---|
 | `.jsonl`, `.ndjson`, any other ending | JSONL |
-| `.json` | a list of objects, an object that holds one for each name, or JSONL |
+| `.json` | a list of objects, an object that holds one for each name or one such list, or JSONL |
 | `.csv`, `.tsv` | a table with a header |
 | `.parquet` | Parquet; needs pyarrow |
 | one of these with `.gz` or `.zst` | the same, unpacked; `.zst` needs zstandard |
@@ -37,6 +37,7 @@ def rows_of(source: Source) -> Iterator[Row]:
             f"{source.name}: split={source.split!r} is given, but only data sets on the hub and directories that "
             "datasets saved have splits; leave it out"
         )
+    source.check_suffix()
     match source.suffixes[0]:
         case ".json":
             return json_rows(source)

@@ -378,3 +378,29 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     assert refusal(path).startswith(f"{path}: cannot be read (")
     path.write_bytes(b"no such file")
     assert refusal(path).endswith("expected a Parquet file")
+
+
+def test_the_only_list_of_an_object_is_read_and_of_several_none(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps({"data": ROWS}))
+    assert values(path) == ROWS
+    path.write_text(json.dumps({"train": ROWS, "test": ROWS}))
+    assert refusal(path) == (
+        f"{path}: it holds the lists 'train', 'test'; write the one that you mean to a file of its own"
+    )
+    messages = {"messages": [{"role": "user", "content": "7 and 5?"}]}
+    path.write_text(json.dumps(messages))
+    assert values(path) == [messages], "one dialogue is one row"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("quiz.xlsx", ".xlsx files are not read; save the sheet as CSV"),
+        ("quiz.jsonl.bz2", ".bz2 files are not read; unpack it, or pack it with gzip or zstandard"),
+        ("quiz.pkl.gz", ".pkl files are not read; write it as Parquet or JSONL"),
+    ],
+)
+def test_a_file_of_a_kind_that_is_not_read_says_what_to_make_of_it(tmp_path, name, advice):
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    assert refusal(tmp_path / name) == f"{tmp_path / name}: {advice}"
