@@ -205,7 +205,7 @@ bench-suites: $(READY)
 	$(BIN)/python tests/benchmarks/suites.py $(SOCRATIC_SUITES) --items 120 --docs
 
 bench-suites-smollm2: $(VENV)/.smollm2
-	$(BIN)/python tests/benchmarks/suites.py $(SOCRATIC_SUITES) --model smollm2 --items 10 --docs
+	$(BIN)/python tests/benchmarks/suites.py $(SOCRATIC_SUITES) --model smollm2 --items 20 --docs
 
 bench-settings: $(READY)
 	$(BIN)/python tests/benchmarks/settings.py --docs
