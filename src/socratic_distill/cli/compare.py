@@ -23,7 +23,6 @@ def add_parser(commands: "Commands") -> None:
         **help_of(
             "show runs side by side, from what they recorded; asks no service",
             "compare runs/a runs/b",
-            "compare runs/a runs/b runs/c --all",
             "compare runs/a runs/b runs/c --sort solved/untold",
             "compare runs/a runs/b --json",
             "compare runs/a runs/b runs/c --page leaderboard.html",

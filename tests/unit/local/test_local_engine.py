@@ -387,7 +387,7 @@ def test_a_resume_that_computes_otherwise_than_its_state_warns(service, caplog):
     path = trained(service).save_state("s").result().path
     (model,) = service.models.values()
     assert json.loads((service.store.find(path) / "state.json").read_text())["computed"] == {
-        "path": "fast", "dtype": "float32", "torch": torch.__version__, "device": "cpu",
+        "path": "fast", "dtype": "float32", "torch": torch.__version__, "device": "cpu", "quantized": False,
         "threads": 1, "processor": torch.backends.cpu.get_cpu_capability(),
     }  # fmt: skip
     service.create_training_client_from_state_with_optimizer(path).result()
