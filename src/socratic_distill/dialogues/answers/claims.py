@@ -38,7 +38,13 @@ _ITS = re.compile(r"\b(?:it['\u2019]?s|it\s+is|that['\u2019]?s|that\s+is|i\s+g[e
 _START = re.compile(
     r"\A(?:(?:yes|yeah|ok|okay|right|great|ah|aha|oh)[,.!\s]{1,3})?[\s>*_#(\[\"'\u201c$-]{0,8}\Z", re.IGNORECASE
 )
-_ALONE = re.compile(r"[\s*_)\]\"'\u201d$%]{0,5}(?:[^\W\d]{1,20})?(?:[.!](?:\s|\Z)|\n|\s[-\u2013\u2014]\s(?=I\b))")
+# A unit stands between only before what the speaker did: "12 cups. I added 5 and 7.", not "4 cups. 3 take 12 cups."
+_ALONE = re.compile(
+    r"""[\s*_)\]"'\u201d$%]{0,5}
+    (?: [.!](?:\s|\Z) | \n | (?:[^\W\d]{1,20})? (?: [.!]\s{1,3} | \s[-\u2013\u2014]\s ) (?=(?:I|[Ww]e|[Yy]ou)\b) )""",
+    re.VERBOSE,
+)
+_CONCLUDED = re.compile(r"\b(?:so|therefore|thus|hence|altogether|in\s+total)\b", re.IGNORECASE)
 TAKEN_BACK = re.compile(
     r"\b(?:wait|no|not|oops|but|actually|mistake|wrong|forgot|hmm+|sorry|now|then|next|oh|see|mean|meant|should|must)\b",
     re.IGNORECASE,
@@ -162,16 +168,17 @@ class Claims:
             between = self._text[stop : self._spans[index][0]]
             if len(between) > 400 or TAKEN_BACK.search(between):
                 break
-            if _SENTENCE_END.search(between) and self._announces(start, stop):
+            if _SENTENCE_END.search(between) and self._announces(start, stop, between):
                 return earlier
         return index
 
-    def _announces(self, start: int, stop: int) -> bool:
+    def _announces(self, start: int, stop: int, after: str) -> bool:
+        """Whether a span is announced as the answer, given the text up to the last one."""
         if self.denies(start, stop):
             return False
         if self._follows(_ANNOUNCED, start):
             return True
-        if _ALONE.match(self._text, stop) is None:
+        if _ALONE.match(self._text, stop) is None or _CONCLUDED.search(after) is not None:
             return False
         return self._follows(_ITS, start) or (start < _WINDOW and _START.match(self._text, 0, start) is not None)
 
