@@ -59,7 +59,7 @@ _REASON = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 # What stands in brackets after a claim explains it: "12 apples (5 red, 7 green)".
-_IN_BRACKETS = re.compile(r"[\s*$]{0,3}(?:[^\W\d]{2,}\s){0,2}\((?P<inside>[^()\n]{1,80})\)")
+_IN_BRACKETS = re.compile(r"[\s*$]{0,3}(?:[^\W\d]{2,20}\s){0,2}\((?P<inside>[^()\n]{1,80})\)")
 _REASON_END = re.compile(
     r"[.!?](?=\s|\Z)|\n|\b(?:so|therefore|thus|hence|then|but|wait|which|making|now|actually|it['\u2019]s|it\s+is|the\s+answer|i\s+g[eo]t)\b|[=-]>|[\u2192\u21d2]",
     re.IGNORECASE,
