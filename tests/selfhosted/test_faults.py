@@ -45,6 +45,8 @@ def test_a_run_through_all_faults_equals_one_left_alone(fields, host, whole, tmp
     check_run_through(ALL_IN_ONE, fields, host, whole, tmp_path / "run")
 
 
+# On SkyRL it may take five minutes more, for the same reason.
+@only(TUFT)
 @pytest.mark.scenario("outage of 20 s")
 def test_a_run_outlives_an_outage(fields, host, whole, tmp_path):
     log_path = tmp_path / "run"
