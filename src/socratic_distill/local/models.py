@@ -10,7 +10,7 @@ from socratic_distill.config.paths import TINY, resolved
 from socratic_distill.errors import LocalEngineError, LocalExtraMissing
 from socratic_distill.local import gguf_files
 from socratic_distill.local.machine import Machine
-from socratic_distill.local.quantized import loading_options, ready
+from socratic_distill.local.quantized import loading_options
 from socratic_distill.local.tiny import MODEL_DIR
 
 # GGUF files are quantised more coarsely than this, so nothing is lost.
@@ -51,7 +51,9 @@ def load_base_model(name: str, trust_remote_code: bool, machine: Machine) -> tup
             options = {**options, **loading_options(config, machine, dtype)}
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
         if machine.quantized:
-            ready(model)
+            from socratic_distill.local.packed import use_plain_products  # imports bitsandbytes
+
+            use_plain_products(model)
     except LocalExtraMissing:
         raise
     except Exception as error:  # transformers raises many kinds of errors

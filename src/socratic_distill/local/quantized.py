@@ -42,28 +42,19 @@ def loading_options(config: Any, machine: Machine, dtype: torch.dtype) -> dict[s
     return {"quantization_config": settings, "device_map": {"": machine.device}}
 
 
-def ready(model: nn.Module) -> None:
-    """Makes a model that was loaded with `loading_options` ready for the engine."""
-    from socratic_distill.local.packed import use_plain_products
-
-    use_plain_products(model)
-
-
 def count(weight: torch.Tensor) -> int:
     """Number of weights in a parameter; a quantised one holds two in a byte."""
     state = getattr(weight, "quant_state", None)
     return weight.numel() if state is None else torch.Size(state.shape).numel()
 
 
-def quantised_bytes(model: Any) -> int:
-    """Bytes of a model's weights and buffers after quantising, and of the largest layer, which each product unpacks.
+def saved_bytes(model: Any) -> int:
+    """Bytes that quantising saves, less those of the largest layer, which each product unpacks.
 
     Args:
         model: as it is stored, on any device.
     """
     head = model.get_output_embeddings()
-    packed = [m.weight for m in model.modules() if type(m) is nn.Linear and m is not head]
-    every = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    rest = sum(tensor.nbytes for key, tensor in every.items() if key not in {id(weight) for weight in packed})
-    largest = max((weight.nbytes for weight in packed), default=0)
-    return rest + round(_BYTES * sum(weight.numel() for weight in packed)) + largest
+    packed = [module.weight for module in model.modules() if type(module) is nn.Linear and module is not head]
+    saved = sum(weight.nbytes for weight in packed) - round(_BYTES * sum(weight.numel() for weight in packed))
+    return saved - max((weight.nbytes for weight in packed), default=0)

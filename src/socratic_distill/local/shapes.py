@@ -23,7 +23,7 @@ from socratic_distill.local.models import ModelSource
 from socratic_distill.local.norms import quicken_norms
 from socratic_distill.local.prefixes import BLOCK
 from socratic_distill.local.probe import CONTEXTS, MOST_ROWS, cache_argument, unlike
-from socratic_distill.local.quantized import quantised_bytes
+from socratic_distill.local.quantized import saved_bytes
 from socratic_distill.local.shared import parts, read_sequences
 from socratic_distill.local.slots import CacheShape, Pass, Slots
 
@@ -69,9 +69,9 @@ class Shapes:
         self.is_general = unlike(text, self.context or 0) is not None
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
-        self.weight_bytes = (
-            quantised_bytes(model) if machine.quantized else _bytes([*model.parameters(), *model.buffers()])
-        )
+        self.weight_bytes = _bytes([*model.parameters(), *model.buffers()])
+        if machine.quantized:
+            self.weight_bytes -= saved_bytes(model)
         self.unpacked_bytes = 0 if source.gguf_file is None else self.parameters * torch.float32.itemsize
         quicken(model)
         quicken_norms(model)

@@ -100,7 +100,7 @@ def check_tutors(tutors: Sequence[str], suite: Suite) -> None:
 
 @dataclass(frozen=True)
 class Model:
-    """What the name of a tutor stands for, as far as this is known without the service.
+    """What the name of a tutor stands for, where this is known without the service.
 
     Attributes:
         base: its base model, which has a price; of weights that are given by path the config's tutor.
