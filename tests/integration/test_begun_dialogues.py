@@ -1,11 +1,11 @@
 """Dialogues that begin with the first turns of recordings; the tutor plays on from there."""
 
 import pytest
-from tests.support.on_the_fake import strict_run, train_on_fake
+from tests.support.on_the_fake import strict_run, train_on_fake, train_until_it_dies
 from tests.support.rows import read_rows, rows_of_run, write_rows
 
-from socratic_distill import ConfigError, TrainingError
-from socratic_distill.testing import FakeServiceClient, FakeTrainingClient, Fault
+from socratic_distill import ConfigError
+from socratic_distill.testing import FakeServiceClient, FakeTrainingClient
 
 SAID = ["I got 7.", "What is 3?", "It is 3.", "And 4 more?", "Then 8.", "Count again."]
 BACKWARDS = {"start": 1.0, "end": 3.0, "steps": 2}
@@ -84,9 +84,7 @@ def test_groups_on_seeds_and_groups_on_recordings_are_mixed(make_config, tmp_pat
 
 def test_a_killed_run_resumes_to_the_same_rows(make_config, tmp_path, recordings):
     small = {"max_steps": 3, "save_every": 1, **recordings(BACKWARDS)}
-    with pytest.raises(TrainingError):
-        faults = [Fault("optim_step", nth=2)]
-        train_on_fake(FakeServiceClient(tmp_path / "server", faults=faults), make_config(max_recoveries=0, **small))
+    train_until_it_dies(tmp_path / "server", make_config(**small), steps=1)
     assert len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 1
     train_on_fake(FakeServiceClient(tmp_path / "server"), make_config(**small))
     train_on_fake(FakeServiceClient(), make_config(log_path=tmp_path / "whole", **small))
